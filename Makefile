@@ -1,0 +1,51 @@
+# Few verbs. `make demo` needs Python 3.11 and make, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+SLIDE ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+COMPOSE_SCHEMA := vendor.compose-spec
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test lint bench clean
+
+help:
+	@echo "make demo [SLIDE=/path/to/slide]   a slide through upload, job and results, into demo-output/"
+	@echo "make serve                         server, queue and one worker; prints the URL"
+	@echo "make test                          every test"
+	@echo "make lint                          ruff, mypy, import contracts, Dockerfiles, compose file"
+	@echo "make bench                         measurements"
+	@echo "make clean                         remove caches and demo-output/ (not $(VENV))"
+
+# One install command with the constraints file: two commands would let pip replace torch by another build.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[server,worker,train,dev]'
+	touch $@
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/ldiffusion demo --out demo-output $(if $(SLIDE),--slide '$(SLIDE)')
+
+serve: $(STAMP)
+	$(BIN)/ldiffusion serve
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/server.Dockerfile docker/worker.Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema $(COMPOSE_SCHEMA) docker-compose.yml
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

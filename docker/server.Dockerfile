@@ -1,0 +1,35 @@
+# The gateway: HTTP and the job records. Without torch.
+#   docker build -f docker/server.Dockerfile -t ldiffusion-server .
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+WORKDIR /src
+RUN python -m venv /opt/venv
+# Dependencies in a layer of their own: they change with these files, not with the code.
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+RUN mkdir server workers models \
+    && /opt/venv/bin/pip install --no-cache-dir -c constraints.txt ".[server]"
+COPY server server
+COPY workers workers
+COPY models models
+RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --force-reinstall .
+
+FROM ${BASE}
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin ldiffusion \
+    && install -d -o ldiffusion -g ldiffusion /data
+COPY --from=build /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
+    LDIFFUSION_DATA_DIR=/data \
+    LDIFFUSION_HOST=0.0.0.0 \
+    LDIFFUSION_ALLOW_REMOTE=true \
+    LDIFFUSION_PORT=8000 \
+    LDIFFUSION_WORKERS=0
+USER 10001:10001
+WORKDIR /data
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+CMD ["ldiffusion", "serve"]

@@ -1,0 +1,74 @@
+"""Blocks shared by the networks. All normalise per pixel, so none of them couples distant places."""
+
+import models.torch_compat  # noqa: F401  (before diffusers)
+
+import torch
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class PixelNorm(nn.LayerNorm):
+    """LayerNorm over the channels of each pixel of (N, C, H, W): no statistic crosses pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise; shape kept."""
+        x = functional.layer_norm(x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
+        return x.permute(0, 3, 1, 2)
+
+
+class StepEmbedding(nn.Module):
+    """Timestep (N,) → (N, width): sinusoids and two linear layers, diffusers' own."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.sinusoids = Timesteps(64, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.mlp = TimestepEmbedding(64, width)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Embed."""
+        embedded: Tensor = self.mlp(self.sinusoids(t))
+        return embedded
+
+
+class Block(nn.Module):
+    """Residual block: depthwise 5x5, per-pixel norm, optional timestep scale and shift, two pointwise layers.
+
+    Args:
+        width: Channels in and out.
+        embedding: Width of the timestep embedding; None for a block that knows no step.
+    """
+
+    def __init__(self, width: int, embedding: int | None = None) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.norm = PixelNorm(width)
+        self.expand = nn.Conv2d(width, 2 * width, 1)
+        self.project = nn.Conv2d(2 * width, width, 1)
+        self.modulate = None if embedding is None else nn.Linear(embedding, 2 * width)
+        # Residual branches start small, as in ConvNeXt's layer scale.
+        self.gain = nn.Parameter(torch.full((1, width, 1, 1), 0.1))
+
+    def forward(self, x: Tensor, step: Tensor | None = None) -> Tensor:
+        """x (N, C, H, W), step (N, embedding) or None → (N, C, H, W)."""
+        h: Tensor = self.norm(self.depthwise(x))
+        if self.modulate is not None:
+            if step is None:
+                raise ValueError("this block needs a timestep embedding")
+            scale, shift = self.modulate(step)[:, :, None, None].chunk(2, dim=1)
+            h = h * (1 + scale) + shift
+        h = self.project(functional.gelu(self.expand(h)))
+        return x + self.gain * h
+
+
+class Stack(nn.ModuleList):
+    """`depth` blocks one after the other, all given the same timestep embedding."""
+
+    def __init__(self, width: int, embedding: int, depth: int) -> None:
+        super().__init__(Block(width, embedding) for _ in range(depth))
+
+    def forward(self, x: Tensor, step: Tensor) -> Tensor:
+        """x (N, C, H, W), step (N, embedding) → (N, C, H, W)."""
+        for block in self:
+            x = block(x, step)
+        return x

@@ -1,0 +1,135 @@
+"""The narrow waist: uint8 tiles and their level origin in, labels and confidence out. Networks never see a file."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models import checkpoint
+from models.checkpoint import ModelClass, ModelSpec
+from models.ldiffusion import LDiffusion, NoiseSource
+from models.noise import NoiseField
+
+# (latent row, latent column, (C, h, w), timestep, device) → (C, h, w)
+NoiseDraw = Callable[[int, int, tuple[int, int, int], int, torch.device], Tensor]
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device for `auto`, `cpu` or `cuda`; `auto` takes CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+class Predictor:
+    """A loaded model. Its answer is a function of the pixels, their place in the working plane and the seed alone."""
+
+    def __init__(self, model: LDiffusion, spec: ModelSpec, digest: str, device: torch.device) -> None:
+        self.spec = spec
+        self.digest = digest
+        self.device = device
+        self.model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._field: NoiseField | None = None
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "auto", threads: int | None = None) -> "Predictor":
+        """Load a model folder.
+
+        Args:
+            folder: Holds `model.safetensors` and `config.json`.
+            device: `auto`, `cpu` or `cuda`.
+            threads: CPU threads of torch; its own default if not given.
+
+        Raises:
+            CheckpointError: The folder is incomplete or altered.
+        """
+        if threads:
+            torch.set_num_threads(threads)
+        model, spec, digest = checkpoint.load(folder)
+        return cls(model, spec, digest, pick_device(device))
+
+    @property
+    def stride_px(self) -> int:
+        """Origins and sizes of tiles are multiples of this, in working px."""
+        return self.spec.stride_px
+
+    @property
+    def halo_px(self) -> int:
+        """Context around a core, in working px."""
+        return self.spec.halo_px
+
+    @property
+    def tile_px(self) -> int:
+        """Side of the core of one forward pass, in working px."""
+        return self.spec.tile_px
+
+    @property
+    def mpp(self) -> float:
+        """µm per working px."""
+        return self.spec.mpp
+
+    @property
+    def classes(self) -> tuple[ModelClass, ...]:
+        """Classes, background first."""
+        return self.spec.classes
+
+    @torch.inference_mode()
+    def logits(self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]], seed: int) -> Tensor:
+        """Run the model.
+
+        Args:
+            images: (N, H, W, 3) RGB at the model's mpp, H and W multiples of `stride_px`.
+            w_origins: (x, y) of each image's first pixel in the working plane, multiples of `stride_px`; may be
+                negative.
+            seed: Seed of the noise field.
+
+        Returns:
+            (N, classes, H, W) float32 on the model's device.
+
+        Raises:
+            ValueError: A shape or an origin is off the stride grid, or `images` is not uint8 NHWC.
+        """
+        self._check(images, w_origins)
+        if self._field is None or self._field.seed != seed:
+            self._field = NoiseField(self.model.config.schedule.law, seed)
+        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = x.contiguous(memory_format=torch.channels_last)
+        noise = self._source(self._field.draw, images.shape[1:3], w_origins)
+        uniforms = self._source(self._field.uniforms, images.shape[1:3], w_origins)
+        logits: Tensor = self.model(x, noise, uniforms)
+        return logits
+
+    def predict(
+        self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]], seed: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Segment tiles; arguments as for `logits`.
+
+        Returns:
+            Class index and confidence (255 × largest class probability, rounded), both (N, H, W) uint8.
+        """
+        probability, labels = self.logits(images, w_origins, seed).softmax(dim=1).max(dim=1)
+        confidence = (probability * 255).round().to(torch.uint8)
+        return labels.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
+
+    def _check(self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]]) -> None:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise ValueError(f"images must be uint8 (N, H, W, 3), got {images.dtype} {images.shape}")
+        if len(w_origins) != len(images):
+            raise ValueError(f"{len(images)} images need as many origins, got {len(w_origins)}")
+        stride = self.stride_px
+        off = [n for n in (*images.shape[1:3], *(v for origin in w_origins for v in origin)) if n % stride]
+        if off:
+            raise ValueError(f"sizes and origins must be multiples of {stride} working px, got {off[0]}")
+
+    def _source(self, draw: NoiseDraw, size: tuple[int, ...], w_origins: Sequence[tuple[int, int]]) -> NoiseSource:
+        f = self.model.config.network.latent_stride
+        shape = (self.model.config.network.latent_channels, size[0] // f, size[1] // f)
+
+        def at(t: int) -> Tensor:
+            boxes = [draw(y // f, x // f, shape, t, self.device) for x, y in w_origins]
+            return torch.stack(boxes).contiguous(memory_format=torch.channels_last)
+
+        return at

@@ -1,0 +1,96 @@
+"""Random crops with geometric and stain augmentation, all from one `torch.Generator`."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.training.data import IGNORE, Plane
+
+# Haematoxylin, eosin and residual in optical density (Ruifrok and Johnston 2001), rows of unit length.
+_STAINS = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Strengths. Zero or (1, 1) switches an augmentation off."""
+
+    scale: tuple[float, float] = (0.75, 1.4)
+    stain: float = 0.25
+    brightness: float = 0.15
+    contrast: float = 0.15
+    blur: float = 0.3
+    noise: float = 0.02
+
+
+class Cropper:
+    """Draws augmented square crops from a set of planes, each plane with the same chance.
+
+    Args:
+        planes: The training images at the model's mpp.
+        crop_px: Side of a crop in working px.
+        config: Strengths of the augmentation.
+    """
+
+    def __init__(self, planes: list[Plane], crop_px: int, config: AugmentConfig) -> None:
+        self.planes = planes
+        self.crop_px = crop_px
+        self.config = config
+
+    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return images (size, 3, crop, crop) in [−1, 1] and labels (size, crop, crop) int64."""
+        picks = torch.randint(len(self.planes), (size,), generator=generator).tolist()
+        crops = [self._crop(self.planes[i], generator) for i in picks]
+        images = torch.stack([image for image, _ in crops])
+        return self._photometric(images, generator), torch.stack([labels for _, labels in crops])
+
+    def _crop(self, plane: Plane, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        height, width = plane.labels.shape
+        u = torch.rand(5, generator=generator).tolist()
+        low, high = self.config.scale
+        scale = low * (high / low) ** u[0]
+        angle = 2 * math.pi * u[1]
+        # Source px per crop px; the centre stays where at least half of the crop lies on the image.
+        reach = self.crop_px / scale / 2
+        centre_x = _between(min(reach, width / 2), max(width - reach, width / 2), u[2])
+        centre_y = _between(min(reach, height / 2), max(height - reach, height / 2), u[3])
+        flip = -1.0 if u[4] < 0.5 else 1.0
+        steps = (torch.arange(self.crop_px) + 0.5 - self.crop_px / 2) / scale
+        cos, sin = math.cos(angle), math.sin(angle)
+        x = centre_x + flip * (cos * steps[None, :] - sin * steps[:, None])
+        y = centre_y + sin * steps[None, :] + cos * steps[:, None]
+        grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], dim=-1)[None]
+        image = functional.grid_sample(plane.image[None], grid, padding_mode="reflection", align_corners=False)[0]
+        # Shifted by one so that what lies outside the image (0) is told from class 0.
+        known = plane.labels.where(plane.labels != IGNORE, -1).float()[None, None] + 1
+        labels = functional.grid_sample(known, grid, mode="nearest", padding_mode="reflection", align_corners=False)
+        shifted = labels[0, 0].round().long() - 1
+        return image, shifted.where(shifted >= 0, IGNORE)
+
+    def _photometric(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        config = self.config
+        count = images.shape[0]
+
+        def around_one(strength: float, *shape: int) -> Tensor:
+            return 1 + strength * (2 * torch.rand((count, *shape), generator=generator) - 1)
+
+        density = -torch.log(((images + 1) / 2).clamp(1 / 255, 1))
+        stains = functional.normalize(_STAINS, dim=1)
+        amounts = torch.einsum("nchw,cs->nshw", density, torch.linalg.inv(stains))
+        amounts = amounts * around_one(config.stain, 3, 1, 1) + (around_one(config.stain / 4, 3, 1, 1) - 1)
+        tilted = functional.normalize(stains * around_one(config.stain / 3, 3, 3), dim=2)
+        images = torch.exp(-torch.einsum("nshw,nsc->nchw", amounts, tilted)) * 2 - 1
+        images = images * around_one(config.contrast, 1, 1, 1) + (around_one(config.brightness, 1, 1, 1) - 1)
+        soft = functional.avg_pool2d(functional.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        mix = torch.rand((count, 1, 1, 1), generator=generator) * 2 * config.blur - config.blur / 2
+        images = images + mix * (soft - images)
+        images = images + config.noise * torch.rand((count, 1, 1, 1), generator=generator) * torch.randn(
+            images.shape, generator=generator
+        )
+        return images.clamp(-1, 1)
+
+
+def _between(low: float, high: float, u: float) -> float:
+    return low + (high - low) * u

@@ -1,0 +1,94 @@
+"""Losses of the two stages: pixel latent vector contrast and Dice (section 4)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+IGNORE = 255
+_EPS = 1e-6
+
+
+def sample_pixels(labels: Tensor, per_class: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pick up to `per_class` annotated pixels of every class of every image.
+
+    Args:
+        labels: (N, H, W) class indices, 255 = not annotated.
+        per_class: K.
+        generator: Source of the choice.
+
+    Returns:
+        Flat indices into N·H·W and their classes, both (M,). A class with fewer than two pixels in an image is
+        left out: it has no positive pair there.
+    """
+    flat = labels.reshape(labels.shape[0], -1)
+    size = flat.shape[1]
+    places, classes = [], []
+    for image, row in enumerate(flat):
+        for value in torch.unique(row).tolist():
+            where = torch.nonzero(row == value).flatten()
+            if value == IGNORE or where.numel() < 2:
+                continue
+            chosen = where[torch.randperm(where.numel(), generator=generator)[:per_class]]
+            places.append(image * size + chosen)
+            classes.append(torch.full((chosen.numel(),), int(value)))
+    if not places:
+        return torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
+    return torch.cat(places), torch.cat(classes)
+
+
+def standardise(grey: Tensor) -> Tensor:
+    """Centre and scale each step over all pixels of the batch, (N, T, H, W) → same.
+
+    Grey values are all of one sign; without centring every cosine is near 1.
+    """
+    mean = grey.mean(dim=(0, 2, 3), keepdim=True)
+    variance = grey.var(dim=(0, 2, 3), keepdim=True, unbiased=False)
+    return (grey - mean) * torch.rsqrt(variance + 1e-4)
+
+
+def contrastive_loss(vectors: Tensor, classes: Tensor, temperature: float) -> Tensor:
+    """Contrast of pixel latent vectors (section 4, L_CRT), averaged over all ordered positive pairs.
+
+    For each pair (k, k') of one component: −log e^{s⁺/τ} / (e^{s⁺/τ} + Σ_{i of other components} e^{s_ki/τ}).
+
+    Args:
+        vectors: (M, T), standardised.
+        classes: (M,) component of each vector.
+        temperature: τ.
+
+    Returns:
+        Scalar; exactly 0, with a gradient, where there is no positive pair or only one component.
+    """
+    same = classes[:, None] == classes[None, :]
+    positive = same & ~torch.eye(len(classes), dtype=torch.bool, device=classes.device)
+    if not bool(positive.any()) or bool(same.all()):
+        return vectors.sum() * 0.0
+    directions = functional.normalize(vectors, dim=1, eps=_EPS)
+    similarity = directions @ directions.T / temperature
+    # log Σ over negatives per anchor, (M, 1); then log(e^s + Σ) − s = softplus(log Σ − s), without overflow.
+    negatives = similarity.masked_fill(same, -torch.inf).logsumexp(dim=1, keepdim=True)
+    return functional.softplus(negatives - similarity)[positive].mean()
+
+
+def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 − 2·y'·y/(y' + y) (section 4, L_Dice) over the batch, averaged over the classes present.
+
+    Args:
+        logits: (N, K, H, W).
+        labels: (N, H, W), 255 = not annotated.
+    """
+    known = (labels != IGNORE).unsqueeze(1)
+    target = functional.one_hot(labels.where(labels != IGNORE, 0), logits.shape[1]).permute(0, 3, 1, 2) * known
+    probability = logits.softmax(dim=1) * known
+    overlap = (probability * target).sum(dim=(0, 2, 3))
+    total = (probability + target).sum(dim=(0, 2, 3))
+    present = target.sum(dim=(0, 2, 3)) > 0
+    loss = 1 - 2 * overlap / total.clamp_min(_EPS)
+    return (loss * present).sum() / present.sum().clamp_min(1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy over annotated pixels; 0 with a gradient where there is none."""
+    if not bool((labels != IGNORE).any()):
+        return logits.sum() * 0.0
+    return functional.cross_entropy(logits, labels, ignore_index=IGNORE)

@@ -1,0 +1,150 @@
+"""The command `ldiffusion`. Heavy commands become the process that does the work, so this one imports no torch."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from server.children import module_command, module_environment
+from workers.core.errors import LDiffusionError
+from workers.core.settings import Settings
+
+PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+class Commands(click.Group):
+    """Tells a domain error as one line, `error: code: sentence`, and exits with 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except LDiffusionError as error:
+            click.echo(error_line(error), err=True)
+            ctx.exit(2)
+
+
+def error_line(error: LDiffusionError) -> str:
+    """Return the one line that tells a domain error."""
+    accepted = f" Accepted: {error.accepted}." if error.accepted else ""
+    value = "" if error.value is None else f" Given: {error.value}."
+    return f"error: {error.code}: {error.message}{value}{accepted}"
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ldiffusion-server", prog_name="ldiffusion")
+def main() -> None:
+    """Segment whole-slide images with L-Diffusion: a server, its workers, and the same in one process."""
+
+
+@main.command()
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of slides, jobs and the queue.")
+@click.option("--models-dir", type=click.Path(path_type=Path), help="Folder of model folders.")
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 picks a free one.")
+@click.option("--workers", type=click.IntRange(min=0), help="Worker processes to start.")
+@click.option("--redis-url", help="A Redis of yours; without it a private one is started.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.")
+@click.option("--insecure-remote", "allow_remote", is_flag=True, default=None, help="Listen to other machines.")
+def serve(**options: Any) -> None:
+    """Start everything: queue, gateway and workers. Each option can also be set as LDIFFUSION_<NAME>."""
+    from server.serve import run
+
+    sys.exit(run(Settings(**{name: value for name, value in options.items() if value is not None})))
+
+
+@main.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def worker(arguments: tuple[str, ...]) -> None:
+    """Run one worker process against LDIFFUSION_REDIS_URL."""
+    become("workers", arguments)
+
+
+@main.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def segment(arguments: tuple[str, ...]) -> None:
+    """Segment one slide in this process, without server and queue."""
+    become("workers.segment", arguments)
+
+
+@main.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def train(arguments: tuple[str, ...]) -> None:
+    """Train a model from a configuration file."""
+    become("models.training", arguments)
+
+
+@main.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def evaluate(arguments: tuple[str, ...]) -> None:
+    """Measure a model on a dataset."""
+    become("models.training.evaluate", arguments)
+
+
+@main.command()
+@click.argument("slide", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of results.")
+@click.option("--model", default="nuclei-tiny", show_default=True, help="Name of an installed model.")
+@click.option("--mpp", type=click.FloatRange(min=0, min_open=True), help="µm per pixel; overrides the slide's own.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the noise field.")
+@click.option(
+    "--region-px", type=click.IntRange(min=256), help="Side of a region, in pixels at the model's resolution."
+)
+@click.option("--tissue/--no-tissue", default=True, show_default=True, help="Skip glass.")
+@click.option("--url", envvar="LDIFFUSION_URL", default=DEFAULT_URL, show_default=True, help="Address of the server.")
+def submit(slide: Path, out: Path, url: str, **request: Any) -> None:
+    """Send a slide to a server, follow the job, fetch and check all results."""
+    from server.client import submit as submit_slide
+
+    submit_slide(url, slide, out, {name: value for name, value in request.items() if value is not None})
+
+
+@main.command()
+@click.option("--slide", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A slide of yours.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="demo-output", show_default=True)
+@click.option("--model", default="nuclei-tiny", show_default=True, help="Name of an installed model.")
+@click.option("--mpp", type=click.FloatRange(min=0, min_open=True), help="µm per pixel; overrides the slide's own.")
+def demo(slide: Path | None, out: Path, model: str, mpp: float | None) -> None:
+    """Show the whole on a real slide: start a server, upload, segment, fetch the results, stop."""
+    from server.demo import run_demo
+
+    run_demo(Settings(), slide, out, {"model": model} | ({} if mpp is None else {"mpp": mpp}))
+
+
+@main.group()
+def models() -> None:
+    """The installed models."""
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the installed models."""
+    from workers.core import catalog
+
+    for card in catalog.list_models(Settings().models_dir):
+        click.echo(f"{card.name:<20} {card.mpp:g} µm/px  {len(card.classes)} classes  {card.license}  {card.title}")
+
+
+@models.command("show")
+@click.argument("name")
+def show_model(name: str) -> None:
+    """Print the card of one model as JSON."""
+    from workers.core import catalog
+
+    card = catalog.find_model(Settings().models_dir, name)
+    click.echo(json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False))
+
+
+def become(module: str, arguments: tuple[str, ...]) -> None:
+    """Replace this process by a module of ours."""
+    command = module_command(module, *arguments)
+    sys.stdout.flush()
+    os.execve(command[0], command, module_environment())  # noqa: S606 - an argument list, no shell
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Domain exception → HTTP status, and the one shape of every error: `{"error": {code, message, value, accepted}}`."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import compile_path
+
+from server.lingering import LingeringJSONResponse
+from workers.core.errors import (
+    Conflict,
+    DiskFull,
+    Invalid,
+    LDiffusionError,
+    NotFound,
+    Unavailable,
+    UploadEmpty,
+    UploadIncomplete,
+    UploadTooLarge,
+)
+from workers.core.schemas import ErrorBody, Frozen
+
+STATUS_CODES: dict[type[LDiffusionError], int] = {
+    NotFound: 404,
+    UploadEmpty: 400,
+    UploadIncomplete: 400,
+    UploadTooLarge: 413,
+    Invalid: 422,
+    Conflict: 409,
+    DiskFull: 507,
+    Unavailable: 503,
+    LDiffusionError: 500,
+}
+"""The nearest class in an error's ancestry decides."""
+
+HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "upload_too_large"}
+
+
+class ErrorAnswer(Frozen):
+    """Body of every answer of 400 and above."""
+
+    error: ErrorBody
+
+
+def status_of(error: LDiffusionError) -> int:
+    """Return the HTTP status of a domain error."""
+    return next(STATUS_CODES[branch] for branch in type(error).__mro__ if branch in STATUS_CODES)
+
+
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI declaration of the errors that an endpoint answers with."""
+    return {status: {"model": ErrorAnswer, "description": HTTPStatus(status).phrase} for status in statuses}
+
+
+def error_body(code: str, message: str, value: object = None, accepted: str | None = None) -> dict[str, object]:
+    """Return the one shape, for what is no domain error."""
+    body = ErrorBody(code=code, message=message, value=None if value is None else str(value), accepted=accepted)
+    return {"error": body.model_dump()}
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Make every error of the application leave in the one shape."""
+    for kind in (LDiffusionError, RequestValidationError, HTTPException, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, _on_error)
+
+
+def _on_error(request: Request, error: Exception) -> JSONResponse:
+    match error:
+        case LDiffusionError():
+            return _domain_answer(request, error)
+        case RequestValidationError():
+            return _validation_answer(error)
+        case HTTPException():
+            return _http_answer(request, error)
+        case ClientDisconnect():  # nobody reads this; it keeps who hung up out of the log of unexpected errors
+            return JSONResponse(error_body("upload_incomplete", "The client went away."), 400)
+        case _:  # the traceback is in the server's log, and nothing of it in the answer
+            return JSONResponse(error_body("internal_error", "The server failed; its log says why."), 500)
+
+
+def _domain_answer(request: Request, error: LDiffusionError) -> JSONResponse:
+    content, status = {"error": error.as_dict()}, status_of(error)
+    if getattr(request.state, "body_unread", False):
+        return LingeringJSONResponse(content, status)
+    headers = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return JSONResponse(content, status, headers)
+
+
+def _validation_answer(error: RequestValidationError) -> JSONResponse:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    given = None if first["type"] == "missing" else _shortened(first.get("input"))
+    accepted = "JSON" if first["type"] == "json_invalid" else str(first["msg"])
+    return JSONResponse(error_body("invalid_request", f"{where}: {first['msg']}", given, accepted), 422)
+
+
+def _http_answer(request: Request, error: HTTPException) -> JSONResponse:
+    code = HTTP_CODES.get(error.status_code, "invalid_request" if error.status_code < 500 else "internal_error")
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed_methods(request)
+    value = _shortened(f"{request.method} {request.url.path}")
+    return JSONResponse(error_body(code, f"{error.detail}.", value, headers.get("Allow")), error.status_code, headers)
+
+
+def _allowed_methods(request: Request) -> str:
+    """All methods of a path; the router knows only those of the first route that it tried."""
+    paths = request.app.openapi()["paths"]
+    found = [methods for path, methods in paths.items() if compile_path(path)[0].match(request.url.path)]
+    return ", ".join(sorted({method.upper() for methods in found for method in methods}))
+
+
+def _shortened(value: object) -> str | None:
+    if value is None:
+        return None
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

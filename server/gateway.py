@@ -1,0 +1,53 @@
+"""The gateway as a process: `python -m server.gateway`. With `--fd` it listens on a socket its parent opened."""
+
+import argparse
+import logging
+import re
+import socket
+from typing import Any
+
+import uvicorn
+
+from server.app import create_app
+from workers.core.settings import Settings
+
+GRACE_S = 8
+LOG_FORMAT = "%(asctime)s %(levelname)s gateway %(name)s: %(message)s"
+
+
+POLL = re.compile(r'"GET (/healthz|/readyz|/v1/jobs/[0-9a-f]{32}) HTTP/[\d.]+" 200$')
+"""What is asked every second for ever, and answered well, is not worth a line in the log."""
+
+
+def is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether an access belongs into the log."""
+    return POLL.search(record.getMessage()) is None
+
+
+def server_config(settings: Settings) -> uvicorn.Config:
+    """Return how uvicorn serves the gateway."""
+    options: dict[str, Any] = {
+        "host": settings.host,
+        "port": settings.port,
+        "log_config": None,
+        "server_header": False,
+        "proxy_headers": False,
+        "timeout_graceful_shutdown": GRACE_S,
+        "ws": "none",
+    }
+    return uvicorn.Config(create_app(settings), **options)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m server.gateway")
+    parser.add_argument("--fd", type=int, help="file descriptor of a listening socket")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging.getLogger("uvicorn.access").addFilter(is_worth_a_line)
+    sockets = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
+    uvicorn.Server(server_config(Settings())).run(sockets=sockets)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Health: is the process up, and can it do its work."""
+
+import tempfile
+from typing import Literal
+
+from fastapi import APIRouter
+
+from server.deps import JobsDep, StoreDep
+from server.errors import error_responses
+from workers.core.errors import Unavailable
+from workers.core.schemas import Frozen
+
+router = APIRouter(tags=["health"])
+
+
+class Health(Frozen):
+    """The parts that were looked at; one that fails is named by the error instead."""
+
+    status: Literal["ok"] = "ok"
+    parts: tuple[str, ...] = ()
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """Answer whenever the process is up."""
+    return Health()
+
+
+@router.get("/readyz", responses=error_responses(503))
+def readyz(store: StoreDep, jobs: JobsDep) -> Health:
+    """Answer 200 if Redis answers and the data folder can be written, else 503 naming the part."""
+    try:
+        with tempfile.TemporaryFile(dir=store.root) as file:
+            file.write(b"ready")
+            file.flush()
+    except OSError as error:
+        raise Unavailable("The data folder cannot be written.", value=error.strerror) from error
+    jobs.ping()
+    return Health(parts=("store", "queue"))

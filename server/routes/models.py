@@ -1,0 +1,28 @@
+"""The installed models."""
+
+from fastapi import APIRouter
+
+from server.deps import SettingsDep
+from server.errors import error_responses
+from workers.core import catalog
+from workers.core.schemas import Frozen, ModelCard
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+class ModelList(Frozen):
+    """All models, by name."""
+
+    items: tuple[ModelCard, ...]
+
+
+@router.get("")
+def list_models(settings: SettingsDep) -> ModelList:
+    """List the installed models: classes, resolution, licence, intended use, measured figures."""
+    return ModelList(items=tuple(catalog.list_models(settings.models_dir)))
+
+
+@router.get("/{name}", responses=error_responses(404, 422))
+def get_model(name: str, settings: SettingsDep) -> ModelCard:
+    """Look at one model."""
+    return catalog.find_model(settings.models_dir, name)

@@ -1,0 +1,291 @@
+"""`ldiffusion serve`: the queue server, the gateway and the workers as one thing that starts, mends and stops together.
+
+The supervisor opens the listening socket itself and hands it down, so that the address is known at once and a
+restarted gateway keeps it. Children die with the supervisor, also when it is killed.
+"""
+
+import http.client
+import ipaddress
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from server.children import module_command, module_environment
+from workers.core.embedded import EmbeddedRedis
+from workers.core.errors import LDiffusionError, RequestInvalid, Unavailable
+from workers.core.lifeline import die_with_parent
+from workers.core.settings import Settings
+from workers.core.store import atomic_write
+
+STOP_S = 12.0
+"""Grace before SIGKILL: more than the gateway gives its open requests."""
+
+STEADY_S = 60.0
+"""A child that lived this long is counted as healthy: its next crash is its first."""
+
+BACKOFF_S = 0.5
+BACKOFF_MAX_S = 30.0
+CRASHES_MAX = 6
+POLL_S = 0.1
+BACKLOG = 512
+ADDRESS_FILE = "server.json"
+
+logger = logging.getLogger(__name__)
+
+
+class Child:
+    """One supervised process: started, and started again with growing pauses when it ends by itself."""
+
+    def __init__(self, name: str, command: list[str], environment: dict[str, str], fds: tuple[int, ...] = ()) -> None:
+        self.name = name
+        self.process: subprocess.Popen[bytes] | None = None
+        self.crashes = 0
+        self._command = command
+        self._environment = environment
+        self._fds = fds
+        self._started_at = 0.0
+        self._start_at = 0.0
+
+    def tend(self, now: float) -> None:
+        """Start the process if it is not running and its pause is over; note it if it has crashed.
+
+        Raises:
+            Unavailable: It crashed too often in a row.
+        """
+        if self.process is None:
+            if now >= self._start_at:
+                self._start(now)
+            return
+        status = self.process.poll()
+        if status is None:
+            return
+        self.process = None
+        self.crashes = 1 if now - self._started_at > STEADY_S else self.crashes + 1
+        if self.crashes >= CRASHES_MAX:
+            raise Unavailable(f"The {self.name} ended {self.crashes} times in a row, last with status {status}.")
+        pause = min(BACKOFF_S * 2 ** (self.crashes - 1), BACKOFF_MAX_S)
+        self._start_at = now + pause
+        logger.warning("%s ended with status %s; it is started again in %.1f s", self.name, status, pause)
+
+    def _start(self, now: float) -> None:
+        # A session of its own: Ctrl-C in a terminal reaches the supervisor alone, which then stops all in order.
+        self.process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            pass_fds=self._fds,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),  # noqa: PLW1509 - started from the only thread
+        )
+        self._started_at = now
+
+
+class Supervisor:
+    """Gateway and workers behind one socket.
+
+    Args:
+        settings: With a `redis_url`.
+        listener: The bound socket that the gateway serves.
+        queue: The embedded queue server, if it is ours to look after.
+    """
+
+    def __init__(self, settings: Settings, listener: socket.socket, queue: EmbeddedRedis | None = None) -> None:
+        environment = module_environment(settings)
+        gateway = module_command("server.gateway", "--fd", str(listener.fileno()))
+        worker = module_command("workers")
+        self.children = [
+            Child("gateway", gateway, environment, (listener.fileno(),)),
+            *(Child(f"worker {number}", worker, environment) for number in range(1, settings.workers + 1)),
+        ]
+        self._queue = queue
+        self._address = _address(listener)
+        self._ready_file = settings.data_dir / ADDRESS_FILE
+        self._ready = False
+        self._stop = threading.Event()
+
+    @property
+    def url(self) -> str:
+        """Where the gateway answers."""
+        host, port = self._address
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def run(self) -> None:
+        """Keep the children alive until SIGINT or SIGTERM, then stop them.
+
+        Raises:
+            Unavailable: One of them does not stay up.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        self._ready_file.unlink(missing_ok=True)  # of a server that was killed
+        try:
+            while not self._stop.wait(POLL_S):
+                self._tend_queue()
+                for child in self.children:
+                    child.tend(time.monotonic())
+                self._announce()
+        finally:
+            self._ready_file.unlink(missing_ok=True)
+            stop([child.process for child in self.children if child.process is not None])
+
+    def _tend_queue(self) -> None:
+        """Start the embedded queue server again if it ended; what was queued is in its append-only file."""
+        if self._queue is None or self._queue.pid is None:
+            return
+        # WNOWAIT: look, and leave the status to the owner of the process.
+        if os.waitid(os.P_PID, self._queue.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return
+        logger.warning("the queue server ended; it is started again")
+        before = self._queue.url
+        self._queue.stop()
+        if self._queue.start() != before:
+            raise Unavailable("The queue server ended and came back under another address.")
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self._stop.is_set():  # asked twice: no more patience
+            for child in self.children:
+                if child.process is not None:
+                    child.process.kill()
+        self._stop.set()
+
+    def _announce(self) -> None:
+        """Once the gateway is ready, say where, on the terminal and in the data folder."""
+        if self._ready or not _answers(self._address):
+            return
+        self._ready = True
+        with atomic_write(self._ready_file) as temporary:
+            temporary.write_text(json.dumps({"url": self.url, "pid": os.getpid()}) + "\n", encoding="utf-8")
+        click.echo(f"L-Diffusion Server is ready at {self.url} (API: {self.url}/docs). Ctrl-C stops it.")
+
+
+def serve(settings: Settings) -> None:
+    """Run the whole server until it is told to stop.
+
+    Raises:
+        RequestInvalid: The address cannot be listened on, or is open to others without leave, or the data folder
+            cannot be made.
+        Unavailable: A part of the server does not stay up.
+    """
+    check_address(settings)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestInvalid(
+            f"data_dir: cannot be made: {error.strerror}.", value=settings.data_dir, accepted="a folder to write to"
+        ) from error
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the supervisor takes over
+    with ExitStack() as stack:
+        listener = stack.enter_context(listen(settings.host, settings.port))
+        changes: dict[str, object] = {"data_dir": settings.data_dir.resolve()}
+        queue = None
+        if not settings.redis_url:
+            queue = stack.enter_context(EmbeddedRedis(settings.data_dir))
+            changes["redis_url"] = queue.url
+        Supervisor(settings.model_copy(update=changes), listener, queue).run()
+
+
+def check_address(settings: Settings) -> None:
+    """Refuse to listen to other machines unless told to: there is no authentication yet.
+
+    Raises:
+        RequestInvalid: The host is not this machine's loopback and `allow_remote` is off.
+    """
+    if is_loopback(settings.host):
+        return
+    if not settings.allow_remote:
+        raise RequestInvalid(
+            "host: this server has no authentication yet, so it listens to this machine only.",
+            value=settings.host,
+            accepted="127.0.0.1, or --insecure-remote (LDIFFUSION_ALLOW_REMOTE=true) on a network you trust",
+        )
+    click.echo(
+        f"WARNING: listening on {settings.host} without authentication: whoever reaches this port can read, "
+        "upload and delete slides and results.",
+        err=True,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only mean this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 picks a free one.
+
+    Raises:
+        RequestInvalid: The address is taken or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise RequestInvalid(
+            f"port: cannot listen there: {error.strerror or error}.",
+            value=f"{host}:{port}",
+            accepted="a free port, or 0",
+        ) from error
+
+
+def stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End processes: SIGTERM to all, and SIGKILL to those still there when the grace is over."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + STOP_S
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            logger.warning("process %d did not stop in time and is killed", process.pid)
+            process.kill()
+            process.wait()
+
+
+def run(settings: Settings) -> int:
+    """Serve and return the exit status, telling errors in one line."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s supervisor %(name)s: %(message)s")
+    try:
+        serve(settings)
+    except LDiffusionError as error:
+        accepted = f" Accepted: {error.accepted}." if error.accepted else ""
+        click.echo(f"error: {error.code}: {error.message}{accepted}", err=True)
+        return 2
+    except KeyboardInterrupt:  # before the children were up
+        pass
+    return 0
+
+
+def read_address(data_dir: Path) -> str | None:
+    """Return the URL of the server of a data folder once it is ready, else None."""
+    path = data_dir / ADDRESS_FILE
+    return str(json.loads(path.read_text())["url"]) if path.exists() else None
+
+
+def _address(listener: socket.socket) -> tuple[str, int]:
+    """Return where to reach the listener from this machine."""
+    host, port = listener.getsockname()[:2]
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 - not bound here
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    connection = http.client.HTTPConnection(*address, timeout=1)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,299 @@
+"""Fixtures of the whole suite: real data where it is present, slides made on the spot elsewhere."""
+
+import json
+import os
+from collections.abc import Callable
+from fractions import Fraction
+from importlib.util import module_from_spec, spec_from_file_location
+from math import ceil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from workers.core.schemas import ModelClass, Plan, SlideGeometry, SlideLevel
+
+ROOT = Path(__file__).resolve().parents[1]
+MadeSlide = Callable[..., Path]
+
+pytest_plugins = ["tests.gateway_fixtures"]
+
+# No deadline: a machine under load is no reason for a test to fail. CI tries the same examples each time.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("suite")
+
+
+# --- the checkout -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """Folder of the checkout."""
+    return ROOT
+
+
+# --- real data, skipped where absent ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real slides and masks: `LDIFFUSION_TEST_DATA`, else `../shared/data` beside the checkout."""
+    folder = Path(os.environ.get("LDIFFUSION_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set LDIFFUSION_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cmu_slide(shared_data: Path) -> Path:
+    """The real Aperio CMU-1 small region: 2220 x 2967 px, one level, 0.499 µm/px."""
+    return existing(shared_data / "wsi" / "CMU-1-Small-Region.svs")
+
+
+@pytest.fixture(scope="session")
+def crc_slide(shared_data: Path) -> Path:
+    """A real pyramidal TIFF, 9984 x 16384 px, six levels, that does not say its µm/px."""
+    return existing(shared_data / "wsi" / "crc_P2_0039_sec4_9984x16384.tif")
+
+
+def existing(path: Path) -> Path:
+    """Return `path`, or skip the test where the file is absent."""
+    if not path.is_file():
+        pytest.skip(f"no real slide at {path}")
+    return path
+
+
+# --- slides made on the spot ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made_slide(tmp_path: Path) -> MadeSlide:
+    """Return a function that writes a small pyramidal TIFF; see `write_slide` for its arguments."""
+
+    def make(pixels: NDArray[np.uint8], name: str = "made.tif", **options: Any) -> Path:
+        return write_slide(tmp_path / name, pixels, **options)
+
+    return make
+
+
+def write_slide(
+    path: Path,
+    pixels: NDArray[np.uint8],
+    *,
+    mpp: float | tuple[float, float] | None = 0.5,
+    tile: int = 256,
+    levels: int = 1,
+    compression: str | None = None,
+) -> Path:
+    """Write `pixels` (height, width, 3) as the tiled page pyramid that OpenSlide reads as `generic-tiff`.
+
+    Level k holds every 2^k-th pixel, so an expected value is one index away. `mpp` is µm per level-0 px, one number
+    or (x, y), written as pixels per cm; None leaves the resolution out (OpenSlide then assumes none).
+    """
+    with tifffile.TiffWriter(path, bigtiff=False) as tiff:
+        for level in range(levels):
+            step = 2**level
+            tiff.write(
+                pixels[::step, ::step],
+                photometric="rgb",
+                tile=(tile, tile),
+                compression=compression,
+                subfiletype=1 if level else 0,
+                metadata=None,
+                **resolution_of(mpp, step),
+            )
+    return path
+
+
+def resolution_of(mpp: float | tuple[float, float] | None, step: int) -> dict[str, Any]:
+    """TIFF resolution arguments for a level whose pixels are `step` level-0 px wide."""
+    if mpp is None:
+        return {"resolutionunit": "none"}
+    mpp_x, mpp_y = mpp if isinstance(mpp, tuple) else (mpp, mpp)
+    return {"resolution": (10_000 / (mpp_x * step), 10_000 / (mpp_y * step)), "resolutionunit": "centimeter"}
+
+
+# --- plans and label planes without a slide ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def make_plan() -> Callable[..., Plan]:
+    """Return a function that makes the plan of a plane of this size; level 0 is as large as scale and mpp make it."""
+
+    def make(w_width: int, w_height: int, region_px: int = 256, **changes: Any) -> Plan:
+        mpp_x, mpp_y = changes.pop("mpp_x", 0.5), changes.pop("mpp_y", 0.5)
+        model_mpp = changes.pop("model_mpp", 0.5)
+        l0_width = changes.pop("l0_width", ceil(w_width * Fraction(str(model_mpp)) / Fraction(str(mpp_x))))
+        l0_height = changes.pop("l0_height", ceil(w_height * Fraction(str(model_mpp)) / Fraction(str(mpp_y))))
+        level = SlideLevel(width=l0_width, height=l0_height, downsample=1)
+        bounds = changes.pop("bounds", None)
+        plan = Plan(
+            job_id="0123456789abcdef" * 2,
+            slide_id="f" * 32,
+            slide_sha256="e" * 64,
+            model="made",
+            model_digest="d" * 64,
+            geometry=SlideGeometry(
+                l0_width=l0_width, l0_height=l0_height, mpp_x=mpp_x, mpp_y=mpp_y, bounds=bounds, levels=(level,)
+            ),
+            mpp_x=mpp_x,
+            mpp_y=mpp_y,
+            mpp_source="metadata",
+            model_mpp=model_mpp,
+            level=0,
+            w_width=w_width,
+            w_height=w_height,
+            region_px=region_px,
+            tile_px=region_px,
+            halo_px=0,
+            stride_px=1,
+            seed=0,
+            regions=(),
+            tissue=True,
+            classes=(
+                ModelClass(index=0, name="background", color=(10, 20, 30)),
+                ModelClass(index=1, name="nucleus", color=(200, 30, 60)),
+                ModelClass(index=2, name="stroma", color=(20, 130, 60)),
+                ModelClass(index=4, name="café <µ>", color=(0, 90, 220)),
+            ),
+            estimated_peak_bytes=0,
+        )
+        return plan.model_copy(update=changes)
+
+    return make
+
+
+class WatchedPlane:
+    """An array of the working plane in memory that notes how much each read asks for, as (height, width)."""
+
+    def __init__(self, pixels: NDArray[np.uint8], chunk: int) -> None:
+        self.pixels = pixels
+        self.shape = pixels.shape
+        self.chunks = (chunk, chunk)
+        self.reads: list[tuple[int, int]] = []
+
+    def __getitem__(self, key: tuple[slice, slice]) -> NDArray[np.uint8]:
+        rows, columns = (range(length)[part] for part, length in zip(key, self.shape, strict=True))
+        self.reads.append((rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1))
+        return self.pixels[key]
+
+
+@pytest.fixture(scope="session")
+def watched() -> Callable[..., Any]:
+    """Return a function that makes a `WatchedPlane` of pixels and a chunk side."""
+    return WatchedPlane
+
+
+# --- a model with random weights --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a small, untrained, seeded model `random-model` at 0.5 µm/px with three classes."""
+    import torch
+
+    from models.checkpoint import ModelClass as SavedClass
+    from models.checkpoint import ModelSpec, save
+    from models.config import LDiffusionConfig, NetworkConfig, ScheduleConfig
+    from models.ldiffusion import LDiffusion
+
+    narrow = NetworkConfig(
+        latent_channels=3,
+        encoder_width=8,
+        encoder_depth=1,
+        unet_widths=(8, 12, 16),
+        unet_depth=1,
+        dae_width=8,
+        dae_depth=1,
+        head_widths=(8, 12, 16),
+        head_depths=(1, 1, 1),
+        pyramid_width=8,
+        detail_width=4,
+    )
+    config = LDiffusionConfig(num_classes=3, network=narrow, schedule=ScheduleConfig(timesteps=(20, 90)))
+    colors = ((255, 255, 255), (40, 90, 220), (220, 60, 60))
+    classes = tuple(SavedClass(i, f"class {i}", color) for i, color in enumerate(colors))
+    folder = tmp_path_factory.mktemp("models") / "random-model"
+    torch.manual_seed(0)
+    spec = ModelSpec(
+        name=folder.name,
+        title="Random weights",
+        mpp=0.5,
+        classes=classes,
+        tile_px=256,
+        halo_px=32,
+        stride_px=config.network.stride_px,
+        license="none",
+        intended_use="tests",
+        figures={},
+        network=config,
+        training={},
+    )
+    save(folder, LDiffusion(config), spec)
+    return folder
+
+
+# --- a model's folder without weights ---------------------------------------------------------------------------------
+
+
+def write_model_config(folder: Path, mpp: float = 0.5) -> None:
+    """Write the `config.json` of a model that the gateway can list; its weights are not there."""
+    config = {
+        "format": 1,
+        "name": folder.name,
+        "title": "Made for a test",
+        "mpp": mpp,
+        "classes": [
+            {"index": 0, "name": "background", "color": [0, 0, 0]},
+            {"index": 1, "name": "nucleus", "color": [200, 0, 0]},
+        ],
+        "tile_px": 512,
+        "halo_px": 64,
+        "stride_px": 16,
+        "license": "none",
+        "intended_use": "tests",
+        "weights_sha256": "0" * 64,
+        "network": {},
+    }
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+# --- a pipeline whose model is a pure function of a pixel's colour ---------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def colour() -> ModuleType:
+    """Return the module `colour_worker.py`: the model, its answers, and the worker process that runs it."""
+    spec = spec_from_file_location("colour_worker", ROOT / "tests" / "colour_worker.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """Return the folder of a model `made-model` at 0.5 µm/px, with tiles of 512 px and two classes, without weights."""
+    folder = tmp_path / "models" / "made-model"
+    if not folder.exists():
+        write_model_config(folder)
+    return folder
+
+
+@pytest.fixture
+def stained() -> NDArray[np.uint8]:
+    """Return pixels (900, 1300, 3) of an ellipse of pink tissue, in cells of 13 px, on bright glass."""
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(238, 246, (900, 1300, 3), dtype=np.uint8)
+    rows, cols = np.ogrid[:900, :1300]
+    inside = ((rows - 420) / 330) ** 2 + ((cols - 560) / 450) ** 2 < 1
+    cells = rng.integers(0, 90, (70, 100, 3)) + np.array([140, 40, 110])
+    pixels[inside] = cells.repeat(13, axis=0)[:900].repeat(13, axis=1)[inside]
+    return pixels

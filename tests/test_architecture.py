@@ -1,0 +1,79 @@
+"""The shape of the project: who imports whom, how large a file is, what the documents promise."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workers.core.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("server", "workers", "models")
+SOURCES = sorted(path for name in (*PACKAGES, "benchmarks", "tests") for path in (ROOT / name).rglob("*.py"))
+FILE_LINES = 300
+HEAVY = ("torch", "torchvision", "timm", "diffusers")
+
+# A finder in front of all others: an import of a heavy package fails even where the package is installed.
+BLOCK_AND_IMPORT = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {heavy!r}:
+            raise ImportError("blocked: " + name)
+sys.meta_path.insert(0, Block())
+import {module}
+"""
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("module", ["server.app", "server.cli", "workers.core.jobs", "workers.core.probe"])
+def test_gateway_imports_where_torch_cannot_be_imported(module: str) -> None:
+    done = run_python(BLOCK_AND_IMPORT.format(heavy=HEAVY, module=module))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_block_blocks() -> None:
+    done = run_python(BLOCK_AND_IMPORT.format(heavy=HEAVY, module="torch"))
+    assert done.returncode != 0
+    assert "blocked: torch" in done.stderr
+
+
+def test_import_contracts_hold() -> None:
+    lint_imports = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint_imports, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_init_files_are_empty() -> None:
+    inits = [path for path in SOURCES if path.name == "__init__.py"]
+    assert {path.parent.name for path in inits} >= set(PACKAGES)
+    assert [path for path in inits if path.read_text()] == []
+
+
+def test_tests_and_docker_are_no_packages() -> None:
+    """`tests/models/__init__.py` would shadow `models`, `docker/__init__.py` the Docker SDK."""
+    assert [path for name in ("tests", "docker") for path in (ROOT / name).rglob("__init__.py")] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_file_fits_in_the_budget(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= FILE_LINES
+
+
+def test_every_setting_is_documented_as_it_is() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
+    rows = dict(re.findall(r"^\| `(LDIFFUSION_[A-Z0-9_]+)` \|[^|]*\| (.*?) \|$", text, flags=re.MULTILINE))
+    assert rows == {f"LDIFFUSION_{name.upper()}": field.description for name, field in Settings.model_fields.items()}
+
+
+def test_documents_link_to_files_that_exist() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    links = [(path, link) for path in documents for link in re.findall(r"]\(([^)#\s]+)", path.read_text())]
+    assert len(links) > 10
+    local = [(path, link) for path, link in links if not link.startswith("http")]
+    assert [f"{path.name}: {link}" for path, link in local if not (path.parent / link).exists()] == []

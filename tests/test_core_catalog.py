@@ -1,0 +1,134 @@
+"""Models are known by their config.json alone; a broken one is named when asked for and left out of the list."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workers.core.catalog import find_model, list_models, model_dir
+from workers.core.errors import ModelInvalid, ModelNotFound
+
+CONFIG: dict[str, Any] = {
+    "format": 1,
+    "name": "nuclei-tiny",
+    "title": "Nuclei",
+    "mpp": 0.5,
+    "classes": [
+        {"index": 0, "name": "background", "color": [0, 0, 0]},
+        {"index": 1, "name": "nucleus", "color": [200, 0, 0]},
+    ],
+    "tile_px": 1024,
+    "halo_px": 64,
+    "stride_px": 16,
+    "license": "Apache-2.0",
+    "intended_use": "research use only",
+    "figures": {"dice": 0.8},
+    "weights_sha256": "a" * 64,
+    "network": {"width": 32},
+    "training": {"seed": 0},
+}
+
+
+def install(models: Path, folder_name: str = "nuclei-tiny", **changes: Any) -> Path:
+    """Write a model folder; a change to None leaves the field out."""
+    config = {key: value for key, value in (CONFIG | {"name": folder_name} | changes).items() if value is not None}
+    folder = models / folder_name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_card_holds_what_a_client_may_know(tmp_path: Path) -> None:
+    folder = install(tmp_path)
+    card = find_model(tmp_path, "nuclei-tiny")
+    assert (card.name, card.mpp, card.tile_px, card.halo_px, card.stride_px) == ("nuclei-tiny", 0.5, 1024, 64, 16)
+    assert [item.name for item in card.classes] == ["background", "nucleus"]
+    assert card.classes[1].color == (200, 0, 0)
+    assert card.figures == {"dice": 0.8}
+    assert card.digest == hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+    assert model_dir(tmp_path, "nuclei-tiny") == folder
+
+
+def test_a_changed_config_has_another_digest(tmp_path: Path) -> None:
+    first = install(tmp_path / "a", weights_sha256="a" * 64)
+    second = install(tmp_path / "b", weights_sha256="b" * 64)
+    assert find_model(first.parent, first.name).digest != find_model(second.parent, second.name).digest
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", ".", "../models", "a/b", "UPPER", "nuclei tiny", "a" * 65, "-a", "nuclei\n", "é"]
+)
+def test_what_is_no_name_never_becomes_a_path(tmp_path: Path, name: str) -> None:
+    install(tmp_path / "models")
+    with pytest.raises(ModelNotFound):
+        find_model(tmp_path / "models", name)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    for name in ("b-model", "a-model"):
+        install(tmp_path, name)
+    with pytest.raises(ModelNotFound) as refused:
+        find_model(tmp_path, "absent")
+    assert refused.value.accepted == "a-model, b-model"
+    with pytest.raises(ModelNotFound) as none:
+        find_model(tmp_path / "absent", "a-model")
+    assert none.value.accepted == "none is installed"
+
+
+BROKEN: list[dict[str, Any]] = [
+    {"format": 2},
+    {"format": None},
+    {"name": "another"},
+    {"mpp": 0},
+    {"mpp": float("inf")},
+    {"mpp": None},
+    {"classes": CONFIG["classes"][:1]},
+    {"classes": CONFIG["classes"][::-1]},
+    {"classes": [CONFIG["classes"][0], CONFIG["classes"][1] | {"color": [0, 0, 256]}]},
+    {"classes": [CONFIG["classes"][0], CONFIG["classes"][1] | {"color": [0, 0]}]},
+    {"tile_px": 1000},
+    {"stride_px": 0},
+    {"halo_px": -1},
+    {"weights_sha256": "abc"},
+    {"weights_sha256": None},
+    {"network": None},
+    {"license": None},
+]
+
+
+@pytest.mark.parametrize("changes", BROKEN, ids=str)
+def test_a_broken_model_is_named_and_left_out(
+    tmp_path: Path, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    install(tmp_path, "good")
+    install(tmp_path, "broken", **changes)
+    with pytest.raises(ModelInvalid) as refused:
+        find_model(tmp_path, "broken")
+    assert str(tmp_path) not in str(refused.value.as_dict())
+    with caplog.at_level(logging.WARNING):
+        assert [card.name for card in list_models(tmp_path)] == ["good"]
+    assert "broken" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+def test_a_config_that_is_no_json_object_is_invalid(tmp_path: Path, content: bytes) -> None:
+    (install(tmp_path) / "config.json").write_bytes(content)
+    with pytest.raises(ModelInvalid):
+        find_model(tmp_path, "nuclei-tiny")
+
+
+def test_a_folder_without_a_config_is_invalid(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelInvalid, match=r"no config\.json"):
+        find_model(tmp_path, "empty")
+
+
+def test_only_model_folders_are_listed(tmp_path: Path) -> None:
+    install(tmp_path, "model")
+    (tmp_path / "README.md").write_text("")
+    (tmp_path / ".cache").mkdir()
+    assert [card.name for card in list_models(tmp_path)] == ["model"]
+    assert list_models(tmp_path / "absent") == []

@@ -1,0 +1,105 @@
+"""The predictor: shapes, errors, determinism, and a folder that cannot be altered unnoticed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.checkpoint import CheckpointError, load_spec
+from models.predictor import Predictor
+
+
+def tiles(count: int, side: int = 64) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def test_labels_and_confidence_have_the_tile_shape(random_model: Path) -> None:
+    predictor = Predictor.load(random_model, "cpu")
+    labels, confidence = predictor.predict(tiles(2), [(0, 0), (-64, 128)], seed=0)
+    assert labels.shape == confidence.shape == (2, 64, 64)
+    assert labels.dtype == confidence.dtype == np.uint8
+    assert labels.max() < len(predictor.classes)
+    assert confidence.min() >= 255 // len(predictor.classes)
+
+
+def test_confidence_is_the_largest_probability(random_model: Path) -> None:
+    predictor = Predictor.load(random_model, "cpu")
+    logits = predictor.logits(tiles(1), [(0, 0)], 0).numpy()
+    probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels, confidence = predictor.predict(tiles(1), [(0, 0)], 0)
+    assert np.array_equal(labels, probability.argmax(axis=1))
+    assert np.abs(confidence - 255 * probability.max(axis=1)).max() <= 0.51
+
+
+def test_answer_does_not_depend_on_the_batch(random_model: Path) -> None:
+    predictor = Predictor.load(random_model, "cpu")
+    images, origins = tiles(3), [(0, 0), (64, 0), (-32, 16)]
+    together = predictor.logits(images, origins, seed=4).numpy()
+    for index in range(3):
+        alone = predictor.logits(images[index : index + 1], origins[index : index + 1], seed=4).numpy()
+        np.testing.assert_allclose(alone[0], together[index], atol=1e-4)
+
+
+def test_seed_and_origin_matter_and_repeat(random_model: Path) -> None:
+    predictor = Predictor.load(random_model, "cpu")
+    base = predictor.logits(tiles(1), [(0, 0)], seed=1).numpy()
+    assert np.array_equal(base, predictor.logits(tiles(1), [(0, 0)], seed=1).numpy())
+    assert not np.allclose(base, predictor.logits(tiles(1), [(0, 0)], seed=2).numpy(), atol=1e-5)
+    assert not np.allclose(base, predictor.logits(tiles(1), [(16, 0)], seed=1).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("images", "origins", "sentence"),
+    [
+        (np.zeros((1, 64, 64, 3), np.float32), [(0, 0)], "must be uint8"),
+        (np.zeros((1, 3, 64, 64), np.uint8), [(0, 0)], "must be uint8"),
+        (np.zeros((1, 64, 60, 3), np.uint8), [(0, 0)], "multiples of 16 working px, got 60"),
+        (np.zeros((1, 64, 64, 3), np.uint8), [(0, 8)], "multiples of 16 working px, got 8"),
+        (np.zeros((2, 64, 64, 3), np.uint8), [(0, 0)], "as many origins"),
+    ],
+)
+def test_bad_tiles_are_refused(
+    random_model: Path, images: NDArray[np.uint8], origins: list[tuple[int, int]], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Predictor.load(random_model, "cpu").predict(images, origins, 0)
+
+
+def test_folder_survives_a_round_trip(random_model: Path) -> None:
+    one, two = Predictor.load(random_model, "cpu"), Predictor.load(random_model, "cpu")
+    assert one.digest == two.digest
+    assert np.array_equal(one.logits(tiles(1), [(0, 0)], 0).numpy(), two.logits(tiles(1), [(0, 0)], 0).numpy())
+
+
+def test_altered_weights_are_refused(random_model: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((random_model / name).read_bytes())
+    data = bytearray((tmp_path / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(data)
+    with pytest.raises(CheckpointError, match="is not the file"):
+        Predictor.load(tmp_path)
+
+
+def test_incomplete_folders_are_refused(random_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
+        Predictor.load(tmp_path)
+    config = json.loads((random_model / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
+        Predictor.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"format": 99}))
+    with pytest.raises(CheckpointError, match="format 99"):
+        load_spec(tmp_path)
+    del config["classes"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="lacks 'classes'"):
+        load_spec(tmp_path)
+
+
+def test_digest_covers_every_setting(random_model: Path, tmp_path: Path) -> None:
+    config = json.loads((random_model / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"halo_px": config["halo_px"] + 16}))
+    assert load_spec(tmp_path)[2] != load_spec(random_model)[2]

@@ -1,0 +1,144 @@
+"""One shape for every error: of every route the gateway has, and of what no route sees."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from server.app import create_app
+from server.errors import status_of
+from workers.core import errors
+from workers.core.settings import Settings
+
+NO_ID = "0" * 32
+OPENAPI: dict[str, Any] = create_app(Settings()).openapi()
+OPERATIONS = [(method.upper(), path) for path, methods in OPENAPI["paths"].items() for method in methods]
+
+
+def assert_error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Check the one shape and return what is under `error`."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert set(answer.json()) == {"error"}
+    body: dict[str, Any] = answer.json()["error"]
+    assert set(body) == {"code", "message", "value", "accepted"}
+    assert body["code"] == code
+    assert body["message"].endswith(".") or code == "invalid_request"
+    return body
+
+
+def test_the_generated_list_of_routes_is_the_whole_api() -> None:
+    assert len(OPERATIONS) == 14
+    assert ("PUT", "/v1/slides") in OPERATIONS
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_every_route_answers_nonsense_in_the_one_shape(gateway: httpx.Client, method: str, path: str) -> None:
+    address = path.replace("{slide_id}", NO_ID).replace("{job_id}", NO_ID).replace("{name}", "nothing")
+    answer = gateway.request(method, address, params={"limit": "many"}, json={"limit": "many"})
+    if path in ("/healthz", "/readyz", "/v1/models"):
+        assert answer.status_code == 200  # these take nothing and cannot be asked wrongly
+        return
+    assert 400 <= answer.status_code < 500
+    assert_error(answer, answer.status_code, answer.json()["error"]["code"])
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_every_route_answers_a_wrong_method_in_the_one_shape(gateway: httpx.Client, method: str, path: str) -> None:
+    answer = gateway.request("PATCH", path)
+    assert_error(answer, 405, "method_not_allowed")
+    assert method in answer.headers["allow"]
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_every_route_declares_the_one_shape_for_its_errors(method: str, path: str) -> None:
+    answers = OPENAPI["paths"][path][method.lower()]["responses"]
+    for status, answer in answers.items():
+        if int(status) >= 400:
+            schema = answer["content"]["application/json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}, (status, schema)
+    assert {"422", "500"} <= set(answers)
+
+
+def test_operation_ids_are_stable_and_unique() -> None:
+    ids = [OPENAPI["paths"][path][method.lower()]["operationId"] for method, path in OPERATIONS]
+    assert sorted(ids) == [
+        *("delete_job", "delete_slide", "get_job", "get_model", "get_result", "get_slide", "healthz"),
+        *("list_jobs", "list_models", "list_slides", "readyz", "submit_job", "upload_slide", "upload_slide_form"),
+    ]
+
+
+def test_an_unknown_path_is_told_in_the_one_shape(gateway: httpx.Client) -> None:
+    body = assert_error(gateway.get("/v2/slides"), 404, "not_found")
+    assert body["value"] == "GET /v2/slides"
+
+
+def test_a_missing_field_is_named(gateway: httpx.Client) -> None:
+    body = assert_error(gateway.post("/v1/jobs", json={"model": "made-model"}), 422, "invalid_request")
+    assert body["message"].startswith("slide_id: ")
+
+
+def test_a_field_out_of_range_is_named_with_what_was_given(gateway: httpx.Client) -> None:
+    body = assert_error(gateway.get("/v1/slides", params={"limit": 0}), 422, "invalid_request")
+    assert body["message"].startswith("limit: ")
+    assert body["value"] == "0"
+    assert "greater than or equal to 1" in body["accepted"]
+
+
+def test_an_unknown_field_is_refused(gateway: httpx.Client) -> None:
+    answer = gateway.post("/v1/jobs", json={"slide_id": NO_ID, "magnification": 40})
+    body = assert_error(answer, 422, "invalid_request")
+    assert body["message"].startswith("magnification: ")
+    assert body["value"] == "40"
+
+
+def test_broken_json_is_told_in_the_one_shape(gateway: httpx.Client) -> None:
+    answer = gateway.post("/v1/jobs", content=b"{", headers={"content-type": "application/json"})
+    assert assert_error(answer, 422, "invalid_request")["accepted"] == "JSON"
+
+
+def test_a_long_value_is_not_echoed_whole(gateway: httpx.Client) -> None:
+    body = assert_error(gateway.get("/v1/slides", params={"limit": "x" * 5000}), 422, "invalid_request")
+    assert len(body["value"]) == 201
+
+
+def test_an_unexpected_error_tells_nothing_of_the_inside(
+    gateway: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_models_dir: Path) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr("server.routes.models.catalog.list_models", broken)
+    answer = gateway.get("/v1/models")
+    body = assert_error(answer, 500, "internal_error")
+    assert "secret" not in answer.text
+    assert body["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.SlideNotFound, 404),
+        (errors.JobNotFound, 404),
+        (errors.ModelNotFound, 404),
+        (errors.ResultNotFound, 404),
+        (errors.RequestInvalid, 422),
+        (errors.SlideUnreadable, 422),
+        (errors.SlideTooLarge, 422),
+        (errors.MppMissing, 422),
+        (errors.MppOutOfRange, 422),
+        (errors.ModelInvalid, 422),
+        (errors.UploadTooLarge, 413),
+        (errors.UploadEmpty, 400),
+        (errors.UploadIncomplete, 400),
+        (errors.ResultNotReady, 409),
+        (errors.SlideInUse, 409),
+        (errors.JobCanceled, 409),
+        (errors.DiskFull, 507),
+        (errors.QueueUnavailable, 503),
+        (errors.LDiffusionError, 500),
+    ],
+)
+def test_status_of_domain_errors(error: type[errors.LDiffusionError], status: int) -> None:
+    assert status_of(error("Said.")) == status

@@ -1,0 +1,175 @@
+"""The command line over one slide, in this process with a colour for a model, and as a process."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+
+from workers import segment, stages
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def slide(made_slide: Callable[..., Path], stained: NDArray[np.uint8]) -> Path:
+    return made_slide(stained, "made slide.tif")
+
+
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch, colour: ModuleType) -> list[Any]:
+    """The models that were loaded, in order."""
+    loaded: list[Any] = []
+
+    def load(model_dir: Path, device: str, threads: int) -> Any:
+        loaded.append(colour.ColourEngine(model_dir))
+        return loaded[-1]
+
+    monkeypatch.setattr(segment, "Engine", load)
+    return loaded
+
+
+@pytest.fixture
+def run(engines: list[Any], model_folder: Path, tmp_path: Path) -> Run:
+    def call(slide: Path, *options: object, out: str = "out") -> Result:
+        arguments = [slide, "-o", tmp_path / out, "--model", model_folder, *options]
+        return CliRunner().invoke(segment.main, [str(argument) for argument in arguments])
+
+    return call
+
+
+def test_a_slide_becomes_a_complete_folder(run: Run, slide: Path, tmp_path: Path, colour: ModuleType) -> None:
+    result = run(slide)
+    assert result.exit_code == 0, result.output
+    out = tmp_path / "out"
+    assert {path.name for path in out.iterdir()} == {
+        *stages.RESULTS,
+        "result.json",
+        "plan.json",
+        "tissue.png",
+        "labels.zarr",
+    }
+    labels = tifffile.imread(out / "labels.ome.tif", level=0)
+    pixels = tifffile.imread(slide)
+    assert np.array_equal(labels[300:500, 400:700], colour.label_of(pixels)[300:500, 400:700])
+    counted = json.loads((out / "statistics.json").read_text())
+    nuclei = counted["classes"][1]
+    assert nuclei["pixels"] == np.count_nonzero(labels == 1) > 0
+    assert f"nucleus     {nuclei['mm2']:>10.4f}" in result.stdout
+    assert "seconds: plan" in result.stdout
+    assert "peak memory" in result.stdout
+
+
+def test_the_size_of_the_regions_does_not_show(run: Run, slide: Path, tmp_path: Path) -> None:
+    for side in (256, 768):
+        assert run(slide, "--region-px", side, out=f"out-{side}").exit_code == 0
+    for name in ("labels.ome.tif", "statistics.json", "regions.geojson.gz", "preview.png"):
+        assert (tmp_path / "out-256" / name).read_bytes() == (tmp_path / "out-768" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--mpp", "90"], "error: mpp_out_of_range: "),
+        (["--region-px", "300"], "error: invalid_request: --region-px: "),
+        (["--seed", "-1"], "error: invalid_request: --seed: "),
+        (["--model", "no-such-model"], "error: model_not_found: "),
+    ],
+)
+def test_a_bad_question_is_one_line_and_exit_2(
+    run: Run, slide: Path, engines: list[Any], options: Sequence[str], line: str
+) -> None:
+    result = run(slide, *options)
+    assert result.exit_code == segment.EXIT_REFUSED
+    assert result.stderr.startswith(line)
+    assert result.stderr.count("\n") == 1
+    assert engines == []
+
+
+def test_a_slide_that_is_none_is_refused(run: Run, slide: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.svs"
+    text.write_text("this is no slide")
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(slide.read_bytes()[:-20_000])
+    for path in (tmp_path / "absent.svs", text, cut):
+        result = run(path)
+        assert (result.exit_code, result.stderr[:25]) == (2, "error: slide_unreadable: ")
+        assert not (tmp_path / "out" / "plan.json").exists()
+
+
+def test_a_slide_without_mpp_is_refused_before_torch_is_loaded(
+    made_slide: Callable[..., Path], stained: NDArray[np.uint8], model_folder: Path, tmp_path: Path, repo_root: Path
+) -> None:
+    silent = made_slide(stained, "silent.tif", mpp=None)
+    code = (
+        "import sys; from workers import segment\ntry:\n    segment.main()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, silent, "-o", tmp_path / "out", "--model", model_folder],
+        capture_output=True, text=True, cwd=repo_root, check=False,
+    )  # fmt: skip
+    assert done.returncode == segment.EXIT_REFUSED
+    assert done.stderr.startswith("error: mpp_missing: The slide does not say")
+    assert done.stdout == "False\n"
+
+
+def test_a_real_slide_without_mpp_is_refused_and_runs_with_it(run: Run, crc_slide: Path, tmp_path: Path) -> None:
+    result = run(crc_slide)
+    assert (result.exit_code, result.stderr[:19]) == (2, "error: mpp_missing:")
+    assert not (tmp_path / "out" / "plan.json").exists()
+
+
+def test_a_complete_folder_is_left_alone_unless_told(run: Run, slide: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("of somebody else")
+    assert run(slide).exit_code == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    refused = run(slide, "--seed", 1)
+    assert refused.exit_code == segment.EXIT_REFUSED
+    assert "--overwrite" in refused.stderr
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert run(slide, "--seed", 1, "--overwrite").exit_code == 0
+    assert json.loads((out / "result.json").read_text())["seed"] == 1
+    assert (out / "notes.txt").read_text() == "of somebody else"
+    assert run(slide, out="out/notes.txt").exit_code == segment.EXIT_REFUSED
+
+
+def test_an_interrupted_run_goes_on_where_it_was(
+    run: Run, slide: Path, tmp_path: Path, engines: list[Any], monkeypatch: pytest.MonkeyPatch, colour: ModuleType
+) -> None:
+    assert run(slide, "--region-px", 256, out="whole").exit_code == 0
+    total = len(json.loads((tmp_path / "whole" / "plan.json").read_text())["regions"])
+    answer = colour.ColourEngine.predict
+
+    def predict(engine: Any, *arguments: Any) -> Any:
+        if len(engine.asked) == 5:
+            raise KeyboardInterrupt
+        return answer(engine, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(colour.ColourEngine, "predict", predict)
+        assert run(slide, "--region-px", 256).exit_code == 1
+    assert not (tmp_path / "out" / "result.json").exists()
+    again = run(slide, "--region-px", 256)
+    assert again.exit_code == 0
+    assert "5 done before" in again.stderr
+    assert len(engines[-1].asked) == total - 5
+    for name in stages.RESULTS:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_the_real_slide_in_one_process(run: Run, cmu_slide: Path, tmp_path: Path) -> None:
+    result = run(cmu_slide, "--region-px", 1024)
+    assert result.exit_code == 0, result.output
+    provenance = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (provenance["mpp_x"], provenance["mpp_source"], provenance["backend"]) == (0.499, "metadata", "openslide")
+    assert provenance["slide_filename"] == "CMU-1-Small-Region.svs"

@@ -1,0 +1,81 @@
+"""A worker process: `python -m workers`.
+
+The model is loaded once, before the first task. SIGTERM and SIGINT end the process after the task at hand; SIGKILL is
+survived by the job, not by the process: another worker's janitor gives the task away.
+"""
+
+import logging
+import sys
+import time
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from workers import tasks
+from workers.core.catalog import list_models
+from workers.core.errors import LDiffusionError, QueueUnavailable
+from workers.core.janitor import Heartbeat
+from workers.core.jobs import Jobs
+from workers.core.leases import Leases
+from workers.core.queue_worker import QueueWorker
+from workers.core.schemas import JobRequest
+from workers.core.settings import Settings
+from workers.core.store import new_id
+
+LOG_FORMAT = "%(asctime)s %(levelname)s worker %(process)d %(name)s: %(message)s"
+RETRY_S = 2.0
+DEFAULT_MODEL = str(JobRequest.model_fields["model"].default)
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Work until told to stop; return the exit status."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    settings = Settings()
+    try:
+        jobs = Jobs(settings.redis_url, settings)
+        jobs.ping()
+        work(settings, jobs)
+    except LDiffusionError as error:
+        logger.error("%s: %s", error.code, error.message)  # noqa: TRY400 (a sentence, no traceback)
+        return 1
+    return 0
+
+
+def work(settings: Settings, jobs: Jobs) -> None:
+    """Take tasks until a signal asks for the end; come back after Redis was away."""
+    runtime = tasks.configure(settings, Leases(jobs, new_id()))
+    preload(runtime, settings.models_dir)
+    while not work_once(runtime):
+        logger.warning("the loop ended unasked; it starts again in %.0f s", RETRY_S)
+        time.sleep(RETRY_S)
+        runtime.leases = Leases(jobs, new_id())
+
+
+def work_once(runtime: tasks.Runtime) -> bool:
+    """Take tasks until a signal asks for the end or Redis is gone; say whether a signal did."""
+    leases = runtime.leases
+    try:
+        with Heartbeat(leases):
+            return QueueWorker(leases.jobs, leases.worker_id).run()
+    except (QueueUnavailable, RedisError) as error:
+        logger.warning("%s", error)
+        return False
+
+
+def preload(runtime: tasks.Runtime, models_dir: Path) -> None:
+    """Load the default model, or the first one, so that the first job does not wait for it."""
+    names = [card.name for card in list_models(models_dir)]
+    chosen = DEFAULT_MODEL if DEFAULT_MODEL in names else next(iter(names), None)
+    if chosen is None:
+        logger.warning("no model is installed in %s", models_dir)
+        return
+    try:
+        runtime.engine(chosen)
+    except LDiffusionError as error:  # jobs that ask for it will say so; others can still run
+        logger.warning("model %s cannot be loaded: %s", chosen, error.message)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Shapes of pixels and their boundaries: corners on the pixel grid, linked to rings.
+
+The boundary of a shape is kept as its *corners*, each one int64: the vertex (w_y, w_x) and the way the boundary turns
+there. Vertex (w_y, w_x) is the upper left corner of pixel (w_y, w_x). Boundaries run with the shape on the side of
+positive area: +x along its upper edges. On every grid line the corners of a shape pair up from left to right (on
+columns: from top to bottom), so linking them needs one sort and no tracing.
+"""
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+UInt8 = NDArray[np.uint8]
+Small = NDArray[np.int32]
+
+# Kinds of corner: the one pixel of four that is in the shape, or the one that is not, seen from the vertex.
+IN_SE, IN_SW, IN_NW, IN_NE, OUT_SE, OUT_SW, OUT_NW, OUT_NE = range(8)
+LEAVES_SIDEWAYS = np.array([1, 0, 1, 0, 0, 1, 0, 1], bool)
+"""Whether the boundary leaves a corner of this kind along the row (it then came along the column)."""
+GOES_DOWN = np.array([1, 1, 0, 0, 1, 1, 0, 0], bool)
+"""Whether the column edge at a corner of this kind lies below the vertex."""
+KIND_BITS, COLUMN_BITS = 3, 30
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Finished shapes, ordered by (last row, first pixel).
+
+    Args:
+        value: Class index of each shape.
+        pixels: Number of its pixels.
+        confidence: Sum of the confidence over them.
+        corners: Corners of all shapes, one shape after the other, each in raster order.
+        offsets: Where the corners of each shape begin, and the end of the last.
+    """
+
+    value: UInt8
+    pixels: Ints
+    confidence: Ints
+    corners: Ints
+    offsets: Ints
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+def pack(w_y: Ints, w_x: Ints, kind: int) -> Ints:
+    """Return corners of one kind at vertices, as integers that sort in raster order."""
+    return (w_y << COLUMN_BITS | w_x) << KIND_BITS | kind
+
+
+def rings(shapes: Shapes) -> Iterator[tuple[Small, Small, Ints]]:
+    """Yield the boundary of each shape as (w_x, w_y, ends): its rings one after the other, and where each one ends.
+
+    The first ring is the outer one, with positive area, the others are holes; each begins at its first corner in
+    raster order and does not repeat it. Where a shape touches itself at a vertex the rings part, so that each of them
+    is simple and the polygon is valid.
+    """
+    owner = np.repeat(np.arange(len(shapes), dtype=np.int32), np.diff(shapes.offsets))
+    w_y, w_x, kind = _unpack(shapes.corners)
+    kind = _part_at_touches(owner, w_y, w_x, kind)
+    following = _link(owner, w_y, w_x, kind).data
+    visited = bytearray(len(following))
+    for begin, end in zip(shapes.offsets[:-1].tolist(), shapes.offsets[1:].tolist(), strict=True):
+        order, ends = array("q"), array("q")
+        for corner in range(begin, end):
+            if visited[corner]:
+                continue
+            place = corner
+            while not visited[place]:
+                visited[place] = 1
+                order.append(place)
+                place = following[place]
+            ends.append(len(order))
+        places = np.frombuffer(order, np.int64)
+        yield w_x[places], w_y[places], np.frombuffer(ends, np.int64)
+
+
+def _unpack(corners: Ints) -> tuple[Small, Small, UInt8]:
+    """Return (w_y, w_x, kind) of corners, in as few bytes as they need: there may be millions."""
+    w_y = (corners >> (KIND_BITS + COLUMN_BITS)).astype(np.int32)
+    w_x = (corners >> KIND_BITS & ((1 << COLUMN_BITS) - 1)).astype(np.int32)
+    return w_y, w_x, (corners & ((1 << KIND_BITS) - 1)).astype(np.uint8)
+
+
+def _part_at_touches(owner: Small, w_y: Small, w_x: Small, kind: UInt8) -> UInt8:
+    """Give a vertex where a shape touches itself the two turns that go around what is *outside* there.
+
+    The outsides at such a vertex are never connected (the shape separates them), so no ring comes by twice.
+    """
+    same = (owner[1:] == owner[:-1]) & (w_y[1:] == w_y[:-1]) & (w_x[1:] == w_x[:-1])
+    first = np.flatnonzero(same)
+    falling = kind[first] == IN_SE  # the pixels in the shape are upper left and lower right
+    parted = kind.copy()
+    parted[first] = np.where(falling, OUT_SW, OUT_NW)
+    parted[first + 1] = np.where(falling, OUT_NE, OUT_SE)
+    return parted
+
+
+def _link(owner: Small, w_y: Small, w_x: Small, kind: UInt8) -> Ints:
+    """Return the place of the corner that follows each corner along the boundary."""
+    following = np.empty(len(kind), np.int64)
+    sideways = LEAVES_SIDEWAYS[kind]
+    in_columns = np.lexsort((GOES_DOWN[kind], w_y, w_x, owner))
+    for order, leaves in ((np.arange(len(kind)), sideways), (in_columns, ~sideways)):
+        one, other = order[::2], order[1::2]
+        forward = leaves[one]
+        following[np.where(forward, one, other)] = np.where(forward, other, one)
+    return following

@@ -1,0 +1,190 @@
+"""Finds what workers left behind when they died, and gives it to the queue again.
+
+Swept by whichever worker holds the lock of the moment, so the work goes on as long as one worker lives:
+- a task whose worker gave no sign of life for `lease_s` is queued again at once;
+- a task that is due but neither queued nor leased (its worker died between taking it and saying so) is queued
+  again when that is still so after `lease_s`;
+- a job that is on disk and unknown to Redis is submitted again;
+- a task that was begun too often ends its job, so that a poisonous region does not kill workers forever.
+"""
+
+import logging
+import os
+import signal
+import threading
+from types import TracebackType
+from typing import Self
+
+from rq.registry import StartedJobRegistry
+
+from workers.core.errors import JobNotFound, QueueUnavailable
+from workers.core.job_files import view_from_disk
+from workers.core.jobs import Jobs, Transaction, answering, decode
+from workers.core.leases import Leases, holder_of, lost
+from workers.core.queue_names import ACTIVE, JANITOR_LOCK, JOBS, JobKeys, Task, prefix_of, worker_key
+from workers.core.schemas import FINAL_STATES
+from workers.core.task_job import TaskJob
+
+logger = logging.getLogger(__name__)
+
+
+class Janitor:
+    """Sweeps a queue.
+
+    Args:
+        jobs: The queue.
+    """
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.jobs = jobs
+        self.redis = jobs.redis
+        self.settings = jobs.settings
+
+    def sweep(self) -> bool:
+        """Sweep once, unless another worker did so within `heartbeat_s`; say whether.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
+        with answering():
+            lock_ms = max(1, round(self.settings.heartbeat_s * 1000))
+            if not self.redis.set(JANITOR_LOCK, os.getpid(), nx=True, px=lock_ms):
+                return False
+            queued = {
+                prefix_of(queue_id)
+                for queue in (self.jobs.control, self.jobs.regions)
+                for queue_id in queue.get_job_ids()
+            }
+            for job_id in sorted(self.redis.smembers(ACTIVE)):
+                self._tend(job_id.decode(), queued)
+            self._adopt()
+            for queue in (self.jobs.control, self.jobs.regions):
+                StartedJobRegistry(queue=queue, job_class=TaskJob).cleanup()
+        return True
+
+    def _tend(self, job_id: str, queued: set[str]) -> None:
+        keys = JobKeys(job_id)
+        tasks = self._due(job_id)
+        leases = decode(self.redis.hgetall(keys.leases))
+        missing = decode(self.redis.hgetall(keys.missing))
+        alive = {holder: bool(self.redis.exists(worker_key(holder))) for holder in map(holder_of, leases.values())}
+        seconds, microseconds = self.redis.time()  # one clock for all machines
+        now = seconds + microseconds / 1e6
+        for task in tasks:
+            lease = leases.get(task.name)
+            if lease is not None:
+                if not alive[holder_of(lease)]:
+                    self._requeue(task, lease, "its worker is gone")
+            elif task.queue_prefix in queued:
+                if task.name in missing:
+                    self.redis.hdel(keys.missing, task.name)
+            elif task.name not in missing:
+                self.redis.hset(keys.missing, task.name, now)
+            elif now - float(missing[task.name]) > self.settings.lease_s:
+                self._requeue(task, None, "it was nowhere")
+
+    def _due(self, job_id: str) -> list[Task]:
+        """Return the tasks that must be queued or leased for the job to go on."""
+        keys = JobKeys(job_id)
+        state = (self.redis.hget(keys.record, "state") or b"").decode()
+        if not state or state in FINAL_STATES:
+            self.redis.srem(ACTIVE, job_id)
+            return []
+        if state == "running":
+            todo = sorted(int(index) for index in self.redis.smembers(keys.todo))
+            if todo:
+                return [Task(job_id, "region", index) for index in todo]
+            state = self._to_finishing(keys)
+        return [Task(job_id, "finish" if state == "finishing" else "plan")]
+
+    def _to_finishing(self, keys: JobKeys) -> str:
+        # Landing the last region does this itself; a Redis restored from an older file may show the state between.
+        def write(pipe: Transaction) -> None:
+            if pipe.hget(keys.record, "state") == b"running" and not pipe.scard(keys.todo):
+                pipe.multi()
+                pipe.hset(keys.record, "state", "finishing")
+
+        self.jobs.transact(write, keys.record, keys.todo)
+        return "finishing"
+
+    def _requeue(self, task: Task, lease: str | None, reason: str) -> None:
+        """Queue a task again, if its lease is still the one that was seen; end the job if that was its last try."""
+        keys = JobKeys(task.job_id)
+        attempts_max = self.settings.task_retries + 1
+
+        def write(pipe: Transaction) -> bool:
+            now = pipe.hget(keys.leases, task.name)
+            if (None if now is None else now.decode()) != lease or not pipe.sismember(ACTIVE, task.job_id):
+                return True
+            if int(pipe.hget(keys.attempts, task.name) or 0) >= attempts_max:
+                return False
+            pipe.multi()
+            pipe.hdel(keys.leases, task.name)
+            pipe.hdel(keys.missing, task.name)
+            self.jobs.enqueue(pipe, task, at_front=True)
+            return True
+
+        logger.warning("%s of job %s goes back to the queue: %s", task.name, task.job_id, reason)
+        if not self.jobs.transact(write, keys.record, keys.leases, keys.attempts):
+            self.jobs.fail(task.job_id, lost(task, attempts_max))
+
+    def _adopt(self) -> None:
+        """Submit jobs that are on disk and that Redis does not know; list those that ended."""
+        on_disk = self.jobs.store.list_jobs()
+        scores = self.redis.zmscore(JOBS, on_disk) if on_disk else []
+        for job_id in (job_id for job_id, score in zip(on_disk, scores, strict=True) if score is None):
+            try:
+                view = view_from_disk(self.jobs.store, job_id)
+            except JobNotFound:  # being made, or being deleted
+                continue
+            except ValueError:
+                logger.warning("the folder of job %s holds a file that cannot be read", job_id)
+                continue
+            if view.state in FINAL_STATES:
+                self.redis.zadd(JOBS, {job_id: view.created_at.timestamp()}, nx=True)
+            else:
+                logger.warning("job %s was on disk but not in the queue: submitted again", job_id)
+                self.jobs.submit(job_id, view.request, view.created_at)
+
+
+class Heartbeat(threading.Thread):
+    """Shows signs of life for a worker and sweeps, every `heartbeat_s`, until the context ends.
+
+    Args:
+        leases: The worker's.
+    """
+
+    def __init__(self, leases: Leases) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._leases = leases
+        self._janitor = Janitor(leases.jobs)
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Beat until told to end. A fault of ours here asks the process to stop: a worker without a pulse is dead."""
+        try:
+            while not self._ended.wait(self._leases.jobs.settings.heartbeat_s):
+                self._beat()
+        finally:
+            if not self._ended.is_set():
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def _beat(self) -> None:
+        try:
+            self._leases.beat()
+            self._janitor.sweep()
+        except (QueueUnavailable, OSError) as error:
+            logger.warning("no sign of life this time: %s", error)
+
+    def __enter__(self) -> Self:
+        self._leases.beat()
+        self._janitor.sweep()
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self.join()
+        self._leases.retire()

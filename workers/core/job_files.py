@@ -1,0 +1,65 @@
+"""What the disk alone knows of a job: enough to show it, and to queue it again, when Redis has forgotten it."""
+
+import shutil
+from datetime import datetime
+from typing import Literal
+
+from workers.core.errors import ResultNotReady
+from workers.core.schemas import ErrorBody, Frozen, JobView
+from workers.core.store import Store
+
+ENDING = "ended.json"
+KEPT = frozenset({"job.json", ENDING})
+"""What stays of a job that failed or was canceled."""
+
+
+class Ending(Frozen):
+    """`ended.json`: how a job ended that has no result. It stands above whatever else the folder holds."""
+
+    state: Literal["failed", "canceled"]
+    error: ErrorBody | None = None
+    finished_at: datetime
+
+
+def view_from_disk(store: Store, job_id: str) -> JobView:
+    """Return what the folder of a job tells: succeeded, failed or canceled; else it counts as queued.
+
+    Raises:
+        JobNotFound: There is no such job.
+    """
+    stored = store.read_request(job_id)
+    waiting = JobView(id=job_id, state="queued", request=stored.request, created_at=stored.created_at)
+    if ending := _read_ending(store, job_id):
+        return waiting.model_copy(update=dict(ending))
+    try:
+        result = store.read_result(job_id)
+    except ResultNotReady:
+        return waiting
+    counts = {"regions_done": result.regions, "regions_total": result.regions}
+    return waiting.model_copy(update={"state": "succeeded", "finished_at": result.finished_at} | counts)
+
+
+def write_ending(store: Store, job_id: str, ending: Ending) -> None:
+    """Write `ended.json` and remove every result, whole or half-done. A job without a folder is left alone."""
+    folder = store.job_dir(job_id)
+    if folder.is_dir():
+        store.write_json(folder / ENDING, ending)
+        clear_results(store, job_id)
+
+
+def clear_results(store: Store, job_id: str) -> None:
+    """Remove everything from the folder of a job but the request and the ending. May run twice at once."""
+    folder = store.job_dir(job_id)
+    (folder / "result.json").unlink(missing_ok=True)  # first: without it nothing else is served
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in KEPT:
+            path.unlink(missing_ok=True)
+
+
+def _read_ending(store: Store, job_id: str) -> Ending | None:
+    try:
+        return Ending.model_validate_json((store.job_dir(job_id) / ENDING).read_bytes())
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,231 @@
+"""Who runs which task: a worker takes a lease, shows signs of life, and checks that the lease is still its own.
+
+A lease carries the number of the attempt (a fencing token). When a worker falls silent for `lease_s`, the janitor
+gives its tasks away; should the worker wake up after all, its next check tells it to stop, and what it writes in
+between are the same bytes as the other one's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from workers.core.errors import JobCanceled, JobLost
+from workers.core.jobs import Jobs, Transaction, answering, decode
+from workers.core.queue_names import ACTIVE, JobKeys, Task, worker_key
+
+STATES_OF = {"plan": ("queued", "planning"), "region": ("running",), "finish": ("finishing",)}
+"""States of the job in which a task of a kind has something to do."""
+
+
+class Superseded(Exception):
+    """The task was given to another worker, or its job has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run a task."""
+
+    task: Task
+    worker_id: str
+    attempt: int
+
+    @property
+    def value(self) -> str:
+        """What stands in Redis."""
+        return f"{self.worker_id}:{self.attempt}"
+
+
+def holder_of(value: str) -> str:
+    """Return the worker id in the value of a lease."""
+    return value.rpartition(":")[0]
+
+
+class Leases:
+    """Tasks as one worker sees them.
+
+    Args:
+        jobs: The queue.
+        worker_id: Id of this worker, unlike any other, also of one that ran before.
+    """
+
+    def __init__(self, jobs: Jobs, worker_id: str) -> None:
+        self.jobs = jobs
+        self.worker_id = worker_id
+        self.attempts_max = jobs.settings.task_retries + 1
+
+    def beat(self) -> None:
+        """Show a sign of life."""
+        with answering():
+            self.jobs.redis.set(worker_key(self.worker_id), 1, px=round(self.jobs.settings.lease_s * 1000))
+
+    def retire(self) -> None:
+        """Say that this worker is gone; what it still held goes back to the queue with the next sweep."""
+        with answering():
+            self.jobs.redis.delete(worker_key(self.worker_id))
+
+    def begin(self, task: Task) -> Lease | None:
+        """Take the lease of a task; None if there is nothing to do: done, canceled, or with a living worker.
+
+        A task that was begun too often ends its job with `JobLost`.
+        """
+        keys = JobKeys(task.job_id)
+
+        def write(pipe: Transaction) -> Lease | None:
+            if not self._is_due(pipe, keys, task):
+                return None
+            attempt = int(pipe.hget(keys.attempts, task.name) or 0) + 1
+            lease = Lease(task, self.worker_id, attempt)
+            if attempt > self.attempts_max:
+                return lease
+            now = datetime.now(UTC).isoformat()
+            pipe.multi()
+            pipe.hset(keys.leases, task.name, lease.value)
+            pipe.hset(keys.attempts, task.name, attempt)
+            pipe.hdel(keys.missing, task.name)
+            if task.kind == "plan":
+                pipe.hset(keys.record, "state", "planning")
+                pipe.hsetnx(keys.record, "started_at", now)
+            elif task.kind == "region":
+                pipe.hsetnx(keys.record, "first_region_at", now)
+            return lease
+
+        lease: Lease | None = self.jobs.transact(write, keys.record, keys.todo, keys.leases, keys.attempts)
+        if lease is not None and lease.attempt > self.attempts_max:
+            self.jobs.fail(task.job_id, lost(task, self.attempts_max))
+            return None
+        return lease
+
+    def check(self, lease: Lease) -> None:
+        """Return if the work is still wanted.
+
+        Raises:
+            JobCanceled: The job was canceled.
+            Superseded: The lease is another's, or the job ended otherwise.
+        """
+        keys = JobKeys(lease.task.job_id)
+        with answering(), self.jobs.redis.pipeline(transaction=False) as pipe:
+            pipe.hget(keys.record, "state")
+            pipe.hget(keys.leases, lease.task.name)
+            state, value = pipe.execute()
+        if state == b"canceled":
+            raise JobCanceled("The job was canceled.", value=lease.task.job_id)
+        if value is None or value.decode() != lease.value:
+            raise Superseded(f"{lease.task.queue_prefix} is no longer held as {lease.value}")
+
+    def release(self, lease: Lease) -> None:
+        """Give a lease back, if it is still ours."""
+        keys = JobKeys(lease.task.job_id)
+
+        def write(pipe: Transaction) -> None:
+            if _is_held(pipe, keys, lease):
+                pipe.multi()
+                pipe.hdel(keys.leases, lease.task.name)
+
+        self.jobs.transact(write, keys.leases)
+
+    def planned(self, lease: Lease, todo: Sequence[int], total: int, plan_s: float) -> None:
+        """Record the plan and queue its regions, or the finish if none is left to do.
+
+        Args:
+            lease: Of the plan task.
+            todo: Indices of the regions that have to be segmented.
+            total: Number of regions of the plan.
+            plan_s: Seconds the planning took.
+
+        Raises:
+            JobCanceled, Superseded: As `check`.
+        """
+        keys = JobKeys(lease.task.job_id)
+
+        def write(pipe: Transaction) -> bool:
+            if not _is_held(pipe, keys, lease):
+                return False
+            pipe.multi()
+            fields = {"regions_total": total, "plan_s": plan_s, "state": "running" if todo else "finishing"}
+            pipe.hset(keys.record, mapping=fields)
+            pipe.hdel(keys.leases, lease.task.name)
+            if todo:
+                pipe.sadd(keys.todo, *todo)
+            else:
+                self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"))
+            for index in todo:
+                self.jobs.enqueue(pipe, Task(lease.task.job_id, "region", index))
+            return True
+
+        if not self.jobs.transact(write, keys.record, keys.leases):
+            self.check(lease)
+
+    def region_done(self, lease: Lease, segment_s: float) -> None:
+        """Mark a region that is on disk. With the last one the finish is queued, in the same transaction: once.
+
+        Raises:
+            JobCanceled, Superseded: As `check`.
+        """
+        keys = JobKeys(lease.task.job_id)
+
+        def write(pipe: Transaction) -> bool:
+            if not _is_held(pipe, keys, lease):
+                return False
+            is_last = pipe.scard(keys.todo) == 1 and bool(pipe.sismember(keys.todo, lease.task.index))
+            pipe.multi()
+            pipe.srem(keys.todo, lease.task.index)
+            pipe.hdel(keys.leases, lease.task.name)
+            pipe.hdel(keys.attempts, lease.task.name)
+            pipe.hincrbyfloat(keys.record, "segment_s", segment_s)
+            if is_last:
+                pipe.hset(keys.record, "state", "finishing")
+                self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"))
+            return True
+
+        if not self.jobs.transact(write, keys.record, keys.leases, keys.todo):
+            self.check(lease)
+
+    def finished(self, lease: Lease) -> None:
+        """Mark a job whose `result.json` is on disk.
+
+        Raises:
+            JobCanceled, Superseded: As `check`.
+        """
+        keys = JobKeys(lease.task.job_id)
+
+        def write(pipe: Transaction) -> bool:
+            if not _is_held(pipe, keys, lease):
+                return False
+            pipe.multi()
+            pipe.hset(keys.record, mapping={"state": "succeeded", "finished_at": datetime.now(UTC).isoformat()})
+            pipe.delete(*keys.working)
+            pipe.srem(ACTIVE, lease.task.job_id)
+            return True
+
+        if not self.jobs.transact(write, keys.record, keys.leases):
+            self.check(lease)
+
+    def timings(self, job_id: str) -> Mapping[str, float]:
+        """Return seconds of the phases so far: `plan`, and `segment` as a sum over regions."""
+        with answering():
+            record = decode(self.jobs.redis.hgetall(JobKeys(job_id).record))
+        return {phase: round(float(record.get(f"{phase}_s", 0)), 3) for phase in ("plan", "segment")}
+
+    def _is_due(self, pipe: Transaction, keys: JobKeys, task: Task) -> bool:
+        state = pipe.hget(keys.record, "state")
+        if state is None or state.decode() not in STATES_OF[task.kind]:
+            return False
+        if task.kind == "region" and not pipe.sismember(keys.todo, task.index):
+            return False
+        value = pipe.hget(keys.leases, task.name)
+        holder = None if value is None else holder_of(value.decode())
+        return holder in (None, self.worker_id) or not pipe.exists(worker_key(holder))
+
+
+def lost(task: Task, attempts: int) -> JobLost:
+    """Return the error of a task that no worker brought to an end."""
+    return JobLost(
+        f"A worker died, or failed, each of the {attempts} times it ran a part of this job.",
+        value=task.name,
+        accepted="a new job, after a look into the log of the workers",
+    )
+
+
+def _is_held(pipe: Transaction, keys: JobKeys, lease: Lease) -> bool:
+    """Whether Redis shows this very lease; ending a job removes them all."""
+    return bool(pipe.hget(keys.leases, lease.task.name) == lease.value.encode())

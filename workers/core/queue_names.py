@@ -1,0 +1,113 @@
+"""Names of everything this project keeps in Redis, and of the three tasks a queue may carry."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Literal
+
+CONTROL_QUEUE = "ldiffusion:control"
+"""Plans and finishes: short, served first."""
+
+REGION_QUEUE = "ldiffusion:regions"
+"""One task per region."""
+
+JOBS = "ldiffusion:jobs"
+"""Sorted set: job id → time of creation."""
+
+ACTIVE = "ldiffusion:active"
+"""Set of the ids of jobs that have not ended."""
+
+JANITOR_LOCK = "ldiffusion:janitor"
+"""Held for one heartbeat by the worker that sweeps."""
+
+WORKERS = "ldiffusion:worker:"
+"""Prefix of the keys that live workers keep alive."""
+
+PLAN_SLIDE = "workers.tasks.plan_slide"
+SEGMENT_REGION = "workers.tasks.segment_region"
+FINISH_SLIDE = "workers.tasks.finish_slide"
+TASK_FUNCTIONS = frozenset({PLAN_SLIDE, SEGMENT_REGION, FINISH_SLIDE})
+"""The only functions a worker runs, whatever a queue may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobKeys:
+    """Keys of one job."""
+
+    job_id: str
+
+    @property
+    def record(self) -> str:
+        """Hash: state, request, times, counts, error."""
+        return f"ldiffusion:job:{self.job_id}"
+
+    @property
+    def todo(self) -> str:
+        """Set: indices of the regions that have not landed. It only ever shrinks."""
+        return f"{self.record}:todo"
+
+    @property
+    def leases(self) -> str:
+        """Hash: task name → lease of the worker that runs it."""
+        return f"{self.record}:leases"
+
+    @property
+    def attempts(self) -> str:
+        """Hash: task name → times it was begun."""
+        return f"{self.record}:attempts"
+
+    @property
+    def missing(self) -> str:
+        """Hash: task name → time at which the janitor first found it neither queued nor leased."""
+        return f"{self.record}:missing"
+
+    @property
+    def working(self) -> tuple[str, str, str, str]:
+        """What is of no use once the job has ended."""
+        return self.todo, self.leases, self.attempts, self.missing
+
+
+def worker_key(worker_id: str) -> str:
+    """Return the key that exists as long as the worker gives signs of life."""
+    return f"{WORKERS}{worker_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One queued piece of a job. The queue carries its ids only."""
+
+    job_id: str
+    kind: Literal["plan", "region", "finish"]
+    index: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name within the job: `plan`, `region-12`, `finish`."""
+        return f"region-{self.index}" if self.kind == "region" else self.kind
+
+    @property
+    def queue_prefix(self) -> str:
+        """How each of its ids in the queue begins; a dash and a random part follow."""
+        return f"{self.job_id}-{self.name}"
+
+    def fresh_queue_id(self) -> str:
+        """Return an id for one more entry in the queue.
+
+        Never the same twice: when a worker that was given up for dead ends its entry after all, that must not
+        remove the entry that replaced it.
+        """
+        return f"{self.queue_prefix}-{uuid.uuid4().hex[:12]}"
+
+    @property
+    def function(self) -> str:
+        """Dotted name of the function that runs it."""
+        return {"plan": PLAN_SLIDE, "region": SEGMENT_REGION, "finish": FINISH_SLIDE}[self.kind]
+
+    @property
+    def args(self) -> tuple[str] | tuple[str, int]:
+        """Arguments of the function."""
+        return (self.job_id, self.index) if self.kind == "region" else (self.job_id,)
+
+
+def prefix_of(queue_id: str) -> str:
+    """Return the `queue_prefix` of the task that an id in the queue belongs to."""
+    return queue_id.rpartition("-")[0]

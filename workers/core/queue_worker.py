@@ -1,0 +1,79 @@
+"""The loop that takes tasks from the queue: in this process (CUDA cannot be forked), as JSON, three functions only."""
+
+import logging
+import signal
+from types import TracebackType
+
+from rq import SimpleWorker
+from rq.exceptions import DeserializationError
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.timeouts import JobTimeoutException
+
+from workers.core.errors import JobLost, LDiffusionError
+from workers.core.jobs import Jobs
+from workers.core.queue_names import TASK_FUNCTIONS
+from workers.core.task_job import TaskJob
+
+WORKER_TTL_S = 20
+"""Lets the loop come round every 5 s when the queue is empty."""
+
+MAINTENANCE_S = 60
+
+logger = logging.getLogger(__name__)
+
+
+class QueueWorker(SimpleWorker):
+    """Runs the tasks of a queue in this process.
+
+    Args:
+        jobs: The queue.
+        worker_id: Name of this worker in RQ.
+    """
+
+    def __init__(self, jobs: Jobs, worker_id: str) -> None:
+        super().__init__(
+            [jobs.control, jobs.regions],
+            name=worker_id,
+            connection=jobs.redis,
+            job_class=TaskJob,
+            serializer=JSONSerializer,
+            exception_handlers=[self._on_exception],
+            maintenance_interval=MAINTENANCE_S,
+            worker_ttl=WORKER_TTL_S,
+            log_job_description=False,
+        )
+        self._jobs = jobs
+
+    def run(self, *, burst: bool = False) -> bool:
+        """Work until asked to stop (a signal ends the loop after the task at hand), or until nothing is queued.
+
+        Returns:
+            Whether a signal asked for the end.
+        """
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self.work(burst=burst, logging_level="WARNING")
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return self._shutdown_requested_date is not None
+
+    def subscribe(self) -> None:
+        """Listen to no commands: signals stop a worker, and a message in Redis does not."""
+
+    def _on_exception(self, job: Job, kind: type[BaseException], *_: BaseException | TracebackType | None) -> None:
+        """End the job of a task that raised and may not be tried again. RQ has logged the traceback."""
+        try:
+            is_ours = job.func_name in TASK_FUNCTIONS
+        except DeserializationError:
+            is_ours = False
+        if is_ours and job.args and not job.should_retry:
+            self._jobs.fail(str(job.args[0]), self._public(kind))
+
+    def _public(self, kind: type[BaseException]) -> LDiffusionError:
+        """What the client is told: no path and no traceback."""
+        if issubclass(kind, JobTimeoutException):
+            limit = self._jobs.settings.job_timeout_s
+            return JobLost(f"A part of the job took longer than {limit} s each time it ran.")
+        return LDiffusionError("The job failed through a fault of ours; the log of the workers says more.")

@@ -1,0 +1,258 @@
+"""Slides, jobs and half-made things in one folder: what was acknowledged is on disk, nothing is seen half-written.
+
+The data folder:
+    slides/<id>/original.*, slide.json      jobs/<id>/job.json, plan.json, …, result.json (written last)
+    incoming/<random>/                      uploads under way; swept at start
+    trash/<random>/                         on its way out; swept at start
+"""
+
+import errno
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from workers.core.errors import DiskFull, JobNotFound, ResultNotReady, SlideNotFound
+from workers.core.schemas import Frozen, JobRequest, Plan, Provenance, SlideInfo
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class StoredRequest(Frozen):
+    """`job.json`: what was asked, and when."""
+
+    id: str
+    created_at: datetime
+    request: JobRequest
+
+
+def new_id() -> str:
+    """Return a fresh identifier of 32 hexadecimal characters."""
+    return uuid.uuid4().hex
+
+
+def fsync_dir(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; on success it becomes `path`, durably and at once.
+
+    The temporary name ends like `path`, for writers that look at the extension. After an error nothing is left.
+
+    Raises:
+        DiskFull: The disk had no room.
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        fsync_dir(path.parent)
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise DiskFull("The disk that holds the data folder is full.") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, model: BaseModel) -> None:
+    """Write a pydantic model as JSON, atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(model.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+class Store:
+    """The data folder: id → path, and every change atomic.
+
+    Args:
+        root: The data folder; made if absent.
+    """
+
+    new_id = staticmethod(new_id)
+    write_json = staticmethod(write_json)
+    atomic_write = staticmethod(atomic_write)
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._slides = root / "slides"
+        self._jobs = root / "jobs"
+        self._incoming = root / "incoming"
+        self._trash = root / "trash"
+        for folder in (self._slides, self._jobs, self._incoming, self._trash):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def slide_dir(self, slide_id: str) -> Path:
+        """Return the folder of a slide, whether or not it is there.
+
+        Raises:
+            SlideNotFound: The text is no identifier.
+        """
+        if not _ID.fullmatch(slide_id):
+            raise SlideNotFound("No slide has this id.", value=slide_id, accepted="32 hexadecimal characters")
+        return self._slides / slide_id
+
+    def slide_file(self, slide_id: str) -> Path:
+        """Return the file `original.*` of a stored slide.
+
+        Raises:
+            SlideNotFound: There is no such slide.
+        """
+        folder = self.slide_dir(slide_id)
+        found = sorted(path for path in folder.glob("original*") if path.is_file()) if folder.is_dir() else []
+        if not found:
+            raise SlideNotFound("No slide has this id.", value=slide_id)
+        return found[0]
+
+    def job_dir(self, job_id: str) -> Path:
+        """Return the folder of a job, whether or not it is there.
+
+        Raises:
+            JobNotFound: The text is no identifier.
+        """
+        if not _ID.fullmatch(job_id):
+            raise JobNotFound("No job has this id.", value=job_id, accepted="32 hexadecimal characters")
+        return self._jobs / job_id
+
+    @contextmanager
+    def incoming(self) -> Iterator[Path]:
+        """Give a fresh folder for an upload. What is not committed when the context ends is removed."""
+        folder = self._incoming / new_id()
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep_incoming(self) -> int:
+        """Remove what uploads and deletions left behind when the process died. Call before taking uploads.
+
+        Returns:
+            The number of folders removed.
+        """
+        stale = [*self._incoming.iterdir(), *self._trash.iterdir()]
+        for folder in stale:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(stale)
+
+    def commit_slide(self, info: SlideInfo, tmp_dir: Path) -> None:
+        """Turn an incoming folder that holds `original.*` into the slide `info.id`, durably and at once."""
+        target = self.slide_dir(info.id)
+        write_json(tmp_dir / "slide.json", info)
+        tmp_dir.rename(target)
+        fsync_dir(self._slides)
+
+    def read_slide(self, slide_id: str) -> SlideInfo:
+        """Return what is known of a stored slide.
+
+        Raises:
+            SlideNotFound: There is no such slide.
+        """
+        path = self.slide_dir(slide_id) / "slide.json"
+        try:
+            return SlideInfo.model_validate_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise SlideNotFound("No slide has this id.", value=slide_id) from error
+
+    def list_slides(self) -> list[SlideInfo]:
+        """Return all stored slides, the newest first."""
+        slides = []
+        for folder in self._slides.iterdir():
+            try:
+                slides.append(self.read_slide(folder.name))
+            except SlideNotFound:  # deleted meanwhile, or not ours
+                continue
+        return sorted(slides, key=lambda info: (info.created_at, info.id), reverse=True)
+
+    def delete_slide(self, slide_id: str) -> None:
+        """Remove a slide with all its files.
+
+        Raises:
+            SlideNotFound: There is no such slide.
+        """
+        if not self._discard(self.slide_dir(slide_id)):
+            raise SlideNotFound("No slide has this id.", value=slide_id)
+
+    def save_request(self, job_id: str, request: JobRequest, created_at: datetime) -> None:
+        """Make the folder of a job with its `job.json`."""
+        folder = self.job_dir(job_id)
+        folder.mkdir(exist_ok=True)
+        write_json(folder / "job.json", StoredRequest(id=job_id, created_at=created_at, request=request))
+        fsync_dir(self._jobs)
+
+    def read_request(self, job_id: str) -> StoredRequest:
+        """Return what was asked.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        try:
+            return StoredRequest.model_validate_json((self.job_dir(job_id) / "job.json").read_bytes())
+        except FileNotFoundError as error:
+            raise JobNotFound("No job has this id.", value=job_id) from error
+
+    def list_jobs(self) -> list[str]:
+        """Return the ids of all jobs that have a folder, in no particular order."""
+        return [folder.name for folder in self._jobs.iterdir() if _ID.fullmatch(folder.name)]
+
+    def read_plan(self, job_id: str) -> Plan:
+        """Return the plan of a job.
+
+        Raises:
+            JobNotFound: The job has no folder.
+            ResultNotReady: It is not planned yet.
+        """
+        return Plan.model_validate_json(self._job_file(job_id, "plan.json"))
+
+    def read_result(self, job_id: str) -> Provenance:
+        """Return the provenance of a finished job.
+
+        Raises:
+            JobNotFound: The job has no folder.
+            ResultNotReady: It is not finished.
+        """
+        return Provenance.model_validate_json(self._job_file(job_id, "result.json"))
+
+    def delete_job(self, job_id: str) -> None:
+        """Remove a job with all its results.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        if not self._discard(self.job_dir(job_id)):
+            raise JobNotFound("No job has this id.", value=job_id)
+
+    def _job_file(self, job_id: str, name: str) -> bytes:
+        folder = self.job_dir(job_id)
+        try:
+            return (folder / name).read_bytes()
+        except FileNotFoundError as error:
+            if not folder.is_dir():
+                raise JobNotFound("No job has this id.", value=job_id) from error
+            raise ResultNotReady(f"The job has no {name} yet.", value=job_id) from error
+
+    def _discard(self, folder: Path) -> bool:
+        """Move a folder out of sight in one step, then remove it; False if it was not there."""
+        doomed = self._trash / new_id()
+        try:
+            folder.rename(doomed)
+        except FileNotFoundError:
+            return False
+        fsync_dir(folder.parent)
+        shutil.rmtree(doomed, ignore_errors=True)
+        return True

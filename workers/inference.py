@@ -1,0 +1,180 @@
+"""Regions of a plan through the model: tiles read ahead in a thread, inferred one after the other, cores put together.
+
+The only module that imports `models`, and only when a model is loaded: torch takes seconds to import, and neither
+planning nor a refused slide needs it.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.core.errors import ModelInvalid
+from workers.core.schemas import Plan
+from workers.core.slides import Pixels
+from workers.plane import PlaneReader
+from workers.tiling import Box, Region, read_box, tiles
+from workers.tissue import Mask, TissueMask
+
+READ_AHEAD = 2
+"""Tiles that are read while one is inferred."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+Labels = NDArray[np.uint8]
+Check = Callable[[], None]
+
+
+def unchecked() -> None:
+    """Go on: the check of a run that nobody can cancel."""
+
+
+class Segmenter(Protocol):
+    """What inference asks of a model."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the model's config."""
+
+    def predict(self, images: Pixels, w_origins: Sequence[tuple[int, int]], seed: int) -> tuple[Labels, Labels]:
+        """Return class index and confidence, uint8 (N, H, W), of uint8 images (N, H, W, 3) at these origins (x, y)."""
+
+
+class Engine:
+    """A model in memory.
+
+    Args:
+        model_dir: Folder of the model.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads, see `cpu_threads`.
+
+    Raises:
+        ModelInvalid: The folder is incomplete, altered or of an unknown format.
+    """
+
+    def __init__(self, model_dir: Path, device: str, threads: int) -> None:
+        from models.checkpoint import CheckpointError  # noqa: PLC0415 (see the module's docstring)
+        from models.predictor import Predictor  # noqa: PLC0415
+
+        try:
+            self._predictor = Predictor.load(model_dir, device, threads)
+        except (CheckpointError, OSError, ValueError) as error:
+            raise ModelInvalid("The model folder is incomplete or altered.", value=model_dir.name) from error
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the model's config."""
+        return self._predictor.digest
+
+    def predict(self, images: Pixels, w_origins: Sequence[tuple[int, int]], seed: int) -> tuple[Labels, Labels]:
+        """Return class index and confidence, uint8 (N, H, W), of uint8 images (N, H, W, 3) at these origins (x, y)."""
+        return self._predictor.predict(images, w_origins, seed)
+
+
+def cpu_threads(configured: int, workers: int) -> int:
+    """Return the CPU threads of one worker: as configured, else the cores this process may use, shared by the workers.
+
+    More threads than cores make inference slower, and `os.cpu_count` does not know of the cores taken away.
+    """
+    return configured or max(1, len(os.sched_getaffinity(0)) // max(1, workers))
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One forward pass: a tile of a region, its box and the tissue in its core."""
+
+    tile: Region
+    box: Box
+    mask: Mask
+
+
+def segment_regions(
+    reader: PlaneReader,
+    regions: Iterable[Region],
+    engine: Segmenter,
+    plan: Plan,
+    tissue: TissueMask,
+    check: Check = unchecked,
+) -> Generator[tuple[Region, Labels, Labels]]:
+    """Segment regions, in their order.
+
+    Tiles are cells of the plane's own grid, so the regions' size does not matter; tiles without tissue are not read.
+    Close the iterator when it is not read to its end.
+
+    Args:
+        reader: Reads the working plane; used in a thread of this function alone while it runs.
+        regions: Regions of the plan's grid.
+        engine: The plan's model.
+        plan: Tile, halo and seed.
+        tissue: Outside of it labels and confidence are 0.
+        check: Called before each tile; raises if the work is no longer wanted.
+
+    Yields:
+        The region and its labels and confidence, uint8 (region.height, region.width).
+
+    Raises:
+        SlideUnreadable: A tile of the slide cannot be decoded.
+    """
+    pieces = ((region, _pieces(reader, region, plan, tissue)) for region in regions)
+    flat = ((region, piece) for region, found in pieces for piece in (*found, None))
+    read = partial(_read, reader)
+    labels = confidence = None
+    for (region, piece), image in read_ahead(read, flat):
+        if labels is None or confidence is None:
+            labels, confidence = (np.zeros((region.height, region.width), np.uint8) for _ in range(2))
+        if piece is None:  # the region's end
+            yield region, labels, confidence
+            labels = confidence = None
+        else:
+            check()
+            _infer(engine, plan.seed, region, piece, image, labels, confidence)
+
+
+def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Generator[tuple[T, R]]:
+    """Yield each item with what `read` makes of it; a thread is up to `READ_AHEAD` items ahead."""
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(read, item)))
+            if len(waiting) > READ_AHEAD:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        while waiting:
+            done, future = waiting.popleft()
+            yield done, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pieces(reader: PlaneReader, region: Region, plan: Plan, tissue: TissueMask) -> Iterator[Piece]:
+    for tile in tiles(region, plan.tile_px):
+        mask = tissue.crop(Box(tile.w_x0, tile.w_y0, tile.width, tile.height), reader.plane)
+        if mask.any():
+            yield Piece(tile, read_box(tile, plan.halo_px, plan.stride_px), mask)
+
+
+def _read(reader: PlaneReader, work: tuple[Region, Piece | None]) -> Pixels:
+    _, piece = work
+    if piece is None:
+        return np.empty((0, 0, 3), np.uint8)
+    return reader.read(piece.box.w_x, piece.box.w_y, piece.box.width, piece.box.height)
+
+
+def _infer(
+    engine: Segmenter, seed: int, region: Region, piece: Piece, image: Pixels, labels: Labels, confidence: Labels
+) -> None:
+    """Run one tile and lay its core, where there is tissue, into the arrays of its region."""
+    core = piece.box.crop(piece.tile)
+    top, left = piece.tile.w_y0 - region.w_y0, piece.tile.w_x0 - region.w_x0
+    place = slice(top, top + piece.tile.height), slice(left, left + piece.tile.width)
+    answers = engine.predict(image[np.newaxis], [(piece.box.w_x, piece.box.w_y)], seed)
+    for out, answer in zip((labels, confidence), answers, strict=True):
+        out[place] = np.where(piece.mask, answer[0][core], 0)

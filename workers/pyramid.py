@@ -1,0 +1,107 @@
+"""Label plane → tiled pyramidal TIFFs, streamed: one row of tiles in memory, labels never averaged.
+
+Level k holds every 2^k-th pixel of every 2^k-th row, so each level has legal labels only and any pixel of it can be
+named in level 0. Every tile is written, also empty ones: OpenSlide takes missing tiles for a smaller slide.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from workers.core.schemas import ModelClass, Plan
+from workers.core.store import atomic_write
+from workers.ometiff import CREATOR, chain_levels, ome_xml, pixels_per_cm
+from workers.stitch import LabelArrays, PlaneArray, UInt8, read_rows
+from workers.tiling import exact
+
+TILE_PX = 512
+BACKGROUND = (255, 255, 255)
+"""Colour of index 0 in the overlay: white, as glass is, and neutral where a viewer multiplies layers."""
+
+
+def write_overlay(path: Path, arrays: LabelArrays, plan: Plan) -> None:
+    """Write the picture for viewers: a palette BigTIFF whose levels are SubIFDs and pages at once.
+
+    Pixel values are class indices, shown in the classes' colours. One file is a pyramid for OpenSlide (and so QuPath),
+    for Bio-Formats, tifffile, libvips and large_image.
+
+    Args:
+        path: Where to; replaced atomically.
+        arrays: Labels of the working plane.
+        plan: The plan they were made for: classes and µm per px.
+    """
+    with atomic_write(path) as temporary:
+        look = {"photometric": "palette", "colormap": palette(plan.classes)}
+        _write_levels(temporary, arrays.labels, plan, "overlay", look)
+        chain_levels(temporary)
+
+
+def write_labels(path: Path, arrays: LabelArrays, plan: Plan) -> None:
+    """Write the mask for analysis: a grey OME-TIFF of class indices whose levels are SubIFDs, as the OME format says.
+
+    Args:
+        path: Where to; replaced atomically.
+        arrays: Labels of the working plane.
+        plan: The plan they were made for; its classes are kept as annotations.
+    """
+    with atomic_write(path) as temporary:
+        _write_levels(temporary, arrays.labels, plan, "labels", {"photometric": "minisblack"})
+
+
+def palette(classes: Sequence[ModelClass]) -> NDArray[np.uint16]:
+    """Return a TIFF colour map, uint16 (3, 256): the classes' colours, white for 0, black where there is no class."""
+    colors = np.zeros((3, 256), np.uint16)
+    for each in classes:
+        colors[:, each.index] = each.color
+    colors[:, 0] = BACKGROUND
+    return colors * np.uint16(257)
+
+
+def level_steps(width: int, height: int) -> list[int]:
+    """Return how many level-0 px a pixel of each level is apart: 1, 2, 4, … until a level fits into one tile."""
+    steps = [1]
+    while -(-max(width, height) // steps[-1]) > TILE_PX:
+        steps.append(2 * steps[-1])
+    return steps
+
+
+def _write_levels(path: Path, labels: PlaneArray, plan: Plan, name: str, look: dict[str, Any]) -> None:
+    height, width = labels.shape
+    mpp = exact(plan.model_mpp)
+    steps = level_steps(width, height)
+    with tifffile.TiffWriter(path, bigtiff=True, byteorder="<", ome=False, shaped=False) as tiff:
+        for step in steps:
+            is_main = step == 1
+            tiff.write(
+                _tiles(labels, step),
+                shape=(-(-height // step), -(-width // step)),
+                dtype=np.uint8,
+                tile=(TILE_PX, TILE_PX),
+                compression="zlib",
+                predictor=False,
+                subifds=len(steps) - 1 if is_main else None,
+                subfiletype=0 if is_main else 1,
+                resolution=(pixels_per_cm(mpp * step),) * 2,
+                resolutionunit="CENTIMETER",
+                description=ome_xml(name, width, height, mpp, plan.classes) if is_main else None,
+                software=CREATOR,
+                metadata=None,
+                maxworkers=1,  # more would gather tiles by the hundred
+                **look,
+            )
+
+
+def _tiles(labels: PlaneArray, step: int) -> Iterator[UInt8]:
+    """Yield the tiles of a level row by row, each whole: past the plane's edge they are background."""
+    height = labels.shape[0]
+    for w_y in range(0, height, TILE_PX * step):
+        rows = read_rows(labels, w_y, w_y + TILE_PX * step, step)
+        for left in range(0, rows.shape[1], TILE_PX):
+            part = rows[:, left : left + TILE_PX]
+            tile = np.zeros((TILE_PX, TILE_PX), np.uint8)
+            tile[: part.shape[0], : part.shape[1]] = part
+            yield tile

@@ -1,0 +1,213 @@
+"""The same stages in one process, without server and queue: `python -m workers.segment SLIDE -o OUT --model NAME`.
+
+The output folder is complete when it holds `result.json`. Started again on a folder that a run left incomplete, it
+goes on from the regions that are there; a complete folder is left alone unless `--overwrite` is given.
+"""
+
+import hashlib
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+from tqdm import tqdm
+
+from workers import stages, stitch
+from workers.core.catalog import find_model, model_dir
+from workers.core.errors import LDiffusionError, RequestInvalid, SlideUnreadable
+from workers.core.resolution import resolve_mpp
+from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideInfo
+from workers.core.settings import Settings
+from workers.core.slides import Slide, open_slide
+from workers.core.tiff_structure import check_tiff
+from workers.inference import Engine, Segmenter, cpu_threads, segment_regions
+from workers.plane import PlaneReader
+from workers.tiling import WorkingPlane, region_at
+
+EXIT_REFUSED = 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """One slide on its way into one folder."""
+
+    slide: Slide
+    info: SlideInfo
+    card: ModelCard
+    request: JobRequest
+    out_dir: Path
+
+    @property
+    def job_id(self) -> str:
+        """The same for the same question, so that its polygons keep their identifiers when it is asked again."""
+        asked = (self.info.sha256, self.card.digest, self.request.mpp, self.request.seed, self.request.tissue)
+        return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
+
+
+@click.command(context_settings={"max_content_width": 120})
+@click.argument("slide", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@click.option("--model", default="nuclei-tiny", show_default=True, help="Name of an installed model, or its folder.")
+@click.option("--mpp", type=float, help="µm per level-0 pixel; overrides the slide's own.")
+@click.option("--region-px", type=int, help="Side of a region in pixels of the model: memory, not the result.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise field.")
+@click.option("--tissue/--no-tissue", default=True, help="Skip glass, or segment every pixel.")
+@click.option("--overwrite", is_flag=True, help="Replace a complete result in the output folder.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.")
+@click.option("--threads", type=int, help="CPU threads; all cores this process may use if not given.")
+def main(
+    slide: Path, output: Path, model: str, overwrite: bool, device: str | None, threads: int | None, **asked: Any
+) -> None:
+    """Segment SLIDE with a model and write overlay, labels, polygons, statistics and preview."""
+    settings = Settings()
+    folder, name = _place_of(model, settings.models_dir)
+    threads = cpu_threads(threads or settings.torch_threads, 1)
+    try:
+        request = _request(model=name, **asked)
+        prepare(output, overwrite=overwrite)
+        with _open(slide) as opened:
+            card = find_model(folder, name)
+            resolve_mpp(opened.geometry, request.mpp, card.mpp)  # before anything that takes time
+            run = Run(opened, describe(slide, opened), card, request, output)
+            provenance = segment(run, lambda: Engine(model_dir(folder, name), device or settings.device, threads))
+    except LDiffusionError as error:
+        click.echo(f"error: {error.code}: {_sentence(error)}", err=True)
+        sys.exit(EXIT_REFUSED)
+    click.echo(report(provenance, output))
+
+
+def prepare(out_dir: Path, *, overwrite: bool) -> None:
+    """Make the output folder; of one that is there only files of ours are replaced, and a whole result only if told.
+
+    Raises:
+        RequestInvalid: It is a file, or holds a complete result and `overwrite` is off.
+    """
+    if out_dir.exists() and not out_dir.is_dir():
+        raise RequestInvalid("The output is a file.", value=out_dir, accepted="a folder")
+    if (out_dir / stages.RESULT).exists():
+        if not overwrite:
+            raise RequestInvalid(
+                "The output folder holds a complete result.", value=out_dir, accepted="another folder, or --overwrite"
+            )
+        for name in (stages.RESULT, stages.PLAN, stages.TISSUE, *stages.RESULTS):
+            (out_dir / name).unlink(missing_ok=True)
+        shutil.rmtree(out_dir / stitch.STORE, ignore_errors=True)
+    out_dir.mkdir(parents=True, exist_ok=True)
+
+
+def describe(path: Path, slide: Slide) -> SlideInfo:
+    """Return what the store would know of this slide; its id is the beginning of its digest."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return SlideInfo(
+        id=digest[:32],
+        filename=path.name,
+        size_bytes=path.stat().st_size,
+        sha256=digest,
+        vendor=slide.vendor,
+        backend=slide.backend,
+        geometry=slide.geometry,
+        created_at=datetime.now(UTC),
+    )
+
+
+def segment(run: Run, load: Callable[[], Segmenter]) -> Provenance:
+    """Plan, segment what has not landed yet, finish.
+
+    Args:
+        run: Slide, model, question and output folder.
+        load: Loads the model; called after the plan is made, and only if there is something to segment.
+    """
+    created_at = datetime.now(UTC)
+    started = time.perf_counter()
+    plan = stages.plan_job(run.slide, run.info, run.request, run.card, run.out_dir, run.job_id)
+    timings_s = {"plan": round(time.perf_counter() - started, 3)}
+    landed = stitch.regions_present(run.out_dir, plan)
+    todo = [index for index in plan.regions if index not in landed]
+    click.echo(
+        f"{run.info.filename}: {plan.w_width} x {plan.w_height} px at {plan.model_mpp} µm/px ({plan.mpp_source}), "
+        f"{len(todo)} regions of {plan.region_px} px to segment, {len(plan.regions) - len(todo)} done before",
+        err=True,
+    )
+    if todo:
+        started = time.perf_counter()
+        engine = load()
+        timings_s["load"] = round(time.perf_counter() - started, 3)
+        started = time.perf_counter()
+        _segment(run, plan, todo, engine)
+        timings_s["segment"] = round(time.perf_counter() - started, 3)
+    return stages.finish_job(run.slide, run.info, plan, run.out_dir, created_at=created_at, timings_s=timings_s)
+
+
+def report(provenance: Provenance, out_dir: Path) -> str:
+    """Return what a person wants to know at the end: areas per class, seconds per phase, memory, where things are."""
+    found = stages.read_statistics(out_dir)
+    width = max(len(each.name) for each in found.classes)
+    rows = [f"{'class':<{width}}  {'mm²':>10}  {'of tissue':>9}  {'confidence':>10}"]
+    for each in found.classes:
+        share = "-" if each.share_of_tissue is None else f"{each.share_of_tissue:.2%}"
+        confidence = "-" if each.mean_confidence is None else f"{each.mean_confidence:.3f}"
+        rows.append(f"{each.name:<{width}}  {each.mm2:>10.4f}  {share:>9}  {confidence:>10}")
+    seconds = ", ".join(f"{phase} {value:.1f}" for phase, value in provenance.timings_s.items())
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return "\n".join(
+        (
+            *rows,
+            f"tissue {found.tissue_mm2:.4f} mm² of {found.slide_mm2:.4f} mm²",
+            f"seconds: {seconds}",
+            f"peak memory: {peak_mb:.0f} MB",
+            f"results: {out_dir}",
+        )
+    )
+
+
+def _segment(run: Run, plan: Plan, todo: list[int], engine: Segmenter) -> None:
+    stages.require_model(plan, engine)
+    plane = WorkingPlane.from_plan(plan)
+    reader = PlaneReader(run.slide, plane, plan.level)
+    regions = (region_at(plane, plan.region_px, index) for index in todo)
+    results = segment_regions(reader, regions, engine, plan, stages.load_tissue(run.out_dir))
+    with closing(results), tqdm(total=len(todo), unit="region", disable=None) as bar:
+        for region, labels, confidence in results:
+            stitch.write_region(run.out_dir, plan, region, labels, confidence)
+            bar.update()
+
+
+def _open(path: Path) -> Slide:
+    if not path.is_file():
+        raise SlideUnreadable("The slide file is not there.", value=path)
+    check_tiff(path)
+    return open_slide(path)
+
+
+def _place_of(model: str, models_dir: Path) -> tuple[Path, str]:
+    """Return (folder of models, name) for a name, or for the path of a model's folder."""
+    path = Path(model)
+    return (path.resolve().parent, path.resolve().name) if path.name != model else (models_dir, model)
+
+
+def _request(**asked: Any) -> JobRequest:
+    try:
+        return JobRequest(slide_id="local", **asked)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = "--" + str(first["loc"][0]).replace("_", "-")
+        raise RequestInvalid(f"{field}: {first['msg']}.", value=first["input"]) from error
+
+
+def _sentence(error: LDiffusionError) -> str:
+    value = "" if error.value is None else f" Found: {error.value}."
+    accepted = "" if error.accepted is None else f" Accepted: {error.accepted}."
+    return f"{error.message}{value}{accepted}"
+
+
+if __name__ == "__main__":
+    main()

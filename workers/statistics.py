@@ -1,0 +1,120 @@
+"""How much of each class there is: pixels, mm², share of the tissue, mean confidence. Counted chunk by chunk."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from workers.core.schemas import Frozen, Plan
+from workers.core.store import write_json
+from workers.stitch import LabelArrays, UInt8
+from workers.tiling import Box, WorkingPlane, exact
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+VALUES = 256
+COUNT_PX = 2**21
+"""Pixels that are counted at once: counting takes 8 bytes for each."""
+
+
+class Tissue(Protocol):
+    """What is asked of a tissue mask."""
+
+    def crop(self, box: Box, plane: WorkingPlane) -> Bools:
+        """Return bool (height, width): where there is tissue in a box of the plane."""
+
+
+class ClassStatistics(Frozen):
+    """One class within the tissue; the background of index 0 is a class like the others."""
+
+    index: int
+    name: str
+    color: tuple[int, int, int]
+    pixels: int = Field(description="Pixels of the working plane.")
+    mm2: float
+    share_of_tissue: float | None = Field(description="Of all tissue pixels, 0 to 1; None on a slide without tissue.")
+    mean_confidence: float | None = Field(description="Mean of the largest probability; None without pixels.")
+
+
+class Statistics(Frozen):
+    """`statistics.json`. The classes' pixels add up to the tissue's."""
+
+    mm2_per_pixel: float
+    slide_mm2: float
+    tissue_mm2: float
+    classes: tuple[ClassStatistics, ...]
+
+
+def compute(arrays: LabelArrays, tissue: Tissue | None, plan: Plan) -> Statistics:
+    """Count classes and confidence within the tissue.
+
+    Args:
+        arrays: Labels and confidence of the working plane.
+        tissue: Where there is tissue; None takes the whole plane.
+        plan: The plan they were made for. A working px measures its `model_mpp` squared, exactly.
+    """
+    plane = WorkingPlane.from_plan(plan)
+    pixels, confidence = np.zeros((2, VALUES), np.int64)
+    for labels, certain, inside in _pieces(arrays, tissue, plane):
+        # One count per pair of values keeps the sum in integers.
+        pair = (labels.astype(np.uint16) << 8 | certain)[inside]
+        counts = np.bincount(pair, minlength=VALUES**2).reshape(VALUES, VALUES)
+        pixels += counts.sum(axis=1)
+        confidence += counts @ np.arange(VALUES)
+    return _statistics(plan, pixels, confidence)
+
+
+def write_statistics(path: Path, arrays: LabelArrays, tissue: Tissue | None, plan: Plan) -> Statistics:
+    """Write what `compute` finds as JSON, atomically, and return it."""
+    found = compute(arrays, tissue, plan)
+    write_json(path, found)
+    return found
+
+
+def _pieces(arrays: LabelArrays, tissue: Tissue | None, plane: WorkingPlane) -> Iterator[tuple[UInt8, UInt8, Bools]]:
+    """Yield labels, confidence and tissue of a few rows of a chunk at a time; each chunk is decoded once."""
+    height, width = arrays.labels.shape
+    chunk_rows, chunk_columns = arrays.labels.chunks
+    for w_y in range(0, height, chunk_rows):
+        for w_x in range(0, width, chunk_columns):
+            box = Box(w_x, w_y, min(chunk_columns, width - w_x), min(chunk_rows, height - w_y))
+            area = slice(w_y, w_y + box.height), slice(w_x, w_x + box.width)
+            labels, confidence = arrays.labels[area], arrays.confidence[area]
+            inside = np.ones(labels.shape, np.bool_) if tissue is None else tissue.crop(box, plane)
+            rows = max(1, COUNT_PX // box.width)
+            for top in range(0, box.height, rows):
+                piece = slice(top, top + rows)
+                yield labels[piece], confidence[piece], inside[piece]
+
+
+def _statistics(plan: Plan, pixels: Ints, confidence: Ints) -> Statistics:
+    mm2_per_pixel = (exact(plan.model_mpp) / 1000) ** 2
+    tissue_pixels = int(pixels.sum())
+    rows = []
+    for each in plan.classes:
+        count = int(pixels[each.index])
+        rows.append(
+            ClassStatistics(
+                index=each.index,
+                name=each.name,
+                color=each.color,
+                pixels=count,
+                mm2=float(count * mm2_per_pixel),
+                share_of_tissue=_ratio(count, tissue_pixels),
+                mean_confidence=_ratio(int(confidence[each.index]), 255 * count),
+            )
+        )
+    return Statistics(
+        mm2_per_pixel=float(mm2_per_pixel),
+        slide_mm2=float(plan.w_width * plan.w_height * mm2_per_pixel),
+        tissue_mm2=float(tissue_pixels * mm2_per_pixel),
+        classes=tuple(rows),
+    )
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return float(Fraction(part, whole)) if whole else None

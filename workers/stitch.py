@@ -1,0 +1,227 @@
+"""Region results into one chunked label array on disk: one chunk per region, written whole or not at all.
+
+`labels.zarr` is a Zarr v3 group of two uint8 arrays of the working plane's shape, `labels` (class index) and
+`confidence` (round(255 × largest probability)). Their chunks are the regions, so a region task touches no bytes of
+another one, may run twice and leaves the same bytes. A region without tissue has no chunk and reads as background.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+from zarr.core.array_spec import ArrayConfigParams
+
+from workers.core.schemas import Plan
+from workers.tiling import Region
+
+STORE = "labels.zarr"
+LABELS = "labels"
+CONFIDENCE = "confidence"
+READ_PX = 4096
+"""Side of the largest block one read decodes; a chunk larger than this is a block of its own."""
+
+WRITING: ArrayConfigParams = {"write_empty_chunks": True}
+"""A chunk of nothing but background is written too: it says that its region is done. Zarr does not store this."""
+
+UInt8 = NDArray[np.uint8]
+
+
+class PlaneArray(Protocol):
+    """What the outputs ask of an array of the working plane: a Zarr array, or anything that behaves like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(height, width) in working px."""
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """(height, width) of a chunk in working px."""
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the pixels of a pair of slices."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelArrays:
+    """The two arrays of a job, each uint8 (w_height, w_width)."""
+
+    labels: PlaneArray
+    confidence: PlaneArray
+
+
+def create_label_array(job_dir: Path, plan: Plan) -> Path:
+    """Create the empty `labels.zarr` of a plan and return its path; one that is there already is kept as it is.
+
+    Raises:
+        ValueError: There is one already, and it is of another plan.
+    """
+    target = job_dir / STORE
+    if not target.exists():
+        fresh = job_dir / f"{STORE}.{uuid.uuid4().hex}.partial"
+        group = zarr.create_group(store=fresh)
+        for name in (LABELS, CONFIDENCE):
+            _create_array(group, name, plan)
+        try:
+            fresh.rename(target)
+        except OSError:  # another planner of the same job came first
+            shutil.rmtree(fresh)
+            if not target.exists():
+                raise
+    _check_plan(target, plan)
+    return target
+
+
+def write_region(job_dir: Path, plan: Plan, region: Region, labels: UInt8, confidence: UInt8) -> None:
+    """Write the result of one region, as one chunk in each array.
+
+    Zarr's local store writes a chunk to a temporary name and renames it, so a reader sees all of it or nothing. A
+    core that the plane's edge clips is still the whole of its chunk: Zarr fills up the rest, it reads nothing back.
+
+    Args:
+        job_dir: Folder that holds `labels.zarr`.
+        plan: The plan the array was created for.
+        region: The region, of the plan's own grid.
+        labels: uint8 (region.height, region.width), class index.
+        confidence: uint8 of the same shape, round(255 × largest probability).
+
+    Raises:
+        ValueError: The region is not of the plan's grid, or an array is of another shape or type than its core.
+    """
+    _check_region(plan, region)
+    for name, pixels in ((CONFIDENCE, confidence), (LABELS, labels)):
+        if pixels.shape != (region.height, region.width) or pixels.dtype != np.uint8:
+            message = (
+                f"{name} of region {region.index} are {pixels.dtype} {pixels.shape}, "
+                f"not uint8 {(region.height, region.width)}"
+            )
+            raise ValueError(message)
+        array = zarr.open_array(store=job_dir / STORE, path=name, mode="r+").with_config(WRITING)
+        array[region.w_y0 : region.w_y1, region.w_x0 : region.w_x1] = pixels
+        _sync(_chunk_path(job_dir, name, region.row, region.col))
+
+
+def regions_present(job_dir: Path, plan: Plan) -> frozenset[int]:
+    """Return the indices of the regions whose chunks lie complete in both arrays."""
+    cols = -(-plan.w_width // plan.region_px)
+    rows = -(-plan.w_height // plan.region_px)
+    present = []
+    for row in range(rows):
+        names = [_chunk_names(job_dir, name, row) for name in (LABELS, CONFIDENCE)]
+        present += [row * cols + col for col in range(cols) if all(str(col) in there for there in names)]
+    return frozenset(present)
+
+
+def open_labels(job_dir: Path) -> LabelArrays:
+    """Open the two arrays of a job for reading."""
+    group = zarr.open_group(store=job_dir / STORE, mode="r")
+    return LabelArrays(_array(group, LABELS), _array(group, CONFIDENCE))
+
+
+def read_rows(array: PlaneArray, w_y0: int, w_y1: int, step: int = 1) -> UInt8:
+    """Read every `step`-th pixel of every `step`-th row of `[w_y0, w_y1)`, over the whole width.
+
+    It is read block by block, so that besides the answer only one block (`READ_PX`, or one chunk) is in memory.
+
+    Args:
+        array: An array of the working plane.
+        w_y0: First row; a multiple of `step`.
+        w_y1: Row to stop before; rows past the plane are left out.
+        step: Distance of the pixels that are kept, counted from the plane's own corner.
+
+    Returns:
+        uint8 (ceil((w_y1 - w_y0) / step), ceil(width / step)).
+    """
+    height, width = array.shape
+    w_y1 = min(w_y1, height)
+    rows = np.empty((-(-(w_y1 - w_y0) // step), -(-width // step)), np.uint8)
+    for y0, y1 in _blocks(w_y0, w_y1, array.chunks[0], step):
+        for x0, x1 in _blocks(0, width, array.chunks[1], step):
+            block = array[y0:y1:step, x0:x1:step]
+            rows[(y0 - w_y0) // step :, x0 // step :][: block.shape[0], : block.shape[1]] = block
+    return rows
+
+
+def band_height(array: PlaneArray, budget_px: int) -> int:
+    """Return how many rows of the plane to take at once: about `budget_px` pixels, in step with the chunks.
+
+    A whole number of chunk rows, or a whole part of one: no chunk is decoded more often than it must be.
+    """
+    rows = max(1, budget_px // array.shape[1])
+    chunk = array.chunks[0]
+    return rows // chunk * chunk if rows >= chunk else -(-chunk // -(-chunk // rows))
+
+
+def _blocks(start: int, stop: int, chunk: int, step: int) -> Iterator[tuple[int, int]]:
+    """Cut `[start, stop)` along chunk borders into pieces that begin on multiples of `step`."""
+    side = -(-READ_PX // chunk) * chunk
+    while start < stop:
+        end = min(stop, (start // side + 1) * side)
+        yield start, end
+        start = -(-end // step) * step
+
+
+def _create_array(group: zarr.Group, name: str, plan: Plan) -> None:
+    group.create_array(
+        name,
+        shape=(plan.w_height, plan.w_width),
+        chunks=(plan.region_px, plan.region_px),
+        dtype="uint8",
+        fill_value=0,
+        compressors=ZstdCodec(level=3, checksum=True),
+        config=WRITING,
+    )
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        message = f"{STORE}/{name} is not an array"
+        raise TypeError(message)
+    return array
+
+
+def _check_plan(path: Path, plan: Plan) -> None:
+    group = zarr.open_group(store=path, mode="r")
+    wanted = (plan.w_height, plan.w_width), (plan.region_px, plan.region_px)
+    for name in (LABELS, CONFIDENCE):
+        array = _array(group, name)
+        if (array.shape, array.chunks) != wanted:
+            message = f"{STORE}/{name} has shape and chunks {array.shape}, {array.chunks}; the plan wants {wanted}"
+            raise ValueError(message)
+
+
+def _check_region(plan: Plan, region: Region) -> None:
+    side = plan.region_px
+    core = (region.w_x0, region.w_y0, region.w_x1, region.w_y1)
+    w_x0, w_y0 = region.col * side, region.row * side
+    cell = (w_x0, w_y0, min(w_x0 + side, plan.w_width), min(w_y0 + side, plan.w_height))
+    if core != cell:
+        message = f"the core {core} of region {region.index} is not the cell {cell} of a grid of {side} px"
+        raise ValueError(message)
+
+
+def _chunk_path(job_dir: Path, name: str, row: int, col: int) -> Path:
+    return job_dir / STORE / name / "c" / str(row) / str(col)
+
+
+def _chunk_names(job_dir: Path, name: str, row: int) -> frozenset[str]:
+    folder = job_dir / STORE / name / "c" / str(row)
+    return frozenset(chunk.name for chunk in folder.iterdir()) if folder.is_dir() else frozenset()
+
+
+def _sync(path: Path) -> None:
+    """Force a file and its name in its folder to the disk: Zarr renames, but does not sync."""
+    for target in (path, path.parent):
+        handle = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,162 @@
+"""The pipeline, read from top to bottom: `plan_slide` → `segment_region` × n → `finish_slide`.
+
+Queued by name and with ids only. What a task does is in `stages`; this module says who may do it and what follows:
+a task takes a lease, checks between steps that it is still wanted, and reports in one transaction with what it queues.
+An error of ours ends the job at once with its code and sentence. Any other exception is RQ's: it is logged and the
+task is tried again, `task_retries` times. There is no broad `except` here, RQ's timeout is an ordinary exception.
+"""
+
+import errno
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from workers import stages, stitch
+from workers.core.catalog import find_model, model_dir
+from workers.core.errors import DiskFull, JobCanceled, LDiffusionError, QueueUnavailable
+from workers.core.leases import Lease, Leases, Superseded
+from workers.core.queue_names import Task
+from workers.core.settings import Settings
+from workers.core.slides import open_slide
+from workers.core.store import Store
+from workers.inference import Engine, Segmenter, cpu_threads
+
+logger = logging.getLogger(__name__)
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass
+class Runtime:
+    """What a worker process brings to its tasks.
+
+    Args:
+        settings: As the process read them.
+        leases: Of this worker.
+        load: Loads a model folder.
+    """
+
+    settings: Settings
+    leases: Leases
+    load: Callable[[Path], Segmenter]
+    engines: dict[str, Segmenter] = field(default_factory=dict)
+
+    @property
+    def store(self) -> Store:
+        """The data folder."""
+        return self.leases.jobs.store
+
+    def engine(self, name: str) -> Segmenter:
+        """Return a model, loaded once: the last one stays in memory.
+
+        Raises:
+            ModelNotFound, ModelInvalid: It is not installed, or not whole.
+        """
+        digest = find_model(self.settings.models_dir, name).digest
+        if digest not in self.engines:
+            started = time.perf_counter()
+            self.engines.clear()
+            self.engines[digest] = self.load(model_dir(self.settings.models_dir, name))
+            logger.info("model %s loaded in %.1f s", name, time.perf_counter() - started)
+        return self.engines[digest]
+
+
+_runtime: list[Runtime] = []
+
+
+def configure(settings: Settings, leases: Leases, load: Callable[[Path], Segmenter] | None = None) -> Runtime:
+    """Say with what the tasks of this process run; called by the worker before it takes the first one."""
+    threads = cpu_threads(settings.torch_threads, settings.workers)
+    _runtime[:] = [Runtime(settings, leases, load or partial(Engine, device=settings.device, threads=threads))]
+    return _runtime[0]
+
+
+def plan_slide(job_id: str) -> None:
+    """Plan a job and queue its regions."""
+    _run(Task(job_id, "plan"), _plan)
+
+
+def segment_region(job_id: str, index: int) -> None:
+    """Segment one region; whoever lands the last one queues the finish."""
+    _run(Task(job_id, "region", index), _segment)
+
+
+def finish_slide(job_id: str) -> None:
+    """Make the outputs."""
+    _run(Task(job_id, "finish"), _finish)
+
+
+def _plan(runtime: Runtime, lease: Lease) -> None:
+    store, job_id = runtime.store, lease.task.job_id
+    started = time.perf_counter()
+    request = store.read_request(job_id).request
+    info = store.read_slide(request.slide_id)
+    card = find_model(runtime.settings.models_dir, request.model)
+    with open_slide(store.slide_file(request.slide_id)) as slide:
+        plan = stages.plan_job(slide, info, request, card, store.job_dir(job_id), job_id)
+    landed = stitch.regions_present(store.job_dir(job_id), plan)
+    todo = [index for index in plan.regions if index not in landed]
+    runtime.leases.planned(lease, todo, len(plan.regions), time.perf_counter() - started)
+
+
+def _segment(runtime: Runtime, lease: Lease) -> None:
+    store, job_id = runtime.store, lease.task.job_id
+    plan = store.read_plan(job_id)
+    engine = runtime.engine(plan.model)
+    check = partial(runtime.leases.check, lease)
+    with open_slide(store.slide_file(plan.slide_id)) as slide:
+        seconds = stages.segment_one(slide, plan, lease.task.index, engine, store.job_dir(job_id), check)
+    runtime.leases.region_done(lease, seconds)
+
+
+def _finish(runtime: Runtime, lease: Lease) -> None:
+    store, job_id = runtime.store, lease.task.job_id
+    if not (store.job_dir(job_id) / stages.RESULT).exists():
+        plan = store.read_plan(job_id)
+        info = store.read_slide(plan.slide_id)
+        with open_slide(store.slide_file(plan.slide_id)) as slide:
+            stages.finish_job(
+                slide,
+                info,
+                plan,
+                store.job_dir(job_id),
+                created_at=store.read_request(job_id).created_at,
+                timings_s=runtime.leases.timings(job_id),
+                check=partial(runtime.leases.check, lease),
+            )
+    runtime.leases.finished(lease)
+
+
+def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
+    """Run a task under a lease."""
+    runtime = _runtime[0]
+    started = time.perf_counter()
+    lease = runtime.leases.begin(task)
+    if lease is None:
+        logger.info("job %s %s: nothing to do", task.job_id, task.name)
+        runtime.leases.jobs.tidy(task.job_id)
+        return
+    outcome = "failed"
+    try:
+        body(runtime, lease)
+        outcome = "done"
+    except (JobCanceled, Superseded) as reason:
+        outcome = "canceled" if isinstance(reason, JobCanceled) else "superseded"
+        runtime.leases.jobs.tidy(task.job_id)
+    except QueueUnavailable:
+        raise  # the queue cannot be told; the janitor will find the task
+    except LDiffusionError as error:
+        outcome = error.code
+        runtime.leases.jobs.fail(task.job_id, error)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        outcome = DiskFull.code
+        runtime.leases.jobs.fail(task.job_id, DiskFull("The disk that holds the data folder is full."))
+    finally:
+        seconds = time.perf_counter() - started
+        logger.info("job %s %s: %s in %.2f s (attempt %d)", task.job_id, task.name, outcome, seconds, lease.attempt)
+        runtime.leases.release(lease)

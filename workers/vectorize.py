@@ -1,0 +1,157 @@
+"""Label plane → polygons of all its shapes, as GeoJSON that QuPath imports: streamed, exact, nothing simplified.
+
+Coordinates are level-0 px (a working corner × the exact scale), so a polygon's area is its pixels'. The file is a
+function of the labels alone: not of region sizes, nor of how many rows were in memory.
+"""
+
+import gzip
+import io
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import IO
+
+from workers.components import Tracer
+from workers.contours import Ints, Shapes, Small, rings
+from workers.core.schemas import ModelClass, Plan
+from workers.core.store import atomic_write
+from workers.stitch import LabelArrays, band_height, read_rows
+from workers.tiling import WorkingPlane, exact
+
+BAND_PX = 2**24
+"""Pixels that are traced at once."""
+MANY_SHAPES = 2000
+"""With more shapes than this they are written as detections: QuPath is slow with as many annotations."""
+DECIMALS = 4
+"""Decimals of a coordinate where the scale is no whole number: a ten-thousandth of a level-0 px."""
+COMPRESSION = 5
+POINTS_AT_ONCE = 2**14
+
+
+def write_geojson(path: Path, arrays: LabelArrays, plan: Plan) -> int:
+    """Write `path` (.geojson.gz), one Feature per connected shape of a class other than background.
+
+    Args:
+        path: Where to; replaced atomically.
+        arrays: Labels and confidence of the working plane.
+        plan: The plan they were made for.
+
+    Returns:
+        How many features were written.
+    """
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("wb") as raw,
+        gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as packed,
+        io.TextIOWrapper(io.BufferedWriter(packed, 2**18), "ascii", newline="\n") as text,
+    ):
+        bounds = plan.geometry.bounds or (0, 0, 0, 0)
+        head = {"type": "FeatureCollection", "coordinate_space": "level0", "bounds_offset": bounds[:2]}
+        text.write(json.dumps(head)[:-1] + ',"features":[')
+        count = _write_features(text, arrays, plan)
+        text.write("\n]}\n")
+    return count
+
+
+def l0_texts(scale: Fraction, length: int) -> list[str]:
+    """Return the level-0 position of working corners 0 … length, as decimal text without an exponent."""
+    if scale.denominator == 1:
+        return [str(w * scale.numerator) for w in range(length + 1)]
+    unit = 10**DECIMALS
+    texts = []
+    for w in range(length + 1):
+        whole, rest = divmod(round(w * scale * unit), unit)
+        texts.append(f"{whole}.{rest:0{DECIMALS}d}".rstrip("0") if rest else str(whole))
+    return texts
+
+
+def _write_features(text: IO[str], arrays: LabelArrays, plan: Plan) -> int:
+    count = 0
+    writer: _FeatureWriter | None = None
+    waiting: list[Shapes] = []
+    for shapes in _shapes(arrays):
+        count += len(shapes)
+        waiting.append(shapes)
+        if writer is None and count > MANY_SHAPES:
+            writer = _FeatureWriter(text, plan, "detection")
+        if writer is not None:
+            writer.write(waiting)
+            waiting.clear()
+    if waiting:
+        _FeatureWriter(text, plan, "annotation").write(waiting)
+    return count
+
+
+def _shapes(arrays: LabelArrays) -> Iterator[Shapes]:
+    """Trace the plane band by band."""
+    height, width = arrays.labels.shape
+    rows = band_height(arrays.labels, BAND_PX)
+    tracer = Tracer(width)
+    for w_y in range(0, height, rows):
+        labels = read_rows(arrays.labels, w_y, w_y + rows)
+        yield tracer.feed(labels, read_rows(arrays.confidence, w_y, w_y + rows))
+    yield tracer.finish()
+
+
+class _FeatureWriter:
+    """Writes shapes as Features, one line each, ring by ring."""
+
+    def __init__(self, text: IO[str], plan: Plan, object_type: str) -> None:
+        plane = WorkingPlane.from_plan(plan)
+        self._text = text
+        self._separator = "\n"
+        self._w_width = plan.w_width
+        self._um2_per_pixel = exact(plan.model_mpp) ** 2
+        self._l0_x = l0_texts(plane.scale_x, plan.w_width)
+        self._l0_y = l0_texts(plane.scale_y, plan.w_height)
+        self._job = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ldiffusion:job:{plan.job_id}")
+        self._properties = _properties(plan.classes, object_type)
+
+    def write(self, batches: Sequence[Shapes]) -> None:
+        """Write all shapes of all batches."""
+        for shapes in batches:
+            numbers = zip(shapes.value.tolist(), shapes.pixels.tolist(), shapes.confidence.tolist(), strict=True)
+            for (value, pixels, confidence), boundary in zip(numbers, rings(shapes), strict=True):
+                self._write_feature(value, pixels, confidence, boundary)
+
+    def _write_feature(self, value: int, pixels: int, confidence: int, boundary: tuple[Small, Small, Ints]) -> None:
+        w_x, w_y, ends = boundary
+        # The first corner is the upper left one of the first pixel: it names the shape whatever else changes.
+        feature_id = uuid.uuid5(self._job, f"{value}/{int(w_y[0]) * self._w_width + int(w_x[0])}")
+        self._text.write(f'{self._separator}{{"type":"Feature","id":"{feature_id}",')
+        self._text.write('"geometry":{"type":"Polygon","coordinates":[')
+        begin = 0
+        for end in ends.tolist():
+            self._write_ring(w_x[begin:end], w_y[begin:end], "," if begin else "")
+            begin = end
+        area = float(pixels * self._um2_per_pixel)
+        mean = round(confidence / (255 * pixels), 4)
+        self._text.write(
+            f']}},"properties":{self._properties[value]},"measurements":'
+            f'{{"Area um^2":{area!r},"Mean probability":{mean!r}}}}}}}'
+        )
+        self._separator = ",\n"
+
+    def _write_ring(self, w_x: Small, w_y: Small, lead: str) -> None:
+        """Write one closed ring, a bounded number of points at a time: a tissue-wide shape may have millions."""
+        l0_x, l0_y = self._l0_x, self._l0_y
+        lead += "["
+        for at in range(0, len(w_x), POINTS_AT_ONCE):
+            columns = w_x[at : at + POINTS_AT_ONCE].tolist()
+            rows = w_y[at : at + POINTS_AT_ONCE].tolist()
+            points = [f"[{l0_x[x]},{l0_y[y]}]" for x, y in zip(columns, rows, strict=True)]
+            self._text.write(lead + ",".join(points))
+            lead = ","
+        self._text.write(f",[{l0_x[int(w_x[0])]},{l0_y[int(w_y[0])]}]]")
+
+
+def _properties(classes: Sequence[ModelClass], object_type: str) -> dict[int, str]:
+    """Return the beginning of the `properties` of each class, up to its measurements."""
+    texts = {}
+    for each in classes:
+        classification = {"name": each.name, "color": list(each.color)}
+        known = {"objectType": object_type, "isLocked": True, "classification": classification}
+        texts[each.index] = json.dumps(known, separators=(",", ":"))[:-1]
+    return texts
