@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 SLIDE ?=
+MPP ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 BIN := $(VENV)/bin
@@ -12,11 +13,11 @@ COMPOSE_SCHEMA := vendor.compose-spec
 .PHONY: help setup demo serve test lint bench clean
 
 help:
-	@echo "make demo [SLIDE=/path/to/slide]   a slide through upload, job and results, into demo-output/"
+	@echo "make demo [SLIDE=...] [MPP=0.5]    a slide through upload, job and results, into demo-output/"
 	@echo "make serve                         server, queue and one worker; prints the URL"
 	@echo "make test                          every test"
 	@echo "make lint                          ruff, mypy, import contracts, Dockerfiles, compose file"
-	@echo "make bench                         measurements"
+	@echo "make bench SLIDE=... [MPP=0.5]     memory, speed, halo"
 	@echo "make clean                         remove caches and demo-output/ (not $(VENV))"
 
 # One install command with the constraints file: two commands would let pip replace torch by another build.
@@ -28,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 setup: $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/ldiffusion demo --out demo-output $(if $(SLIDE),--slide '$(SLIDE)')
+	$(BIN)/ldiffusion demo --out demo-output $(if $(SLIDE),--slide '$(SLIDE)') $(if $(MPP),--mpp $(MPP))
 
 serve: $(STAMP)
 	$(BIN)/ldiffusion serve
@@ -45,7 +46,9 @@ lint: $(STAMP)
 	$(BIN)/check-jsonschema --builtin-schema $(COMPOSE_SCHEMA) docker-compose.yml
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks
+	$(if $(SLIDE),,$(error make bench SLIDE=/path/to/slide [MPP=0.5]: give a slide to measure with))
+	$(BIN)/python -m benchmarks.segment '$(SLIDE)' $(if $(MPP),--mpp $(MPP))
+	$(BIN)/python -m benchmarks.halo '$(SLIDE)' $(if $(MPP),--mpp $(MPP))
 
 clean:
 	rm -rf demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

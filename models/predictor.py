@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import checkpoint
+from models.allocator import keep_freed_memory
 from models.checkpoint import ModelClass, ModelSpec
 from models.ldiffusion import LDiffusion, NoiseSource
 from models.noise import NoiseField
@@ -48,6 +49,7 @@ class Predictor:
         """
         if threads:
             torch.set_num_threads(threads)
+        keep_freed_memory()
         model, spec, digest = checkpoint.load(folder)
         return cls(model, spec, digest, pick_device(device))
 

@@ -57,7 +57,7 @@ def main() -> int:
         w_x, w_y = sys.argv[2].split(",")
         fatal = int(w_x), int(w_y)
     setattr(tasks, "Engine", lambda model_dir, **_: ColourEngine(model_dir, delay_s, fatal))  # noqa: B010 (to mypy it is not there)
-    return worker.main()
+    return worker.main([])
 
 
 if __name__ == "__main__":

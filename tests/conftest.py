@@ -196,26 +196,14 @@ def watched() -> Callable[..., Any]:
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a small, untrained, seeded model `random-model` at 0.5 µm/px with three classes."""
     import torch
+    from small_network import SMALL
 
     from models.checkpoint import ModelClass as SavedClass
     from models.checkpoint import ModelSpec, save
-    from models.config import LDiffusionConfig, NetworkConfig, ScheduleConfig
+    from models.config import LDiffusionConfig, ScheduleConfig
     from models.ldiffusion import LDiffusion
 
-    narrow = NetworkConfig(
-        latent_channels=3,
-        encoder_width=8,
-        encoder_depth=1,
-        unet_widths=(8, 12, 16),
-        unet_depth=1,
-        dae_width=8,
-        dae_depth=1,
-        head_widths=(8, 12, 16),
-        head_depths=(1, 1, 1),
-        pyramid_width=8,
-        detail_width=4,
-    )
-    config = LDiffusionConfig(num_classes=3, network=narrow, schedule=ScheduleConfig(timesteps=(20, 90)))
+    config = LDiffusionConfig(num_classes=3, network=SMALL, schedule=ScheduleConfig(timesteps=(20, 90)))
     colors = ((255, 255, 255), (40, 90, 220), (220, 60, 60))
     classes = tuple(SavedClass(i, f"class {i}", color) for i, color in enumerate(colors))
     folder = tmp_path_factory.mktemp("models") / "random-model"

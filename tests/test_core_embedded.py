@@ -97,7 +97,7 @@ def orphan(tmp_path: Path, repo_root: Path) -> Iterator[int]:
 
 
 def is_alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return bool(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
 
 
 def test_a_server_whose_owner_was_killed_is_replaced(tmp_path: Path, orphan: int) -> None:

@@ -513,6 +513,17 @@ def test_a_poisonous_region_ends_its_job_not_the_workers(jobs: Jobs) -> None:
     assert jobs.view(other).state == "running"
 
 
+def test_a_task_that_was_begun_too_often_is_not_begun_again(jobs: Jobs) -> None:
+    job_id = running(jobs, 2)
+    me = worker(jobs)
+    for _ in range(jobs.settings.task_retries + 1):
+        me.release(begun(me, Task(job_id, "region", 0)))
+    assert me.begin(Task(job_id, "region", 0)) is None
+    error = jobs.view(job_id).error
+    assert error is not None
+    assert error.code == "job_lost"
+
+
 def test_one_sweep_per_heartbeat_whoever_asks(jobs: Jobs) -> None:
     jobs.redis.delete(JANITOR_LOCK)
     slow = Jobs(jobs.settings.redis_url, jobs.settings.model_copy(update={"heartbeat_s": 60.0}))

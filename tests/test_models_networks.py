@@ -4,27 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_network import SMALL
 from torch import Tensor
 
-from models.config import PRESETS, LDiffusionConfig, NetworkConfig, ScheduleConfig, StepMode
+from models.config import PRESETS, LDiffusionConfig, ScheduleConfig, StepMode
 from models.dae import to_grey
 from models.ldiffusion import LDiffusion
 from models.noise import NoiseField
 from models.reach import theoretical_reach
-
-SMALL = NetworkConfig(
-    latent_channels=3,
-    encoder_width=8,
-    encoder_depth=1,
-    unet_widths=(8, 12, 16),
-    unet_depth=1,
-    dae_width=8,
-    dae_depth=1,
-    head_widths=(8, 12, 16),
-    head_depths=(1, 1, 1),
-    pyramid_width=8,
-    detail_width=4,
-)
 
 
 def small(**changes: object) -> LDiffusionConfig:

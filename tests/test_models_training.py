@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
-from test_models_networks import SMALL
+from small_network import SMALL
 
 from models.checkpoint import ModelClass
 from models.config import LDiffusionConfig, ScheduleConfig
@@ -19,6 +19,8 @@ from models.training.__main__ import load_split, main
 from models.training.augment import AugmentConfig, Cropper
 from models.training.data import DatasetConfig, Sample, load_dataset, resize_labels, to_plane
 from models.training.evaluate import evaluate, segment_sample
+from models.training.metrics import scores
+from models.training.publish import publish
 from models.training.recipe import Recipe, StageConfig, load_recipe
 from models.training.trainer import Trainer, learning_rate
 
@@ -205,3 +207,16 @@ def test_bad_recipe_is_one_sentence(tmp_path: Path, data_root: Path, capsys: pyt
     )
     assert main([str(path), "--data", str(data_root), "--run", str(tmp_path / "run")]) == 2
     assert "Recipe has no speed" in capsys.readouterr().err
+
+
+def test_publishing_writes_measured_figures(data_root: Path, tmp_path: Path) -> None:
+    only = replace(recipe(), stages={"stage2": StageConfig(steps=1, batch=2)}, tests=(DatasetConfig("discs", 0.5),))
+    train, _ = load_split(only, data_root)
+    Trainer(only, train, [], tmp_path / "run").run()
+    changed = replace(only, halo_px=48)
+    figures = publish(changed, data_root, tmp_path / "run", tmp_path / "out")
+    predictor = Predictor.load(tmp_path / "out", "cpu")
+    assert predictor.halo_px == 48
+    assert predictor.spec.figures == figures
+    confusion = evaluate(predictor, load_dataset(only.tests[0], data_root, 2))
+    assert figures == {"dice_disc_discs": pytest.approx(scores(confusion).dice[1], abs=1e-4)}

@@ -70,6 +70,24 @@ def test_outlines_and_tint_lie_where_the_labels_are(drawn: Callable[..., tuple[U
     assert (panel[800, 300] == 180).all()
 
 
+def test_the_slide_lies_under_its_labels_at_any_scale(
+    make_plan: MakePlan, watched: Callable[..., Any], made_slide: Callable[..., Path], tmp_path: Path
+) -> None:
+    pixels = np.full((2600, 3500, 3), 180, np.uint8)
+    pixels[1290:, 1740:] = (90, 100, 110)
+    plan = make_plan(2030, 1508, mpp_x=0.29, mpp_y=0.29, l0_width=3500, l0_height=2600)
+    labels = np.zeros((1508, 2030), np.uint8)
+    arrays = LabelArrays(watched(labels, 256), watched(labels, 256))
+    with open_slide(made_slide(pixels, mpp=0.29)) as slide:
+        preview.write_preview(tmp_path / "preview.png", slide, arrays, plan)
+    panel = panel_of(picture_of(tmp_path / "preview.png"), 1015, 754).astype(int)
+    dark = panel.mean(axis=2) < 140
+    factor = preview.overview(arrays.labels, plan.classes).factor
+    assert factor == 2
+    assert abs(dark[600].argmax() - 1740 * 0.29 / 0.5 / factor) <= 1
+    assert abs(dark[:600, 800].argmax() - 1290 * 0.29 / 0.5 / factor) <= 1
+
+
 def test_small_shapes_on_a_large_slide_tint_by_their_share(
     make_plan: MakePlan, watched: Callable[..., Any], made_slide: Callable[..., Path], tmp_path: Path
 ) -> None:

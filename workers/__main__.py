@@ -4,9 +4,11 @@ The model is loaded once, before the first task. SIGTERM and SIGINT end the proc
 survived by the job, not by the process: another worker's janitor gives the task away.
 """
 
+import argparse
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from redis.exceptions import RedisError
@@ -29,8 +31,12 @@ DEFAULT_MODEL = str(JobRequest.model_fields["model"].default)
 logger = logging.getLogger(__name__)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Work until told to stop; return the exit status."""
+    argparse.ArgumentParser(
+        prog="python -m workers",
+        description="Run the tasks of LDIFFUSION_REDIS_URL. All settings are LDIFFUSION_<NAME>.",
+    ).parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     settings = Settings()
     try:

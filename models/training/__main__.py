@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from models.allocator import keep_freed_memory
 from models.training.data import Sample, load_dataset
 from models.training.recipe import Recipe, load_recipe
 from models.training.trainer import Trainer
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, required=True, help="folder for log, state and the finished model")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; torch's own default if 0")
     args = parser.parse_args(argv)
+    keep_freed_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
     try:

@@ -45,6 +45,7 @@ class Recipe:
     classes: tuple[ModelClass, ...]
     datasets: tuple[DatasetConfig, ...]
     model: LDiffusionConfig
+    tests: tuple[DatasetConfig, ...] = ()
     seed: int = 0
     crop_px: int = 128
     tile_px: int = 1024
@@ -77,12 +78,12 @@ def load_recipe(path: Path) -> Recipe:
     network = replace(base.network, **_tuples(model.pop("network", {})))
     config = replace(base, num_classes=len(classes), schedule=schedule, network=network, **model)
     stages = {name: _build(StageConfig, raw.pop(name)) for name in STAGES if name in raw}
-    datasets = tuple(_build(DatasetConfig, item) for item in raw.pop("datasets", []))
+    datasets, tests = (tuple(_build(DatasetConfig, item) for item in raw.pop(key, [])) for key in ("datasets", "tests"))
     if not datasets:
         raise ValueError("the recipe names no [[datasets]]")
     augment = _build(AugmentConfig, raw.pop("augment", {}))
-    rest = {"classes": classes, "datasets": datasets, "model": config, "augment": augment, "stages": stages}
-    return _build(Recipe, raw | rest)
+    parts = {"classes": classes, "datasets": datasets, "tests": tests}
+    return _build(Recipe, raw | parts | {"model": config, "augment": augment, "stages": stages})
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:

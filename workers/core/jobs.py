@@ -1,7 +1,8 @@
 """Jobs in Redis, as the gateway sees them: submit, follow, cancel, forget.
 
-This module, `leases`, `janitor` and `queue_worker` are the only ones that talk to Redis and RQ. What is queued or
-running is true here; what was asked and what came out is true on disk, and a job that Redis lost is shown from there.
+This module, `leases`, `janitor`, `queue_worker` and `task_job` are the only ones that talk to Redis and RQ. What is
+queued or running is true here; what was asked and what came out is true on disk, and a job that Redis lost is shown
+from there.
 
     queued ──► planning ──► running ──► finishing ──► succeeded
        └───────────┴───────────┴────────────┴──► failed, canceled      (final, none of them ever changes)

@@ -1,6 +1,6 @@
 """What gateway and workers say to each other and to the client: frozen pydantic models.
 
-Frames: `l0_` level-0 px of the full plane, `w_` px of the working plane (the slide at the model's mpp), `um_` micrometres.
+Frames: `l0_` level-0 px of the full plane, `w_` px of the working plane (the slide at the model's mpp), `um_` µm.
 """
 
 from datetime import datetime
@@ -171,7 +171,7 @@ class Provenance(Frozen):
     regions: int
     backend: str
     versions: dict[str, str]
-    timings_s: dict[str, float] = Field(description="Seconds per phase: plan, segment (sum over regions), and each output.")
+    timings_s: dict[str, float] = Field(description="Seconds per phase: plan, segment (sum over regions), each output.")
     files: dict[str, str] = Field(description="File name → SHA-256.")
     created_at: datetime
     finished_at: datetime

@@ -14,7 +14,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LDIFFUSION_", frozen=True, extra="ignore")
 
-    data_dir: Path = Field(default=Path("ldiffusion-data"), description="Folder of slides, jobs and the embedded queue.")
+    data_dir: Path = Field(
+        default=Path("ldiffusion-data"), description="Folder of slides, jobs and the embedded queue."
+    )
     models_dir: Path = Field(default=ZOO, description="Folder of model folders.")
     redis_url: str = Field(
         default="",
@@ -29,7 +31,9 @@ class Settings(BaseSettings):
     workers: int = Field(default=1, ge=0, description="Worker processes that `ldiffusion serve` starts.")
 
     upload_max_bytes: int = Field(default=8 * 2**30, gt=0, description="Largest upload, in bytes.")
-    upload_idle_s: float = Field(default=60.0, gt=0, description="Seconds without a byte after which an upload is dropped.")
+    upload_idle_s: float = Field(
+        default=60.0, gt=0, description="Seconds without a byte after which an upload is dropped."
+    )
     disk_reserve_bytes: int = Field(default=2**30, ge=0, description="Free bytes an upload must leave on the disk.")
 
     probe_timeout_s: float = Field(default=60.0, gt=0, description="Wall-clock seconds a slide probe may take.")
@@ -38,7 +42,9 @@ class Settings(BaseSettings):
     slide_max_pixels: int = Field(default=10**11, gt=0, description="Most level-0 pixels of a slide.")
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
-    torch_threads: int = Field(default=0, ge=0, description="CPU threads of one worker; 0: cores shared by the workers.")
+    torch_threads: int = Field(
+        default=0, ge=0, description="CPU threads of one worker; 0: cores shared by the workers."
+    )
     job_timeout_s: int = Field(default=3600, gt=0, description="Longest a single queued task may take.")
     task_retries: int = Field(default=3, ge=0, description="Times a failed task is tried again.")
     heartbeat_s: float = Field(default=5.0, gt=0, description="Seconds between two signs of life of a worker.")
