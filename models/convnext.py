@@ -48,6 +48,8 @@ class Segmenter(nn.Module):
             out_indices=tuple(range(len(widths))),
             dims=(*widths, *(8,) * spare),
             depths=(*depths, *(1,) * spare),
+            # timm's 1e-6 suits hundreds of epochs; here the blocks would hardly matter before training is over.
+            ls_init_value=0.1,
         )
         self.lateral = nn.ModuleList(nn.Conv2d(width, pyramid_width, 1) for width in widths)
         self.smooth = nn.ModuleList(Block(pyramid_width) for _ in widths)

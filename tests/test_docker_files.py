@@ -31,7 +31,7 @@ DOCKERFILES = [SERVER, WORKER]
 COMPOSE = ROOT / "docker-compose.yml"
 SETTINGS = {f"LDIFFUSION_{name.upper()}" for name in Settings.model_fields}
 PASSWORD = "0123abcd"
-TORCH = {"torch", "torchvision", "timm", "diffusers", "safetensors", "rasterio", "shapely"}
+TORCH = {"torch", "torchvision", "timm", "diffusers", "safetensors"}
 
 each_image = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 

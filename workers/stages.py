@@ -53,8 +53,6 @@ VERSIONS_OF = (
     "numpy",
     "openslide-bin",
     "openslide-python",
-    "rasterio",
-    "shapely",
     "tifffile",
     "tiffslide",
     "torch",

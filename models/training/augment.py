@@ -18,15 +18,16 @@ class AugmentConfig:
     """Strengths. Zero or (1, 1) switches an augmentation off."""
 
     scale: tuple[float, float] = (0.75, 1.4)
-    stain: float = 0.25
+    stain: float = 0.4
     brightness: float = 0.15
-    contrast: float = 0.15
+    contrast: float = 0.25
     blur: float = 0.3
     noise: float = 0.02
+    glass: float = 0.25
 
 
 class Cropper:
-    """Draws augmented square crops from a set of planes, each plane with the same chance.
+    """Draws augmented square crops from a set of planes, each plane with a chance that grows with its area.
 
     Args:
         planes: The training images at the model's mpp.
@@ -38,13 +39,14 @@ class Cropper:
         self.planes = planes
         self.crop_px = crop_px
         self.config = config
+        self._areas = torch.tensor([plane.labels.numel() for plane in planes], dtype=torch.float64)
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return images (size, 3, crop, crop) in [−1, 1] and labels (size, crop, crop) int64."""
-        picks = torch.randint(len(self.planes), (size,), generator=generator).tolist()
+        picks = torch.multinomial(self._areas, size, replacement=True, generator=generator).tolist()
         crops = [self._crop(self.planes[i], generator) for i in picks]
         images = torch.stack([image for image, _ in crops])
-        return self._photometric(images, generator), torch.stack([labels for _, labels in crops])
+        return self._with_glass(self._photometric(images, generator), torch.stack([y for _, y in crops]), generator)
 
     def _crop(self, plane: Plane, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         height, width = plane.labels.shape
@@ -68,6 +70,18 @@ class Cropper:
         labels = functional.grid_sample(known, grid, mode="nearest", padding_mode="reflection", align_corners=False)
         shifted = labels[0, 0].round().long() - 1
         return image, shifted.where(shifted >= 0, IGNORE)
+
+    def _with_glass(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Lay glass over one side of some crops: the edge of the tissue, and of the slide, is hardly in the images."""
+        count, _, side, _ = images.shape
+        u = torch.rand((5, count, 1, 1), generator=generator)
+        steps = (torch.arange(side) + 0.5) / side - 0.5
+        angle = 2 * math.pi * u[0]
+        along = torch.cos(angle) * steps[None, None, :] + torch.sin(angle) * steps[None, :, None]
+        glass = (u[1] < self.config.glass) & (along > 0.5 * u[2])
+        # Half of it the pure white that lies outside of a slide, half a scanner's light grey.
+        light = torch.where(u[3] < 0.5, 1.0, 0.75 + 0.25 * u[4])
+        return images.where(~glass[:, None], light[:, None]), labels.where(~glass, 0)
 
     def _photometric(self, images: Tensor, generator: torch.Generator) -> Tensor:
         config = self.config

@@ -1,8 +1,8 @@
 """Evaluate a model on a dataset folder: `python -m models.training.evaluate MODEL DATASET --mpp 0.25`.
 
-Protocol: each image is resampled to the model's mpp, surrounded by white, segmented in one piece with the shipped
-noise field, and the label map is scaled back (nearest) to the annotation's grid, where it is compared with the
-annotation as it is. One confusion matrix over all images.
+Protocol: each image is resampled to the model's mpp, continued past its edges by its mirror image (it was cut from
+tissue), segmented in one piece with the shipped noise field, and the label map is scaled back (nearest) to the
+annotation's grid, where it is compared with the annotation as it is. One confusion matrix over all images.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from models.training.metrics import Scores, confusion_matrix, scores
 
 
 def segment_image(predictor: Predictor, image: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
-    """Segment one image at the model's mpp: (H, W, 3) → (H, W), with a white halo around it."""
+    """Segment one image at the model's mpp: (H, W, 3) → (H, W), with a mirrored halo around it."""
     height, width = image.shape[:2]
     stride, halo = predictor.stride_px, predictor.halo_px
-    padded = np.full((-(-height // stride) * stride + 2 * halo, -(-width // stride) * stride + 2 * halo, 3), 255, "u1")
-    padded[halo : halo + height, halo : halo + width] = image
+    rows, cols = ((halo, halo + -length % stride) for length in (height, width))
+    padded = np.pad(image, (rows, cols, (0, 0)), mode="reflect")
     labels, _ = predictor.predict(padded[None], [(-halo, -halo)], seed)
     return labels[0, halo : halo + height, halo : halo + width]
 
