@@ -45,7 +45,6 @@ def test_nuclei_are_found_as_the_card_says(shared_data: Path) -> None:
     predictor = Predictor.load(NUCLEI, "cpu")
     samples = load_dataset(DatasetConfig("tnbc/test", 0.25), shared_data, 2)
     dice = scores(evaluate(predictor, samples)).dice[1]
-    assert dice >= 0.70
     # Another CPU rounds otherwise, and a pixel on the edge falls to the other side.
     assert dice == pytest.approx(predictor.spec.figures["dice_nucleus_tnbc_test"], abs=0.002)
 
