@@ -27,14 +27,20 @@ def gateway_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def gateway_settings(tmp_path: Path, gateway_queue: str, model_folder: Path) -> Settings:
-    """Settings of `gateway`: an empty data folder, an empty queue, one model without weights."""
+def empty_queue(gateway_queue: str) -> str:
+    """URL of `gateway_queue`, with nothing in it."""
     with redis.Redis.from_url(gateway_queue) as connection:
         connection.flushall()
+    return gateway_queue
+
+
+@pytest.fixture
+def gateway_settings(tmp_path: Path, empty_queue: str, model_folder: Path) -> Settings:
+    """Settings of `gateway`: an empty data folder, an empty queue, one model without weights."""
     return Settings(
         data_dir=tmp_path / "data",
         models_dir=model_folder.parent,
-        redis_url=gateway_queue,
+        redis_url=empty_queue,
         upload_max_bytes=64 * 2**20,
         upload_idle_s=20,
         disk_reserve_bytes=0,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
 from workers.core.janitor import Janitor
 from workers.core.jobs import Jobs
@@ -29,14 +28,12 @@ def lease_s() -> float:
 
 
 @pytest.fixture
-def queue_settings(tmp_path: Path, gateway_queue: str, model_folder: Path, lease_s: float) -> Settings:
+def queue_settings(tmp_path: Path, empty_queue: str, model_folder: Path, lease_s: float) -> Settings:
     """Settings of `jobs`: an empty queue, signs of life that are missed soon."""
-    with redis.Redis.from_url(gateway_queue) as connection:
-        connection.flushall()
     return Settings(
         data_dir=tmp_path / "data",
         models_dir=model_folder.parent,
-        redis_url=gateway_queue,
+        redis_url=empty_queue,
         heartbeat_s=lease_s / 6,
         lease_s=lease_s,
         task_retries=2,

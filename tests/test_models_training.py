@@ -241,3 +241,7 @@ def test_publishing_writes_measured_figures(data_root: Path, tmp_path: Path) -> 
     assert predictor.spec.figures == figures
     confusion = evaluate(predictor, load_dataset(only.tests[0], data_root, 2))
     assert figures == {"dice_disc_discs": pytest.approx(scores(confusion).dice[1], abs=1e-4)}
+    before = (tmp_path / "out" / "config.json").read_bytes()
+    with pytest.raises(FileNotFoundError, match="no images"):
+        publish(replace(only, tests=(DatasetConfig("nothing", 0.5),)), data_root, tmp_path / "run", tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").read_bytes() == before

@@ -41,12 +41,22 @@ def test_model_is_whole_small_and_has_a_card(folder: Path) -> None:
     assert "Research use" in card
 
 
-def test_nuclei_are_found_as_the_card_says(shared_data: Path) -> None:
-    predictor = Predictor.load(NUCLEI, "cpu")
+@pytest.fixture(scope="module")
+def nucleus_dice(shared_data: Path) -> float:
+    """Nucleus Dice of `nuclei-tiny` on TNBC's test part, one confusion matrix."""
     samples = load_dataset(DatasetConfig("tnbc/test", 0.25), shared_data, 2)
-    dice = scores(evaluate(predictor, samples)).dice[1]
+    return scores(evaluate(Predictor.load(NUCLEI, "cpu"), samples)).dice[1]
+
+
+def test_nuclei_are_found_as_the_card_says(nucleus_dice: float) -> None:
+    figures = Predictor.load(NUCLEI, "cpu").spec.figures
     # Another CPU rounds otherwise, and a pixel on the edge falls to the other side.
-    assert dice == pytest.approx(predictor.spec.figures["dice_nucleus_tnbc_test"], abs=0.002)
+    assert nucleus_dice == pytest.approx(figures["dice_nucleus_tnbc_test"], abs=0.002)
+
+
+@pytest.mark.xfail(strict=True, reason="the shipped weights miss the aim, see docs/experiments.md")
+def test_nuclei_are_found_as_well_as_aimed_at(nucleus_dice: float) -> None:
+    assert nucleus_dice >= 0.70
 
 
 def test_tile_with_the_theoretical_halo_equals_the_whole_on_a_real_slide(cmu_slide: Path) -> None:

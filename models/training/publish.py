@@ -8,6 +8,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from models import checkpoint
 from models.predictor import Predictor
 from models.training.data import DatasetConfig, load_dataset
@@ -27,10 +29,10 @@ def measure(predictor: Predictor, test: DatasetConfig, data_root: Path) -> dict[
 
 def publish(recipe: Recipe, data_root: Path, run_dir: Path, out: Path) -> dict[str, float]:
     """Write the model folder with the recipe's tile and halo sizes and the measured figures, and return these."""
-    model, spec, _ = checkpoint.load(run_dir / "model")
-    sized = replace(spec, tile_px=recipe.tile_px, halo_px=recipe.halo_px, figures={})
-    checkpoint.save(out, model, sized)
-    predictor = Predictor.load(out, "cpu")
+    model, spec, digest = checkpoint.load(run_dir / "model")
+    sized = replace(spec, tile_px=recipe.tile_px, halo_px=recipe.halo_px)
+    # Measured in memory: a folder that is there keeps its model until all figures of the new one are.
+    predictor = Predictor(model, sized, digest, torch.device("cpu"))
     figures: dict[str, float] = {}
     for test in recipe.tests:
         figures |= measure(predictor, test, data_root)
