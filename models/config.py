@@ -34,16 +34,14 @@ class NetworkConfig:
     unet_depth: int = 2
     dae_width: int = 64
     dae_depth: int = 4
-    head_widths: tuple[int, ...] = (48, 96, 160)
-    head_depths: tuple[int, ...] = (2, 2, 2)
-    pyramid_width: int = 64
-    detail_width: int = 24
+    head_widths: tuple[int, ...] = (16, 48, 96, 160)
+    head_depths: tuple[int, ...] = (0, 0, 0, 2)
 
     @property
     def stride_px(self) -> int:
         """Total stride in working px: the coarsest grid any of the networks samples on."""
         unet: int = self.latent_stride * 2 ** (len(self.unet_widths) - 1)
-        head: int = 4 * 2 ** (len(self.head_widths) - 1)
+        head: int = 2 ** (len(self.head_widths) - 1)
         return max(unet, head)
 
 
@@ -104,10 +102,8 @@ _BASE = NetworkConfig(
     unet_depth=3,
     dae_width=128,
     dae_depth=6,
-    head_widths=(96, 192, 384),
-    head_depths=(3, 3, 9),
-    pyramid_width=128,
-    detail_width=32,
+    head_widths=(32, 96, 192, 384),
+    head_depths=(0, 0, 3, 9),
 )
 
 PRESETS: dict[str, LDiffusionConfig] = {
@@ -125,10 +121,8 @@ PRESETS: dict[str, LDiffusionConfig] = {
             unet_depth=3,
             dae_width=192,
             dae_depth=8,
-            head_widths=(96, 192, 384, 768),
-            head_depths=(3, 3, 9, 3),
-            pyramid_width=256,
-            detail_width=32,
+            head_widths=(32, 96, 192, 384, 768),
+            head_depths=(0, 0, 3, 9, 3),
         ),
     ),
 }

@@ -1,19 +1,43 @@
-"""The segmentation network F_seg (section 4): timm's ConvNeXt on the grey maps, a feature pyramid, full-size logits.
+"""The segmentation network F_seg (section 4): a residual pyramid with timm's ConvNeXt blocks, full-size logits.
 
-Code of ConvNeXt: timm (Apache-2.0), after Liu et al., "A ConvNet for the 2020s". No pretrained weights are used.
-V1 blocks only: V2's global response norm takes a statistic over space, which would break exact tiling.
+Code of the ConvNeXt stages: timm (Apache-2.0), after Liu et al., "A ConvNet for the 2020s". No pretrained weights are
+used. V1 blocks only: V2's global response norm takes a statistic over space, which would break exact tiling. Batch
+normalisation does not: once trained it is one fixed factor and offset a channel.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import models.torch_compat  # noqa: F401  (before timm)
 
-import timm
 import torch
+from timm.models.convnext import ConvNeXtStage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.layers import Block
+# Running statistics cover about fifty steps: near to what the averaged weights, that are shipped, see.
+_MOMENTUM = 0.02
+
+
+def _conv(channels: int, width: int, stride: int = 1) -> nn.Sequential:
+    """3x3 convolution, its bias taken over by the batch norm after it."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width, momentum=_MOMENTUM)
+    )
+
+
+class Halve(nn.Module):
+    """Residual pair of 3x3 convolutions, the first with stride 2: (N, channels, H, W) → (N, width, H/2, W/2)."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.first = _conv(channels, width, stride=2)
+        self.second = _conv(width, width)
+        self.skip = nn.Conv2d(channels, width, 1, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halve the resolution."""
+        return functional.relu(self.skip(x) + self.second(functional.relu(self.first(x))))
 
 
 class Segmenter(nn.Module):
@@ -22,54 +46,35 @@ class Segmenter(nn.Module):
     Args:
         channels: T grey maps, plus 3 where RGB is given too.
         num_classes: Classes with the background.
-        widths: ConvNeXt widths, one a stage, at strides 4, 8, 16, …
-        depths: ConvNeXt blocks a stage.
-        pyramid_width: Channels of the feature pyramid.
-        detail_width: Channels of the full-resolution layers.
+        widths: Channels at strides 1, 2, 4, …
+        depths: ConvNeXt blocks at each of these strides; none at stride 1, where they would cost most.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        num_classes: int,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        pyramid_width: int,
-        detail_width: int,
-    ) -> None:
+    def __init__(self, channels: int, num_classes: int, widths: Sequence[int], depths: Sequence[int]) -> None:
         super().__init__()
-        # timm's class always has four stages; with `features_only` it drops those no output asks for.
-        spare = 4 - len(widths)
-        self.backbone = timm.create_model(
-            "convnext_atto",
-            pretrained=False,
-            features_only=True,
-            in_chans=channels,
-            out_indices=tuple(range(len(widths))),
-            dims=(*widths, *(8,) * spare),
-            depths=(*depths, *(1,) * spare),
-            # timm's 1e-6 suits hundreds of epochs; here the blocks would hardly matter before training is over.
-            ls_init_value=0.1,
+        self.stem = _conv(channels, widths[0])
+        self.down = nn.ModuleList(
+            nn.Sequential(Halve(fine, coarse), _blocks(coarse, depth))
+            for (fine, coarse), depth in zip(pairwise(widths), depths[1:], strict=True)
         )
-        self.lateral = nn.ModuleList(nn.Conv2d(width, pyramid_width, 1) for width in widths)
-        self.smooth = nn.ModuleList(Block(pyramid_width) for _ in widths)
-        self.spread = nn.Conv2d(pyramid_width, 16 * detail_width, 1)
-        self.detail = nn.Conv2d(detail_width + channels, detail_width, 3, padding=1)
-        self.refine = nn.Conv2d(detail_width, detail_width, 3, padding=1)
-        self.classify = nn.Conv2d(detail_width, num_classes, 1)
+        self.narrow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
+        self.merge = nn.ModuleList(_conv(2 * width, width) for width in widths[:-1])
+        self.classify = nn.Conv2d(widths[0], num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Segment; H and W multiples of the coarsest stride."""
-        features = self.backbone(x)
-        h = None
-        for level in reversed(range(len(features))):
-            side = self.lateral[level](features[level])
-            if h is not None:
-                side = side + functional.interpolate(h, scale_factor=2.0, mode="bilinear", align_corners=False)
-            h = self.smooth[level](side)
-        # Stride 4 → 1 without interpolation: each coarse pixel writes its own 4x4 block.
-        h = functional.pixel_shuffle(self.spread(h), 4)
-        h = functional.gelu(self.detail(torch.cat([h, x], dim=1)))
-        h = functional.gelu(self.refine(h))
+        h = functional.relu(self.stem(x))
+        skips = []
+        for down in self.down:
+            skips.append(h)
+            h = down(h)
+        for level in reversed(range(len(skips))):
+            h = functional.interpolate(self.narrow[level](h), scale_factor=2.0, mode="bilinear", align_corners=False)
+            h = functional.relu(self.merge[level](torch.cat([h, skips[level]], dim=1)))
         logits: Tensor = self.classify(h)
         return logits
+
+
+def _blocks(width: int, depth: int) -> nn.Module:
+    # timm's layer scale of 1e-6 suits hundreds of epochs; here the blocks would hardly matter before training is over.
+    return ConvNeXtStage(width, width, stride=1, depth=depth, ls_init_value=0.1) if depth else nn.Identity()

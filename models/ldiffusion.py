@@ -32,9 +32,7 @@ class LDiffusion(nn.Module):
         self.unet = UNet(net.latent_channels, net.unet_widths, net.unet_depth)
         self.decoder = Decoder(net.latent_channels, net.latent_stride, net.dae_width, net.dae_depth)
         channels = len(config.schedule.timesteps) + (3 if config.input == "sequence+rgb" else 0)
-        self.segmenter = Segmenter(
-            channels, config.num_classes, net.head_widths, net.head_depths, net.pyramid_width, net.detail_width
-        )
+        self.segmenter = Segmenter(channels, config.num_classes, net.head_widths, net.head_depths)
 
     def encode(self, x: Tensor) -> Tensor:
         """x (N, 3, H, W) in [−1, 1] → z_0 (N, C, H/f, W/f) at unit variance."""

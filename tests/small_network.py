@@ -10,8 +10,6 @@ SMALL = NetworkConfig(
     unet_depth=1,
     dae_width=8,
     dae_depth=1,
-    head_widths=(8, 12, 16),
-    head_depths=(1, 1, 1),
-    pyramid_width=8,
-    detail_width=4,
+    head_widths=(4, 8, 12, 16),
+    head_depths=(0, 0, 1, 1),
 )

@@ -54,7 +54,6 @@ def test_nuclei_are_found_as_the_card_says(nucleus_dice: float) -> None:
     assert nucleus_dice == pytest.approx(figures["dice_nucleus_tnbc_test"], abs=0.002)
 
 
-@pytest.mark.xfail(strict=True, reason="the shipped weights miss the aim, see docs/experiments.md")
 def test_nuclei_are_found_as_well_as_aimed_at(nucleus_dice: float) -> None:
     assert nucleus_dice >= 0.70
 

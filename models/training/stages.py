@@ -101,7 +101,8 @@ def _contrast(grey: Tensor, batch: Batch, config: StageConfig) -> Tensor:
 
 
 def _segmentation_losses(model: LDiffusion, batch: Batch, config: StageConfig, grey: Tensor) -> Losses:
-    logits = model.segment(batch.images, grey)
+    with torch.autocast(grey.device.type, torch.bfloat16, enabled=config.bfloat16):
+        logits = model.segment(batch.images, grey).float()
     dice, entropy = dice_loss(logits, batch.labels), cross_entropy(logits, batch.labels)
     loss = config.dice_weight * dice + config.cross_entropy_weight * entropy
     return {"loss": loss, "dice_loss": dice, "cross_entropy": entropy}
