@@ -2,7 +2,7 @@
 
 `config.json` holds the network's config, the classes with their colours, the resolution, the tile and halo sizes, the
 SHA-256 of the weights, and what the model's card says in figures. Its own SHA-256 is the model's digest, so it covers
-weights and settings alike.
+weights and settings alike. Where it says that tiling is not exact, no halo makes the answer independent of the tiles.
 """
 
 import hashlib
@@ -58,6 +58,7 @@ class ModelSpec:
             "tile_px": self.tile_px,
             "halo_px": self.halo_px,
             "stride_px": self.stride_px,
+            "exact_tiling": self.network.exact_tiling,
             "license": self.license,
             "intended_use": self.intended_use,
             "figures": self.figures,

@@ -1,18 +1,38 @@
-"""Sizes and settings of an L-Diffusion model, as frozen dataclasses with a JSON round trip."""
+"""Sizes and settings of an L-Diffusion model, as frozen dataclasses with a JSON round trip.
 
+A config alone says how to build a model: no folder is read and nothing is downloaded for it. Where weights from outside
+come in (`vae`, `backbone_weights`), `models.pretrained` reads them, once, before training.
+"""
+
+import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 T = TypeVar("T")
+
+# The prefix of `vae`; a folder on disk follows.
+DIFFUSERS: Final = "diffusers:"
+# ConvNeXt's coarsest stage: a stem of 4 and three halvings.
+_BACKBONE_STRIDE: Final = 32
 
 NoiseLaw = Literal["laplace", "gaussian", "student_t", "cauchy"]
 BetaSchedule = Literal["linear", "scaled_linear", "cosine"]
 StepMode = Literal["mean", "mode", "sample", "ddim"]
+Input = Literal["sequence", "sequence+rgb"]
+Sequence = Literal["parallel", "chain"]
+VectorStatistics = Literal["batch", "running"]
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The noise law and ᾱ; `timesteps` are those of the step sequence, ascending, saved with the model."""
+    """The noise law and ᾱ; `timesteps` are those of the step sequence, ascending, saved with the model.
+
+    Attributes:
+        component_gammas: γ_n, one a class with the background, or none: while U-Net and decoder are trained, a latent
+            pixel known to be of component n has ᾱ_(n,t) = ᾱ_t^γ_n (Eq. 7, 10-12). γ < 1: less noise, for rare ones.
+        component_scales: b_n in units of the shared law's scale, one a class, or none: that pixel's noise is so much
+            wider.
+    """
 
     law: NoiseLaw = "laplace"
     num_train_timesteps: int = 1000
@@ -20,11 +40,20 @@ class ScheduleConfig:
     beta_start: float = 1e-4
     beta_end: float = 0.02
     timesteps: tuple[int, ...] = (10, 70, 130, 190, 250)
+    component_gammas: tuple[float, ...] = ()
+    component_scales: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Widths and depths. Spatial sizes never appear: the networks take any multiple of `stride_px`."""
+    """Widths and depths. Spatial sizes never appear: the networks take any multiple of `stride_px`.
+
+    Attributes:
+        backbone: Name of a timm ConvNeXt for the segmentation network (`models.timm_head`); empty for our own
+            (`models.convnext`), which `head_widths` and `head_depths` are for.
+        backbone_weights: What it starts from: nothing, a local `.safetensors` file, or `timm`, which downloads.
+        backbone_pyramid: Channels of the pyramid on top of it.
+    """
 
     latent_channels: int = 12
     latent_stride: int = 4
@@ -36,37 +65,99 @@ class NetworkConfig:
     dae_depth: int = 4
     head_widths: tuple[int, ...] = (16, 48, 96, 160)
     head_depths: tuple[int, ...] = (0, 0, 0, 2)
+    backbone: str = ""
+    backbone_weights: str = ""
+    backbone_pyramid: int = 64
 
     @property
     def stride_px(self) -> int:
         """Total stride in working px: the coarsest grid any of the networks samples on."""
         unet: int = self.latent_stride * 2 ** (len(self.unet_widths) - 1)
-        head: int = 2 ** (len(self.head_widths) - 1)
+        head: int = _BACKBONE_STRIDE if self.backbone else 2 ** (len(self.head_widths) - 1)
         return max(unet, head)
 
 
 @dataclass(frozen=True)
+class VaeConfig:
+    """The encoder half of a diffusers `AutoencoderKL`: the fields of its `config.json` that build it, by its names."""
+
+    block_out_channels: tuple[int, ...] = (64,)
+    down_block_types: tuple[str, ...] = ("DownEncoderBlock2D",)
+    layers_per_block: int = 1
+    latent_channels: int = 4
+    norm_num_groups: int = 32
+    act_fn: str = "silu"
+    mid_block_add_attention: bool = True
+    use_quant_conv: bool = True
+    scaling_factor: float = 0.18215
+    shift_factor: float | None = None
+
+    @property
+    def stride(self) -> int:
+        """f: every block but the last halves the resolution."""
+        stride: int = 2 ** (len(self.block_out_channels) - 1)
+        return stride
+
+
+@dataclass(frozen=True)
 class LDiffusionConfig:
-    """Everything needed to build the joined model again."""
+    """Everything needed to build the joined model again.
+
+    Attributes:
+        predict_scale: The U-Net predicts b_θ beside the noise, and learns by the Laplace likelihood (Eq. 12).
+        vector_statistics: What the contrastive loss standardises pixel latent vectors by: the batch they are in, or
+            running statistics over the data set, kept with the model.
+        vae: `compact`, or `diffusers:<folder>` of an `AutoencoderKL`.
+        vae_config: What that folder's `config.json` says, put here by `models.pretrained.resolve`.
+    """
 
     num_classes: int = 2
-    input: Literal["sequence", "sequence+rgb"] = "sequence"
-    sequence: Literal["parallel", "chain"] = "parallel"
+    input: Input = "sequence"
+    sequence: Sequence = "parallel"
     chain_mode: StepMode = "mean"
+    predict_scale: bool = False
+    vector_statistics: VectorStatistics = "batch"
+    vae: str = "compact"
+    vae_config: VaeConfig | None = None
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
 
     def __post_init__(self) -> None:
         """Check what would otherwise fail late, inside a network."""
-        steps = self.schedule.timesteps
-        if not steps or list(steps) != sorted(set(steps)):
-            raise ValueError(f"timesteps must be distinct and ascending, got {steps}")
-        if not 0 < steps[0] <= steps[-1] <= self.schedule.num_train_timesteps:
-            raise ValueError(f"timesteps must lie in 1..{self.schedule.num_train_timesteps}, got {steps}")
         if self.num_classes < 2:
             raise ValueError(f"num_classes counts the background too and is at least 2, got {self.num_classes}")
-        if self.sequence == "chain" and self.chain_mode != "ddim" and self.schedule.law != "laplace":
-            raise ValueError(f"the exact posterior is Laplace's; with law {self.schedule.law!r} use chain_mode 'ddim'")
+        _check_choices(self)
+        _check_timesteps(self.schedule)
+        _check_components(self.schedule, self.num_classes)
+        if self.schedule.law != "laplace":
+            self._check_other_law()
+        if self.vae != "compact" and not (self.vae.startswith(DIFFUSERS) and self.vae != DIFFUSERS):
+            raise ValueError(f"vae is {self.vae!r}; it must be 'compact' or '{DIFFUSERS}<folder>'")
+        if self.vae_config is not None:
+            self._check_vae(self.vae_config)
+
+    @property
+    def exact_tiling(self) -> bool:
+        """Whether a halo of finite size makes tiled and whole-image inference agree.
+
+        Not with an `AutoencoderKL`: its group norms take statistics over space.
+        """
+        return self.vae == "compact"
+
+    def _check_other_law(self) -> None:
+        law = self.schedule.law
+        if self.sequence == "chain" and self.chain_mode != "ddim":
+            raise ValueError(f"the exact posterior is Laplace's; with law {law!r} use chain_mode 'ddim'")
+        if self.predict_scale:
+            raise ValueError(f"predict_scale learns by the Laplace likelihood; with law {law!r} it must be false")
+
+    def _check_vae(self, vae: VaeConfig) -> None:
+        net = self.network
+        if (net.latent_channels, net.latent_stride) != (vae.latent_channels, vae.stride):
+            raise ValueError(
+                f"latent_channels and latent_stride are {net.latent_channels} and {net.latent_stride}; those of "
+                f"{self.vae} are {vae.latent_channels} and {vae.stride}: set these"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; `from_dict` gives an equal config back."""
@@ -75,15 +166,13 @@ class LDiffusionConfig:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "LDiffusionConfig":
         """Build from `to_dict`'s output. An unknown key raises `ValueError` and is named."""
-        rest = {key: value for key, value in data.items() if key not in ("schedule", "network")}
-        return _build(
-            cls,
-            rest
-            | {
-                "schedule": _build(ScheduleConfig, data.get("schedule", {})),
-                "network": _build(NetworkConfig, data.get("network", {})),
-            },
-        )
+        parts: dict[str, Any] = {
+            "schedule": _build(ScheduleConfig, data.get("schedule", {})),
+            "network": _build(NetworkConfig, data.get("network", {})),
+        }
+        if data.get("vae_config") is not None:
+            parts["vae_config"] = _build(VaeConfig, data["vae_config"])
+        return _build(cls, data | parts)
 
 
 def _build(cls: type[T], data: dict[str, Any]) -> T:
@@ -91,6 +180,37 @@ def _build(cls: type[T], data: dict[str, Any]) -> T:
     if unknown := sorted(set(data) - known):
         raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+
+
+def _check_choices(config: LDiffusionConfig) -> None:
+    choices: tuple[tuple[str, object, Any], ...] = (
+        ("input", config.input, Input),
+        ("sequence", config.sequence, Sequence),
+        ("chain_mode", config.chain_mode, StepMode),
+        ("vector_statistics", config.vector_statistics, VectorStatistics),
+        ("law", config.schedule.law, NoiseLaw),
+        ("beta_schedule", config.schedule.beta_schedule, BetaSchedule),
+    )
+    for name, value, accepted in choices:
+        if value not in get_args(accepted):
+            raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(get_args(accepted))}")
+
+
+def _check_timesteps(schedule: ScheduleConfig) -> None:
+    steps = schedule.timesteps
+    if not steps or list(steps) != sorted(set(steps)):
+        raise ValueError(f"timesteps must be distinct and ascending, got {steps}")
+    if not 0 < steps[0] <= steps[-1] <= schedule.num_train_timesteps:
+        raise ValueError(f"timesteps must lie in 1..{schedule.num_train_timesteps}, got {steps}")
+
+
+def _check_components(schedule: ScheduleConfig, num_classes: int) -> None:
+    laws = {"component_gammas": schedule.component_gammas, "component_scales": schedule.component_scales}
+    for name, values in laws.items():
+        if values and len(values) != num_classes:
+            raise ValueError(f"{name} has {len(values)} numbers; it must have none, or one for each of {num_classes}")
+        if any(not 0 < value < math.inf for value in values):
+            raise ValueError(f"{name} must be numbers above 0, got {values}")
 
 
 _TINY = NetworkConfig()

@@ -5,6 +5,8 @@ maps is its *pixel latent vector* v.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
@@ -12,38 +14,76 @@ from torch import Tensor, nn
 from models.config import LDiffusionConfig
 from models.convnext import Segmenter
 from models.dae import Decoder, to_grey
+from models.running_statistics import RunningStatistics
 from models.scheduler import LaplaceScheduler
+from models.timm_head import TimmSegmenter
 from models.unet import UNet
-from models.vae import Encoder
+from models.vae import Encoder, LatentGaussian
+
+if TYPE_CHECKING:
+    from models.diffusers_vae import DiffusersEncoder
 
 # timestep t → noise (N, C, h, w) at that step; for `chain_mode="sample"` also t → uniforms.
 NoiseSource = Callable[[int], Tensor]
 
+# b_θ stays within a factor e^±5 of 1, with a gradient everywhere.
+_LOG_SCALE_BOUND: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """What the U-Net makes of z_t: ε̂, log b_θ where it is predicted, and ẑ_0; all (N, C, h, w)."""
+
+    noise: Tensor
+    log_scale: Tensor | None
+    original: Tensor
+
 
 class LDiffusion(nn.Module):
-    """All networks of one model, and the step sequence that joins them."""
+    """All networks of one model, and the step sequence that joins them.
+
+    Raises:
+        ValueError: `vae` names a folder that `models.pretrained.resolve` has not read yet.
+    """
 
     def __init__(self, config: LDiffusionConfig) -> None:
         super().__init__()
         self.config = config
         net = config.network
         self.scheduler = LaplaceScheduler.from_schedule(config.schedule)
-        self.encoder = Encoder(net.latent_channels, net.latent_stride, net.encoder_width, net.encoder_depth)
-        self.unet = UNet(net.latent_channels, net.unet_widths, net.unet_depth)
+        self.encoder = _encoder(config)
+        self.unet = UNet(net.latent_channels, net.unet_widths, net.unet_depth, predict_scale=config.predict_scale)
         self.decoder = Decoder(net.latent_channels, net.latent_stride, net.dae_width, net.dae_depth)
-        channels = len(config.schedule.timesteps) + (3 if config.input == "sequence+rgb" else 0)
-        self.segmenter = Segmenter(channels, config.num_classes, net.head_widths, net.head_depths)
+        self.segmenter = _segmenter(config)
+        # Only where they are used, so that other models keep their names of tensors.
+        running = config.vector_statistics == "running"
+        self.vectors = RunningStatistics(len(config.schedule.timesteps)) if running else None
 
     def encode(self, x: Tensor) -> Tensor:
         """x (N, 3, H, W) in [−1, 1] → z_0 (N, C, H/f, W/f) at unit variance."""
-        mean: Tensor = self.encoder(x).mean
-        return mean * self.encoder.scale
+        latent: LatentGaussian = self.encoder(x)
+        return latent.mean * self.encoder.scale
 
-    def denoise(self, z0: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise z_0 at steps t, predict the noise, take it away: (ε̂, ẑ_0), both like z_0; t (N,)."""
-        noisy = self.scheduler.add_noise(z0, noise, t)
-        predicted = self.unet(noisy, t)
-        return predicted, self.scheduler.predict_original(predicted, t, noisy)
+    def denoise(self, z0: Tensor, noise: Tensor, t: Tensor, gamma: Tensor | None = None) -> Denoised:
+        """Noise z_0 at steps t, predict the noise, take it away.
+
+        Args:
+            z0: (N, C, h, w).
+            noise: ε, like z_0.
+            t: (N,).
+            gamma: (N, 1, h, w), exponents of the components' schedules; the shared one if not given.
+        """
+        noisy = self.scheduler.add_noise(z0, noise, t, gamma)
+        predicted, log_scale = self._predict(noisy, t)
+        return Denoised(predicted, log_scale, self.scheduler.predict_original(predicted, t, noisy, gamma))
+
+    def _predict(self, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return ε̂, and log b_θ where the config asks for it."""
+        output: Tensor = self.unet(z, t)
+        if not self.config.predict_scale:
+            return output, None
+        predicted, raw = output.chunk(2, dim=1)
+        return predicted, _LOG_SCALE_BOUND * torch.tanh(raw / _LOG_SCALE_BOUND)
 
     def images(self, z0: Tensor, noise: NoiseSource, uniforms: NoiseSource | None = None) -> list[Tensor]:
         """Return r_t for each timestep, ascending in t: T tensors (N, 3, H, W)."""
@@ -53,8 +93,7 @@ class LDiffusion(nn.Module):
 
     def _one_step(self, z0: Tensor, noise: Tensor, t: int) -> Tensor:
         steps = torch.full((z0.shape[0],), t, device=z0.device)
-        _, estimate = self.denoise(z0, noise, steps)
-        image: Tensor = self.decoder(estimate, steps)
+        image: Tensor = self.decoder(self.denoise(z0, noise, steps).original, steps)
         return image
 
     def _chain(self, z0: Tensor, noise: NoiseSource, uniforms: NoiseSource | None) -> list[Tensor]:
@@ -66,9 +105,8 @@ class LDiffusion(nn.Module):
         for t in descending:
             steps = torch.full((z0.shape[0],), t, device=z0.device)
             probabilities = uniforms(t) if uniforms is not None and self.config.chain_mode == "sample" else None
-            output = self.scheduler.step(
-                self.unet(walked, steps), t, walked, mode=self.config.chain_mode, uniforms=probabilities
-            )
+            predicted, _ = self._predict(walked, steps)
+            output = self.scheduler.step(predicted, t, walked, mode=self.config.chain_mode, uniforms=probabilities)
             images.append(self.decoder(output.pred_original_sample, steps))
             walked = output.prev_sample
         return images[::-1]
@@ -85,3 +123,22 @@ class LDiffusion(nn.Module):
     def forward(self, x: Tensor, noise: NoiseSource, uniforms: NoiseSource | None = None) -> Tensor:
         """x (N, 3, H, W) in [−1, 1], H and W multiples of `stride_px` → logits (N, classes, H, W)."""
         return self.segment(x, self.grey_maps(x, noise, uniforms))
+
+
+def _encoder(config: LDiffusionConfig) -> "Encoder | DiffusersEncoder":
+    net = config.network
+    if config.vae == "compact":
+        return Encoder(net.latent_channels, net.latent_stride, net.encoder_width, net.encoder_depth)
+    if config.vae_config is None:
+        raise ValueError(f"the config.json of {config.vae} is not read yet: models.pretrained.resolve does it")
+    from models.diffusers_vae import DiffusersEncoder  # noqa: PLC0415  diffusers' networks take seconds to import
+
+    return DiffusersEncoder(config.vae_config)
+
+
+def _segmenter(config: LDiffusionConfig) -> Segmenter | TimmSegmenter:
+    net = config.network
+    channels = len(config.schedule.timesteps) + (3 if config.input == "sequence+rgb" else 0)
+    if net.backbone:
+        return TimmSegmenter(channels, config.num_classes, net.backbone, net.backbone_pyramid)
+    return Segmenter(channels, config.num_classes, net.head_widths, net.head_depths)

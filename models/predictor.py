@@ -11,18 +11,12 @@ from torch import Tensor
 from models import checkpoint
 from models.allocator import keep_freed_memory
 from models.checkpoint import ModelClass, ModelSpec
+from models.device import pick_device
 from models.ldiffusion import LDiffusion, NoiseSource
 from models.noise import NoiseField
 
 # (latent row, latent column, (C, h, w), timestep, device) → (C, h, w)
 NoiseDraw = Callable[[int, int, tuple[int, int, int], int, torch.device], Tensor]
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device for `auto`, `cpu` or `cuda`; `auto` takes CUDA where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 class Predictor:
@@ -94,15 +88,16 @@ class Predictor:
         Raises:
             ValueError: A shape or an origin is off the stride grid, or `images` is not uint8 NHWC.
         """
-        self._check(images, w_origins)
-        if self._field is None or self._field.seed != seed:
-            self._field = NoiseField(self.model.config.schedule.law, seed)
-        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        x = x.contiguous(memory_format=torch.channels_last)
-        noise = self._source(self._field.draw, images.shape[1:3], w_origins)
-        uniforms = self._source(self._field.uniforms, images.shape[1:3], w_origins)
-        logits: Tensor = self.model(x, noise, uniforms)
+        logits: Tensor = self.model(*self._inputs(images, w_origins, seed))
         return logits
+
+    @torch.inference_mode()
+    def grey_maps(self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]], seed: int) -> Tensor:
+        """Return the grey maps that the segmentation network reads, (N, T, H, W) in [−1, 1]; arguments as for `logits`.
+
+        Along T each pixel is its pixel latent vector.
+        """
+        return self.model.grey_maps(*self._inputs(images, w_origins, seed))
 
     def predict(
         self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]], seed: int
@@ -115,6 +110,18 @@ class Predictor:
         probability, labels = self.logits(images, w_origins, seed).softmax(dim=1).max(dim=1)
         confidence = (probability * 255).round().to(torch.uint8)
         return labels.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
+
+    def _inputs(
+        self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]], seed: int
+    ) -> tuple[Tensor, NoiseSource, NoiseSource]:
+        """Return x, and the noise and the uniforms of its place."""
+        self._check(images, w_origins)
+        if self._field is None or self._field.seed != seed:
+            self._field = NoiseField(self.model.config.schedule.law, seed)
+        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = x.contiguous(memory_format=torch.channels_last)
+        noise = self._source(self._field.draw, images.shape[1:3], w_origins)
+        return x, noise, self._source(self._field.uniforms, images.shape[1:3], w_origins)
 
     def _check(self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]]) -> None:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:

@@ -18,8 +18,10 @@ def theoretical_reach(model: LDiffusion, limit_px: int = 4096) -> int:
         limit_px: Largest image side to try.
 
     Raises:
-        ValueError: The reach is not contained in an image of `limit_px`.
+        ValueError: The reach is not contained in an image of `limit_px`, or has no bound at all.
     """
+    if not model.config.exact_tiling:
+        raise ValueError(f"vae {model.config.vae!r} takes statistics over the whole tile: its reach has no bound")
     stride = model.config.network.stride_px
     size = 32 * stride
     while size <= limit_px:

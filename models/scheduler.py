@@ -2,7 +2,8 @@
 
 The marginals q(z_t | z_0) are *defined* as √ᾱ_t z_0 + √(1−ᾱ_t) ε with ε of the chosen law (Eq. 5). Laplace noise is
 not closed under addition (a sum of two has excess kurtosis 1.5, a Laplace law 3), so no claim is made that steps
-compose (Eq. 9-11 do); neither training nor the parallel step sequence needs it.
+compose (Eq. 9-11 do); neither training nor the parallel step sequence needs it. Where components have schedules of
+their own, ᾱ_(n,t) = ᾱ_t^γ_n (Eq. 10): each is a schedule again, from 1 down to 0, and γ = 1 is the shared one.
 """
 
 import math
@@ -98,19 +99,31 @@ class LaplaceScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             raise ValueError(f"{num_inference_steps} distinct timesteps do not fit in [{t_min}, {last}]")
         self.timesteps = torch.linspace(last, t_min, num_inference_steps).round().long()
 
-    def signal_and_noise(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Return √ᾱ_t and √(1−ᾱ_t), (N, 1, 1, 1) float32, for t of shape (N,)."""
+    def signal_and_noise(self, t: Tensor, gamma: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return √ᾱ_t and √(1−ᾱ_t), (N, 1, 1, 1) float32, for t of shape (N,).
+
+        With exponents `gamma` (N, 1, h, w), those of ᾱ_t^γ instead, (N, 1, h, w).
+        """
         bar = self.alphas_cumprod.to(t.device)[t].view(-1, 1, 1, 1)
+        if gamma is not None:
+            bar = bar ** gamma.double()
         return bar.sqrt().float(), (1 - bar).sqrt().float()
 
-    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Return z_t = √ᾱ_t z_0 + √(1−ᾱ_t) ε (Eq. 5); samples and noise (N, C, h, w), timesteps (N,)."""
-        signal, scale = self.signal_and_noise(timesteps)
+    def add_noise(
+        self, original_samples: Tensor, noise: Tensor, timesteps: Tensor, gamma: Tensor | None = None
+    ) -> Tensor:
+        """Return z_t = √ᾱ_t z_0 + √(1−ᾱ_t) ε (Eq. 5); samples and noise (N, C, h, w), timesteps (N,).
+
+        `gamma` (N, 1, h, w): exponents of the components' own schedules (Eq. 10); the shared one if not given.
+        """
+        signal, scale = self.signal_and_noise(timesteps, gamma)
         return signal * original_samples + scale * noise
 
-    def predict_original(self, model_output: Tensor, timesteps: Tensor, sample: Tensor) -> Tensor:
-        """Return ẑ_0 = (z_t − √(1−ᾱ_t) ε̂)/√ᾱ_t: Eq. 5 solved for z_0."""
-        signal, scale = self.signal_and_noise(timesteps)
+    def predict_original(
+        self, model_output: Tensor, timesteps: Tensor, sample: Tensor, gamma: Tensor | None = None
+    ) -> Tensor:
+        """Return ẑ_0 = (z_t − √(1−ᾱ_t) ε̂)/√ᾱ_t: Eq. 5 solved for z_0; `gamma` as for `add_noise`."""
+        signal, scale = self.signal_and_noise(timesteps, gamma)
         return (sample - scale * model_output) / signal
 
     def previous_timestep(self, timestep: int) -> int:

@@ -11,15 +11,16 @@ from models.layers import PixelNorm, Stack, StepEmbedding
 
 
 class UNet(nn.Module):
-    """(z_t, t) → ε̂.
+    """(z_t, t) → ε̂, and log b_θ behind it where the scale is predicted too (Eq. 12).
 
     Args:
         channels: C of the latent.
         widths: Channels per resolution, finest first; each further one halves the resolution.
         depth: Blocks per resolution on each way.
+        predict_scale: 2C channels come out: ε̂, then an unbounded log b_θ.
     """
 
-    def __init__(self, channels: int, widths: Sequence[int], depth: int) -> None:
+    def __init__(self, channels: int, widths: Sequence[int], depth: int, *, predict_scale: bool = False) -> None:
         super().__init__()
         embedding = 2 * widths[0]
         self.embed = StepEmbedding(embedding)
@@ -32,10 +33,10 @@ class UNet(nn.Module):
         self.merge = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for width in widths[:-1])
         self.up = nn.ModuleList(Stack(width, embedding, depth) for width in widths[:-1])
         self.norm = PixelNorm(widths[0])
-        self.out = nn.Conv2d(widths[0], channels, 3, padding=1)
+        self.out = nn.Conv2d(widths[0], 2 * channels if predict_scale else channels, 3, padding=1)
 
     def forward(self, z: Tensor, t: Tensor) -> Tensor:
-        """z (N, C, h, w), t (N,) → ε̂ (N, C, h, w); h and w multiples of 2^(levels − 1)."""
+        """z (N, C, h, w), t (N,) → (N, C, h, w), with scale (N, 2C, h, w); h and w multiples of 2^(levels − 1)."""
         step = functional.silu(self.embed(t))
         h = self.stem(z)
         skips = []

@@ -19,7 +19,7 @@ class LatentGaussian:
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draw one latent (training of stage 0 only; inference takes the mean)."""
         noise = torch.randn(self.mean.shape, generator=generator, device=generator.device)
-        return self.mean + torch.exp(0.5 * self.logvar) * noise
+        return self.mean + torch.exp(0.5 * self.logvar) * noise.to(self.mean.device)
 
     def kl(self) -> Tensor:
         """Return KL(q || N(0, I)), averaged over elements."""
@@ -29,6 +29,8 @@ class LatentGaussian:
 class Encoder(nn.Module):
     """Space-to-depth, residual blocks at latent resolution, mean and log-variance.
 
+    `models.diffusers_vae` is the other encoder: same answer, same `scale`, but `frozen`.
+
     Args:
         latent_channels: C.
         stride: f, the latent's px in working px.
@@ -37,6 +39,8 @@ class Encoder(nn.Module):
     """
 
     scale: Tensor
+    # Stage 0 trains it.
+    frozen = False
 
     def __init__(self, latent_channels: int, stride: int, width: int, depth: int) -> None:
         super().__init__()

@@ -85,6 +85,13 @@ def evaluate(arguments: tuple[str, ...]) -> None:
     become("models.training.evaluate", arguments)
 
 
+@main.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def data(arguments: tuple[str, ...]) -> None:
+    """Look at a dataset before training on it."""
+    become("models.training.datasets", arguments)
+
+
 @main.command()
 @click.argument("slide", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of results.")
@@ -137,6 +144,33 @@ def show_model(name: str) -> None:
 
     card = catalog.find_model(Settings().models_dir, name)
     click.echo(json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False))
+
+
+@models.command("verify")
+@click.argument("model")
+def verify_model(model: str) -> None:
+    """Check a model, installed or a folder from outside: schema, digest, safetensors only, and one tile."""
+    folder = checked_folder(model)
+    become("models.install", ("verify", str(folder)))
+
+
+@models.command("add")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--replace", is_flag=True, help="Take the place of an installed model of this name.")
+def add_model(folder: Path, *, replace: bool) -> None:
+    """Check a model folder from outside and install it."""
+    checked = checked_folder(str(folder.resolve()))
+    options = ("--models-dir", str(Settings().models_dir), *(("--replace",) if replace else ()))
+    become("models.install", ("add", str(checked), *options))
+
+
+def checked_folder(model: str) -> Path:
+    """Return the folder of an installed model, or a folder given as a path, once its card is valid."""
+    from workers.core import catalog
+
+    models_dir, name = catalog.locate(model, Settings().models_dir)
+    catalog.find_model(models_dir, name)
+    return catalog.model_dir(models_dir, name)
 
 
 def become(module: str, arguments: tuple[str, ...]) -> None:

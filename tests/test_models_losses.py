@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 
-from models.training.losses import contrastive_loss, cross_entropy, dice_loss, sample_pixels, standardise
+from models.training.losses import (
+    contrast_by_pair,
+    contrastive_loss,
+    cross_entropy,
+    dice_loss,
+    laplace_likelihood,
+    sample_pixels,
+    standardise,
+)
 
 
 def literal_contrastive(vectors: NDArray[np.float64], classes: NDArray[np.int64], tau: float) -> float:
@@ -33,6 +42,29 @@ def test_contrastive_loss_is_the_literal_one(count: int, steps: int, components:
     vectors, classes = rng.normal(size=(count, steps)), rng.integers(0, components, count)
     ours = contrastive_loss(torch.from_numpy(vectors), torch.from_numpy(classes), tau).item()
     assert ours == pytest.approx(literal_contrastive(vectors, classes, tau), rel=1e-6)
+
+
+def test_the_loss_of_a_pair_is_the_literal_one_on_its_vectors_alone() -> None:
+    rng = np.random.default_rng(3)
+    vectors, classes = rng.normal(size=(20, 4)), np.array([0, 1, 2, 4] * 5)
+    values = contrast_by_pair(torch.from_numpy(vectors), torch.from_numpy(classes), 0.2, num_classes=5)
+    assert len(values) == 2 * 10
+    for first, second in ((0, 1), (0, 4), (2, 4)):
+        pair = (classes == first) | (classes == second)
+        expected = literal_contrastive(vectors[pair], classes[pair], 0.2)
+        assert values[f"contrastive_{first}_{second}"].item() == pytest.approx(expected)
+        assert values[f"present_{first}_{second}"].item() == 1
+    assert values["contrastive_1_3"].item() == values["present_1_3"].item() == 0
+
+
+def test_laplace_likelihood_is_scipys_and_least_at_the_mean_deviation() -> None:
+    generator = torch.Generator().manual_seed(2)
+    noise, predicted, log_scale = (torch.randn(2, 3, 4, 4, generator=generator) for _ in range(3))
+    expected = -stats.laplace.logpdf(noise, loc=predicted, scale=log_scale.exp()).mean()
+    assert laplace_likelihood(noise, predicted, log_scale).item() == pytest.approx(expected, rel=1e-5)
+    best = (noise - predicted).abs().mean().log()
+    losses = [laplace_likelihood(noise, predicted, (best + off).expand(2, 3, 4, 4)).item() for off in (-0.1, 0, 0.1)]
+    assert losses[1] == min(losses)
 
 
 def test_two_opposite_components_have_a_closed_form() -> None:

@@ -1,6 +1,7 @@
 """Properties that every network has: gradients everywhere, no NaN, translation on the stride grid, a finite reach."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from models.dae import to_grey
 from models.ldiffusion import LDiffusion
 from models.noise import NoiseField
 from models.reach import theoretical_reach
+from models.training.recipe import load_recipe
 
 
 def small(**changes: object) -> LDiffusionConfig:
@@ -50,7 +52,7 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize("config", VARIANTS)
+@pytest.mark.parametrize("config", [*VARIANTS, small(predict_scale=True)])
 def test_every_parameter_gets_a_gradient_and_nothing_is_nan(config: LDiffusionConfig) -> None:
     model = build(config).train()
     noise = torch.randn(2, 3, 16, 16)
@@ -138,11 +140,83 @@ def test_tiny_keeps_its_total_stride_at_sixteen() -> None:
         ({"schedule": ScheduleConfig(timesteps=(9, 3))}, "ascending"),
         ({"schedule": ScheduleConfig(timesteps=(0, 3))}, "must lie in"),
         ({"sequence": "chain", "schedule": ScheduleConfig(law="cauchy")}, "ddim"),
+        ({"predict_scale": True, "schedule": ScheduleConfig(law="gaussian")}, "must be false"),
+        ({"sequence": "paralel"}, "sequence is 'paralel'; it must be one of parallel, chain"),
+        ({"schedule": ScheduleConfig(component_gammas=(1, 0.5))}, "component_gammas has 2 numbers.* each of 3"),
+        ({"schedule": ScheduleConfig(component_scales=(1, 1, 0))}, "component_scales must be numbers above 0"),
+        ({"vae": "sd-vae"}, "must be 'compact' or 'diffusers:<folder>'"),
     ],
 )
 def test_bad_configs_are_refused(changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         small(**changes)
+
+
+RECIPE = """
+name = "x"
+title = "x"
+mpp = 0.5
+license = "none"
+intended_use = "tests"
+halo_px = 64
+[[classes]]
+name = "a"
+color = [0, 0, 0]
+[[classes]]
+name = "b"
+color = [1, 1, 1]
+[[datasets]]
+root = "x"
+mpp = 0.5
+[model]
+preset = "base"
+sequence = "chain"
+chain_mode = "ddim"
+predict_scale = true
+vector_statistics = "running"
+[model.schedule]
+timesteps = [5, 25, 125]
+component_gammas = [1, 0.5]
+[stage1]
+contrastive_ramp_steps = 30
+contrastive_pairs = true
+"""
+
+
+def test_a_recipe_chooses_sequence_and_timesteps_over_its_preset(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE)
+    recipe = load_recipe(path)
+    config = recipe.model
+    assert (config.sequence, config.chain_mode, config.predict_scale) == ("chain", "ddim", True)
+    assert config.schedule == replace(PRESETS["base"].schedule, timesteps=(5, 25, 125), component_gammas=(1, 0.5))
+    assert config.network == PRESETS["base"].network
+    assert (recipe.stage("stage1").contrastive_ramp_steps, recipe.stage("stage1").contrastive_pairs) == (30, True)
+    model = LDiffusion(replace(config, network=SMALL))
+    assert model.segmenter(torch.zeros(1, 3, 16, 16)).shape == (1, 2, 16, 16)
+    assert model.scheduler.timesteps.tolist() == [125, 25, 5]
+    assert LDiffusionConfig.from_dict(config.to_dict()) == config
+
+
+def test_sizes_of_a_vae_are_read_and_not_given(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE + "[model.vae_config]\nlatent_channels = 4\n")
+    with pytest.raises(ValueError, match="vae_config is read from the folder"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(("sequence", "evaluations"), [("parallel", [20, 90, 200]), ("chain", [200])])
+def test_parallel_noises_each_step_and_chain_only_the_last(sequence: str, evaluations: list[int]) -> None:
+    """Both decode one image a step; the chain's other latents come from walking down."""
+    model = build(small(sequence=sequence))
+    seen: list[int] = []
+
+    def noise(t: int) -> Tensor:
+        seen.append(t)
+        return torch.zeros(1, 3, 8, 8)
+
+    assert len(model.images(torch.randn(1, 3, 8, 8), noise)) == 3
+    assert seen == evaluations
 
 
 def test_unknown_config_keys_are_named() -> None:

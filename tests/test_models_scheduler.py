@@ -58,6 +58,20 @@ def test_true_noise_gives_the_clean_latent_back() -> None:
     torch.testing.assert_close(scheduler.predict_original(noise, t, noisy), z0, atol=1e-3, rtol=1e-3)
 
 
+def test_each_pixel_has_its_components_schedule() -> None:
+    """ᾱ_(n,t) = ᾱ_t^γ_n, pixel by pixel, and its noise taken away again by the same schedule."""
+    scheduler = LaplaceScheduler()
+    z0, noise, t = latents(0), latents(1), torch.tensor([40, 700])
+    gamma = torch.tensor([0.3, 1.0, 2.5]).repeat(11)[:32].view(2, 1, 4, 4)
+    noisy = scheduler.add_noise(z0, noise, t, gamma)
+    for n, c, i, j in np.ndindex(LATENT):
+        bar = scheduler.alphas_cumprod[t[n]].item() ** gamma[n, 0, i, j].item()
+        expected = bar**0.5 * z0[n, c, i, j].item() + (1 - bar) ** 0.5 * noise[n, c, i, j].item()
+        assert noisy[n, c, i, j].item() == pytest.approx(expected, abs=1e-6)
+    torch.testing.assert_close(scheduler.predict_original(noise, t, noisy, gamma), z0, atol=1e-2, rtol=1e-2)
+    assert torch.equal(scheduler.add_noise(z0, noise, t, torch.ones(2, 1, 4, 4)), scheduler.add_noise(z0, noise, t))
+
+
 def test_ddim_with_true_noise_lands_on_the_marginal_of_the_next_step() -> None:
     scheduler = LaplaceScheduler.from_schedule(ScheduleConfig(timesteps=(50, 200, 400)))
     z0, noise = latents(0), latents(1)

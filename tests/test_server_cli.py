@@ -13,7 +13,7 @@ from server.children import module_command, module_environment
 from server.cli import main
 from workers.core.settings import Settings
 
-COMMANDS = ["demo", "evaluate", "models", "segment", "serve", "submit", "train", "worker"]
+COMMANDS = ["data", "demo", "evaluate", "models", "segment", "serve", "submit", "train", "worker"]
 
 
 def test_help_lists_every_command() -> None:
@@ -30,6 +30,7 @@ def test_help_lists_every_command() -> None:
         ("segment", "workers.segment"),
         ("train", "models.training"),
         ("evaluate", "models.training.evaluate"),
+        ("data", "models.training.datasets"),
     ],
 )
 @pytest.mark.parametrize("arguments", [["--help"], ["slide.svs", "-o", "out", "--mpp", "0.5"], []])
@@ -67,6 +68,31 @@ def test_models_are_listed_and_shown(gateway_settings: Settings) -> None:
     assert listed.output.split()[:4] == ["made-model", "0.5", "µm/px", "2"]
     shown = CliRunner().invoke(main, ["models", "show", "made-model"], env=environment)
     assert json.loads(shown.output)["classes"][1]["name"] == "nucleus"
+
+
+@pytest.mark.parametrize("by_path", [False, True], ids=["name", "path"])
+def test_a_model_is_checked_by_name_or_path(
+    monkeypatch: pytest.MonkeyPatch, gateway_settings: Settings, *, by_path: bool
+) -> None:
+    became: list[Any] = []
+    monkeypatch.setattr("os.execve", lambda *call: became.append(call[1]))
+    monkeypatch.setenv("LDIFFUSION_MODELS_DIR", str(gateway_settings.models_dir))
+    folder = str(gateway_settings.models_dir / "made-model")
+    given = folder if by_path else "made-model"
+    assert CliRunner().invoke(main, ["models", "verify", given]).exit_code == 0
+    assert CliRunner().invoke(main, ["models", "add", folder, "--replace"]).exit_code == 0
+    assert became[0][-3:] == ["models.install", "verify", folder]
+    installed = ["--models-dir", str(gateway_settings.models_dir), "--replace"]
+    assert became[1][-6:] == ["models.install", "add", folder, *installed]
+
+
+def test_a_folder_whose_card_is_broken_is_not_even_opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("os.execve", lambda *_call: pytest.fail("a process was started"))
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "config.json").write_text("{}")
+    result = CliRunner().invoke(main, ["models", "add", str(tmp_path / "theirs")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: model_invalid: ")
 
 
 def test_a_domain_error_is_one_line_and_status_2(gateway_settings: Settings) -> None:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from workers import stages, stitch
-from workers.core.catalog import find_model, model_dir
+from workers.core.catalog import find_model, locate, model_dir
 from workers.core.errors import LDiffusionError, RequestInvalid, SlideUnreadable
 from workers.core.resolution import resolve_mpp
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideInfo
@@ -68,7 +68,7 @@ def main(
 ) -> None:
     """Segment SLIDE with a model and write overlay, labels, polygons, statistics and preview."""
     settings = Settings()
-    folder, name = _place_of(model, settings.models_dir)
+    folder, name = locate(model, settings.models_dir)
     threads = cpu_threads(threads or settings.torch_threads, 1)
     try:
         request = _request(model=name, **asked)
@@ -186,12 +186,6 @@ def _open(path: Path) -> Slide:
         raise SlideUnreadable("The slide file is not there.", value=path)
     check_tiff(path)
     return open_slide(path)
-
-
-def _place_of(model: str, models_dir: Path) -> tuple[Path, str]:
-    """Return (folder of models, name) for a name, or for the path of a model's folder."""
-    path = Path(model)
-    return (path.resolve().parent, path.resolve().name) if path.name != model else (models_dir, model)
 
 
 def _request(**asked: Any) -> JobRequest:

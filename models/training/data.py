@@ -1,5 +1,6 @@
-"""One dataset folder layout: `images/` and a masks folder with the same file stems, read at the model's mpp."""
+"""Datasets as samples, and samples at the model's mpp as tensors."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,66 +10,71 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-IGNORE = 255
-_IMAGE_SUFFIXES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"}
+from models.training.datasets.records import DatasetIndex, read_sample
+from models.training.datasets.registry import open_dataset
+from models.training.datasets.sample import IGNORE, DatasetConfig, Sample
+from models.training.datasets.selection import choose
+
+# The names of datasets.sample are part of this module: whoever trains needs only this one.
+__all__ = [
+    "IGNORE",
+    "DatasetConfig",
+    "Plane",
+    "Sample",
+    "iterate_dataset",
+    "load_dataset",
+    "load_parts",
+    "resize_image",
+    "resize_labels",
+    "to_plane",
+    "working_size",
+]
 
 
-@dataclass(frozen=True)
-class DatasetConfig:
-    """Where a dataset lies and how to read it.
+def iterate_dataset(config: DatasetConfig, data_root: Path, classes: int) -> Iterator[tuple[Sample, bool]]:
+    """Read the images of a dataset one by one, sorted by name: (sample, whether it is held out for validation).
 
-    Attributes:
-        root: Folder, relative to the data root, holding `images/` and the masks folder.
-        mpp: µm per px of the images.
-        masks: Name of the masks folder.
-        binary: Masks hold instance numbers; anything above 0 is class 1.
-        validation: Glob patterns of file stems kept for validation.
-    """
-
-    root: str
-    mpp: float
-    masks: str = "masks"
-    binary: bool = False
-    validation: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image with its label map, both at the annotation's resolution."""
-
-    name: str
-    image: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-    mpp: float
-
-
-def load_dataset(config: DatasetConfig, data_root: Path, classes: int) -> list[Sample]:
-    """Read every pair of a dataset, sorted by name.
+    Args:
+        config: The dataset.
+        data_root: Folder that its root lies in.
+        classes: Number of classes of the model.
 
     Raises:
         FileNotFoundError: A folder is missing, or an image has no mask.
-        ValueError: A mask's size differs from its image's, or it holds a label the model does not know.
+        ValueError: A mask's size differs from its image's, it holds a label the model does not know, a file cannot be
+            read, or the settings do not fit the dataset.
     """
-    folder = data_root / config.root
-    images = sorted(p for p in (folder / "images").glob("*") if p.suffix.lower() in _IMAGE_SUFFIXES)
-    if not images:
-        raise FileNotFoundError(f"no images in {folder / 'images'}; expected one of {sorted(_IMAGE_SUFFIXES)}")
-    return [_load_pair(path, folder / config.masks, config, classes) for path in images]
+    index = open_dataset(config, data_root / config.root)
+    mpp = _checked(index, config, classes)
+    for choice in choose(index.records, config):
+        yield read_sample(choice.record, mpp, classes, choice.annotated), choice.held_out
 
 
-def _load_pair(path: Path, masks: Path, config: DatasetConfig, classes: int) -> Sample:
-    found = [p for p in sorted(masks.glob(f"{path.stem}.*")) if p.suffix.lower() in _IMAGE_SUFFIXES]
-    if not found:
-        raise FileNotFoundError(f"image {path.name} has no mask in {masks}")
-    image = np.asarray(Image.open(path).convert("RGB"))
-    raw = np.asarray(Image.open(found[0]))
-    if raw.shape != image.shape[:2]:
-        raise ValueError(f"{found[0].name} is {raw.shape}, its image {image.shape[:2]}: masks are one number a pixel")
-    labels = (raw > 0).astype(np.uint8) if config.binary else raw.astype(np.int64)
-    unknown = sorted(set(np.unique(labels).tolist()) - set(range(classes)) - {IGNORE})
-    if unknown:
-        raise ValueError(f"{found[0].name} holds labels {unknown}; the model knows 0..{classes - 1} and 255 (ignored)")
-    return Sample(path.stem, image, labels.astype(np.uint8), config.mpp)
+def load_dataset(config: DatasetConfig, data_root: Path, classes: int) -> list[Sample]:
+    """Read every image of a dataset, sorted by name; arguments and errors as for `iterate_dataset`."""
+    return [sample for sample, _ in iterate_dataset(config, data_root, classes)]
+
+
+def load_parts(config: DatasetConfig, data_root: Path, classes: int) -> tuple[list[Sample], list[Sample]]:
+    """Read a dataset as (training, validation); arguments and errors as for `iterate_dataset`."""
+    train: list[Sample] = []
+    validation: list[Sample] = []
+    for sample, held_out in iterate_dataset(config, data_root, classes):
+        (validation if held_out else train).append(sample)
+    return train, validation
+
+
+def _checked(index: DatasetIndex, config: DatasetConfig, classes: int) -> float:
+    """Return the dataset's mpp once it is known to fit the model."""
+    if index.problems:
+        more = f" (and {len(index.problems) - 5} more)" if len(index.problems) > 5 else ""
+        raise ValueError(f"dataset {config.root}: {'; '.join(index.problems[:5])}{more}")
+    if len(index.classes) > classes:
+        names = ", ".join(one.name for one in index.classes)
+        raise ValueError(f"dataset {config.root} has {len(index.classes)} classes ({names}), the model {classes}")
+    if index.mpp is None:
+        raise ValueError(f"dataset {config.root}: mpp is not known; give it with the dataset or in its dataset.toml")
+    return index.mpp
 
 
 def resize_image(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

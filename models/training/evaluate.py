@@ -8,79 +8,181 @@ annotation's grid, where it is compared with the annotation as it is. One confus
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.checkpoint import ModelClass
 from models.predictor import Predictor
 from models.training.data import DatasetConfig, Sample, load_dataset, resize_image, working_size
-from models.training.metrics import Scores, confusion_matrix, scores
+from models.training.datasets.registry import ADAPTERS, open_dataset
+from models.training.instances import instance_counts, split_instances
+from models.training.metrics import IGNORE, PROTOCOLS, confusion_matrix
+from models.training.report import UNITS, Evaluation, Measured, Setting, markdown, per_image, summarise, text, to_dict
 
 
-def segment_image(predictor: Predictor, image: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
-    """Segment one image at the model's mpp: (H, W, 3) → (H, W), with a mirrored halo around it."""
-    height, width = image.shape[:2]
-    stride, halo = predictor.stride_px, predictor.halo_px
-    rows, cols = ((halo, halo + -length % stride) for length in (height, width))
-    padded = np.pad(image, (rows, cols, (0, 0)), mode="reflect")
-    labels, _ = predictor.predict(padded[None], [(-halo, -halo)], seed)
-    return labels[0, halo : halo + height, halo : halo + width]
+class Segmenter(Protocol):
+    """Whatever labels an image: L-Diffusion, or a network on RGB. All are evaluated through this."""
+
+    @property
+    def mpp(self) -> float:
+        """µm per px of the images it takes."""
+
+    @property
+    def classes(self) -> Sequence[ModelClass]:
+        """Its classes, background first."""
+
+    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.uint8]:
+        """Label one image of any size at `mpp`: (H, W, 3) RGB → (H, W) class index."""
 
 
-def segment_sample(predictor: Predictor, sample: Sample, seed: int = 0) -> NDArray[np.uint8]:
-    """Segment a sample and return labels on its own grid, the annotation's."""
-    width, height = working_size(sample, predictor.mpp)
-    labels = segment_image(predictor, resize_image(sample.image, width, height), seed)
+@dataclass(frozen=True)
+class LDiffusionSegmenter:
+    """A loaded L-Diffusion model as a `Segmenter`, with one seed of the noise field."""
+
+    predictor: Predictor
+    seed: int = 0
+
+    @property
+    def mpp(self) -> float:
+        """µm per px of the images it takes."""
+        return self.predictor.mpp
+
+    @property
+    def classes(self) -> Sequence[ModelClass]:
+        """Its classes, background first."""
+        return self.predictor.classes
+
+    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.uint8]:
+        """Label one image, with a mirrored halo around it: (H, W, 3) → (H, W)."""
+        height, width = image.shape[:2]
+        stride, halo = self.predictor.stride_px, self.predictor.halo_px
+        rows, cols = ((halo, halo + -length % stride) for length in (height, width))
+        padded = np.pad(image, (rows, cols, (0, 0)), mode="reflect")
+        labels, _ = self.predictor.predict(padded[None], [(-halo, -halo)], self.seed)
+        return labels[0, halo : halo + height, halo : halo + width]
+
+
+def segment_sample(segmenter: Segmenter, sample: Sample) -> NDArray[np.uint8]:
+    """Segment a sample and return labels on its own grid, the annotation's.
+
+    Raises:
+        ValueError: The segmenter's answer is not of its image's size.
+    """
+    width, height = working_size(sample, segmenter.mpp)
+    labels = segmenter(resize_image(sample.image, width, height))
+    if labels.shape != (height, width):
+        raise ValueError(f"{sample.name}: the image is {(height, width)}, the segmenter's labels are {labels.shape}")
     rows = (np.arange(sample.labels.shape[0]) * height) // sample.labels.shape[0]
     cols = (np.arange(sample.labels.shape[1]) * width) // sample.labels.shape[1]
     return labels[np.ix_(rows, cols)]
 
 
-def evaluate(predictor: Predictor, samples: list[Sample], seed: int = 0) -> NDArray[np.int64]:
-    """Return the confusion matrix over all samples."""
-    classes = len(predictor.classes)
-    total = np.zeros((classes, classes), np.int64)
+def measure(segmenter: Segmenter, samples: Iterable[Sample]) -> Measured:
+    """Segment every sample and count, image by image; objects too if every sample has an instance map."""
+    names, groups, confusion, objects = [], [], [], []
     for sample in samples:
-        total += confusion_matrix(sample.labels, segment_sample(predictor, sample, seed), classes)
+        labels = segment_sample(segmenter, sample)
+        names.append(sample.name)
+        groups.append(sample.group or sample.name)
+        confusion.append(confusion_matrix(sample.labels, labels, len(segmenter.classes)))
+        if sample.instances is not None:
+            objects.append(_count_objects(sample, sample.instances, labels))
+    classes = len(segmenter.classes)
+    counts = np.stack(confusion) if confusion else np.zeros((0, classes, classes), np.int64)
+    complete = bool(objects) and len(objects) == len(names)
+    return Measured(tuple(names), tuple(groups), counts, np.stack(objects) if complete else None)
+
+
+def _count_objects(sample: Sample, annotated: NDArray[np.int32], labels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Count objects whatever their class, outside of what is not annotated."""
+    known = sample.labels != IGNORE
+    return instance_counts(np.where(known, annotated, 0), split_instances((labels > 0) & known, sample.mpp))
+
+
+def evaluate(predictor: Predictor, samples: Iterable[Sample], seed: int = 0) -> NDArray[np.int64]:
+    """Return the confusion matrix of an L-Diffusion model over all samples."""
+    segmenter = LDiffusionSegmenter(predictor, seed)
+    total = np.zeros((len(segmenter.classes),) * 2, np.int64)
+    for sample in samples:
+        total += confusion_matrix(sample.labels, segment_sample(segmenter, sample), len(segmenter.classes))
     return total
 
 
-def report(predictor: Predictor, confusion: NDArray[np.int64], result: Scores) -> str:
-    """Return a table for people."""
-    lines = [f"{'class':<16}{'Dice':>8}{'IoU':>8}{'acc.':>8}{'pixels':>12}"]
-    for c in predictor.classes:
-        row = f"{c.name:<16}{result.dice[c.index]:>8.4f}{result.iou[c.index]:>8.4f}{result.accuracy[c.index]:>8.4f}"
-        lines.append(row + f"{int(confusion[c.index].sum()):>12}")
-    lines.append(f"DICE {result.mean_dice:.4f}  MPA {result.mpa:.4f}  mIoU {result.miou:.4f}  FwIoU {result.fwiou:.4f}")
-    return "\n".join(lines)
+def write(evaluation: Evaluation, out: Path) -> None:
+    """Write `evaluation.json`, with the counts of every image, and `evaluation.md`."""
+    out.mkdir(parents=True, exist_ok=True)
+    whole = to_dict(evaluation) | {"per_image": per_image(evaluation.measured)}
+    (out / "evaluation.json").write_text(
+        json.dumps(whole, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    (out / "evaluation.md").write_text(markdown(evaluation), encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ldiffusion evaluate", description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, help="model folder")
+    parser.add_argument("dataset", type=Path, help="dataset folder")
+    parser.add_argument("--adapter", default="folder", help=f"layout of the folder: {', '.join(ADAPTERS)}")
+    parser.add_argument("--variant", default="", help="label scheme of the adapter; its first if not given")
+    parser.add_argument(
+        "--mpp", type=float, help="µm per px of the images; the adapter's or dataset.toml's if not given"
+    )
+    parser.add_argument("--masks", default="masks", help="name of the masks folder (adapter folder)")
+    parser.add_argument("--binary", action="store_true", help="masks hold instance numbers: above 0 is class 1")
+    parser.add_argument(
+        "--split", default="", help="train, validation, test or all; test if not given, all without one"
+    )
+    parser.add_argument("--protocol", default="tissue", choices=PROTOCOLS, help="cell leaves the background out")
+    parser.add_argument("--bootstrap", type=int, default=1000, help="resamples for the 95 %% intervals; 0 for none")
+    parser.add_argument("--resample", default="image", choices=UNITS, help="what the intervals are over")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise field and of the resamples")
+    parser.add_argument("--out", type=Path, help="folder for evaluation.json and evaluation.md")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    return parser
+
+
+def _dataset(args: argparse.Namespace) -> tuple[DatasetConfig, Path]:
+    """Return the dataset's settings and the folder it lies in; the test part where there is one."""
+    folder = args.dataset.resolve()
+    config = DatasetConfig(
+        folder.name, args.mpp, args.masks, args.binary, adapter=args.adapter, variant=args.variant, split=args.split
+    )
+    if not config.split:
+        splits = {record.split for record in open_dataset(config, folder).records}
+        config = replace(config, split="test" if "test" in splits else "all")
+    return config, folder.parent
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, evaluate, print a table and one JSON line."""
-    parser = argparse.ArgumentParser(prog="ldiffusion evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="model folder")
-    parser.add_argument("dataset", type=Path, help="folder with images/ and a masks folder")
-    parser.add_argument("--mpp", type=float, required=True, help="µm per px of the dataset's images")
-    parser.add_argument("--masks", default="masks", help="name of the masks folder")
-    parser.add_argument("--binary", action="store_true", help="masks hold instance numbers: above 0 is class 1")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the noise field")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    args = parser.parse_args(argv)
-    config = DatasetConfig(args.dataset.name, args.mpp, args.masks, args.binary)
+    """Parse, evaluate, print the tables and one JSON line."""
+    args = _parser().parse_args(argv)
     try:
+        config, root = _dataset(args)
         predictor = Predictor.load(args.model, args.device)
-        samples = load_dataset(config, args.dataset.parent, len(predictor.classes))
+        setting = Setting(
+            model=predictor.spec.name,
+            digest=predictor.digest,
+            dataset=f"{root.name}/{config.root}",
+            classes=tuple(c.name for c in predictor.classes),
+            protocol=args.protocol,
+            resamples=args.bootstrap,
+            unit=args.resample,
+            seed=args.seed,
+        )
+        samples = load_dataset(config, root, len(predictor.classes))
     except (FileNotFoundError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    confusion = evaluate(predictor, samples, args.seed)
-    result = scores(confusion)
-    sys.stdout.write(f"{predictor.spec.name} on {len(samples)} images of {args.dataset.name}\n")
-    sys.stdout.write(report(predictor, confusion, result) + "\n")
-    dice = {c.name: result.dice[c.index] for c in predictor.classes}
-    line = {"dice": dice, "mpa": result.mpa, "miou": result.miou, "fwiou": result.fwiou}
-    sys.stdout.write(json.dumps(line | {"confusion": confusion.tolist()}) + "\n")
+    evaluation = summarise(setting, measure(LDiffusionSegmenter(predictor, args.seed), samples))
+    if args.out:
+        write(evaluation, args.out)
+    line = json.dumps(to_dict(evaluation), allow_nan=False, ensure_ascii=False)
+    sys.stdout.write(f"{text(evaluation)}\n{line}\n")
     return 0
 
 

@@ -1,4 +1,7 @@
-"""Losses of the two stages: pixel latent vector contrast and Dice (section 4)."""
+"""Losses of the two stages: noise, pixel latent vector contrast and Dice (section 4)."""
+
+import math
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -8,13 +11,18 @@ IGNORE = 255
 _EPS = 1e-6
 
 
+def laplace_likelihood(noise: Tensor, predicted: Tensor, log_scale: Tensor) -> Tensor:
+    """Mean negative log-likelihood of ε under Laplace(ε̂, b_θ): |ε − ε̂|/b_θ + log 2b_θ (Eq. 12); all of one shape."""
+    return ((noise - predicted).abs() * torch.exp(-log_scale) + log_scale).mean() + math.log(2)
+
+
 def sample_pixels(labels: Tensor, per_class: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Pick up to `per_class` annotated pixels of every class of every image.
 
     Args:
         labels: (N, H, W) class indices, 255 = not annotated.
         per_class: K.
-        generator: Source of the choice.
+        generator: Source of the choice, on the CPU.
 
     Returns:
         Flat indices into N·H·W and their classes, both (M,). A class with fewer than two pixels in an image is
@@ -28,11 +36,12 @@ def sample_pixels(labels: Tensor, per_class: int, generator: torch.Generator) ->
             where = torch.nonzero(row == value).flatten()
             if value == IGNORE or where.numel() < 2:
                 continue
-            chosen = where[torch.randperm(where.numel(), generator=generator)[:per_class]]
+            chosen = where[torch.randperm(where.numel(), generator=generator)[:per_class].to(where.device)]
             places.append(image * size + chosen)
-            classes.append(torch.full((chosen.numel(),), int(value)))
+            classes.append(torch.full((chosen.numel(),), int(value), device=where.device))
     if not places:
-        return torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
+        none = torch.zeros(0, dtype=torch.int64, device=labels.device)
+        return none, none
     return torch.cat(places), torch.cat(classes)
 
 
@@ -68,6 +77,24 @@ def contrastive_loss(vectors: Tensor, classes: Tensor, temperature: float) -> Te
     # log Σ over negatives per anchor, (M, 1); then log(e^s + Σ) − s = softplus(log Σ − s), without overflow.
     negatives = similarity.masked_fill(same, -torch.inf).logsumexp(dim=1, keepdim=True)
     return functional.softplus(negatives - similarity)[positive].mean()
+
+
+def contrast_by_pair(vectors: Tensor, classes: Tensor, temperature: float, num_classes: int) -> dict[str, Tensor]:
+    """The contrastive loss of every two components taken by themselves, for the log; no gradient.
+
+    Returns:
+        `contrastive_A_B`, 0 where the batch lacks one of the two, and `present_A_B`, 1 or 0. Averaged over batches, the
+        first divided by the second is the mean over those that hold both.
+    """
+    values: dict[str, Tensor] = {}
+    for first, second in combinations(range(num_classes), 2):
+        pair = (classes == first) | (classes == second)
+        chosen = classes[pair]
+        present = bool((chosen == first).any()) and bool((chosen == second).any())
+        loss = contrastive_loss(vectors.detach()[pair], chosen, temperature)
+        values[f"contrastive_{first}_{second}"] = loss
+        values[f"present_{first}_{second}"] = loss.new_tensor(float(present))
+    return values
 
 
 def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:

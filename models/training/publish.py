@@ -1,30 +1,77 @@
 """Measure a trained model on its recipe's test sets and write it, with these figures, into a model folder.
 
 `python -m models.training.publish RECIPE.toml --data ROOT --run FOLDER --out models/zoo/NAME`
+
+The figures go into `config.json`, and into the card (`README.md`) between the two lines `BEGIN` and `END`, where the
+card has them.
 """
 
 import argparse
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import torch
 
 from models import checkpoint
 from models.predictor import Predictor
 from models.training.data import DatasetConfig, load_dataset
-from models.training.evaluate import evaluate, report
-from models.training.metrics import scores
+from models.training.evaluate import LDiffusionSegmenter, measure
 from models.training.recipe import Recipe, load_recipe
+from models.training.report import Evaluation, Setting, summarise, text, with_interval
+
+BEGIN: Final = "<!-- figures: written by models.training.publish -->"
+END: Final = "<!-- end of figures -->"
+CARD: Final = "README.md"
 
 
-def measure(predictor: Predictor, test: DatasetConfig, data_root: Path) -> dict[str, float]:
-    """Return `dice_<class>_<set>` for every class but the background, and print the table."""
-    confusion = evaluate(predictor, load_dataset(test, data_root, len(predictor.classes)))
-    result = scores(confusion)
-    sys.stdout.write(f"{test.root}\n{report(predictor, confusion, result)}\n")
-    suffix = test.root.replace("/", "_")
-    return {f"dice_{c.name}_{suffix}": round(result.dice[c.index], 4) for c in predictor.classes[1:]}
+def assess(predictor: Predictor, test: DatasetConfig, data_root: Path) -> Evaluation:
+    """Evaluate on one test set under the *tissue* protocol, and print the tables."""
+    names = tuple(c.name for c in predictor.classes)
+    setting = Setting(predictor.spec.name, predictor.digest, test.root, names)
+    samples = load_dataset(test, data_root, len(names))
+    evaluation = summarise(setting, measure(LDiffusionSegmenter(predictor), samples))
+    sys.stdout.write(f"{text(evaluation)}\n")
+    return evaluation
+
+
+def card_figures(evaluation: Evaluation) -> dict[str, float]:
+    """Return `dice_<class>_<set>`, and its interval as `…_low` and `…_high`, for every class but the background.
+
+    A class that the set's reference does not have is left out.
+    """
+    suffix = evaluation.setting.dataset.replace("/", "_")
+    found: dict[str, float] = {}
+    for name in evaluation.setting.classes[1:]:
+        key, path = f"dice_{name}_{suffix}", ("dice", name)
+        if math.isnan(evaluation.figures[path]):
+            continue
+        found[key] = round(evaluation.figures[path], 4)
+        if interval := evaluation.intervals.get(path):
+            found |= {f"{key}_low": round(interval.low, 4), f"{key}_high": round(interval.high, 4)}
+    return found
+
+
+def card_table(evaluations: list[Evaluation]) -> str:
+    """Return the card's table: a row for each set, with every class's Dice and its 95 % interval."""
+    names = evaluations[0].setting.classes[1:]
+    rows = [["set", "images", *(f"{name} Dice (95 % interval)" for name in names)], ["---"] * (2 + len(names))]
+    for one in evaluations:
+        cells = [with_interval(one.figures["dice", name], one.intervals.get(("dice", name))) for name in names]
+        rows.append([f"`{one.setting.dataset}`", str(len(one.measured.names)), *cells])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def update_card(card: Path, table: str) -> bool:
+    """Put a table between the card's two lines, and tell whether it has them."""
+    before, begin, rest = card.read_text(encoding="utf-8").partition(BEGIN) if card.is_file() else ("", "", "")
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        return False
+    card.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
+    return True
 
 
 def publish(recipe: Recipe, data_root: Path, run_dir: Path, out: Path) -> dict[str, float]:
@@ -33,10 +80,13 @@ def publish(recipe: Recipe, data_root: Path, run_dir: Path, out: Path) -> dict[s
     sized = replace(spec, tile_px=recipe.tile_px, halo_px=recipe.halo_px)
     # Measured in memory: a folder that is there keeps its model until all figures of the new one are.
     predictor = Predictor(model, sized, digest, torch.device("cpu"))
+    evaluations = [assess(predictor, test, data_root) for test in recipe.tests]
     figures: dict[str, float] = {}
-    for test in recipe.tests:
-        figures |= measure(predictor, test, data_root)
+    for evaluation in evaluations:
+        figures |= card_figures(evaluation)
     checkpoint.save(out, model, replace(sized, figures=figures))
+    if evaluations and not update_card(out / CARD, table := card_table(evaluations)):
+        sys.stdout.write(f"{out / CARD} has no lines {BEGIN} and {END}; to be put there by hand:\n{table}\n")
     return figures
 
 

@@ -3,10 +3,14 @@
 Stage 0: encoder and decoder (reconstruction of perturbed latents + KL). Stage 1: U-Net and decoder (noise MSE, and on
 annotated pixels the contrastive loss). Stage 2: the segmentation network (Dice). Joint: all but the encoder at a low
 rate, with the losses of stages 1 and 2 together.
+
+Images without annotation take part in stages 0 and 1, where the contrastive loss of such a batch is exactly zero. The
+segmentation network has nothing to learn from them: crops without any annotated pixel are left out of its losses, and
+of its batch norm. A batch of such crops only, which chance can draw from a partly annotated image, costs nothing.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,89 +19,131 @@ from torch.nn import functional
 from models.dae import to_grey
 from models.ldiffusion import LDiffusion
 from models.noise import sample
-from models.training.losses import contrastive_loss, cross_entropy, dice_loss, sample_pixels, standardise
+from models.training.batch import Batch
+from models.training.components import component_law
+from models.training.loop import Losses
+from models.training.losses import (
+    IGNORE,
+    contrast_by_pair,
+    contrastive_loss,
+    cross_entropy,
+    dice_loss,
+    laplace_likelihood,
+    sample_pixels,
+    standardise,
+)
 from models.training.recipe import StageConfig
 
 # Stage 1 takes away all but a part of the noise; stage 0 prepares the decoder for what is left.
 _RESIDUAL = 0.5
 _SCALE_MOMENTUM = 0.02
 
-
-@dataclass(frozen=True)
-class Batch:
-    """images (N, 3, H, W) in [−1, 1]; labels (N, H, W), 255 = not annotated; the step's own generator."""
-
-    images: Tensor
-    labels: Tensor
-    generator: torch.Generator
-
-
-Losses = dict[str, Tensor]
 StageLoss = Callable[[LDiffusion, Batch, StageConfig], Losses]
 
 
 def stage0(model: LDiffusion, batch: Batch, config: StageConfig) -> Losses:
-    """Train encoder and decoder; keeps `encoder.scale` at 1/std of the latents."""
-    latent = model.encoder(batch.images)
-    if model.training:
+    """Train encoder and decoder; keeps `encoder.scale` at 1/std of the latents. A frozen encoder stays as it is."""
+    frozen = model.encoder.frozen
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+        latent = model.encoder(batch.images)
+    if model.training and not frozen:
         with torch.no_grad():
             model.encoder.scale.lerp_(1 / latent.mean.std().clamp_min(1e-3), _SCALE_MOMENTUM)
     z0 = latent.sample(batch.generator) * model.encoder.scale
-    t = _random_timesteps(model, len(z0), batch.generator)
+    t = _random_timesteps(model, batch)
     signal, scale = model.scheduler.signal_and_noise(t)
-    part = _RESIDUAL * torch.rand((len(z0), 1, 1, 1), generator=batch.generator)
-    noise = sample(model.config.schedule.law, tuple(z0.shape), batch.generator)
-    image = model.decoder(z0 + part * scale / signal * noise, t)
+    part = _RESIDUAL * torch.rand((len(z0), 1, 1, 1), generator=batch.generator).to(z0.device)
+    image = model.decoder(z0 + part * scale / signal * _noise(model, batch, tuple(z0.shape)), t)
     reconstruction = functional.l1_loss(image, batch.images)
-    return {"loss": reconstruction + config.kl_weight * latent.kl(), "reconstruction": reconstruction}
+    loss = reconstruction if frozen else reconstruction + config.kl_weight * latent.kl()
+    return {"loss": loss, "reconstruction": reconstruction}
 
 
 def stage1(model: LDiffusion, batch: Batch, config: StageConfig) -> Losses:
-    """Train U-Net and decoder on all T steps of the sequence at once."""
-    losses, _ = _sequence_losses(model, batch, config)
+    """Train U-Net and decoder on all T steps of the sequence at once.
+
+    Components have laws of their own, if the config gives them, in training only: held-out losses are those of the
+    shared law, which is inference's.
+    """
+    losses, _ = _sequence_losses(model, batch, config, own_laws=model.training)
     return losses
 
 
 def stage2(model: LDiffusion, batch: Batch, config: StageConfig) -> Losses:
     """Train the segmentation network on the sequence of a frozen stage 1."""
+    batch = _keep(batch, _annotated(batch))
     with torch.no_grad():
-        grey = model.grey_maps(batch.images, lambda _t: _noise(model, batch))
+        grey = _grey_maps(model, batch)
     return _segmentation_losses(model, batch, config, grey)
 
 
 def joint(model: LDiffusion, batch: Batch, config: StageConfig) -> Losses:
-    """Fine-tune U-Net, decoder and segmentation network together."""
-    first, grey = _sequence_losses(model, batch, config)
-    second = _segmentation_losses(model, batch, config, grey)
+    """Fine-tune U-Net, decoder and segmentation network together.
+
+    One law for all components: noise that depends on the label would tell the segmentation network the answer.
+    """
+    first, grey = _sequence_losses(model, batch, config, own_laws=False)
+    keep = _annotated(batch)
+    kept = _keep(batch, keep)
+    if model.config.sequence == "chain":
+        # Noise and contrast are learned on independent steps either way; the head must see inference's maps.
+        grey = _grey_maps(model, kept)
+    elif keep is not None:
+        grey = grey[keep]
+    second = _segmentation_losses(model, kept, config, grey)
     return {**first, **second, "loss": first["loss"] + second["loss"]}
 
 
-def _sequence_losses(model: LDiffusion, batch: Batch, config: StageConfig) -> tuple[Losses, Tensor]:
+def _sequence_losses(model: LDiffusion, batch: Batch, config: StageConfig, *, own_laws: bool) -> tuple[Losses, Tensor]:
     """Losses of stage 1, and the grey maps (N, T, H, W) they were taken on."""
     with torch.no_grad():
         z0 = model.encode(batch.images)
-    steps = torch.tensor(model.config.schedule.timesteps)
+    steps = torch.tensor(model.config.schedule.timesteps, device=z0.device)
     count, images = len(steps), len(z0)
     # Step-major (T·N): all steps of all images as one batch.
     t = steps.repeat_interleave(images)
     latents = z0.repeat(count, 1, 1, 1)
-    noise = sample(model.config.schedule.law, tuple(latents.shape), batch.generator)
-    predicted, estimate = model.denoise(latents, noise, t)
-    decoded = model.decoder(estimate, t)
+    noise, gamma = _noise(model, batch, tuple(latents.shape)), None
+    law = component_law(model.config, batch.labels) if own_laws else None
+    if law is not None:
+        noise, gamma = noise * law.scale.repeat(count, 1, 1, 1), law.gamma.repeat(count, 1, 1, 1)
+    denoised = model.denoise(latents, noise, t, gamma)
+    decoded = model.decoder(denoised.original, t)
     grey = to_grey(decoded).unflatten(0, (count, images)).transpose(0, 1)
-    mse = functional.mse_loss(predicted, noise)
-    reconstruction = functional.l1_loss(decoded, batch.images.repeat(count, 1, 1, 1))
-    contrast = _contrast(grey, batch, config)
+    mse = functional.mse_loss(denoised.noise, noise)
+    losses = {"noise": mse}
+    if denoised.log_scale is not None:
+        losses["likelihood"] = laplace_likelihood(noise, denoised.noise, denoised.log_scale)
+    losses |= _contrast(model, grey, batch, config)
+    losses["reconstruction"] = functional.l1_loss(decoded, batch.images.repeat(count, 1, 1, 1))
     loss = (
-        config.noise_weight * mse + config.contrastive_weight * contrast + config.reconstruction_weight * reconstruction
+        config.noise_weight * losses.get("likelihood", mse)
+        + contrastive_weight(config, batch.step) * losses["contrastive"]
+        + config.reconstruction_weight * losses["reconstruction"]
     )
-    return {"loss": loss, "noise": mse, "contrastive": contrast, "reconstruction": reconstruction}, grey
+    return {"loss": loss, **losses}, grey
 
 
-def _contrast(grey: Tensor, batch: Batch, config: StageConfig) -> Tensor:
+def contrastive_weight(config: StageConfig, step: int | None) -> float:
+    """Weight of the contrastive loss at a step: a straight line up over the first `contrastive_ramp_steps`.
+
+    Outside of training (no step) the full weight, so that held-out losses compare.
+    """
+    if step is None or step >= config.contrastive_ramp_steps:
+        return config.contrastive_weight
+    return config.contrastive_weight * (step + 1) / config.contrastive_ramp_steps
+
+
+def _contrast(model: LDiffusion, grey: Tensor, batch: Batch, config: StageConfig) -> Losses:
     places, classes = sample_pixels(batch.labels, config.vectors_per_class, batch.generator)
-    vectors = standardise(grey).permute(0, 2, 3, 1).flatten(0, 2)[places]
-    return contrastive_loss(vectors, classes, config.temperature)
+    if model.vectors is not None and model.training:
+        model.vectors.update(grey)
+    standard = standardise(grey) if model.vectors is None else model.vectors(grey)
+    vectors = standard.permute(0, 2, 3, 1).flatten(0, 2)[places]
+    losses = {"contrastive": contrastive_loss(vectors, classes, config.temperature)}
+    if config.contrastive_pairs:
+        losses |= contrast_by_pair(vectors, classes, config.temperature, model.config.num_classes)
+    return losses
 
 
 def _segmentation_losses(model: LDiffusion, batch: Batch, config: StageConfig, grey: Tensor) -> Losses:
@@ -108,16 +154,40 @@ def _segmentation_losses(model: LDiffusion, batch: Batch, config: StageConfig, g
     return {"loss": loss, "dice_loss": dice, "cross_entropy": entropy}
 
 
-def _noise(model: LDiffusion, batch: Batch) -> Tensor:
-    net = model.config.network
+def _grey_maps(model: LDiffusion, batch: Batch) -> Tensor:
+    """Grey maps (N, T, H, W) as inference makes them, with the step's own random numbers."""
     count, _, height, width = batch.images.shape
+    net = model.config.network
     shape = (count, net.latent_channels, height // net.latent_stride, width // net.latent_stride)
-    return sample(model.config.schedule.law, shape, batch.generator)
+
+    def uniforms(_t: int) -> Tensor:
+        return torch.rand(shape, generator=batch.generator).to(batch.images.device)
+
+    return model.grey_maps(batch.images, lambda _t: _noise(model, batch, shape), uniforms)
 
 
-def _random_timesteps(model: LDiffusion, count: int, generator: torch.Generator) -> Tensor:
+def _annotated(batch: Batch) -> Tensor | None:
+    """Indices of the crops that hold an annotated pixel; None if all do. If none does, the first, for a zero loss."""
+    annotated = (batch.labels != IGNORE).flatten(1).any(dim=1)
+    if bool(annotated.all()):
+        return None
+    return annotated.nonzero().flatten() if bool(annotated.any()) else annotated.new_zeros(1, dtype=torch.int64)
+
+
+def _keep(batch: Batch, places: Tensor | None) -> Batch:
+    if places is None:
+        return batch
+    return replace(batch, images=batch.images[places], labels=batch.labels[places])
+
+
+def _noise(model: LDiffusion, batch: Batch, shape: tuple[int, ...]) -> Tensor:
+    return sample(model.config.schedule.law, shape, batch.generator).to(batch.images.device)
+
+
+def _random_timesteps(model: LDiffusion, batch: Batch) -> Tensor:
     steps = torch.tensor(model.config.schedule.timesteps)
-    return steps[torch.randint(len(steps), (count,), generator=generator)]
+    chosen = torch.randint(len(steps), (len(batch.images),), generator=batch.generator)
+    return steps[chosen].to(batch.images.device)
 
 
 @dataclass(frozen=True)
@@ -128,8 +198,9 @@ class Stage:
     trains: tuple[str, ...]
 
     def parameters(self, model: LDiffusion) -> dict[str, nn.Parameter]:
-        """Return the trained parameters by name."""
-        return {name: p for name, p in model.named_parameters() if name.split(".")[0] in self.trains}
+        """Return the trained parameters by name; a frozen encoder has none."""
+        parts = [part for part in self.trains if part != "encoder" or not model.encoder.frozen]
+        return {name: p for name, p in model.named_parameters() if name.split(".")[0] in parts}
 
 
 STAGE_TABLE: dict[str, Stage] = {

@@ -1,86 +1,106 @@
-"""The loop that every stage shares: optimiser, warm-up and cosine rate, EMA, log, validation, resume.
+"""L-Diffusion's training: stage 0 → stage 1 → stage 2 → joint, each run by the loop of `models.training.loop`."""
 
-Every random choice of step k comes from a generator seeded by (seed, stage, k), so a resumed run continues exactly
-where it was, without any saved generator state. State is kept in safetensors, never pickle.
-"""
-
-import hashlib
-import json
-import math
-import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
-
-import models.torch_compat  # noqa: F401  (before diffusers)
+from typing import Final
 
 import torch
-from diffusers.training_utils import EMAModel
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-from tqdm import tqdm
 
 from models.checkpoint import ModelSpec, save
 from models.ldiffusion import LDiffusion
 from models.predictor import Predictor
+from models.pretrained import load_pretrained, resolve
 from models.training.augment import Cropper
-from models.training.data import Sample, to_plane
+from models.training.batch import Batch, step_generator
+from models.training.data import IGNORE, Plane, Sample, to_plane
 from models.training.evaluate import evaluate
+from models.training.loop import Loop, Rhythm, Task
 from models.training.metrics import scores
+from models.training.processes import Processes
 from models.training.recipe import STAGES, Recipe, StageConfig
-from models.training.stages import STAGE_TABLE, Batch, Losses
+from models.training.stages import STAGE_TABLE
+from models.training.state import load_weights, read_tensors
 
-_STATE: Final = "state.safetensors"
-_PLACE: Final = "state.json"
 _VALIDATION_BATCHES: Final = 4
-_CLIP_NORM: Final = 1.0
-
-
-def step_generator(seed: int, stage: str, step: int) -> torch.Generator:
-    """Return the generator of one step; independent for every (seed, stage, step)."""
-    digest = hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
-
-
-def learning_rate(config: StageConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine down to 2 % of the peak."""
-    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    progress = step / max(1, config.steps)
-    return config.lr * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+_HEAD: Final = "segmenter"
 
 
 class Trainer:
-    """One run in one folder.
+    """One run in one folder. A folder that holds a run already is gone on with.
 
     Args:
         recipe: What to train, on what, for how long.
-        train: Samples to learn from.
+        train: Samples to learn from. Those without any annotation serve the stages that do not train the head.
         validation: Samples to report on; may be empty.
         run_dir: Receives `log.jsonl`, the state, and the finished model in `model/`.
+        processes: Device and companions; this process alone on the CPU if not given.
+
+    Raises:
+        ValueError: The folder holds a run of another network, or the recipe asks for what cannot be done.
     """
 
-    def __init__(self, recipe: Recipe, train: list[Sample], validation: list[Sample], run_dir: Path) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        train: list[Sample],
+        validation: list[Sample],
+        run_dir: Path,
+        processes: Processes | None = None,
+    ) -> None:
+        recipe = replace(recipe, model=resolve(recipe.model))
         self.recipe = recipe
         self.run_dir = run_dir
         self.validation = validation
-        run_dir.mkdir(parents=True, exist_ok=True)
+        self.processes = processes or Processes(torch.device("cpu"))
+        rhythm = Rhythm(recipe.ema_decay, recipe.log_every, recipe.validate_every, recipe.tensorboard)
+        self.loop = Loop(run_dir, self.processes, rhythm)
         torch.manual_seed(recipe.seed)
-        self.model = LDiffusion(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.train_crops = Cropper([to_plane(s, recipe.mpp) for s in train], recipe.crop_px, recipe.augment)
-        held_out = [to_plane(s, recipe.mpp) for s in validation]
-        self.validation_crops = Cropper(held_out, recipe.crop_px, recipe.augment) if held_out else None
-        self._place: dict[str, Any] = {"stage": STAGES[0], "step": 0}
+        model = LDiffusion(recipe.model)
+        if tensors := read_tensors(run_dir, self.loop.place):
+            load_weights(model, tensors)
+        else:
+            load_pretrained(model)
+        self.model = model.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        planes = [to_plane(sample, recipe.mpp) for sample in train]
+        self._crops = self._cropper(planes)
+        self._annotated_crops = self._cropper([p for p in planes if bool((p.labels != IGNORE).any())])
+        self._held_out_crops = self._cropper([to_plane(sample, recipe.mpp) for sample in validation])
+        self._check_stages()
 
-    def run(self) -> None:
-        """Run all stages, from where the folder's state says, and write the model folder."""
-        self._restore_place()
-        for name in STAGES[STAGES.index(self._place["stage"]) :]:
-            start = self._place["step"] if name == self._place["stage"] else 0
-            self._run_stage(name, start)
-        self.export()
+    def run(self, only: str | None = None) -> None:
+        """Train all stages, or one, from where the folder's state says, and write the model folder.
+
+        Raises:
+            ValueError: The one stage cannot be trained now; see `check_turn`.
+        """
+        if only:
+            self.check_turn(only)
+        present = self.loop.place.stage or STAGES[0]
+        for name in (only,) if only else STAGES[STAGES.index(present) :]:
+            self.loop.train(self._task(name))
+        if self.processes.first:
+            self.export()
+
+    def check_turn(self, only: str) -> None:
+        """Check that it is one stage's turn.
+
+        Raises:
+            ValueError: The run is past it, or a stage before it is not over.
+        """
+        place, order = self.loop.place, STAGES.index(only)
+        present = place.stage or STAGES[0]
+        if STAGES.index(present) > order:
+            raise ValueError(f"{self.run_dir} is past {only}, at {present} step {place.step}; use another run folder")
+        for name in STAGES[STAGES.index(present) : order]:
+            steps = self.recipe.stage(name).steps
+            if not place.has_done(name, steps):
+                done = place.step if name == present else 0
+                raise ValueError(f"{name} comes before {only}: {done} of its {steps} steps are done")
 
     def export(self) -> Path:
         """Write the model folder with the present weights and return it."""
-        recipe = self.recipe
+        recipe, done = self.recipe, self.loop.place.done
         spec = ModelSpec(
             name=recipe.name,
             title=recipe.title,
@@ -93,126 +113,86 @@ class Trainer:
             intended_use=recipe.intended_use,
             figures={},
             network=recipe.model,
-            training={"seed": recipe.seed, "steps": {name: recipe.stage(name).steps for name in STAGES}},
+            training={
+                "seed": recipe.seed,
+                "steps": {name: done.get(name, recipe.stage(name).steps) for name in STAGES},
+            },
         )
         folder = self.run_dir / "model"
         save(folder, self.model, spec)
         return folder
 
-    def _run_stage(self, name: str, start: int) -> None:
-        config, stage = self.recipe.stage(name), STAGE_TABLE[name]
-        trained = stage.parameters(self.model)
-        self._load_weights()
-        if start >= config.steps:
-            return
-        self.model.requires_grad_(False)
-        for parameter in trained.values():
-            parameter.requires_grad_(True)
-        optimiser = torch.optim.Adam(trained.values(), lr=config.lr)
-        ema = EMAModel(trained.values(), decay=self.recipe.ema_decay, use_ema_warmup=True, power=2 / 3)
-        if start > 0:
-            self._restore(trained, optimiser, ema)
-        began = time.monotonic()
-        for step in tqdm(range(start, config.steps), initial=start, total=config.steps, desc=name, mininterval=5):
-            losses = self._step(name, step, optimiser, list(trained.values()))
-            ema.step(trained.values())
-            done = step + 1
-            if done % self.recipe.log_every == 0:
-                self._log(name, done, losses, seconds=time.monotonic() - began)
-            if done % self.recipe.validate_every == 0 or done == config.steps:
-                ema.store(trained.values())
-                ema.copy_to(trained.values())
-                self._validate(name, done)
-                ema.restore(trained.values())
-                self._save(name, done, trained, optimiser, ema)
-        # The averaged weights are what the next stage builds on.
-        ema.copy_to(trained.values())
-        self._save(name, config.steps, trained, optimiser, ema)
+    def _cropper(self, planes: list[Plane]) -> Cropper | None:
+        return Cropper(planes, self.recipe.crop_px, self.recipe.augment) if planes else None
 
-    def _step(self, name: str, step: int, optimiser: torch.optim.Adam, trained: list[Tensor]) -> Losses:
-        config = self.recipe.stage(name)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(config, step)
-        self.model.train()
-        losses = STAGE_TABLE[name].loss(self.model, self._batch(self.train_crops, name, step), config)
-        optimiser.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(trained, _CLIP_NORM)
-        optimiser.step()
-        return losses
+    def _check_stages(self) -> None:
+        """Refuse, before anything is trained, what a stage would stumble over after an hour."""
+        recipe, count = self.recipe, self.processes.count
+        stages = {name: recipe.stage(name) for name in STAGES if recipe.stage(name).steps}
+        if not stages:
+            raise ValueError(f"no stage has steps; give at least one of {', '.join(STAGES)} some")
+        if self.loop.place.stage not in ("", *STAGES):
+            raise ValueError(f"{self.run_dir} holds a run of {self.loop.place.stage}, not of {', '.join(STAGES)}")
+        for name, config in stages.items():
+            if config.batch % (config.accumulate * count):
+                raise ValueError(
+                    f"[{name}] batch is {config.batch}; accumulate ({config.accumulate}) times the number of processes "
+                    f"({count}) must divide it"
+                )
+            if self._source(name) is None:
+                raise ValueError(f"[{name}] has no image to train on{' with annotation' if self._crops else ''}")
+            if config.patience:
+                self._check_watched(name, config.watch)
 
-    def _batch(self, crops: Cropper, name: str, step: int) -> Batch:
+    def _check_watched(self, name: str, watch: str) -> None:
+        if self._held_out_crops is None:
+            raise ValueError(f"[{name}] patience needs validation images; the recipe's datasets keep none")
+        known = set(self._held_out_losses(name, batches=1))
+        if _HEAD in STAGE_TABLE[name].trains:
+            known |= {f"val_dice_{c.name}" for c in self.recipe.classes}
+        if watch not in known:
+            raise ValueError(f"[{name}] watch is {watch!r}; it must be one of {', '.join(sorted(known))}")
+
+    def _source(self, name: str) -> Cropper | None:
+        return self._annotated_crops if _HEAD in STAGE_TABLE[name].trains else self._crops
+
+    def _task(self, name: str) -> Task[LDiffusion, StageConfig]:
+        stage = STAGE_TABLE[name]
+        return Task(
+            name=name,
+            model=self.model,
+            trained=stage.parameters(self.model),
+            loss=stage.loss,
+            batches=partial(self._batch, self._source(name), name),
+            validate=partial(self._validate, name),
+            config=self.recipe.stage(name),
+        )
+
+    def _batch(self, crops: Cropper | None, name: str, step: int) -> Batch:
+        if crops is None:
+            raise ValueError(f"[{name}] has no image to draw from")
         generator = step_generator(self.recipe.seed, name, step)
         images, labels = crops.batch(self.recipe.stage(name).batch, generator)
-        return Batch(images.contiguous(memory_format=torch.channels_last), labels, generator)
+        images = images.contiguous(memory_format=torch.channels_last)
+        return Batch(images, labels, generator, step if step >= 0 else None)
+
+    def _validate(self, name: str) -> dict[str, float]:
+        """Return the losses on held-out crops, and for a stage with a head the Dice on whole held-out images."""
+        if self._held_out_crops is None:
+            return {}
+        figures = self._held_out_losses(name, _VALIDATION_BATCHES)
+        if _HEAD in STAGE_TABLE[name].trains:
+            predictor = Predictor.load(self.export(), self.processes.device.type)
+            result = scores(evaluate(predictor, self.validation))
+            figures |= {f"val_dice_{c.name}": result.dice[c.index] for c in self.recipe.classes}
+        return figures
 
     @torch.no_grad()
-    def _validate(self, name: str, step: int) -> None:
-        """Log the stage's losses on held-out crops, and for a stage with a head the Dice on whole held-out images."""
-        if self.validation_crops is None:
-            return
+    def _held_out_losses(self, name: str, batches: int) -> dict[str, float]:
         self.model.eval()
         totals: dict[str, float] = {}
-        for index in range(_VALIDATION_BATCHES):
-            batch = self._batch(self.validation_crops, name, -1 - index)
+        for index in range(batches):
+            batch = self._batch(self._held_out_crops, name, -1 - index).to(self.processes.device)
             for key, value in STAGE_TABLE[name].loss(self.model, batch, self.recipe.stage(name)).items():
-                totals[key] = totals.get(key, 0.0) + value.item() / _VALIDATION_BATCHES
-        row = {f"val_{key}": value for key, value in totals.items()}
-        if "segmenter" in STAGE_TABLE[name].trains:
-            folder = self.export()
-            result = scores(evaluate(Predictor.load(folder, "cpu"), self.validation))
-            row |= {f"val_dice_{c.name}": result.dice[c.index] for c in self.recipe.classes}
-        self._write({"stage": name, "step": step} | row)
-
-    def _log(self, name: str, step: int, losses: Losses, seconds: float) -> None:
-        row = {key: round(value.item(), 5) for key, value in losses.items()}
-        self._write({"stage": name, "step": step, "seconds": round(seconds, 1)} | row)
-
-    def _write(self, row: dict[str, Any]) -> None:
-        with (self.run_dir / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def _save(
-        self, name: str, step: int, trained: dict[str, torch.nn.Parameter], optimiser: torch.optim.Adam, ema: EMAModel
-    ) -> None:
-        tensors = {f"model/{key}": value.contiguous() for key, value in self.model.state_dict().items()}
-        for (key, parameter), shadow in zip(trained.items(), ema.shadow_params, strict=True):
-            tensors[f"ema/{key}"] = shadow.contiguous().clone()
-            for slot, value in optimiser.state[parameter].items():
-                tensors[f"adam/{slot}/{key}"] = value.contiguous().clone()
-        # The place names the file it belongs to and is renamed last: a cut-off save leaves the state before it.
-        state = self.run_dir / f"{name}-{step}-{_STATE}"
-        save_file(tensors, state)
-        place = {"stage": name, "step": step, "state": state.name, "ema_steps": ema.optimization_step}
-        draft = self.run_dir / f"{_PLACE}.draft"
-        draft.write_text(json.dumps(place), encoding="utf-8")
-        draft.replace(self.run_dir / _PLACE)
-        for old in self.run_dir.glob(f"*-{_STATE}"):
-            if old.name != state.name:
-                old.unlink()
-        self._place = place
-
-    def _restore_place(self) -> None:
-        path = self.run_dir / _PLACE
-        if path.is_file():
-            self._place = json.loads(path.read_text(encoding="utf-8"))
-
-    def _load_weights(self) -> None:
-        """Take over the weights that the last saved stage ended with, if there is one."""
-        if "state" in self._place:
-            tensors = load_file(self.run_dir / self._place["state"])
-            self.model.load_state_dict(_below("model/", tensors))
-
-    def _restore(self, trained: dict[str, torch.nn.Parameter], optimiser: torch.optim.Adam, ema: EMAModel) -> None:
-        tensors = load_file(self.run_dir / self._place["state"])
-        self.model.load_state_dict(_below("model/", tensors))
-        ema.shadow_params = [tensors[f"ema/{key}"] for key in trained]
-        ema.optimization_step = self._place["ema_steps"]
-        for key, parameter in trained.items():
-            optimiser.state[parameter] = {
-                slot: tensors[f"adam/{slot}/{key}"] for slot in ("step", "exp_avg", "exp_avg_sq")
-            }
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+                totals[f"val_{key}"] = totals.get(f"val_{key}", 0.0) + value.item() / batches
+        return totals

@@ -38,6 +38,12 @@ class _Config(BaseModel):
     network: dict[str, Any]
 
 
+def locate(model: str, models_dir: Path) -> tuple[Path, str]:
+    """Tell a model's name from a path to its folder: (folder that holds the model folder, name)."""
+    path = Path(model)
+    return (models_dir, model) if path.name == model else (path.resolve().parent, path.resolve().name)
+
+
 def model_dir(models_dir: Path, name: str) -> Path:
     """Return the folder of a model.
 
