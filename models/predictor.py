@@ -97,7 +97,8 @@ class Predictor:
 
         Along T each pixel is its pixel latent vector.
         """
-        return self.model.grey_maps(*self._inputs(images, w_origins, seed))
+        maps: Tensor = self.model.grey_maps(*self._inputs(images, w_origins, seed))
+        return maps
 
     def predict(
         self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]], seed: int
