@@ -87,6 +87,20 @@ def evaluate(arguments: tuple[str, ...]) -> None:
 
 @main.command(context_settings=PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def figures(arguments: tuple[str, ...]) -> None:
+    """Draw a model's figures: training curves, radar, violins, t-SNE, panels."""
+    become("models.training.figures", arguments)
+
+
+@main.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def study(arguments: tuple[str, ...]) -> None:
+    """Train what a study compares, and print its table."""
+    become("models.training.study", arguments)
+
+
+@main.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def data(arguments: tuple[str, ...]) -> None:
     """Look at a dataset before training on it."""
     become("models.training.datasets", arguments)

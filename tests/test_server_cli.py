@@ -13,7 +13,7 @@ from server.children import module_command, module_environment
 from server.cli import main
 from workers.core.settings import Settings
 
-COMMANDS = ["data", "demo", "evaluate", "models", "segment", "serve", "submit", "train", "worker"]
+COMMANDS = ["data", "demo", "evaluate", "figures", "models", "segment", "serve", "study", "submit", "train", "worker"]
 
 
 def test_help_lists_every_command() -> None:
@@ -31,6 +31,8 @@ def test_help_lists_every_command() -> None:
         ("train", "models.training"),
         ("evaluate", "models.training.evaluate"),
         ("data", "models.training.datasets"),
+        ("study", "models.training.study"),
+        ("figures", "models.training.figures"),
     ],
 )
 @pytest.mark.parametrize("arguments", [["--help"], ["slide.svs", "-o", "out", "--mpp", "0.5"], []])

@@ -1,0 +1,195 @@
+"""Draw figures: `python -m models.training.figures RUN_OR_MODEL… --data ROOT --dataset FOLDER --out FOLDER`.
+
+What is given decides what is drawn: a run's log its curves, `--evaluation` the radar, `--dataset` violins, t-SNE and
+panels. The numbers of each figure are written beside it as JSON.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.checkpoint import CONFIG
+from models.predictor import Predictor
+from models.training.data import DatasetConfig, Sample, iterate_dataset
+from models.training.datasets.registry import ADAPTERS, open_dataset
+from models.training.datasets.selection import choose
+from models.training.evaluate import LDiffusionSegmenter, segment_sample
+from models.training.figures import curves, panels, radar, tsne, vectors, violin
+from models.training.figures.style import read_numbers, render, write_numbers
+from models.training.runlog import LOG
+
+# Name of a figure → (its numbers, what draws them from the folder they lie in).
+FIGURES: Final[dict[str, tuple[type, Callable[[Any, Path], Figure]]]] = {
+    "curves": (curves.Curves, lambda numbers, _: curves.draw(numbers)),
+    "radar": (radar.Radar, lambda numbers, _: radar.draw(numbers)),
+    "violin": (vectors.PixelVectors, lambda numbers, _: violin.draw(numbers)),
+    "tsne": (tsne.Embeddings, lambda numbers, _: tsne.draw(numbers)),
+    "panels": (panels.Panels, panels.draw),
+}
+
+
+def model_folder(source: Path) -> Path | None:
+    """Return the model folder that a run or model folder is or holds, None where a run has no model yet.
+
+    Raises:
+        FileNotFoundError: It is neither a run nor a model.
+    """
+    for folder in (source, source / "model"):
+        if (folder / CONFIG).is_file():
+            return folder
+    if not (source / LOG).is_file():
+        raise FileNotFoundError(f"{source} is neither a model folder ({CONFIG}) nor a run folder ({LOG})")
+    return None
+
+
+def choose_samples(args: argparse.Namespace, classes: int) -> list[Sample]:
+    """Read up to `--limit` images, spread evenly over the names: what the model makes of them has no say.
+
+    Raises:
+        ValueError: No image fits.
+    """
+    config = DatasetConfig(
+        args.dataset, args.mpp, args.masks, args.binary, adapter=args.adapter, variant=args.variant, split=args.split
+    )
+    patterns = args.images or ["*"]
+    names = [choice.record.name for choice in choose(open_dataset(config, args.data / args.dataset).records, config)]
+    fitting = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    if not fitting:
+        raise ValueError(f"no image of {args.dataset} is named {' or '.join(patterns)}")
+    places = np.linspace(0, len(fitting) - 1, min(args.limit, len(fitting))).round().astype(int)
+    chosen = {fitting[place] for place in places}
+    return [sample for sample, _ in iterate_dataset(config, args.data, classes) if sample.name in chosen]
+
+
+def read_labels(folder: Path, samples: list[Sample]) -> list[NDArray[np.uint8]]:
+    """Read another network's labels, `<image name>.png` with class numbers on the annotation's grid.
+
+    Raises:
+        FileNotFoundError: One is missing.
+    """
+    return [np.asarray(Image.open(folder / f"{sample.name}.png")).astype(np.uint8) for sample in samples]
+
+
+def from_images(args: argparse.Namespace, named: list[tuple[str, Path]]) -> dict[str, object]:
+    """Return the numbers of violins and panels, of the last model, and of the t-SNE, of all."""
+    predictors = [(name, Predictor.load(folder, args.device)) for name, folder in named]
+    last = predictors[-1][1]
+    samples = choose_samples(args, len(last.classes))
+    drawn = [(name, vectors.collect(one, samples, args.pixels, args.seed)) for name, one in predictors]
+    segmenter = LDiffusionSegmenter(last, args.seed)
+    shown = samples[: args.panels]
+    predicted = {last.spec.name: [segment_sample(segmenter, sample) for sample in shown]}
+    if args.other:
+        name, folder = named_path(args.other)
+        name = name or folder.name
+        if name in predicted:
+            raise ValueError(f"--other has the name of the model, {name}; give it another, NAME=FOLDER")
+        predicted[name] = read_labels(folder, shown)
+    return {
+        "violin": drawn[-1][1],
+        "tsne": tsne.embed([(name, vectors.thin(one, args.tsne_pixels, args.seed)) for name, one in drawn], args.seed),
+        "panels": panels.collect(shown, predicted, last.classes, args.out),
+    }
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    """`NAME=PATH` or `PATH` → (name or "", path)."""
+    name, equals, path = text.partition("=")
+    return (name, Path(path)) if equals else ("", Path(text))
+
+
+def collect(args: argparse.Namespace) -> dict[str, object]:
+    """Return the numbers of every figure that was asked for."""
+    if args.again:
+        written = {name: args.again / f"{name}.json" for name in FIGURES}
+        found: dict[str, object] = {
+            name: read_numbers(FIGURES[name][0], path) for name, path in written.items() if path.is_file()
+        }
+        if not found:
+            raise FileNotFoundError(f"{args.again} holds none of {', '.join(path.name for path in written.values())}")
+        return found
+    numbers: dict[str, object] = {}
+    sources = [(name or path.name, path) for name, path in map(named_path, args.sources)]
+    folders = [(name, folder) for name, path in sources if (folder := model_folder(path)) is not None]
+    logs = [path / LOG for _, path in sources if (path / LOG).is_file()]
+    if logs:
+        numbers["curves"] = curves.read_log(logs[-1])
+    if args.evaluation:
+        numbers["radar"] = radar.read_evaluations([named_path(text) for text in args.evaluation], args.figure)
+    if args.dataset:
+        if not folders:
+            raise ValueError("violins, t-SNE and panels need a model; none of the given folders holds one")
+        numbers |= from_images(args, folders)
+    if not numbers:
+        raise ValueError("nothing to draw: give a run folder, --evaluation, or a model with --dataset")
+    return numbers
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} given; 1 or more is expected")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ldiffusion figures", description=__doc__.partition(":")[0])
+    parser.add_argument("sources", nargs="*", metavar="[NAME=]RUN_OR_MODEL", help="folders, in order of training")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the PNG files and their numbers")
+    parser.add_argument("--evaluation", nargs="+", metavar="[NAME=]FILE", help="evaluation.json files, for the radar")
+    parser.add_argument("--figure", default="dice", choices=radar.FIGURES, help="what the radar shows of each class")
+    parser.add_argument("--data", type=Path, default=Path(), help="folder that the dataset lies in")
+    parser.add_argument("--dataset", help="dataset folder below --data, for violins, t-SNE and panels")
+    parser.add_argument("--adapter", default="folder", help=f"layout of the folder: {', '.join(ADAPTERS)}")
+    parser.add_argument("--variant", default="", help="label scheme of the adapter; its first if not given")
+    parser.add_argument("--mpp", type=float, help="µm per px; the adapter's or dataset.toml's if not given")
+    parser.add_argument("--masks", default="masks", help="name of the masks folder (adapter folder)")
+    parser.add_argument("--binary", action="store_true", help="masks hold instance numbers: above 0 is class 1")
+    parser.add_argument("--split", default="all", help="train, validation, test or all")
+    parser.add_argument("--images", nargs="+", metavar="PATTERN", help="patterns of image names; all if not given")
+    parser.add_argument("--limit", type=_count, default=8, help="images to look at, spread evenly over the names")
+    parser.add_argument("--panels", type=_count, default=4, help="how many of them the panels show")
+    parser.add_argument("--other", metavar="[NAME=]FOLDER", help="another network's labels, <image name>.png")
+    parser.add_argument("--pixels", type=_count, default=2000, help="pixels of a class in the violins")
+    parser.add_argument("--tsne-pixels", type=_count, default=400, help="how many of them in the t-SNE")
+    parser.add_argument("--seed", type=int, default=0, help="seed of noise field, drawn pixels and t-SNE")
+    parser.add_argument("--again", type=Path, metavar="FOLDER", help="draw again from the numbers in a folder")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    return parser
+
+
+def write(numbers: dict[str, object], args: argparse.Namespace) -> None:
+    """Write the numbers, and draw each figure from what was written."""
+    folder = args.again or args.out
+    for name, one in numbers.items():
+        path = folder / f"{name}.json"
+        if not args.again:
+            write_numbers(one, path)
+        cls, draw = FIGURES[name]
+        render(partial(draw, read_numbers(cls, path), folder), args.out / f"{name}.png")
+        sys.stdout.write(f"{args.out / name}.png\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Collect, write the numbers, draw from them; 2 with one sentence on bad input."""
+    args = _parser().parse_args(argv)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        write(collect(args), args)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""A study's description: a base recipe, variants of it or baselines, seeds, and the figures its table shows."""
+
+import copy
+import json
+import re
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from models.training.assess import set_names
+from models.training.baselines import baseline_config
+from models.training.metrics import PROTOCOLS, figures
+from models.training.recipe import STAGES, Recipe, StageConfig, parse_recipe
+from models.training.rgb_networks import NETWORKS
+
+Tables = dict[str, Any]
+
+SPREADS: Final = ("std", "range")
+# What a table can show besides the figures of `evaluation.json`; the paper names it too.
+RUN_TIME: Final = "seconds"
+_OBJECTS: Final = ("aji", "pq", "sq", "dq")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
+_HEAD_STAGES: Final = ("stage2", "joint")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table.
+
+    Attributes:
+        name: Of the row and its folder.
+        overrides: Recipe tables laid over the study's.
+        baseline: Network on RGB in place of L-Diffusion.
+        paper: The paper's number for some of the figures, in percent, and for `seconds`.
+    """
+
+    name: str
+    overrides: Tables = field(default_factory=dict)
+    baseline: str = ""
+    paper: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"variant {self.name!r}: a name has letters, digits, and . + _ - after the first")
+        if self.baseline and self.baseline not in NETWORKS:
+            raise ValueError(f"variant {self.name}: unknown baseline {self.baseline!r}; known: {', '.join(NETWORKS)}")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is trained, and how it is shown.
+
+    Attributes:
+        name: Of the study.
+        title: Heading of the table.
+        recipe: Tables of the base recipe, the study's own overrides laid over them.
+        variants: The rows.
+        seeds: Every variant is trained once with each.
+        figures: What the table shows: paths of `evaluation.json`, joined by dots.
+        protocol: Of the evaluation.
+        spread: `std` (sample standard deviation) or `range` (lowest to highest) over the seeds.
+        lr_search: Rates of the head (stage 2; joint's in proportion) that every variant, L-Diffusion or baseline, is
+            trained with on the first seed; empty: the recipe's.
+        choose_by: The figure, on the validation images, whose highest value chooses among them.
+        note: What to know when reading, the paper's numbers above all.
+    """
+
+    name: str
+    title: str
+    recipe: Tables
+    variants: tuple[Variant, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    figures: tuple[str, ...] = ("mean_dice", "mpa", "miou", "fwiou")
+    protocol: str = "tissue"
+    spread: str = "std"
+    lr_search: tuple[float, ...] = ()
+    choose_by: str = "mean_dice"
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        _check_lists(self)
+        for name, value, accepted in (("protocol", self.protocol, PROTOCOLS), ("spread", self.spread, SPREADS)):
+            if value not in accepted:
+                raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(accepted)}")
+
+    def variant(self, name: str) -> Variant:
+        """Return a variant by its name.
+
+        Raises:
+            ValueError: There is none.
+        """
+        for one in self.variants:
+            if one.name == name:
+                return one
+        raise ValueError(f"{self.name} has no variant {name!r}; it has {', '.join(v.name for v in self.variants)}")
+
+    def tables(self, variant: Variant, seed: int, lr: float | None = None) -> Tables:
+        """Return the recipe's tables for one run. The seed also draws the annotated images, where not all are."""
+        tables = overlay(self.recipe, variant.overrides) | {"seed": seed}
+        for dataset in tables.get("datasets", []):
+            if "annotated" in dataset:
+                dataset["annotated_seed"] = seed
+        if lr is not None:
+            head = [tables[name] for name in _HEAD_STAGES if name in tables]
+            own = head[0].get("lr", StageConfig.lr)
+            for stage in head:
+                stage["lr"] = lr * (stage.get("lr", StageConfig.lr) / own)
+        return tables
+
+    def resolve(self, variant: Variant, seed: int, lr: float | None = None) -> Recipe:
+        """Return the recipe of one run.
+
+        Raises:
+            ValueError: The overrides do not give a recipe; the message names the variant.
+        """
+        try:
+            recipe = parse_recipe(copy.deepcopy(self.tables(variant, seed, lr)))
+            set_names(recipe)
+            if variant.baseline:
+                baseline_config(recipe)
+            return recipe
+        except ValueError as error:
+            raise ValueError(f"{self.name}, variant {variant.name}: {error}") from error
+
+
+def overlay(base: Tables, over: Tables) -> Tables:
+    """Return tables with others laid over them: a table into a table, and a table into *each* of a list of tables.
+
+    Any other value takes the place of the one below it.
+    """
+    result = copy.deepcopy(base)
+    for key, value in over.items():
+        below = result.get(key)
+        if isinstance(value, dict) and isinstance(below, list) and all(isinstance(one, dict) for one in below):
+            result[key] = [overlay(one, value) for one in below]
+        elif isinstance(value, dict):
+            result[key] = overlay(below if isinstance(below, dict) else {}, value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def load_study(path: Path) -> Study:
+    """Read a study and check that every variant gives a recipe.
+
+    `recipe` is a table, or the path of a recipe file, seen from the study's own folder.
+
+    Raises:
+        ValueError: A key is unknown or missing or has an impossible value.
+        FileNotFoundError: The recipe is not there.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        study = _study(raw, path)
+        for variant in study.variants:
+            for lr in (None, *study.lr_search):
+                recipe = study.resolve(variant, study.seeds[0], lr)
+            _check_figures(study, variant, tuple(c.name for c in recipe.classes))
+        return study
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+
+
+def _study(raw: Tables, path: Path) -> Study:
+    base, overrides = raw.pop("recipe", None), raw.pop("overrides", {})
+    if isinstance(base, str):
+        base = tomllib.loads((path.parent / base).read_text(encoding="utf-8"))
+    if not isinstance(base, dict):
+        raise ValueError(f"recipe is {base!r}; it must be the path of a recipe, or a table")  # noqa: TRY004 - as for any value
+    variants = tuple(_build(Variant, table, "[[variants]]") for table in raw.pop("variants", []))
+    raw = {"name": path.stem} | raw | {"recipe": overlay(base, overrides), "variants": variants}
+    study: Study = _build(Study, raw, "the study")
+    return study
+
+
+def _build(cls: Any, table: Tables, where: str) -> Any:
+    known = {f.name for f in fields(cls)}
+    if unknown := sorted(set(table) - known):
+        raise ValueError(f"{where} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    try:
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _check_lists(study: Study) -> None:
+    names = [variant.name for variant in study.variants]
+    for key, values in (("variants", names), ("seeds", study.seeds), ("figures", study.figures)):
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f"{key} are {json.dumps(list(values))}; one or more are needed, each once")
+    seeds: tuple[Any, ...] = study.seeds
+    if any(not isinstance(seed, int) or seed < 0 for seed in seeds):
+        raise ValueError(f"seeds are {list(study.seeds)}; they must be whole numbers, 0 or more")
+    if any(not lr > 0 for lr in study.lr_search):
+        raise ValueError(f"lr_search is {list(study.lr_search)}; rates must be above 0")
+    if missing := [name for name in _HEAD_STAGES[:1] if name not in study.recipe]:
+        raise ValueError(
+            f"the recipe has no [{missing[0]}]; it has {', '.join(s for s in STAGES if s in study.recipe)}"
+        )
+
+
+def _check_figures(study: Study, variant: Variant, classes: tuple[str, ...]) -> None:
+    pixel = {".".join(path) for path in figures(np.zeros((len(classes),) * 2, np.int64), classes)}
+    known = pixel | {f"instances.{name}" for name in _OBJECTS}
+    if study.protocol == "cell":
+        known |= {f"all_pixels.{name}" for name in pixel}
+    for name in (*study.figures, study.choose_by):
+        if name not in known:
+            raise ValueError(f"figure {name!r} does not exist; known: {', '.join(sorted(known))}")
+    if unknown := sorted(set(variant.paper) - {*study.figures, RUN_TIME}):
+        raise ValueError(
+            f"variant {variant.name}: paper gives {', '.join(unknown)}; the table shows {', '.join(study.figures)}"
+        )
