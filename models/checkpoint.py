@@ -78,7 +78,7 @@ def save(folder: Path, model: LDiffusion, spec: ModelSpec) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / WEIGHTS
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights)
-    (folder / CONFIG).write_text(spec.to_json(_sha256(weights)), encoding="utf-8")
+    (folder / CONFIG).write_text(spec.to_json(file_sha256(weights)), encoding="utf-8")
 
 
 def load_spec(folder: Path) -> tuple[ModelSpec, dict[str, Any], str]:
@@ -124,13 +124,14 @@ def load(folder: Path) -> tuple[LDiffusion, ModelSpec, str]:
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise CheckpointError(f"{folder.name} has no {WEIGHTS}")
-    if _sha256(weights) != raw["weights_sha256"]:
+    if file_sha256(weights) != raw["weights_sha256"]:
         raise CheckpointError(f"{folder.name}/{WEIGHTS} is not the file its {CONFIG} was written for")
     model = LDiffusion(spec.network)
     model.load_state_dict(load_file(weights))
     return model.eval(), spec, digest
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -27,14 +26,14 @@ from models.training.augment import Cropper
 from models.training.batch import Batch, step_generator
 from models.training.check import check_training_data
 from models.training.data import IGNORE, Sample, to_plane
-from models.training.evaluate import segment_sample
+from models.training.evaluate import total_confusion
 from models.training.loop import Loop, Losses, Rhythm, Task
-from models.training.losses import cross_entropy, dice_loss
-from models.training.metrics import PROTOCOLS, confusion_matrix, scores
+from models.training.metrics import PROTOCOLS, scores
 from models.training.processes import Processes
 from models.training.recipe import Recipe, StageConfig, load_recipe
 from models.training.report import text
 from models.training.rgb_networks import NETWORKS, STRIDE_PX, RgbSegmenter, RgbSpec, build_network, load_rgb, save_rgb
+from models.training.stages import head_losses
 from models.training.state import load_weights, read_tensors
 
 STAGE: Final = "baseline"
@@ -90,9 +89,7 @@ def segmentation_loss(network: nn.Module, batch: Batch, config: StageConfig) -> 
         torch.manual_seed(seed)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
             logits = network(batch.images).float()
-    dice, entropy = dice_loss(logits, batch.labels), cross_entropy(logits, batch.labels)
-    loss = config.dice_weight * dice + config.cross_entropy_weight * entropy
-    return {"loss": loss, "dice_loss": dice, "cross_entropy": entropy}
+    return head_losses(logits, batch.labels, config)
 
 
 class BaselineTrainer:
@@ -179,10 +176,8 @@ class BaselineTrainer:
             for key, value in segmentation_loss(self.network, batch, self.config).items():
                 found[f"val_{key}"] = found.get(f"val_{key}", 0.0) + value.item() / _VALIDATION_BATCHES
         segmenter = RgbSegmenter(self.network, self.recipe.classes, self.recipe.mpp, self.recipe.halo_px, self.device)
-        total = np.zeros((len(self.recipe.classes),) * 2, np.int64)
-        for sample in self.validation:
-            total += confusion_matrix(sample.labels, segment_sample(segmenter, sample), len(self.recipe.classes))
-        return found | {f"val_dice_{c.name}": scores(total).dice[c.index] for c in self.recipe.classes}
+        result = scores(total_confusion(segmenter, self.validation))
+        return found | {f"val_dice_{c.name}": result.dice[c.index] for c in self.recipe.classes}
 
     def _export(self) -> Path:
         recipe = self.recipe

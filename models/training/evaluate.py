@@ -106,7 +106,11 @@ def _count_objects(sample: Sample, annotated: NDArray[np.int32], labels: NDArray
 
 def evaluate(predictor: Predictor, samples: Iterable[Sample], seed: int = 0) -> NDArray[np.int64]:
     """Return the confusion matrix of an L-Diffusion model over all samples."""
-    segmenter = LDiffusionSegmenter(predictor, seed)
+    return total_confusion(LDiffusionSegmenter(predictor, seed), samples)
+
+
+def total_confusion(segmenter: Segmenter, samples: Iterable[Sample]) -> NDArray[np.int64]:
+    """Return one confusion matrix over all samples, (classes, classes)."""
     total = np.zeros((len(segmenter.classes),) * 2, np.int64)
     for sample in samples:
         total += confusion_matrix(sample.labels, segment_sample(segmenter, sample), len(segmenter.classes))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.checkpoint import CheckpointError, ModelClass
+from models.checkpoint import CheckpointError, ModelClass, file_sha256
 
 FORMAT: Final = 1
 # The deepest encoders halve five times.
@@ -122,7 +122,7 @@ def save_rgb(folder: Path, network: nn.Module, spec: RgbSpec) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / _WEIGHTS
     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, weights)
-    settings = {"format": FORMAT, "weights_sha256": _sha256(weights)} | asdict(spec)
+    settings = {"format": FORMAT, "weights_sha256": file_sha256(weights)} | asdict(spec)
     (folder / _CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
@@ -139,7 +139,7 @@ def load_rgb(folder: Path, device: torch.device) -> tuple[RgbSegmenter, RgbSpec,
     raw = json.loads(text)
     if raw.pop("format", None) != FORMAT:
         raise CheckpointError(f"{folder.name}/{_CONFIG} is not of format {FORMAT}")
-    if raw.pop("weights_sha256") != _sha256(folder / _WEIGHTS):
+    if raw.pop("weights_sha256") != file_sha256(folder / _WEIGHTS):
         raise CheckpointError(f"{folder.name}/{_WEIGHTS} is not the file its {_CONFIG} was written for")
     classes = tuple(ModelClass(c["index"], c["name"], (*c["color"],)) for c in raw.pop("classes"))
     spec = RgbSpec(classes=classes, **raw)
@@ -147,8 +147,3 @@ def load_rgb(folder: Path, device: torch.device) -> tuple[RgbSegmenter, RgbSpec,
     network.load_state_dict(load_file(folder / _WEIGHTS))
     network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return RgbSegmenter(network, classes, spec.mpp, spec.halo_px, device), spec, hashlib.sha256(text).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

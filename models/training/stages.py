@@ -149,7 +149,12 @@ def _contrast(model: LDiffusion, grey: Tensor, batch: Batch, config: StageConfig
 def _segmentation_losses(model: LDiffusion, batch: Batch, config: StageConfig, grey: Tensor) -> Losses:
     with torch.autocast(grey.device.type, torch.bfloat16, enabled=config.bfloat16):
         logits = model.segment(batch.images, grey).float()
-    dice, entropy = dice_loss(logits, batch.labels), cross_entropy(logits, batch.labels)
+    return head_losses(logits, batch.labels, config)
+
+
+def head_losses(logits: Tensor, labels: Tensor, config: StageConfig) -> Losses:
+    """Dice and cross-entropy in their weights: what stage 2, the joint stage and every baseline learn by."""
+    dice, entropy = dice_loss(logits, labels), cross_entropy(logits, labels)
     loss = config.dice_weight * dice + config.cross_entropy_weight * entropy
     return {"loss": loss, "dice_loss": dice, "cross_entropy": entropy}
 

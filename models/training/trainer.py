@@ -24,6 +24,7 @@ from models.training.state import load_weights, read_tensors
 
 _VALIDATION_BATCHES: Final = 4
 _HEAD: Final = "segmenter"
+_MODEL: Final = "model"
 
 
 class Trainer:
@@ -68,8 +69,8 @@ class Trainer:
         self._held_out_crops = self._cropper([to_plane(sample, recipe.mpp) for sample in validation])
         self._check_stages()
 
-    def run(self, only: str | None = None) -> None:
-        """Train all stages, or one, from where the folder's state says, and write the model folder.
+    def run(self, only: str | None = None) -> Path:
+        """Train all stages, or one, from where the folder's state says, write the model folder and return it.
 
         Raises:
             ValueError: The one stage cannot be trained now; see `check_turn`.
@@ -81,6 +82,7 @@ class Trainer:
             self.loop.train(self._task(name))
         if self.processes.first:
             self.export()
+        return self.run_dir / _MODEL
 
     def check_turn(self, only: str) -> None:
         """Check that it is one stage's turn.
@@ -118,7 +120,7 @@ class Trainer:
                 "steps": {name: done.get(name, recipe.stage(name).steps) for name in STAGES},
             },
         )
-        folder = self.run_dir / "model"
+        folder = self.run_dir / _MODEL
         save(folder, self.model, spec)
         return folder
 

@@ -85,8 +85,7 @@ def _train(
     if run.lr is not None:
         _share_first_stages(study, run.variant, parts, folder, device)
     whole = Trainer(recipe, train, validation, folder, Processes(device))
-    whole.run()
-    predictor = Predictor.load(whole.export(), device.type)
+    predictor = Predictor.load(whole.run(), device.type)
     return Subject(LDiffusionSegmenter(predictor), predictor.spec.name, predictor.digest)
 
 
