@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.checkpoint import CheckpointError
-from models.training.__main__ import load_split
 from models.training.baselines import BaselineTrainer, baseline_config, crops_seen, main, segmentation_loss
 from models.training.batch import Batch
 from models.training.data import Sample, load_dataset
@@ -26,6 +25,7 @@ from models.training.losses import cross_entropy, dice_loss
 from models.training.metrics import confusion_matrix
 from models.training.recipe import Recipe, StageConfig
 from models.training.rgb_networks import NETWORKS, RgbSegmenter, build_network, load_rgb
+from models.training.splits import load_split
 from models.training.trainer import Trainer
 
 CPU = torch.device("cpu")

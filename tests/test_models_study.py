@@ -1,5 +1,6 @@
 """Studies: descriptions that resolve, runs that resume, tables that say what is in the files."""
 
+import fcntl
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from disc_data import RECIPE_TEXT, write_discs
 from safetensors.torch import load_file
 
-from models.training.__main__ import load_split
+from models.training.splits import load_split
 from models.training.study import run as study_run
 from models.training.study.__main__ import main
 from models.training.study.plan import Study, Variant, load_study, overlay
@@ -161,13 +162,15 @@ def test_a_study_runs_resumes_and_prints_its_table_from_the_files_alone(
     out = tmp_path / "out"
     run_line = ["run", str(study_file), "--data", str(tmp_path / "data"), "--out", str(out), "--device", "cpu"]
     assert main([*run_line, "--only", "fpn", "--seed", "1"]) == 0
-    assert [path.relative_to(out).as_posix() for path in out.glob("*/seed-*/evaluation")] == ["fpn/seed-1/evaluation"]
+    study = load_study(study_file)
+    gaussian, fpn = ([Run(variant, seed).folder(study, out) for seed in (0, 1)] for variant in study.variants)
+    assert list(out.glob("*/seed-*/evaluation")) == [fpn[1] / "evaluation"]
     assert [row[1] for row in rows(capsys.readouterr().out)[0][2:]] == ["0 of 2", "1 of 2"]
 
     with monkeypatch.context() as patch:
         patch.setattr(study_run, "evaluate_sets", interrupt)
         assert main(run_line) == 2
-    finished = [*(out / "fpn" / "seed-1").rglob("*.*"), out / "gaussian" / "seed-0" / "state.json"]
+    finished = [*fpn[1].rglob("*.*"), gaussian[0] / "state.json"]
     before = {path: path.stat().st_mtime_ns for path in finished}
     assert main(run_line) == 0
     assert before == {path: path.stat().st_mtime_ns for path in before}
@@ -181,7 +184,7 @@ def test_a_study_runs_resumes_and_prints_its_table_from_the_files_alone(
         weights.unlink()
     assert main(["table", str(study_file), "--out", str(out)]) == 0
     assert capsys.readouterr().out == page
-    figures = [read_figure(out / "gaussian" / f"seed-{seed}", "discs", "dice.disc") for seed in (0, 1)]
+    figures = [read_figure(folder, "discs", "dice.disc") for folder in gaussian]
     percent = 100 * np.array(figures, np.float64)
     assert rows(page)[1][2][4] == f"{percent.mean():.2f} ± {percent.std(ddof=1):.2f}"
 
@@ -190,17 +193,56 @@ def interrupt(*_: Any) -> None:
     raise InterruptedError
 
 
-def test_a_run_begun_with_other_settings_is_not_gone_on_with(study_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    run_study(load_study(study_file), tmp_path / "data", out, CPU, only="fpn", seed=0)
-    study_file.write_text(STUDY_TEXT.replace("steps = 2", "steps = 3"))
-    changed = load_study(study_file)
-    with pytest.raises(ValueError, match="seed-0 was begun with another recipe; remove it, or use another --out"):
-        run_study(changed, tmp_path / "data", out, CPU, only="fpn")
+def test_runs_of_equal_settings_are_one_run_and_any_other_setting_makes_another(
+    study_file: Path, tmp_path: Path
+) -> None:
+    out, data = tmp_path / "out", tmp_path / "data"
+    run_study(load_study(study_file), data, out, CPU, only="fpn", seed=0)
+    (first,) = out.glob("*/*/settings.json")
+    written = first.stat().st_mtime_ns
+    # Another study, another name of the row, a default written out: the same run.
+    renamed = STUDY_TEXT.replace(
+        'name = "fpn"', 'name = "other"\noverrides = { halo_px = 16, datasets.annotated = 1.0 }'
+    )
+    study_file.write_text(renamed.replace('title = "Discs"', 'title = "Others"'))
+    run_study(load_study(study_file), data, out, CPU, only="other", seed=0)
+    assert [path.stat().st_mtime_ns for path in out.glob("*/*/settings.json")] == [written]
+    changes = (("steps = 2", "steps = 3"), ("lr = 2e-3", "lr = 1e-3"), ('"fpn-convnext"', '"unet"'))
+    folders = {first.parent}
+    for old, new in (*changes, ('title = "Discs"', 'title = "Discs"\nprotocol = "cell"')):
+        study_file.write_text(STUDY_TEXT.replace(old, new))
+        changed = load_study(study_file)
+        folders.add(Run(changed.variant("fpn"), 0).folder(changed, out))
+    assert len(folders) == 5
+
+
+def test_an_unknown_seed_or_variant_is_one_sentence(study_file: Path, tmp_path: Path) -> None:
+    study = load_study(study_file)
     with pytest.raises(ValueError, match="discs has no seed 7; it has 0, 1"):
-        run_study(changed, tmp_path / "data", out, CPU, seed=7)
+        run_study(study, tmp_path / "data", tmp_path / "out", CPU, seed=7)
     with pytest.raises(ValueError, match="discs has no variant 'unet'; it has gaussian, fpn"):
-        run_study(changed, tmp_path / "data", out, CPU, only="unet")
+        run_study(study, tmp_path / "data", tmp_path / "out", CPU, only="unet")
+
+
+def test_a_run_that_another_process_holds_is_left_to_it_and_waited_for(
+    study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, out = load_study(study_file), tmp_path / "out"
+    held = Run(study.variant("fpn"), 0).folder(study, out)
+    held.mkdir(parents=True)
+    handle = (held / "lock").open("w")
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    waited: list[list[Path]] = []
+
+    def other_process_dies(_: float) -> None:
+        waited.append(sorted(out.glob("*/*/evaluation")))
+        handle.close()
+
+    monkeypatch.setattr("time.sleep", other_process_dies)
+    run_study(study, tmp_path / "data", out, CPU, only="fpn")
+    # Seed 1 was done first; seed 0 only once nobody held it.
+    assert waited == [[Run(study.variant("fpn"), 1).folder(study, out) / "evaluation"]]
+    assert (held / "evaluation").is_dir()
 
 
 def test_a_search_trains_every_network_with_every_rate_and_goes_on_with_the_best(
@@ -212,18 +254,18 @@ def test_a_search_trains_every_network_with_every_rate_and_goes_on_with_the_best
     run_study(study, tmp_path / "data", out, CPU, only="gaussian")
     for variant in study.variants:
         best = chosen_lr(study, variant, out)
-        folders = {lr: Run(variant, 0, lr).folder(out) for lr in study.lr_search}
+        folders = {lr: Run(variant, 0, lr).folder(study, out) for lr in study.lr_search}
         searched = {lr: read_figure(folder, "validation", "mean_dice") or 0.0 for lr, folder in folders.items()}
         assert best is not None
         assert searched[best] == max(searched.values())
-        found = out.glob(f"{variant.name}/*/*/evaluation")
-        trained = sorted(path.parent.relative_to(out / variant.name).as_posix() for path in found)
-        second = [f"seed-1/lr-{best:g}"] if variant.name == "gaussian" else []
-        assert trained == ["seed-0/lr-0.001", "seed-0/lr-0.004", *second]
+        seconds = {lr: Run(variant, 1, lr).folder(study, out) / "evaluation" for lr in study.lr_search}
+        assert {lr for lr, path in seconds.items() if path.is_dir()} == (
+            {best} if variant.name == "gaussian" else set()
+        )
     # Stages 0 and 1, which a search trains once, change nothing.
     recipe = study.resolve(study.variants[0], 0, 4e-3)
     Trainer(recipe, *load_split(recipe, tmp_path / "data"), tmp_path / "alone").run()
-    both = (tmp_path / "alone", Run(study.variants[0], 0, 4e-3).folder(out))
+    both = (tmp_path / "alone", Run(study.variants[0], 0, 4e-3).folder(study, out))
     alone, shared = (load_file(folder / "model" / "model.safetensors") for folder in both)
     assert all(torch.equal(alone[name], shared[name]) for name in alone)
 
@@ -240,7 +282,8 @@ def test_a_run_that_diverges_is_noted_and_the_study_goes_on(
     gaussian, fpn = rows(markdown(study, out))[0][2:]
     assert gaussian == ["gaussian", "0 of 2, 1 failed", "–", "15.33", "–", "–", "–", "7325"]
     assert fpn[1] == "1 of 2"
-    assert json.loads((out / "gaussian" / "seed-0" / "failed.json").read_text())["error"].startswith("stage1")
+    failed = Run(study.variants[0], 0).folder(study, out) / "failed.json"
+    assert json.loads(failed.read_text())["error"].startswith("stage1")
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -254,21 +297,18 @@ def write_run(folder: Path, figures: dict[str, Any], log: list[dict[str, Any]], 
 
 def test_mean_and_spread_are_numpys_on_the_files(tmp_path: Path) -> None:
     recipe = overlay(load_study(STUDIES[0]).recipe, {"tests": [{"root": "test"}]})
+    kinds: dict[str, Any] = {
+        "variants": (Variant("one"),),
+        "figures": ("miou", "all_pixels.dice.other"),
+        "protocol": "cell",
+    }
     values = np.random.default_rng(0).random((2, 3))
     for seed, (dice, building) in enumerate(values.T):
         log = [{"stage": "stage1", "step": 10, "seconds": 20.0 + seed}, {"stage": "joint", "step": 10, "seconds": 5.0}]
-        figures = {"miou": dice, "all_pixels": {"dice": {"other": building}}}
-        write_run(tmp_path / "one" / f"seed-{seed}", figures, log)
+        found = {"miou": dice, "all_pixels": {"dice": {"other": building}}}
+        write_run(Run(kinds["variants"][0], seed).folder(Study("s", "S", recipe, **kinds), tmp_path), found, log)
     for spread in ("std", "range"):
-        study = Study(
-            "s",
-            "S",
-            recipe,
-            (Variant("one"),),
-            figures=("miou", "all_pixels.dice.other"),
-            protocol="cell",
-            spread=spread,
-        )
+        study = Study("s", "S", recipe, spread=spread, **kinds)
         cells = rows(markdown(study, tmp_path))[0][2]
         for cell, found in zip(cells[2:4], 100 * values, strict=True):
             low, high = found.min(), found.max()
@@ -292,9 +332,9 @@ def test_a_rate_is_chosen_once_all_are_over_and_never_one_that_failed(tmp_path: 
     recipe = load_study(STUDIES[0]).recipe
     study = Study("s", "S", recipe, (Variant("one"),), lr_search=(1e-3, 2e-3, 4e-3), choose_by="miou")
     for lr, miou in ((1e-3, 0.5), (2e-3, 0.7)):
-        write_run(Run(study.variants[0], 0, lr).folder(tmp_path), {"miou": miou}, [], "validation")
+        write_run(Run(study.variants[0], 0, lr).folder(study, tmp_path), {"miou": miou}, [], "validation")
         assert chosen_lr(study, study.variants[0], tmp_path) is None
-    last = Run(study.variants[0], 0, 4e-3).folder(tmp_path)
+    last = Run(study.variants[0], 0, 4e-3).folder(study, tmp_path)
     last.mkdir(parents=True)
     (last / "failed.json").write_text("{}")
     assert chosen_lr(study, study.variants[0], tmp_path) == 2e-3

@@ -8,22 +8,10 @@ from pathlib import Path
 import torch
 
 from models.allocator import keep_freed_memory
-from models.training.check import check_training_data
-from models.training.data import Sample, load_parts
 from models.training.processes import join_processes
-from models.training.recipe import STAGES, Recipe, load_recipe
+from models.training.recipe import STAGES, load_recipe
+from models.training.splits import load_split
 from models.training.trainer import Trainer
-
-
-def load_split(recipe: Recipe, data_root: Path) -> tuple[list[Sample], list[Sample]]:
-    """Read all datasets of a recipe: (training, validation)."""
-    train: list[Sample] = []
-    validation: list[Sample] = []
-    for dataset in recipe.datasets:
-        learned, held_out = load_parts(dataset, data_root, len(recipe.classes))
-        train += learned
-        validation += held_out
-    return train, validation
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,7 +23,6 @@ def main(argv: list[str] | None = None) -> int:
     try:
         recipe = load_recipe(args.recipe)
         train, validation = load_split(recipe, args.data)
-        check_training_data(train, recipe.classes)
         processes = join_processes(args.device, int(os.environ.get("WORLD_SIZE", "1")))
         trainer = Trainer(recipe, train, validation, args.run, processes)
         if args.stage:

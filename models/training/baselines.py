@@ -20,11 +20,9 @@ from torch import nn
 
 from models.allocator import keep_freed_memory
 from models.device import pick_device
-from models.training.__main__ import load_split
 from models.training.assess import Subject, evaluate_sets, read_sets
 from models.training.augment import Cropper
 from models.training.batch import Batch, step_generator
-from models.training.check import check_training_data
 from models.training.data import IGNORE, Sample, to_plane
 from models.training.evaluate import total_confusion
 from models.training.loop import Loop, Losses, Rhythm, Task
@@ -33,6 +31,7 @@ from models.training.processes import Processes
 from models.training.recipe import Recipe, StageConfig, load_recipe
 from models.training.report import text
 from models.training.rgb_networks import NETWORKS, STRIDE_PX, RgbSegmenter, RgbSpec, build_network, load_rgb, save_rgb
+from models.training.splits import load_split
 from models.training.stages import head_losses
 from models.training.state import load_weights, read_tensors
 
@@ -209,7 +208,6 @@ def main(argv: list[str] | None = None) -> int:
         recipe = load_recipe(args.recipe)
         recipe = recipe if args.seed is None else replace(recipe, seed=args.seed)
         train, validation = load_split(recipe, args.data)
-        check_training_data(train, recipe.classes)
         options = {"lr": args.lr, "steps": args.steps, "device": pick_device(args.device)}
         trainer = BaselineTrainer(recipe, args.network, train, validation, args.run, **options)
         sets = read_sets(recipe, args.data, validation)

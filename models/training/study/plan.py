@@ -1,10 +1,11 @@
 """A study's description: a base recipe, variants of it or baselines, seeds, and the figures its table shows."""
 
 import copy
+import hashlib
 import json
 import re
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,7 +102,7 @@ class Study:
         """Return the recipe's tables for one run. The seed also draws the annotated images, where not all are."""
         tables = overlay(self.recipe, variant.overrides) | {"seed": seed}
         for dataset in tables.get("datasets", []):
-            if "annotated" in dataset:
+            if dataset.get("annotated", 1) < 1:
                 dataset["annotated_seed"] = seed
         if lr is not None:
             head = [tables[name] for name in _HEAD_STAGES if name in tables]
@@ -109,6 +110,11 @@ class Study:
             for stage in head:
                 stage["lr"] = lr * (stage.get("lr", StageConfig.lr) / own)
         return tables
+
+    def settings(self, variant: Variant, seed: int, lr: float | None = None) -> Tables:
+        """Return every setting of one run as JSON values, those left to their defaults included."""
+        values: Tables = json.loads(json.dumps(asdict(self.resolve(variant, seed, lr))))
+        return {"baseline": variant.baseline, "recipe": values}
 
     def resolve(self, variant: Variant, seed: int, lr: float | None = None) -> Recipe:
         """Return the recipe of one run.
@@ -124,6 +130,11 @@ class Study:
             return recipe
         except ValueError as error:
             raise ValueError(f"{self.name}, variant {variant.name}: {error}") from error
+
+
+def settings_digest(settings: Tables) -> str:
+    """Return ten hexadecimal digits of the SHA-256 of settings, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def overlay(base: Tables, over: Tables) -> Tables:

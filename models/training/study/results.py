@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from models.training.assess import VALIDATION
 from models.training.runlog import LOG
-from models.training.study.plan import Study, Variant
+from models.training.study.plan import Study, Variant, settings_digest
 
 EVALUATION: Final = "evaluation"
 FAILED: Final = "failed.json"
+OURS: Final = "l-diffusion"
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,13 @@ class Run:
     seed: int
     lr: float | None = None
 
-    def folder(self, out: Path) -> Path:
-        """Return its folder below the study's: `<variant>/seed-<n>`, with a search also `lr-<rate>`."""
-        folder = out / self.variant.name / f"seed-{self.seed}"
-        return folder if self.lr is None else folder / f"lr-{self.lr:g}"
+    def folder(self, study: Study, out: Path) -> Path:
+        """Return its folder, `<network>-<digest of all settings but the seed>/seed-<n>`.
+
+        So runs of the same settings are one run, in whichever study and under whichever name they stand.
+        """
+        digest = settings_digest(study.settings(self.variant, 0, self.lr) | {"protocol": study.protocol})
+        return out / f"{self.variant.baseline or OURS}-{digest}" / f"seed-{self.seed}"
 
 
 def is_over(folder: Path) -> bool:
@@ -87,9 +91,9 @@ def chosen_lr(study: Study, variant: Variant, out: Path) -> float | None:
     Of equal figures the first given wins. A run that failed is out. None also if all did.
     """
     runs = [Run(variant, study.seeds[0], lr) for lr in study.lr_search]
-    if not runs or not all(is_over(run.folder(out)) for run in runs):
+    if not runs or not all(is_over(run.folder(study, out)) for run in runs):
         return None
-    values = {run.lr: read_figure(run.folder(out), VALIDATION, study.choose_by) for run in runs}
+    values = {run.lr: read_figure(run.folder(study, out), VALIDATION, study.choose_by) for run in runs}
     known = {lr: value for lr, value in values.items() if value is not None}
     return max(known, key=lambda lr: known[lr]) if known else None
 

@@ -30,7 +30,7 @@ _SPREADS: Final = {
 
 def markdown(study: Study, out: Path) -> str:
     """Return the study's page: a table for every set, validation first where there is one."""
-    sets = [name for name in (VALIDATION, *_test_sets(study)) if name != VALIDATION or _has_validation(out)]
+    sets = [name for name in (VALIDATION, *_test_sets(study)) if name != VALIDATION or _has_validation(study, out)]
     parts = [f"## {study.title}", *([study.note.strip()] if study.note.strip() else []), _caption(study)]
     for name in sets:
         parts += [f"### {study.name}: {name}", _table(study, name, out)]
@@ -75,7 +75,7 @@ def _table(study: Study, name: str, out: Path) -> str:
 
 def _row(study: Study, variant: Variant, name: str, out: Path) -> list[str]:
     runs = runs_of(study, variant, out)
-    folders = [run.folder(out) for run in runs if is_over(run.folder(out))]
+    folders = [folder for run in runs if is_over(folder := run.folder(study, out))]
     cells = [variant.name, _count(study, variant, folders, out)]
     if study.lr_search:
         lr = chosen_lr(study, variant, out)
@@ -94,7 +94,7 @@ def _row(study: Study, variant: Variant, name: str, out: Path) -> list[str]:
 def _count(study: Study, variant: Variant, folders: Sequence[Path], out: Path) -> str:
     """Return how many seeds are measured, and how many failed; with a search that found no rate, its runs."""
     if study.lr_search and chosen_lr(study, variant, out) is None:
-        folders = [Run(variant, study.seeds[0], lr).folder(out) for lr in study.lr_search]
+        folders = [Run(variant, study.seeds[0], lr).folder(study, out) for lr in study.lr_search]
         failed = sum((folder / FAILED).is_file() for folder in folders)
         return f"0 of {len(study.seeds)}" + (f", {failed} rates failed" if failed else "")
     failed = sum((folder / FAILED).is_file() for folder in folders)
@@ -120,5 +120,6 @@ def _test_sets(study: Study) -> tuple[str, ...]:
     return set_names(study.resolve(study.variants[0], study.seeds[0]))
 
 
-def _has_validation(out: Path) -> bool:
-    return any((folder / VALIDATION).is_dir() for folder in out.rglob(EVALUATION))
+def _has_validation(study: Study, out: Path) -> bool:
+    runs = [run for variant in study.variants for run in runs_of(study, variant, out)]
+    return any((run.folder(study, out) / EVALUATION / VALIDATION).is_dir() for run in runs)
