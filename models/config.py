@@ -15,7 +15,7 @@ DIFFUSERS: Final = "diffusers:"
 # ConvNeXt's coarsest stage: a stem of 4 and three halvings.
 _BACKBONE_STRIDE: Final = 32
 
-NoiseLaw = Literal["laplace", "gaussian", "student_t", "cauchy"]
+NoiseLaw = Literal["laplace", "laplace_b1", "gaussian", "student_t", "cauchy"]
 BetaSchedule = Literal["linear", "scaled_linear", "cosine"]
 StepMode = Literal["mean", "mode", "sample", "ddim"]
 Input = Literal["sequence", "sequence+rgb"]

@@ -1,7 +1,8 @@
 """Noise laws at unit scale, and the coordinate-keyed noise field that inference draws from.
 
 Laplace, Gaussian and Student's t are scaled to unit variance, so that a schedule means the same for all of them
-(a Laplace law of scale b has variance 2b², hence b = 1/√2). Cauchy has no variance: unit scale, clipped.
+(a Laplace law of scale b has variance 2b², hence b = 1/√2). Cauchy has no variance: unit scale, clipped. The law
+`laplace_b1` is the Laplace law of b = 1, thus variance 2, which the authors' published code draws: for comparison only.
 """
 
 import math
@@ -33,6 +34,8 @@ def quantile(law: NoiseLaw, p: Tensor) -> Tensor:
     """
     if law == "laplace":
         return -LAPLACE_SCALE * torch.sign(p - 0.5) * torch.log1p(-2 * (p - 0.5).abs())
+    if law == "laplace_b1":
+        return quantile("laplace", p) / LAPLACE_SCALE
     if law == "gaussian":
         normal: Tensor = torch.special.ndtri(p)
         return normal
@@ -43,7 +46,7 @@ def quantile(law: NoiseLaw, p: Tensor) -> Tensor:
         return torch.sign(p - 0.5) * 2 * (q - 1).clamp_min(0).sqrt() / math.sqrt(2)
     if law == "cauchy":
         return torch.tan(math.pi * (p - 0.5)).clamp(-CAUCHY_CLIP, CAUCHY_CLIP)
-    raise ValueError(f"unknown noise law {law!r}; known: laplace, gaussian, student_t, cauchy")
+    raise ValueError(f"unknown noise law {law!r}; known: laplace, laplace_b1, gaussian, student_t, cauchy")
 
 
 def sample(law: NoiseLaw, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

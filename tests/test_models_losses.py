@@ -35,6 +35,14 @@ def literal_contrastive(vectors: NDArray[np.float64], classes: NDArray[np.int64]
     return float(np.mean(losses))
 
 
+def test_cosines_keep_their_digits_within_autocast() -> None:
+    vectors = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    classes = torch.arange(40) % 2
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = contrastive_loss(vectors, classes, 0.05)
+    assert torch.equal(inside, contrastive_loss(vectors, classes, 0.05))
+
+
 @pytest.mark.parametrize("tau", [0.05, 0.1, 0.5])
 @pytest.mark.parametrize(("count", "steps", "components"), [(6, 3, 2), (15, 5, 3), (24, 8, 4)])
 def test_contrastive_loss_is_the_literal_one(count: int, steps: int, components: int, tau: float) -> None:

@@ -10,9 +10,10 @@ from scipy import stats
 from models.config import NoiseLaw
 from models.noise import CAUCHY_CLIP, NoiseField, quantile, sample
 
-LAWS: tuple[NoiseLaw, ...] = ("laplace", "gaussian", "student_t", "cauchy")
+LAWS: tuple[NoiseLaw, ...] = ("laplace", "laplace_b1", "gaussian", "student_t", "cauchy")
 ORACLE = {
     "laplace": stats.laplace(scale=1 / np.sqrt(2)),
+    "laplace_b1": stats.laplace(scale=1.0),
     "gaussian": stats.norm(),
     "student_t": stats.t(df=4, scale=1 / np.sqrt(2)),
     "cauchy": stats.cauchy(),

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.training.publish import BEGIN, END, card_figures, card_table, update_card
+from models.training.marked import fill
+from models.training.publish import BEGIN, END, card_figures, card_table
 from models.training.report import Evaluation, Measured, Setting, summarise
 
 NAMES = ("background", "nucleus", "stroma")
@@ -28,7 +29,7 @@ def test_card_figures_are_all_in_the_card(tmp_path: Path) -> None:
     card = tmp_path / "README.md"
     card.write_text(f"# x\n\n{BEGIN}\nold\n{END}\n\nafter\n")
     for _ in range(2):
-        assert update_card(card, card_table([evaluation, evaluation]))
+        assert fill(card, BEGIN, END, card_table([evaluation, evaluation]))
     page = card.read_text()
     assert page.startswith(f"# x\n\n{BEGIN}\n| set | images | nucleus Dice (95 % interval) |")
     assert page.endswith(f"|\n{END}\n\nafter\n")
@@ -42,7 +43,7 @@ def test_a_card_without_the_lines_is_left_as_it_is(page: str | None, tmp_path: P
     card = tmp_path / "README.md"
     if page is not None:
         card.write_text(page)
-    assert not update_card(card, "table\n")
+    assert not fill(card, BEGIN, END, "table\n")
     assert (card.read_text() if card.exists() else None) == page
 
 

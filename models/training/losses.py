@@ -72,8 +72,12 @@ def contrastive_loss(vectors: Tensor, classes: Tensor, temperature: float) -> Te
     positive = same & ~torch.eye(len(classes), dtype=torch.bool, device=classes.device)
     if not bool(positive.any()) or bool(same.all()):
         return vectors.sum() * 0.0
-    directions = functional.normalize(vectors, dim=1, eps=_EPS)
-    similarity = directions @ directions.T / temperature
+    # In float32 also within autocast: three digits of a cosine, divided by τ, are a tenth in the exponent.
+    with torch.autocast(vectors.device.type, enabled=False):
+        directions = functional.normalize(
+            vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1, eps=_EPS
+        )
+        similarity = directions @ directions.T / temperature
     # log Σ over negatives per anchor, (M, 1); then log(e^s + Σ) − s = softplus(log Σ − s), without overflow.
     negatives = similarity.masked_fill(same, -torch.inf).logsumexp(dim=1, keepdim=True)
     return functional.softplus(negatives - similarity)[positive].mean()

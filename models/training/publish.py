@@ -19,6 +19,7 @@ from models import checkpoint
 from models.predictor import Predictor
 from models.training.data import DatasetConfig, load_dataset
 from models.training.evaluate import LDiffusionSegmenter, measure
+from models.training.marked import fill
 from models.training.recipe import Recipe, load_recipe
 from models.training.report import Evaluation, Setting, summarise, text, with_interval
 
@@ -64,16 +65,6 @@ def card_table(evaluations: list[Evaluation]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def update_card(card: Path, table: str) -> bool:
-    """Put a table between the card's two lines, and tell whether it has them."""
-    before, begin, rest = card.read_text(encoding="utf-8").partition(BEGIN) if card.is_file() else ("", "", "")
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        return False
-    card.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
-    return True
-
-
 def publish(recipe: Recipe, data_root: Path, run_dir: Path, out: Path) -> dict[str, float]:
     """Write the model folder with the recipe's tile and halo sizes and the measured figures, and return these."""
     model, spec, digest = checkpoint.load(run_dir / "model")
@@ -85,7 +76,7 @@ def publish(recipe: Recipe, data_root: Path, run_dir: Path, out: Path) -> dict[s
     for evaluation in evaluations:
         figures |= card_figures(evaluation)
     checkpoint.save(out, model, replace(sized, figures=figures))
-    if evaluations and not update_card(out / CARD, table := card_table(evaluations)):
+    if evaluations and not fill(out / CARD, BEGIN, END, table := card_table(evaluations)):
         sys.stdout.write(f"{out / CARD} has no lines {BEGIN} and {END}; to be put there by hand:\n{table}\n")
     return figures
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ SPREADS: Final = ("std", "range")
 RUN_TIME: Final = "seconds"
 _OBJECTS: Final = ("aji", "pq", "sq", "dq")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
+_WORDS: Final = ("title", "license", "intended_use")
 _HEAD_STAGES: Final = ("stage2", "joint")
 
 
@@ -66,6 +67,7 @@ class Study:
         lr_search: Rates of the head (stage 2; joint's in proportion) that every variant, L-Diffusion or baseline, is
             trained with on the first seed; empty: the recipe's.
         choose_by: The figure, on the validation images, whose highest value chooses among them.
+        versus: Variant that every other is compared with on the same images, in a table of its own; empty: none.
         note: What to know when reading, the paper's numbers above all.
     """
 
@@ -79,6 +81,7 @@ class Study:
     spread: str = "std"
     lr_search: tuple[float, ...] = ()
     choose_by: str = "mean_dice"
+    versus: str = ""
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -86,6 +89,9 @@ class Study:
         for name, value, accepted in (("protocol", self.protocol, PROTOCOLS), ("spread", self.spread, SPREADS)):
             if value not in accepted:
                 raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(accepted)}")
+
+        if self.versus:
+            self.variant(self.versus)
 
     def variant(self, name: str) -> Variant:
         """Return a variant by its name.
@@ -113,8 +119,20 @@ class Study:
 
     def settings(self, variant: Variant, seed: int, lr: float | None = None) -> Tables:
         """Return every setting of one run as JSON values, those left to their defaults included."""
-        values: Tables = json.loads(json.dumps(asdict(self.resolve(variant, seed, lr))))
-        return {"baseline": variant.baseline, "recipe": values}
+        return self._of_run(variant, asdict(self.resolve(variant, seed, lr)))
+
+    def digest(self, variant: Variant, lr: float | None = None) -> str:
+        """Return ten hexadecimal digits that tell the runs of a variant from those of any other settings.
+
+        The seed does not count, nor do words for people, nor a setting at its default: a new option leaves old runs
+        what they are.
+        """
+        recipe = _stated(self.resolve(variant, 0, lr))
+        stated = self._of_run(variant, {key: value for key, value in recipe.items() if key not in _WORDS})
+        return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:10]
+
+    def _of_run(self, variant: Variant, recipe: Tables) -> Tables:
+        return {"baseline": variant.baseline, "protocol": self.protocol, "recipe": recipe}
 
     def resolve(self, variant: Variant, seed: int, lr: float | None = None) -> Recipe:
         """Return the recipe of one run.
@@ -132,9 +150,20 @@ class Study:
             raise ValueError(f"{self.name}, variant {variant.name}: {error}") from error
 
 
-def settings_digest(settings: Tables) -> str:
-    """Return ten hexadecimal digits of the SHA-256 of settings, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+def _stated(value: Any) -> Any:
+    """Return what a dataclass says beyond its defaults, as plain values."""
+    if isinstance(value, dict):
+        return {key: _stated(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_stated(one) for one in value]
+    if not is_dataclass(value):
+        return value
+    own = {each.name: getattr(value, each.name) for each in fields(value)}
+    return {each.name: _stated(own[each.name]) for each in fields(value) if own[each.name] != _default(each)}
+
+
+def _default(each: Field[Any]) -> Any:
+    return each.default if each.default_factory is MISSING else each.default_factory()
 
 
 def overlay(base: Tables, over: Tables) -> Tables:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from models.training.assess import VALIDATION
 from models.training.runlog import LOG
-from models.training.study.plan import Study, Variant, settings_digest
+from models.training.study.plan import Study, Variant
 
 EVALUATION: Final = "evaluation"
 FAILED: Final = "failed.json"
@@ -29,8 +29,8 @@ class Run:
 
         So runs of the same settings are one run, in whichever study and under whichever name they stand.
         """
-        digest = settings_digest(study.settings(self.variant, 0, self.lr) | {"protocol": study.protocol})
-        return out / f"{self.variant.baseline or OURS}-{digest}" / f"seed-{self.seed}"
+        kind = self.variant.baseline or OURS
+        return out / f"{kind}-{study.digest(self.variant, self.lr)}" / f"seed-{self.seed}"
 
 
 def is_over(folder: Path) -> bool:

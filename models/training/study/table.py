@@ -7,6 +7,8 @@ from typing import Final
 import numpy as np
 
 from models.training.assess import VALIDATION, set_names
+from models.training.bootstrap import Difference
+from models.training.study.differences import difference
 from models.training.study.plan import RUN_TIME, Study, Variant
 from models.training.study.results import (
     EVALUATION,
@@ -34,6 +36,8 @@ def markdown(study: Study, out: Path) -> str:
     parts = [f"## {study.title}", *([study.note.strip()] if study.note.strip() else []), _caption(study)]
     for name in sets:
         parts += [f"### {study.name}: {name}", _table(study, name, out)]
+        if study.versus:
+            parts += [f"Minus `{study.versus}`, in points:", _differences(study, name, out)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -57,6 +61,11 @@ def _caption(study: Study) -> str:
         lines.append(
             f"Rate of the head chosen for each row among {rates} by `{study.choose_by}` on the validation images, with "
             f"seed {study.seeds[0]}."
+        )
+    if study.versus:
+        lines.append(
+            f"Differences to `{study.versus}` with the 95 % interval of a paired bootstrap over images, both sides the "
+            "mean over the seeds."
         )
     if any(variant.paper for variant in study.variants):
         lines.append('"Paper": the published number, on the data the paper names, not on this set.')
@@ -89,6 +98,30 @@ def _row(study: Study, variant: Variant, name: str, out: Path) -> list[str]:
         measured = [folder for folder in folders if (folder / EVALUATION).is_dir()]
         cells.append(spread_text(_values(measured, read), study.spread, digits))
     return cells + _paper(study, variant, RUN_TIME, 0)
+
+
+def _differences(study: Study, name: str, out: Path) -> str:
+    other = _measured(study, study.variant(study.versus), name, out)
+    head = ["variant", *(_HEADS.get(figure, figure) for figure in study.figures)]
+    rows = [head, ["---"] * len(head)]
+    for variant in study.variants:
+        own = _measured(study, variant, name, out)
+        if variant.name != study.versus and own and len(own) == len(other):
+            found = (difference(own, other, figure, study.protocol) for figure in study.figures)
+            rows.append([variant.name, *map(_difference_text, found)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _difference_text(found: Difference | None) -> str:
+    if found is None:
+        return _NOTHING
+    return f"{100 * found.value:+.2f} ({100 * found.interval.low:+.2f} to {100 * found.interval.high:+.2f})"
+
+
+def _measured(study: Study, variant: Variant, name: str, out: Path) -> list[Path]:
+    runs = runs_of(study, variant, out)
+    paths = [run.folder(study, out) / EVALUATION / name / "evaluation.json" for run in runs]
+    return [path for path in paths if path.is_file()]
 
 
 def _count(study: Study, variant: Variant, folders: Sequence[Path], out: Path) -> str:
