@@ -191,6 +191,21 @@ def test_check_explains_masks_of_0_and_255(tmp_path: Path) -> None:
     assert (report.problems, report.classes[1].share) == ((), 0.5)
 
 
+def test_check_shows_the_share_of_each_class_in_each_split(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = half(0, 100)
+    labels[4, :4] = 0  # one more eighth of the test image is background
+    write_pair(mine, "p2_0", labels)
+    report = inspect(mine, DatasetConfig("mine"))
+    # Of 64 px two are not annotated in the made images, none in this one.
+    assert report.classes[1].splits == pytest.approx(
+        {"train": 32 / 62, "validation": 32 / 62, "test": (28 + 3 * 32) / (64 + 3 * 62)}
+    )
+    assert main(["check", str(mine)]) == 0
+    head, *rows = [line.split() for line in capsys.readouterr().out.splitlines() if "label" in line or "gland" in line]
+    assert head[-3:] == ["train", "validation", "test"]
+    assert rows[0][-3:] == ["51.61%", "51.61%", "49.60%"]
+
+
 def test_a_folder_that_cannot_be_opened_is_one_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(tmp_path), "--adapter", "puma"]) == 1
     assert "problem: 0 folders *_geojson_tissue in" in capsys.readouterr().out

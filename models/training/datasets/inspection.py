@@ -18,13 +18,14 @@ _SIZES_SHOWN = 5
 
 @dataclass(frozen=True)
 class ClassShare:
-    """How much of a dataset a class is: pixels, share of the annotated pixels, images that have it."""
+    """How much of a dataset a class is: pixels, share of what is annotated, images with it, share of each split."""
 
     label: int
     name: str
     pixels: int
     share: float
     images: int
+    splits: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,16 @@ class _Tally:
     sizes: Counter[str] = field(default_factory=Counter)
     pixels: Counter[int] = field(default_factory=Counter)
     images: Counter[int] = field(default_factory=Counter)
+    splits: dict[str, Counter[int]] = field(default_factory=dict)
     instances: int | None = None
 
-    def add(self, annotation: Annotation) -> None:
+    def add(self, annotation: Annotation, split: str) -> None:
+        own = self.splits.setdefault(split, Counter())
         values, counts = np.unique(annotation.labels, return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             self.pixels[value] += count
             self.images[value] += 1
+            own[value] += count
         if annotation.instances is not None:
             objects = np.unique(annotation.instances)
             self.instances = (self.instances or 0) + int((objects > 0).sum())
@@ -140,7 +144,7 @@ def _read(record: Record, classes: int | None, tally: _Tally) -> list[str]:
         return [*problems, str(error)]
     found = annotation_problems(record, annotation, shape or annotation.labels.shape[:2], classes)
     if not found and shape is not None:
-        tally.add(annotation)
+        tally.add(annotation, record.split)
     return problems + found
 
 
@@ -149,8 +153,16 @@ def _shares(tally: _Tally, index: DatasetIndex, classes: int | None) -> tuple[Cl
     count = classes or highest + 1
     total = sum(pixels for value, pixels in tally.pixels.items() if value != IGNORE)
     names = [one.name for one in index.classes] or [f"class {label}" for label in range(count)]
+    annotated = {split: max(1, pixels.total() - pixels[IGNORE]) for split, pixels in tally.splits.items()}
     return tuple(
-        ClassShare(label, name, tally.pixels[label], tally.pixels[label] / max(1, total), tally.images[label])
+        ClassShare(
+            label,
+            name,
+            tally.pixels[label],
+            tally.pixels[label] / max(1, total),
+            tally.images[label],
+            {split: pixels[label] / annotated[split] for split, pixels in tally.splits.items()},
+        )
         for label, name in enumerate(names)
     )
 
@@ -180,9 +192,12 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"mpp: {'unknown' if report.mpp is None else f'{report.mpp:g}'}"
         yield "splits: " + ", ".join(f"{name} {count}" for name, count in report.splits.items())
         yield f"annotated: {report.annotated_share:.1%} of the pixels"
-        yield f"{'label':>5}  {'class':<24}{'pixels':>14}{'share':>9}{'images':>8}"
+        splits = tuple(report.splits) if len(report.splits) > 1 else ()
+        heads = "".join(f"{name:>12}" for name in splits)
+        yield f"{'label':>5}  {'class':<24}{'pixels':>14}{'share':>9}{'images':>8}{heads}"
         for one in report.classes:
-            yield f"{one.label:>5}  {one.name:<24}{one.pixels:>14}{one.share:>9.2%}{one.images:>8}"
+            shares = "".join(f"{one.splits.get(name, 0):>12.2%}" for name in splits)
+            yield f"{one.label:>5}  {one.name:<24}{one.pixels:>14}{one.share:>9.2%}{one.images:>8}{shares}"
     if report.instances is not None:
         yield f"objects: {report.instances}"
     yield from (f"note: {note}" for note in report.notes)
