@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
 from models.config import LDiffusionConfig
 from models.ldiffusion import LDiffusion
@@ -77,7 +78,9 @@ def save(folder: Path, model: LDiffusion, spec: ModelSpec) -> None:
     """Write a model folder; the config last, so that a folder with one is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / WEIGHTS
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights)
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    # Not `save_file`, whose files nobody but their owner can read: a server often runs as another user.
+    weights.write_bytes(to_bytes(tensors))
     (folder / CONFIG).write_text(spec.to_json(file_sha256(weights)), encoding="utf-8")
 
 

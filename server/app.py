@@ -6,10 +6,17 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
+from server.access.gate import open_access
+from server.admission import Admission
+from server.courier import Courier
 from server.deps import State
 from server.errors import add_error_handlers, error_responses
-from server.routes import health, jobs, models, results, slides
+from server.events import Listeners
+from server.resumable import resumable_uploads
+from server.routes import batches, deepzoom, events, health, jobs, models, page, products, results, slides, uploads
+from server.routes.uploads import MethodOverride
 from server.uploads import Intake
+from server.viewing import Viewing
 from workers.core.jobs import Jobs
 from workers.core.settings import Settings
 from workers.core.store import Store
@@ -21,8 +28,10 @@ Upload a slide, submit a job, follow it, fetch its results. Every error has one 
 
 TAGS = [
     {"name": "slides", "description": "Whole-slide images: streamed in, probed before they are accepted."},
+    {"name": "uploads", "description": "Resumable uploads of slides: the tus protocol 1.0.0."},
     {"name": "jobs", "description": "Segmentation of one slide by one model."},
     {"name": "results", "description": "Files of a succeeded job. They never change: cache them by their ETag."},
+    {"name": "viewing", "description": "Deep Zoom tiles and thumbnails, for viewers in a browser."},
     {"name": "models", "description": "The installed models."},
     {"name": "health", "description": "For supervisors and load balancers."},
 ]
@@ -34,11 +43,30 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         store = Store(settings.data_dir)
+        access = open_access(settings)
         store.sweep_incoming()
         queue = Jobs(settings.redis_url, settings)
+        listeners = Listeners(queue, settings.redis_url, jobs.with_results)
+        courier = Courier(queue, jobs.with_results)
+        courier.start()
+        viewing = Viewing(store, settings)
         try:
-            yield {"settings": settings, "store": store, "jobs": queue, "intake": Intake(store, settings)}
+            admission = Admission(store, settings)
+            async with resumable_uploads(store, settings, admission) as resumable:
+                yield {
+                    "settings": settings,
+                    "access": access,
+                    "store": store,
+                    "jobs": queue,
+                    "intake": Intake(store, settings, admission),
+                    "resumable": resumable,
+                    "listeners": listeners,
+                    "viewing": viewing,
+                }
         finally:
+            courier.stop()
+            await listeners.close()
+            viewing.close()
             queue.redis.close()
 
     app = FastAPI(
@@ -50,8 +78,9 @@ def create_app(settings: Settings) -> FastAPI:
         responses=error_responses(422, 500),
         generate_unique_id_function=lambda route: route.name,
     )
-    for routes in (slides, jobs, results, models, health):
+    for routes in (slides, uploads, deepzoom, events, jobs, batches, products, results, models, health, page):
         app.include_router(routes.router)
+    app.add_middleware(MethodOverride)
     add_error_handlers(app)
     return app
 

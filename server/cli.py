@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from server import keys_command
 from server.children import module_command, module_environment
 from workers.core.errors import LDiffusionError
 from workers.core.settings import Settings
@@ -49,7 +50,6 @@ def main() -> None:
 @click.option("--workers", type=click.IntRange(min=0), help="Worker processes to start.")
 @click.option("--redis-url", help="A Redis of yours; without it a private one is started.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.")
-@click.option("--insecure-remote", "allow_remote", is_flag=True, default=None, help="Listen to other machines.")
 def serve(**options: Any) -> None:
     """Start everything: queue, gateway and workers. Each option can also be set as LDIFFUSION_<NAME>."""
     from server.serve import run
@@ -192,6 +192,10 @@ def become(module: str, arguments: tuple[str, ...]) -> None:
     command = module_command(module, *arguments)
     sys.stdout.flush()
     os.execve(command[0], command, module_environment())  # noqa: S606 - an argument list, no shell
+
+
+main.add_command(keys_command.keys)
+main.add_command(keys_command.audit)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,11 @@ from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
 
+from server.access.gate import Access
+from server.events import Listeners
+from server.resumable import Resumable
 from server.uploads import Intake
+from server.viewing import Viewing
 from workers.core.jobs import Jobs
 from workers.core.settings import Settings
 from workers.core.store import Store
@@ -14,9 +18,13 @@ class State(TypedDict):
     """What the application opens when it starts and every request sees."""
 
     settings: Settings
+    access: Access
     store: Store
     jobs: Jobs
     intake: Intake
+    viewing: Viewing
+    resumable: Resumable
+    listeners: Listeners
 
 
 async def get_settings(request: Request) -> Settings:
@@ -39,7 +47,25 @@ async def get_intake(request: Request) -> Intake:
     return cast("Intake", request.state.intake)
 
 
+async def get_resumable(request: Request) -> Resumable:
+    """The receiver of resumable uploads."""
+    return cast("Resumable", request.state.resumable)
+
+
+async def get_listeners(request: Request) -> Listeners:
+    """Those who follow jobs by events."""
+    return cast("Listeners", request.state.listeners)
+
+
+async def get_viewing(request: Request) -> Viewing:
+    """The maker of pictures for viewers."""
+    return cast("Viewing", request.state.viewing)
+
+
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 StoreDep = Annotated[Store, Depends(get_store)]
 JobsDep = Annotated[Jobs, Depends(get_jobs)]
 IntakeDep = Annotated[Intake, Depends(get_intake)]
+ResumableDep = Annotated[Resumable, Depends(get_resumable)]
+ListenersDep = Annotated[Listeners, Depends(get_listeners)]
+ViewingDep = Annotated[Viewing, Depends(get_viewing)]

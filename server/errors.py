@@ -1,6 +1,7 @@
 """Domain exception → HTTP status, and the one shape of every error: `{"error": {code, message, value, accepted}}`."""
 
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,26 +12,44 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 
 from server.lingering import LingeringJSONResponse
+from workers.core.access_errors import Forbidden, ScopeMissing, TooMany, Unauthorized
 from workers.core.errors import (
+    BodyUnsupported,
+    ChecksumMismatch,
     Conflict,
     DiskFull,
+    HeaderInvalid,
     Invalid,
     LDiffusionError,
     NotFound,
     Unavailable,
     UploadEmpty,
+    UploadExpired,
     UploadIncomplete,
+    UploadJoined,
+    UploadLocked,
     UploadTooLarge,
+    VersionUnsupported,
 )
 from workers.core.schemas import ErrorBody, Frozen
 
 STATUS_CODES: dict[type[LDiffusionError], int] = {
+    UploadExpired: 410,
     NotFound: 404,
     UploadEmpty: 400,
     UploadIncomplete: 400,
     UploadTooLarge: 413,
+    HeaderInvalid: 400,
+    VersionUnsupported: 412,
+    BodyUnsupported: 415,
+    ChecksumMismatch: 460,
+    UploadJoined: 403,
+    UploadLocked: 423,
     Invalid: 422,
     Conflict: 409,
+    Unauthorized: 401,
+    Forbidden: 403,
+    TooMany: 429,
     DiskFull: 507,
     Unavailable: 503,
     LDiffusionError: 500,
@@ -69,6 +88,12 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _on_error(request: Request, error: Exception) -> JSONResponse:
+    answer = _answer(request, error)
+    answer.headers.update(getattr(request.state, "error_headers", {}))  # what a protocol wants on every answer
+    return answer
+
+
+def _answer(request: Request, error: Exception) -> JSONResponse:
     match error:
         case LDiffusionError():
             return _domain_answer(request, error)
@@ -83,11 +108,26 @@ def _on_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _domain_answer(request: Request, error: LDiffusionError) -> JSONResponse:
-    content, status = {"error": error.as_dict()}, status_of(error)
-    if getattr(request.state, "body_unread", False):
-        return LingeringJSONResponse(content, status)
-    headers = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return JSONResponse(content, status, headers)
+    return answer_of(error, body_unread=getattr(request.state, "body_unread", False))
+
+
+def answer_of(error: LDiffusionError, *, body_unread: bool) -> JSONResponse:
+    """Return the answer that a domain error becomes; with a body under way, one that lets the client see it."""
+    kind = LingeringJSONResponse if body_unread else JSONResponse
+    return kind({"error": error.as_dict()}, status_of(error), _headers_of(error))
+
+
+def _headers_of(error: LDiffusionError) -> dict[str, str]:
+    match error:
+        case Unauthorized():
+            return {"WWW-Authenticate": 'Bearer realm="ldiffusion"'}
+        case ScopeMissing():
+            return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{error.scope}"'}
+        case TooMany(retry_after_s=float(seconds)):
+            return {"Retry-After": str(max(1, ceil(seconds)))}
+        case Unavailable() if status_of(error) == HTTPStatus.SERVICE_UNAVAILABLE:
+            return {"Retry-After": "5"}
+    return {}
 
 
 def _validation_answer(error: RequestValidationError) -> JSONResponse:

@@ -4,16 +4,26 @@ import argparse
 import logging
 import re
 import socket
+import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import uvicorn
 
+from server.access.exposure import check_exposure
+from server.access.gate import PUBLIC
+from server.access.keys import Keys
+from server.access.protection import protect
 from server.app import create_app
+from workers.core.errors import LDiffusionError
 from workers.core.settings import Settings
 
 GRACE_S = 8
 LOG_FORMAT = "%(asctime)s %(levelname)s gateway %(name)s: %(message)s"
 
+
+PAGES = ("/", "/assets/")
+"""The page for people: it asks for the key itself, and holds nobody's data."""
 
 POLL = re.compile(r'"GET (/healthz|/readyz|/v1/jobs/[0-9a-f]{32}) HTTP/[\d.]+" 200$')
 """What is asked every second for ever, and answered well, is not worth a line in the log."""
@@ -35,7 +45,7 @@ def server_config(settings: Settings) -> uvicorn.Config:
         "timeout_graceful_shutdown": GRACE_S,
         "ws": "none",
     }
-    return uvicorn.Config(create_app(settings), **options)
+    return uvicorn.Config(protect(create_app(settings), settings, (*PUBLIC, *PAGES)), **options)
 
 
 def main() -> None:
@@ -45,8 +55,15 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     logging.getLogger("uvicorn.access").addFilter(is_worth_a_line)
+    settings = Settings()
+    try:
+        check_exposure(settings, Keys(settings.data_dir).read(), datetime.now(UTC))
+        config = server_config(settings)
+    except LDiffusionError as error:
+        logging.getLogger(__name__).critical("%s: %s Accepted: %s", error.code, error.message, error.accepted)
+        sys.exit(2)
     sockets = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
-    uvicorn.Server(server_config(Settings())).run(sockets=sockets)
+    uvicorn.Server(config).run(sockets=sockets)
 
 
 if __name__ == "__main__":

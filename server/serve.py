@@ -5,7 +5,6 @@ restarted gateway keeps it. Children die with the supervisor, also when it is ki
 """
 
 import http.client
-import ipaddress
 import json
 import logging
 import os
@@ -15,11 +14,14 @@ import subprocess
 import threading
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
 import click
 
+from server.access.exposure import check_exposure
+from server.access.keys import Keys
 from server.children import module_command, module_environment
 from workers.core.embedded import EmbeddedRedis
 from workers.core.errors import LDiffusionError, RequestInvalid, Unavailable
@@ -172,11 +174,11 @@ def serve(settings: Settings) -> None:
     """Run the whole server until it is told to stop.
 
     Raises:
-        RequestInvalid: The address cannot be listened on, or is open to others without leave, or the data folder
+        RequestInvalid: The address cannot be listened on, or others reach it and there is no key, or the data folder
             cannot be made.
-        Unavailable: A part of the server does not stay up.
+        Unavailable: A part of the server does not stay up, or the keys cannot be read.
     """
-    check_address(settings)
+    check_exposure(settings, Keys(settings.data_dir).read(), datetime.now(UTC))
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -192,35 +194,6 @@ def serve(settings: Settings) -> None:
             queue = stack.enter_context(EmbeddedRedis(settings.data_dir))
             changes["redis_url"] = queue.url
         Supervisor(settings.model_copy(update=changes), listener, queue).run()
-
-
-def check_address(settings: Settings) -> None:
-    """Refuse to listen to other machines unless told to: there is no authentication yet.
-
-    Raises:
-        RequestInvalid: The host is not this machine's loopback and `allow_remote` is off.
-    """
-    if is_loopback(settings.host):
-        return
-    if not settings.allow_remote:
-        raise RequestInvalid(
-            "host: this server has no authentication yet, so it listens to this machine only.",
-            value=settings.host,
-            accepted="127.0.0.1, or --insecure-remote (LDIFFUSION_ALLOW_REMOTE=true) on a network you trust",
-        )
-    click.echo(
-        f"WARNING: listening on {settings.host} without authentication: whoever reaches this port can read, "
-        "upload and delete slides and results.",
-        err=True,
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only mean this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def listen(host: str, port: int) -> socket.socket:

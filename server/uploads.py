@@ -1,6 +1,6 @@
-"""Rules of an upload: checked before the first byte, counted and hashed while it comes in, probed before it counts.
+"""A slide in one request: checked before the first byte, counted and hashed while it comes in.
 
-    claim → name → bytes (cap, idle time, room on the disk) → digest → probe → commit
+    claim → name → bytes (cap, idle time, room on the disk) → what `server.admission` does
 
 Whatever fails, at any arrow, leaves nothing on the disk. No FastAPI here.
 """
@@ -8,44 +8,34 @@ Whatever fails, at any arrow, leaves nothing on the disk. No FastAPI here.
 import asyncio
 import base64
 import binascii
-import errno
 import hashlib
 import os
-import re
-import shutil
-import unicodedata
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 
-from workers.core.errors import DiskFull, RequestInvalid, UploadEmpty, UploadIncomplete, UploadTooLarge
-from workers.core.probe import probe
+from server.admission import Admission, Received, check_received
+from server.slide_names import display_name, extension_of
+from server.upload_limits import check_room, check_size, disk_full_told
+from workers.core.errors import RequestInvalid, UploadEmpty, UploadIncomplete
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
 from workers.core.store import Store
 
-EXTENSIONS = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".svslide", ".dcm")
-SETS_OF_FILES = (".mrxs", ".vms", ".vmu")
-ACCEPTED = f"one file named {', '.join(EXTENSIONS)}"
 BLOCK_BYTES = 2**20
 DISK_CHECK_BYTES = 64 * 2**20
-PROBES_AT_ONCE = 2
-FILENAME_MAX = 200
-MAGIC = {b"II*\0": ".tif", b"MM\0*": ".tif", b"II+\0": ".tif", b"MM\0+": ".tif"}
-DICOM_MAGIC = slice(128, 132)
 
 
 class Intake:
-    """Takes uploads into a store."""
+    """Takes uploads of one request into a store."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, admission: Admission) -> None:
         self._store = store
         self._settings = settings
-        self._probes = CapacityLimiter(PROBES_AT_ONCE)
+        self._admission = admission
 
     def check_claim(self, declared_bytes: int | None, overhead_bytes: int = 0) -> None:
         """Refuse an upload by its Content-Length, before any of it is read.
@@ -59,8 +49,8 @@ class Intake:
         """
         if declared_bytes == 0:
             raise UploadEmpty("The upload holds no bytes.", value=0, accepted="a slide")
-        if declared_bytes is not None and declared_bytes - overhead_bytes > self._settings.upload_max_bytes:
-            raise _too_large(declared_bytes, self._settings.upload_max_bytes)
+        if declared_bytes is not None:
+            check_size(declared_bytes, self._settings.upload_max_bytes, overhead_bytes)
         check_room(self._store.root, declared_bytes or 0, self._settings.disk_reserve_bytes)
 
     async def receive(self, pieces: AsyncIterator[bytes], filename: str, digest: str | None = None) -> SlideInfo:
@@ -75,26 +65,16 @@ class Intake:
             RequestInvalid, UploadEmpty, UploadIncomplete, UploadTooLarge, SlideUnreadable, SlideTooLarge, DiskFull.
         """
         name = display_name(filename)
-        extension = extension_of(name)
-        with self._store.incoming() as folder, _Sink(folder / "upload.part", self._settings) as sink:
-            async for block in _blocks(_not_idle(pieces, self._settings.upload_idle_s)):
-                await to_thread.run_sync(sink.write, block)
-            _check_received(sink, digest)
-            file = folder / f"original{extension or sniff_extension(sink.head)}"
-            await to_thread.run_sync(sink.finish, file)
-            report = await to_thread.run_sync(probe, file, self._settings, limiter=self._probes)
-            info = SlideInfo(
-                id=self._store.new_id(),
-                filename=name,
-                size_bytes=sink.size,
-                sha256=sink.sha256,
-                vendor=report.vendor,
-                backend=report.backend,
-                geometry=report.geometry,
-                created_at=datetime.now(UTC),
-            )
-            await to_thread.run_sync(self._store.commit_slide, info, folder)
-        return info
+        extension_of(name)
+        with self._store.incoming() as folder:
+            part = folder / "upload.part"
+            with _Sink(part, self._settings) as sink:
+                async for block in _blocks(_not_idle(pieces, self._settings.upload_idle_s)):
+                    await to_thread.run_sync(sink.write, block)
+                received = Received(filename=name, size=sink.size, sha256=sink.sha256, announced=digest)
+                check_received(received)
+                await to_thread.run_sync(sink.sync)
+            return await self._admission.admit(self._store.new_id(), part, received, folder)
 
 
 class _Sink:
@@ -102,8 +82,7 @@ class _Sink:
 
     def __init__(self, path: Path, settings: Settings) -> None:
         self.size = 0
-        self.head = b""
-        self._path = path
+        self._folder = path.parent
         self._max_bytes = settings.upload_max_bytes
         self._reserve_bytes = settings.disk_reserve_bytes
         self._hash = hashlib.sha256()
@@ -115,31 +94,20 @@ class _Sink:
         return self._hash.hexdigest()
 
     def write(self, block: bytes) -> None:
-        self.head = self.head or block[: DICOM_MAGIC.stop]
         self.size += len(block)
-        if self.size > self._max_bytes:
-            raise _too_large(self.size, self._max_bytes)
+        check_size(self.size, self._max_bytes)
         if self.size > self._next_disk_check:
-            check_room(self._path.parent, 0, self._reserve_bytes)
+            check_room(self._folder, 0, self._reserve_bytes)
             self._next_disk_check += DISK_CHECK_BYTES
         self._hash.update(block)
-        try:
+        with disk_full_told(self.size):
             self._file.write(block)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _disk_full(self.size) from error
-            raise
 
-    def finish(self, path: Path) -> None:
-        """Give the file its name, on the disk, not only in the page cache."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._path.rename(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    def sync(self) -> None:
+        """Bring the bytes to the disk, not only into the page cache."""
+        with disk_full_told(self.size):
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> Self:
         return self
@@ -174,56 +142,6 @@ async def _blocks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield bytes(block)
 
 
-def _check_received(sink: _Sink, digest: str | None) -> None:
-    if sink.size == 0:
-        raise UploadEmpty("The upload holds no bytes.", value=0, accepted="a slide")
-    if digest is not None and digest != sink.sha256:
-        raise RequestInvalid(
-            "The bytes that arrived do not have the SHA-256 that was announced.", value=sink.sha256, accepted=digest
-        )
-
-
-def display_name(filename: str) -> str:
-    """Return the last component of a client's file name, fit to be shown: no path, no control characters."""
-    last = re.split(r"[/\\]", unicodedata.normalize("NFC", filename))[-1]
-    shown = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C").strip()
-    if shown in ("", ".", ".."):
-        return "slide"
-    stem, dot, extension = shown.rpartition(".")
-    return shown if len(shown) <= FILENAME_MAX else f"{stem[: FILENAME_MAX - 20]}{dot}{extension[:19]}"
-
-
-def extension_of(name: str) -> str | None:
-    """Return the extension a slide is stored under, None if the name has none.
-
-    Raises:
-        RequestInvalid: It is no slide format, or one that consists of several files.
-    """
-    extension = Path(name).suffix.lower()
-    if not extension:
-        return None
-    if extension in SETS_OF_FILES:
-        raise RequestInvalid(
-            f"{extension} slides are sets of files, which are not accepted yet.", value=name, accepted=ACCEPTED
-        )
-    if extension not in EXTENSIONS:
-        raise RequestInvalid(f"filename: {extension} is no slide format.", value=name, accepted=ACCEPTED)
-    return extension
-
-
-def sniff_extension(head: bytes) -> str:
-    """Return the extension for a file that came without one, from its first bytes.
-
-    Raises:
-        RequestInvalid: They are those of no slide format.
-    """
-    if head[DICOM_MAGIC] == b"DICM":
-        return ".dcm"
-    if head[:4] not in MAGIC:
-        raise RequestInvalid("filename: it has no extension and the bytes are no slide's.", accepted=ACCEPTED)
-    return MAGIC[head[:4]]
-
-
 def parse_digest(header: str | None) -> str | None:
     """Return the SHA-256 in hex that an RFC 9530 digest field announces; other algorithms are passed over.
 
@@ -242,17 +160,3 @@ def parse_digest(header: str | None) -> str | None:
             raise RequestInvalid("Repr-Digest: not a SHA-256.", value=entry, accepted="sha-256=:<base64 of 32 bytes>:")
         return digest.hex()
     return None
-
-
-def check_room(folder: Path, wanted_bytes: int, reserve_bytes: int) -> None:
-    """Raise DiskFull unless the disk of `folder` keeps `reserve_bytes` free after `wanted_bytes` more."""
-    if shutil.disk_usage(folder).free - wanted_bytes < reserve_bytes:
-        raise _disk_full(wanted_bytes)
-
-
-def _disk_full(wanted_bytes: int) -> DiskFull:
-    return DiskFull("The server's disk has too little room for this upload.", value=f"{wanted_bytes} bytes")
-
-
-def _too_large(size: int, max_bytes: int) -> UploadTooLarge:
-    return UploadTooLarge("The upload is too large.", value=f"{size} bytes", accepted=f"at most {max_bytes} bytes")

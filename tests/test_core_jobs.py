@@ -26,6 +26,7 @@ from queue_fixtures import (
 from workers.core.errors import JobCanceled, JobNotFound, MppMissing, QueueUnavailable
 from workers.core.jobs import Jobs
 from workers.core.leases import Lease, Leases, Superseded
+from workers.core.listing import list_jobs
 from workers.core.queue_names import JobKeys, Task
 from workers.core.schemas import JobRequest, JobView
 from workers.core.settings import Settings
@@ -222,7 +223,7 @@ def test_a_forgotten_job_is_gone_and_its_tasks_stop(jobs: Jobs) -> None:
         jobs.view(job_id)
     with pytest.raises(Superseded):
         me.check(lease)
-    assert jobs.list(10) == ()
+    assert list_jobs(jobs, 10)[0] == ()
     assert jobs.redis.keys("ldiffusion:job:*") == []
 
 
@@ -234,7 +235,7 @@ def test_without_redis_every_call_says_so(queue_settings: Settings, tmp_path: Pa
     job_id = stored(jobs)
     calls: list[Callable[[], object]] = [
         jobs.ping, jobs.workers, lambda: jobs.submit(job_id, REQUEST), lambda: jobs.view(job_id),
-        lambda: jobs.list(5), lambda: jobs.cancel(job_id), lambda: jobs.forget(job_id),
+        lambda: list_jobs(jobs, 5)[0], lambda: jobs.cancel(job_id), lambda: jobs.forget(job_id),
         lambda: jobs.active_jobs_of(job_id), lambda: Leases(jobs, "me").beat(),
     ]  # fmt: skip
     for call in calls:

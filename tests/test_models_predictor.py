@@ -73,6 +73,11 @@ def test_folder_survives_a_round_trip(random_model: Path) -> None:
     assert np.array_equal(one.logits(tiles(1), [(0, 0)], 0).numpy(), two.logits(tiles(1), [(0, 0)], 0).numpy())
 
 
+def test_a_model_folder_can_be_read_by_whoever_the_umask_lets(random_model: Path) -> None:
+    config, weights = (random_model / name for name in ("config.json", "model.safetensors"))
+    assert weights.stat().st_mode == config.stat().st_mode
+
+
 def test_altered_weights_are_refused(random_model: Path, tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((random_model / name).read_bytes())

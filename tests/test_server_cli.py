@@ -13,7 +13,21 @@ from server.children import module_command, module_environment
 from server.cli import main
 from workers.core.settings import Settings
 
-COMMANDS = ["data", "demo", "evaluate", "figures", "models", "segment", "serve", "study", "submit", "train", "worker"]
+COMMANDS = [
+    "audit",
+    "data",
+    "demo",
+    "evaluate",
+    "figures",
+    "keys",
+    "models",
+    "segment",
+    "serve",
+    "study",
+    "submit",
+    "train",
+    "worker",
+]
 
 
 def test_help_lists_every_command() -> None:
@@ -58,7 +72,7 @@ def test_our_modules_win_over_folders_of_the_same_name(tmp_path: Path) -> None:
 
 
 def test_settings_reach_a_child_through_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path, port=0, workers=3, allow_remote=True, upload_idle_s=1.5, device="cpu")
+    settings = Settings(data_dir=tmp_path, port=0, workers=3, retention_days=1.5, upload_idle_s=1.5, device="cpu")
     for name, value in module_environment(settings).items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings

@@ -8,7 +8,7 @@ import pytest
 
 from server.app import create_app
 from server.errors import status_of
-from workers.core import errors
+from workers.core import errors, job_errors
 from workers.core.settings import Settings
 
 NO_ID = "0" * 32
@@ -29,24 +29,31 @@ def assert_error(answer: httpx.Response, status: int, code: str) -> dict[str, An
 
 
 def test_the_generated_list_of_routes_is_the_whole_api() -> None:
-    assert len(OPERATIONS) == 14
-    assert ("PUT", "/v1/slides") in OPERATIONS
+    assert len(OPERATIONS) >= 21  # which they are is below
+    assert {("PUT", "/v1/slides"), ("PATCH", "/v1/uploads/{upload_id}")} <= set(OPERATIONS)
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_every_route_answers_nonsense_in_the_one_shape(gateway: httpx.Client, method: str, path: str) -> None:
     address = path.replace("{slide_id}", NO_ID).replace("{job_id}", NO_ID).replace("{name}", "nothing")
+    address = address.replace("{upload_id}", NO_ID).replace("{batch_id}", NO_ID)
     answer = gateway.request(method, address, params={"limit": "many"}, json={"limit": "many"})
     if path in ("/healthz", "/readyz", "/v1/models"):
         assert answer.status_code == 200  # these take nothing and cannot be asked wrongly
         return
+    if method == "OPTIONS":
+        assert answer.status_code == 204  # it tells what the server can, whatever is asked
+        return
     assert 400 <= answer.status_code < 500
+    if method == "HEAD":
+        assert answer.content == b""
+        return
     assert_error(answer, answer.status_code, answer.json()["error"]["code"])
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_every_route_answers_a_wrong_method_in_the_one_shape(gateway: httpx.Client, method: str, path: str) -> None:
-    answer = gateway.request("PATCH", path)
+    answer = gateway.request("PROPFIND", path)
     assert_error(answer, 405, "method_not_allowed")
     assert method in answer.headers["allow"]
 
@@ -63,10 +70,16 @@ def test_every_route_declares_the_one_shape_for_its_errors(method: str, path: st
 
 def test_operation_ids_are_stable_and_unique() -> None:
     ids = [OPENAPI["paths"][path][method.lower()]["operationId"] for method, path in OPERATIONS]
-    assert sorted(ids) == [
+    names = [
         *("delete_job", "delete_slide", "get_job", "get_model", "get_result", "get_slide", "healthz"),
         *("list_jobs", "list_models", "list_slides", "readyz", "submit_job", "upload_slide", "upload_slide_form"),
+        *("cancel_batch", "follow_job", "get_batch", "list_batches", "submit_batch"),
+        *("append_chunk", "create_upload", "delete_upload", "describe_uploads", "get_upload", "list_uploads"),
+        "locate_upload",
+        *("get_overlay_dzi", "get_overlay_tile", "get_slide_dzi", "get_slide_tile", "get_thumbnail"),
+        *("find_features", "get_zarr_part", "list_products", "make_zarr"),
     ]
+    assert sorted(ids) == sorted(names)
 
 
 def test_an_unknown_path_is_told_in_the_one_shape(gateway: httpx.Client) -> None:
@@ -123,6 +136,16 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(
         (errors.JobNotFound, 404),
         (errors.ModelNotFound, 404),
         (errors.ResultNotFound, 404),
+        (errors.UploadNotFound, 404),
+        (errors.UploadExpired, 410),
+        (errors.HeaderInvalid, 400),
+        (errors.VersionUnsupported, 412),
+        (errors.BodyUnsupported, 415),
+        (errors.ChecksumMismatch, 460),
+        (errors.UploadJoined, 403),
+        (errors.OffsetMismatch, 409),
+        (errors.UploadLocked, 423),
+        (errors.UploadUnfinished, 409),
         (errors.RequestInvalid, 422),
         (errors.SlideUnreadable, 422),
         (errors.SlideTooLarge, 422),
@@ -136,6 +159,12 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(
         (errors.SlideInUse, 409),
         (errors.JobCanceled, 409),
         (errors.DiskFull, 507),
+        (job_errors.BatchNotFound, 404),
+        (job_errors.RoiOutside, 422),
+        (job_errors.JobTooLarge, 422),
+        (job_errors.KeyReused, 422),
+        (job_errors.WebhookRefused, 422),
+        (job_errors.TooManyListeners, 503),
         (errors.QueueUnavailable, 503),
         (errors.LDiffusionError, 500),
     ],

@@ -19,6 +19,6 @@ def test_a_gateway_without_queue_lives_but_is_not_ready(gateway_settings: Settin
         assert client.get("/healthz").status_code == 200
         ready = client.get("/readyz")
         assert (ready.status_code, ready.json()["error"]["code"]) == (503, "queue_unavailable")
-        assert client.get("/v1/slides").json() == {"items": []}
+        assert client.get("/v1/slides").json() == {"items": [], "next_cursor": None}
         assert client.get(f"/v1/jobs/{'0' * 32}/result").json()["error"]["code"] == "job_not_found"
         assert client.get("/v1/jobs").json()["error"]["code"] == "queue_unavailable"

@@ -17,7 +17,7 @@ FILES = {
     "overlay.ome.tif": bytes(range(256)) * 1000,
     "labels.ome.tif": b"labels",
     "regions.geojson.gz": gzip.compress(GEOJSON),
-    "statistics.json": b'{"classes": []}',
+    "statistics.json": b'{"classes": [], "tissue_mm2": 0.0, "slide_mm2": 1.0}',
     "preview.png": b"\x89PNG",
 }
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -101,7 +101,7 @@ def test_a_job_that_only_the_disk_knows_is_shown_with_the_addresses_of_its_resul
 ) -> None:
     view = gateway.get(f"/v1/jobs/{job_id}").json()
     assert view["state"] == "succeeded"
-    assert len(view["results"]) == 7
+    assert len(view["results"]) == 8
     for address in view["results"].values():
         assert gateway.get(address).status_code == 200
     assert [job["id"] for job in gateway.get("/v1/jobs").json()["items"]] == [job_id]

@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from server.access.keys import Keys
 from server.children import module_command, module_environment
-from server.serve import CRASHES_MAX, STEADY_S, Child, check_address, is_loopback, listen, stop
+from server.serve import CRASHES_MAX, STEADY_S, Child, listen, serve, stop
 from workers.core.errors import RequestInvalid, Unavailable
 from workers.core.settings import Settings
 
@@ -120,25 +121,36 @@ def test_two_servers_do_not_share_a_data_folder(server: Server) -> None:
     assert (server.data_dir / "server.json").exists()
 
 
-def test_other_machines_are_refused_without_leave(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RequestInvalid) as caught:
-        check_address(Settings(host="0.0.0.0"))
-    assert "--insecure-remote" in str(caught.value.accepted)
-    check_address(Settings(host="0.0.0.0", allow_remote=True))
-    assert "without authentication" in capsys.readouterr().err
-    check_address(Settings(host="127.0.0.1"))
-    assert capsys.readouterr().err == ""
+def test_other_machines_are_refused_without_a_usable_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.serve.listen", told)
+    monkeypatch.setattr("server.serve.signal.signal", lambda *_: None)
+    settings = Settings(host="0.0.0.0", data_dir=tmp_path, port=0)
+    with pytest.raises(RequestInvalid, match="without a usable key"):
+        serve(settings)
+    key, _ = Keys(tmp_path).create("one", "lab-a", ("read",))
+    with pytest.raises(Listening):
+        serve(settings)
+    Keys(tmp_path).revoke(key.id)
+    with pytest.raises(RequestInvalid, match="without a usable key"):
+        serve(settings)
 
 
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        *(("127.0.0.1", True), ("127.3.2.1", True), ("::1", True), ("localhost", True)),
-        *(("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("localhost.example.org", False), ("", False)),
-    ],
-)
-def test_loopback(host: str, expected: bool) -> None:
-    assert is_loopback(host) is expected
+def test_a_gateway_by_itself_refuses_other_machines_too(tmp_path: Path) -> None:
+    settings = Settings(host="0.0.0.0", data_dir=tmp_path, port=0, redis_url="redis://127.0.0.1:1")
+    ended = subprocess.run(
+        module_command("server.gateway"), env=module_environment(settings), capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert "without a usable key" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+class Listening(Exception):
+    """The server got as far as to listen."""
+
+
+def told(_host: str, _port: int) -> None:
+    raise Listening
 
 
 def test_a_taken_port_is_told() -> None:

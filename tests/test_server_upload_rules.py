@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.uploads import FILENAME_MAX, display_name, extension_of, parse_digest, sniff_extension
+from server.slide_names import FILENAME_MAX, display_name, extension_of, sniff_extension
+from server.uploads import parse_digest
 from workers.core.errors import LDiffusionError, RequestInvalid
 
 

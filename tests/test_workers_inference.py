@@ -54,11 +54,9 @@ def engine(colour: Any, model_folder: Path) -> Any:
 def whole(reader: PlaneReader, plan: Plan, engine: Any, tissue: TissueMask) -> tuple[Pixels, Pixels]:
     """All regions of a plan laid into one plane."""
     labels, confidence = np.full((2, plan.w_height, plan.w_width), 99, np.uint8)
-    for region, region_labels, region_confidence in segment_regions(
-        reader, regions(reader.plane, plan.region_px), engine, plan, tissue
-    ):
-        area = slice(region.w_y0, region.w_y1), slice(region.w_x0, region.w_x1)
-        labels[area], confidence[area] = region_labels, region_confidence
+    for done in segment_regions(reader, regions(reader.plane, plan.region_px), engine, plan, tissue):
+        area = slice(done.region.w_y0, done.region.w_y1), slice(done.region.w_x0, done.region.w_x1)
+        labels[area], confidence[area] = done.labels, done.confidence
     return labels, confidence
 
 
@@ -157,8 +155,9 @@ def test_a_real_model_answers_for_a_region(reader: PlaneReader, random_model: Pa
     plan = plan_of(reader, region_px=256, tile_px=256)
     core = Region(0, 0, 0, 0, 0, 256, 256)
     tissue = TissueMask.everywhere(reader.slide.geometry)
-    ((region, labels, confidence),) = segment_regions(reader, [core], engine, plan, tissue)
-    assert region == core
+    (done,) = segment_regions(reader, [core], engine, plan, tissue)
+    labels, confidence = done.labels, done.confidence
+    assert done.region == core
     assert labels.shape == confidence.shape == (256, 256)
     assert confidence.min() > 0
     assert len(engine.digest) == 64

@@ -174,3 +174,24 @@ def test_the_real_slide_in_one_process(run: Run, cmu_slide: Path, tmp_path: Path
     provenance = json.loads((tmp_path / "out" / "result.json").read_text())
     assert (provenance["mpp_x"], provenance["mpp_source"], provenance["backend"]) == (0.499, "metadata", "openslide")
     assert provenance["slide_filename"] == "CMU-1-Small-Region.svs"
+
+
+def test_a_region_of_interest_is_a_box_or_a_file(run: Run, slide: Path, tmp_path: Path) -> None:
+    ring = [[300, 200], [700, 200], [700, 500], [300, 500], [300, 200]]
+    (tmp_path / "roi.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    whole, box, file = (
+        run(slide, *options, out=name)
+        for name, options in (
+            ("whole", ()),
+            ("box", ("--roi", "300,200,700,500")),
+            ("file", ("--roi", tmp_path / "roi.geojson")),
+        )
+    )
+    assert (whole.exit_code, box.exit_code, file.exit_code) == (0, 0, 0), box.output + file.output
+    full, part = (tifffile.imread(tmp_path / name / "labels.ome.tif", level=0) for name in ("whole", "box"))
+    assert np.array_equal(part[200:500, 300:700], full[200:500, 300:700])
+    assert np.count_nonzero(part) == np.count_nonzero(full[200:500, 300:700]) > 0
+    regions = [(tmp_path / name / "regions.geojson.gz").read_bytes() for name in ("whole", "box", "file")]
+    assert regions[1] == regions[2] != regions[0]
+    for wrong in ("1,2,3", "9,9,1,1", tmp_path / "absent"):
+        assert run(slide, "--roi", wrong, out="none").exit_code != 0

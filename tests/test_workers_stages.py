@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from workers import stages, stitch
 from workers.core.catalog import find_model
 from workers.core.errors import JobCanceled, ModelInvalid, MppMissing
+from workers.core.preflight import PROCESS_BYTES, estimated_peak_bytes
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideGeometry, SlideInfo, SlideLevel
 from workers.core.slides import Slide, open_slide
 
@@ -135,11 +136,9 @@ def test_a_plan_that_cannot_be_read_counts_as_none(bench: Bench) -> None:
 def test_the_memory_estimate_does_not_grow_with_the_slide(bench: Bench) -> None:
     def estimate(side: int, card: ModelCard = bench.card, region_px: int = 512) -> int:
         level = SlideLevel(width=side, height=side, downsample=1)
-        return stages.estimated_peak_bytes(
-            card, region_px, SlideGeometry(l0_width=side, l0_height=side, levels=(level,))
-        )
+        return estimated_peak_bytes(card, region_px, SlideGeometry(l0_width=side, l0_height=side, levels=(level,)))
 
-    assert estimate(200_000) == estimate(20_000) > estimate(1_000) > stages.PROCESS_BYTES
+    assert estimate(200_000) == estimate(20_000) > estimate(1_000) > PROCESS_BYTES
     assert estimate(20_000, region_px=2048) - estimate(20_000) == 4 * (2048**2 - 512**2)
     larger = bench.card.model_copy(update={"tile_px": 1024})
     assert estimate(20_000, larger) > estimate(20_000)

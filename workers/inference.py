@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from workers.core.errors import ModelInvalid
 from workers.core.schemas import Plan
 from workers.core.slides import Pixels
+from workers.interrupt import interruptible
 from workers.plane import PlaneReader
+from workers.roi import Mask, Tissue, without
 from workers.tiling import Box, Region, read_box, tiles
-from workers.tissue import Mask, TissueMask
 
 READ_AHEAD = 2
 """Tiles that are read while one is inferred."""
@@ -95,14 +96,33 @@ class Piece:
     mask: Mask
 
 
+@dataclass(frozen=True, slots=True)
+class Segmented:
+    """A region's result.
+
+    Args:
+        region: The region.
+        labels: Class index, uint8 (region.height, region.width).
+        confidence: round(255 × largest probability), of the same shape.
+        tiles: Forward passes it took.
+        holes: Boxes of the working plane that were left out of it because the slide could not be read there.
+    """
+
+    region: Region
+    labels: Labels
+    confidence: Labels
+    tiles: int = 0
+    holes: tuple[Box, ...] = ()
+
+
 def segment_regions(
     reader: PlaneReader,
     regions: Iterable[Region],
     engine: Segmenter,
     plan: Plan,
-    tissue: TissueMask,
+    tissue: Tissue,
     check: Check = unchecked,
-) -> Generator[tuple[Region, Labels, Labels]]:
+) -> Generator[Segmented]:
     """Segment regions, in their order.
 
     Tiles are cells of the plane's own grid, so the regions' size does not matter; tiles without tissue are not read.
@@ -112,12 +132,12 @@ def segment_regions(
         reader: Reads the working plane; used in a thread of this function alone while it runs.
         regions: Regions of the plan's grid.
         engine: The plan's model.
-        plan: Tile, halo and seed.
+        plan: Tile, halo, seed, and what to do about tiles of the slide that cannot be read.
         tissue: Outside of it labels and confidence are 0.
         check: Called before each tile; raises if the work is no longer wanted.
 
     Yields:
-        The region and its labels and confidence, uint8 (region.height, region.width).
+        The result of each region.
 
     Raises:
         SlideUnreadable: A tile of the slide cannot be decoded.
@@ -125,16 +145,21 @@ def segment_regions(
     pieces = ((region, _pieces(reader, region, plan, tissue)) for region in regions)
     flat = ((region, piece) for region, found in pieces for piece in (*found, None))
     read = partial(_read, reader)
-    labels = confidence = None
-    for (region, piece), image in read_ahead(read, flat):
-        if labels is None or confidence is None:
-            labels, confidence = (np.zeros((region.height, region.width), np.uint8) for _ in range(2))
+    current: Segmented | None = None
+    for (region, piece), (image, holes) in read_ahead(read, flat):
+        if current is None:
+            shape = region.height, region.width
+            current = Segmented(region, np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
         if piece is None:  # the region's end
-            yield region, labels, confidence
-            labels = confidence = None
+            yield current
+            current = None
+        elif plan.on_bad_tile == "skip" and holes:
+            tile = Box(piece.tile.w_x0, piece.tile.w_y0, piece.tile.width, piece.tile.height)
+            current = replace(current, holes=(*current.holes, tile))
         else:
             check()
-            _infer(engine, plan.seed, region, piece, image, labels, confidence)
+            _infer(engine, plan.seed, piece, image, holes, current)
+            current = replace(current, tiles=current.tiles + 1, holes=(*current.holes, *holes))
 
 
 def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Generator[tuple[T, R]]:
@@ -154,27 +179,31 @@ def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Generator[tuple[T,
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _pieces(reader: PlaneReader, region: Region, plan: Plan, tissue: TissueMask) -> Iterator[Piece]:
+def _pieces(reader: PlaneReader, region: Region, plan: Plan, tissue: Tissue) -> Iterator[Piece]:
     for tile in tiles(region, plan.tile_px):
         mask = tissue.crop(Box(tile.w_x0, tile.w_y0, tile.width, tile.height), reader.plane)
         if mask.any():
             yield Piece(tile, read_box(tile, plan.halo_px, plan.stride_px), mask)
 
 
-def _read(reader: PlaneReader, work: tuple[Region, Piece | None]) -> Pixels:
+def _read(reader: PlaneReader, work: tuple[Region, Piece | None]) -> tuple[Pixels, tuple[Box, ...]]:
+    """Return the pixels of a piece, and the parts of the plane around it that could not be read."""
     _, piece = work
     if piece is None:
-        return np.empty((0, 0, 3), np.uint8)
-    return reader.read(piece.box.w_x, piece.box.w_y, piece.box.width, piece.box.height)
+        return np.empty((0, 0, 3), np.uint8), ()
+    pixels = reader.read(piece.box.w_x, piece.box.w_y, piece.box.width, piece.box.height)
+    return pixels, reader.holes(piece.box)
 
 
 def _infer(
-    engine: Segmenter, seed: int, region: Region, piece: Piece, image: Pixels, labels: Labels, confidence: Labels
+    engine: Segmenter, seed: int, piece: Piece, image: Pixels, holes: tuple[Box, ...], result: Segmented
 ) -> None:
-    """Run one tile and lay its core, where there is tissue, into the arrays of its region."""
-    core = piece.box.crop(piece.tile)
+    """Run one tile and lay its core, where there is tissue and no hole, into the arrays of its region."""
+    core, region = piece.box.crop(piece.tile), result.region
     top, left = piece.tile.w_y0 - region.w_y0, piece.tile.w_x0 - region.w_x0
     place = slice(top, top + piece.tile.height), slice(left, left + piece.tile.width)
-    answers = engine.predict(image[np.newaxis], [(piece.box.w_x, piece.box.w_y)], seed)
-    for out, answer in zip((labels, confidence), answers, strict=True):
-        out[place] = np.where(piece.mask, answer[0][core], 0)
+    mask = without(piece.mask, (piece.tile.w_x0, piece.tile.w_y0), holes)
+    with interruptible():
+        answers = engine.predict(image[np.newaxis], [(piece.box.w_x, piece.box.w_y)], seed)
+    for out, answer in zip((result.labels, result.confidence), answers, strict=True):
+        out[place] = np.where(mask, answer[0][core], 0)

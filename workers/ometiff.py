@@ -19,12 +19,14 @@ UM_PER_CM = 10_000
 SUB_IFDS = 330
 
 
-def ome_xml(name: str, width: int, height: int, mpp: Fraction, classes: Sequence[ModelClass]) -> bytes:
-    """Return the OME-XML of one uint8 plane whose values are class indices.
+def ome_xml(
+    name: str, width: int, height: int, mpp: Fraction, classes: Sequence[ModelClass], channel: str = "class index"
+) -> bytes:
+    """Return the OME-XML of one uint8 plane, `channel` saying what its values are.
 
-    Pixel sizes are in µm; class names and colours are two MapAnnotations, keyed by index. The text is UTF-8 and the
-    same for the same arguments. `µ` is never a character reference: Bio-Formats strips those before it parses, finds
-    an unknown unit and falls back to a plain TIFF of one level.
+    Pixel sizes are in µm; class names and colours are two MapAnnotations, keyed by index, if there are classes. The
+    text is UTF-8 and the same for the same arguments. `µ` is never a character reference: Bio-Formats strips those
+    before it parses, finds an unknown unit and falls back to a plain TIFF of one level.
     """
     root = ET.Element(
         "OME",
@@ -41,8 +43,15 @@ def ome_xml(name: str, width: int, height: int, mpp: Fraction, classes: Sequence
     pixels.attrib |= {key: str(size) for key, size in sizes.items()}
     for axis in "XY":
         pixels.attrib |= {f"PhysicalSize{axis}": repr(float(mpp)), f"PhysicalSize{axis}Unit": "µm"}
-    ET.SubElement(pixels, "Channel", ID="Channel:0:0", Name="class index", SamplesPerPixel="1")
+    ET.SubElement(pixels, "Channel", ID="Channel:0:0", Name=channel, SamplesPerPixel="1")
     ET.SubElement(pixels, "TiffData", FirstC="0", FirstZ="0", FirstT="0", IFD="0", PlaneCount="1")
+    if classes:
+        _annotate(root, image, classes)
+    body: bytes = ET.tostring(root, encoding="utf-8")
+    return b'<?xml version="1.0" encoding="UTF-8"?>' + body
+
+
+def _annotate(root: ET.Element, image: ET.Element, classes: Sequence[ModelClass]) -> None:
     annotations = ET.SubElement(root, "StructuredAnnotations")
     names = {each.index: each.name for each in classes}
     colors = {each.index: "#{:02x}{:02x}{:02x}".format(*each.color) for each in classes}
@@ -54,8 +63,6 @@ def ome_xml(name: str, width: int, height: int, mpp: Fraction, classes: Sequence
         )
         for index, text in texts.items():
             ET.SubElement(value, "M", K=str(index)).text = text
-    body: bytes = ET.tostring(root, encoding="utf-8")
-    return b'<?xml version="1.0" encoding="UTF-8"?>' + body
 
 
 def pixels_per_cm(mpp: Fraction) -> tuple[int, int]:

@@ -10,17 +10,19 @@ Frames: `lv_` px of the level that is read, `w_` px of the working plane.
 from collections import OrderedDict
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 
 import numpy as np
 import numpy.typing as npt
 
+from workers.core.preflight import READER_CACHE_BYTES
 from workers.core.slides import WHITE, Pixels, Slide
-from workers.tiling import WorkingPlane, level_downsample
+from workers.tiling import Box, WorkingPlane, level_downsample
+from workers.tolerant import GRID_PX, bad_blocks
 
-BLOCK_PX = 256
-CACHED_BLOCKS = 128
-"""25 MB: the blocks that neighbouring regions share."""
+BLOCK_PX = GRID_PX
+CACHED_BLOCKS = READER_CACHE_BYTES // (3 * BLOCK_PX**2)
+"""The blocks that neighbouring regions share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,16 @@ class PlaneReader:
             inside[:] = self._resampled(left, top, right, bottom)
         return out
 
+    def holes(self, box: Box) -> tuple[Box, ...]:
+        """Return the parts of the plane that touch a box and whose pixels depend on a block that could not be read."""
+        found = []
+        for row, col in sorted(bad_blocks(self.slide, self.level)):
+            w_x0, w_x1 = touched(self.lv_scale_x, col * BLOCK_PX, (col + 1) * BLOCK_PX)
+            w_y0, w_y1 = touched(self.lv_scale_y, row * BLOCK_PX, (row + 1) * BLOCK_PX)
+            if w_x0 < box.w_x + box.width and w_x1 > box.w_x and w_y0 < box.w_y + box.height and w_y1 > box.w_y:
+                found.append(Box(w_x0, w_y0, w_x1 - w_x0, w_y1 - w_y0))
+        return tuple(found)
+
     def _resampled(self, left: int, top: int, right: int, bottom: int) -> Pixels:
         across = triangle_taps(self.lv_scale_x, left, right, self._size.width)
         down = triangle_taps(self.lv_scale_y, top, bottom, self._size.height)
@@ -141,6 +153,14 @@ class PlaneReader:
         if len(self._blocks) > CACHED_BLOCKS:
             self._blocks.popitem(last=False)
         return block
+
+
+def touched(scale: Fraction, lv_start: int, lv_stop: int) -> tuple[int, int]:
+    """Return the working px, half-open, with a weight on any level px of `[lv_start, lv_stop)`; see `triangle_taps`."""
+    support, half = max(Fraction(1), scale), Fraction(1, 2)
+    # the centre (w + 1/2) * scale - 1/2 must be less than `support` away from the nearest px of the range
+    first = floor((lv_start - support + half) / scale - half) + 1
+    return max(0, first), ceil((lv_stop - 1 + support + half) / scale - half)
 
 
 def _extent(taps: Taps, lv_length: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ named in level 0. Every tile is written, also empty ones: OpenSlide takes missin
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tifffile
@@ -19,25 +19,32 @@ from workers.stitch import LabelArrays, PlaneArray, UInt8, read_rows
 from workers.tiling import exact
 
 TILE_PX = 512
+Layout = Literal["hybrid", "ome", "pages"]
+"""Where the levels of an overlay are found: as SubIFDs and as pages, as SubIFDs only, as pages only."""
 BACKGROUND = (255, 255, 255)
 """Colour of index 0 in the overlay: white, as glass is, and neutral where a viewer multiplies layers."""
+GREY = {"photometric": "minisblack"}
 
 
-def write_overlay(path: Path, arrays: LabelArrays, plan: Plan) -> None:
+def write_overlay(path: Path, arrays: LabelArrays, plan: Plan, layout: Layout = "hybrid") -> None:
     """Write the picture for viewers: a palette BigTIFF whose levels are SubIFDs and pages at once.
 
     Pixel values are class indices, shown in the classes' colours. One file is a pyramid for OpenSlide (and so QuPath),
-    for Bio-Formats, tifffile, libvips and large_image.
+    for Bio-Formats, tifffile, libvips and large_image. For readers that take nothing but the letter of a format there
+    are two other layouts: `ome` is strict OME-TIFF, `pages` a plain tiled TIFF without OME-XML.
 
     Args:
         path: Where to; replaced atomically.
         arrays: Labels of the working plane.
         plan: The plan they were made for: classes and µm per px.
+        layout: How the levels hang together.
     """
     with atomic_write(path) as temporary:
         look = {"photometric": "palette", "colormap": palette(plan.classes)}
-        _write_levels(temporary, arrays.labels, plan, "overlay", look)
-        chain_levels(temporary)
+        xml = None if layout == "pages" else _xml("overlay", arrays.labels, plan)
+        _write_levels(temporary, arrays.labels, plan, xml, look)
+        if layout == "hybrid":
+            chain_levels(temporary)
 
 
 def write_labels(path: Path, arrays: LabelArrays, plan: Plan) -> None:
@@ -49,7 +56,21 @@ def write_labels(path: Path, arrays: LabelArrays, plan: Plan) -> None:
         plan: The plan they were made for; its classes are kept as annotations.
     """
     with atomic_write(path) as temporary:
-        _write_levels(temporary, arrays.labels, plan, "labels", {"photometric": "minisblack"})
+        _write_levels(temporary, arrays.labels, plan, _xml("labels", arrays.labels, plan), GREY)
+
+
+def write_confidence(path: Path, arrays: LabelArrays, plan: Plan) -> None:
+    """Write round(255 × probability of the chosen class) as a grey OME-TIFF; 0 is where nothing was segmented.
+
+    Args:
+        path: Where to; replaced atomically.
+        arrays: Confidence of the working plane.
+        plan: The plan it was made for.
+    """
+    height, width = arrays.confidence.shape
+    xml = ome_xml("confidence", width, height, exact(plan.model_mpp), (), "round(255 x probability)")
+    with atomic_write(path) as temporary:
+        _write_levels(temporary, arrays.confidence, plan, xml, GREY)
 
 
 def palette(classes: Sequence[ModelClass]) -> NDArray[np.uint16]:
@@ -69,7 +90,13 @@ def level_steps(width: int, height: int) -> list[int]:
     return steps
 
 
-def _write_levels(path: Path, labels: PlaneArray, plan: Plan, name: str, look: dict[str, Any]) -> None:
+def _xml(name: str, labels: PlaneArray, plan: Plan) -> bytes:
+    height, width = labels.shape
+    return ome_xml(name, width, height, exact(plan.model_mpp), plan.classes)
+
+
+def _write_levels(path: Path, labels: PlaneArray, plan: Plan, xml: bytes | None, look: dict[str, Any]) -> None:
+    """Write all levels: as SubIFDs of the page that carries the OME-XML, or, without one, as pages."""
     height, width = labels.shape
     mpp = exact(plan.model_mpp)
     steps = level_steps(width, height)
@@ -83,11 +110,11 @@ def _write_levels(path: Path, labels: PlaneArray, plan: Plan, name: str, look: d
                 tile=(TILE_PX, TILE_PX),
                 compression="zlib",
                 predictor=False,
-                subifds=len(steps) - 1 if is_main else None,
+                subifds=len(steps) - 1 if is_main and xml is not None else None,
                 subfiletype=0 if is_main else 1,
                 resolution=(pixels_per_cm(mpp * step),) * 2,
                 resolutionunit="CENTIMETER",
-                description=ome_xml(name, width, height, mpp, plan.classes) if is_main else None,
+                description=xml if is_main else None,
                 software=CREATOR,
                 metadata=None,
                 maxworkers=1,  # more would gather tiles by the hundred

@@ -5,6 +5,7 @@ goes on from the regions that are there; a complete folder is left alone unless 
 """
 
 import hashlib
+import json
 import resource
 import shutil
 import sys
@@ -20,19 +21,21 @@ import click
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from workers import stages, stitch
+from workers import damage, stages, stitch
 from workers.core.catalog import find_model, locate, model_dir
 from workers.core.errors import LDiffusionError, RequestInvalid, SlideUnreadable
 from workers.core.resolution import resolve_mpp
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideInfo
 from workers.core.settings import Settings
-from workers.core.slides import Slide, open_slide
+from workers.core.slides import Slide
 from workers.core.tiff_structure import check_tiff
 from workers.inference import Engine, Segmenter, cpu_threads, segment_regions
 from workers.plane import PlaneReader
 from workers.tiling import WorkingPlane, region_at
+from workers.tolerant import open_for
 
 EXIT_REFUSED = 2
+BOX_NUMBERS = 4
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,27 @@ class Run:
     @property
     def job_id(self) -> str:
         """The same for the same question, so that its polygons keep their identifiers when it is asked again."""
-        asked = (self.info.sha256, self.card.digest, self.request.mpp, self.request.seed, self.request.tissue)
+        request = self.request
+        asked: tuple[object, ...] = (self.info.sha256, self.card.digest, request.mpp, request.seed, request.tissue)
+        if request.roi is not None:
+            asked = (*asked, request.roi.model_dump_json())
         return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
+
+
+class Roi(click.ParamType[object]):
+    """A region of interest on the command line: four numbers, or a file that holds a GeoJSON geometry."""
+
+    name = "box|file"
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> Any:
+        """Return what `JobRequest.roi` takes; what it refuses is told there."""
+        numbers = value.split(",") if isinstance(value, str) else ()
+        try:
+            if len(numbers) == BOX_NUMBERS:
+                return [float(number) for number in numbers]
+            return json.loads(Path(value).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            self.fail(f"{value} is neither x0,y0,x1,y1 nor a file of GeoJSON: {error}")
 
 
 @click.command(context_settings={"max_content_width": 120})
@@ -60,6 +82,8 @@ class Run:
 @click.option("--region-px", type=int, help="Side of a region in pixels of the model: memory, not the result.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise field.")
 @click.option("--tissue/--no-tissue", default=True, help="Skip glass, or segment every pixel.")
+@click.option("--roi", type=Roi(), help="x0,y0,x1,y1 in level-0 pixels, or a GeoJSON file: segment nothing else.")
+@click.option("--on-bad-tile", type=click.Choice(["fail", "mask", "skip"]), default="fail", show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace a complete result in the output folder.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.")
 @click.option("--threads", type=int, help="CPU threads; all cores this process may use if not given.")
@@ -73,7 +97,7 @@ def main(
     try:
         request = _request(model=name, **asked)
         prepare(output, overwrite=overwrite)
-        with _open(slide) as opened:
+        with _open(slide, request.on_bad_tile) as opened:
             card = find_model(folder, name)
             resolve_mpp(opened.geometry, request.mpp, card.mpp)  # before anything that takes time
             run = Run(opened, describe(slide, opened), card, request, output)
@@ -99,7 +123,8 @@ def prepare(out_dir: Path, *, overwrite: bool) -> None:
             )
         for name in (stages.RESULT, stages.PLAN, stages.TISSUE, *stages.RESULTS):
             (out_dir / name).unlink(missing_ok=True)
-        shutil.rmtree(out_dir / stitch.STORE, ignore_errors=True)
+        for folder in (stitch.STORE, damage.FOLDER):
+            shutil.rmtree(out_dir / folder, ignore_errors=True)
     out_dir.mkdir(parents=True, exist_ok=True)
 
 
@@ -174,18 +199,18 @@ def _segment(run: Run, plan: Plan, todo: list[int], engine: Segmenter) -> None:
     plane = WorkingPlane.from_plan(plan)
     reader = PlaneReader(run.slide, plane, plan.level)
     regions = (region_at(plane, plan.region_px, index) for index in todo)
-    results = segment_regions(reader, regions, engine, plan, stages.load_tissue(run.out_dir))
+    results = segment_regions(reader, regions, engine, plan, stages.load_area(run.out_dir, plan))
     with closing(results), tqdm(total=len(todo), unit="region", disable=None) as bar:
-        for region, labels, confidence in results:
-            stitch.write_region(run.out_dir, plan, region, labels, confidence)
+        for done in results:
+            stages.keep_region(run.slide, plan, done, run.out_dir)
             bar.update()
 
 
-def _open(path: Path) -> Slide:
+def _open(path: Path, on_bad_tile: str) -> Slide:
     if not path.is_file():
         raise SlideUnreadable("The slide file is not there.", value=path)
     check_tiff(path)
-    return open_slide(path)
+    return open_for(path, on_bad_tile)
 
 
 def _request(**asked: Any) -> JobRequest:

@@ -5,33 +5,36 @@
 Each may run again after it was cut short: what is complete is kept or written anew with the same content.
 """
 
-import hashlib
-import importlib.metadata
 import logging
-import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from workers import stitch
+from workers import damage, stitch
 from workers.core.errors import ModelInvalid
+from workers.core.preflight import estimated_peak_bytes
 from workers.core.resolution import resolve_mpp
-from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideGeometry, SlideInfo
+from workers.core.roi import MultiPolygon, Polygon
+from workers.core.schemas import OUTPUTS, JobRequest, ModelCard, Plan, Provenance, SlideInfo
 from workers.core.slides import Slide
 from workers.core.store import write_json
-from workers.inference import Check, Segmenter, segment_regions, unchecked
-from workers.plane import BLOCK_PX, CACHED_BLOCKS, PlaneReader
+from workers.inference import Check, Segmented, Segmenter, segment_regions, unchecked
+from workers.interrupt import interruptible
+from workers.plane import PlaneReader
 from workers.preview import write_preview
+from workers.provenance import describe, sha256_of
 from workers.pyramid import write_labels, write_overlay
+from workers.roi import Area, RoiMask
 from workers.statistics import Statistics, write_statistics
 from workers.stitch import LabelArrays
-from workers.tiling import WorkingPlane, best_level, ceil_to, region_at, regions
+from workers.tiling import WorkingPlane, best_level, region_at, regions
 from workers.tissue import TissueMask
 from workers.vectorize import write_geojson
 
@@ -40,24 +43,7 @@ logger = logging.getLogger(__name__)
 PLAN = "plan.json"
 TISSUE = "tissue.png"
 RESULT = "result.json"
-RESULTS = ("overlay.ome.tif", "labels.ome.tif", "regions.geojson.gz", "statistics.json", "preview.png")
-
-PROCESS_BYTES = 600 * 2**20
-"""Resident memory of a worker with torch and a small model before its first tile."""
-
-BYTES_PER_TILE_PX = 700
-"""Activations of the network per px of a tile with its halo."""
-
-VERSIONS_OF = (
-    "ldiffusion-server",
-    "numpy",
-    "openslide-bin",
-    "openslide-python",
-    "tifffile",
-    "tiffslide",
-    "torch",
-    "zarr",
-)
+RESULTS = OUTPUTS
 
 
 def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard, out_dir: Path, job_id: str) -> Plan:
@@ -82,7 +68,9 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
     """
     mpp_x, mpp_y, source = resolve_mpp(info.geometry, request.mpp, card.mpp)
     plane = WorkingPlane.from_geometry(info.geometry, card.mpp, request.mpp)
-    tissue = TissueMask.from_slide(slide) if request.tissue else TissueMask.everywhere(info.geometry)
+    with interruptible():
+        tissue = TissueMask.from_slide(slide) if request.tissue else TissueMask.everywhere(info.geometry)
+        chosen = _regions(plane, request.region_px or card.tile_px, area_of(tissue, request.roi))
     region_px = request.region_px or card.tile_px
     plan = Plan(
         job_id=job_id,
@@ -103,14 +91,19 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
         halo_px=card.halo_px,
         stride_px=card.stride_px,
         seed=request.seed,
-        regions=tuple(region.index for region in regions(plane, region_px) if tissue.any(region, plane)),
+        regions=chosen,
         tissue=request.tissue,
         classes=card.classes,
         estimated_peak_bytes=estimated_peak_bytes(card, region_px, info.geometry),
+        roi=request.roi,
+        outputs=request.outputs,
+        on_bad_tile=request.on_bad_tile,
     )
     if read_plan(out_dir) != plan:
         (out_dir / PLAN).unlink(missing_ok=True)
-        shutil.rmtree(out_dir / stitch.STORE, ignore_errors=True)
+        for folder in (stitch.STORE, damage.FOLDER):
+            shutil.rmtree(out_dir / folder, ignore_errors=True)
+        damage.note(out_dir, "plan", slide)
         tissue.save(out_dir / TISSUE)
         stitch.create_label_array(out_dir, plan)
         write_json(out_dir / PLAN, plan)
@@ -125,20 +118,14 @@ def read_plan(out_dir: Path) -> Plan | None:
         return None
 
 
-def estimated_peak_bytes(card: ModelCard, region_px: int, geometry: SlideGeometry) -> int:
-    """Estimate the memory of a worker on the CPU; it does not grow with the slide.
-
-    The process, the network's activations over a tile with its halo, the reader's cached blocks, the tiles read
-    ahead, and labels and confidence of a region, once as made and once as compressed.
-    """
-    side = card.tile_px + 2 * ceil_to(card.halo_px, card.stride_px)
-    cache = min(CACHED_BLOCKS * BLOCK_PX**2, geometry.l0_width * geometry.l0_height) * 3
-    return PROCESS_BYTES + BYTES_PER_TILE_PX * side**2 + cache + 4 * 3 * side**2 + 4 * region_px**2
+def _regions(plane: WorkingPlane, region_px: int, area: Area) -> tuple[int, ...]:
+    """Return the indices of the regions that hold anything."""
+    return tuple(region.index for region in regions(plane, region_px) if area.any(region, plane))
 
 
 def segment_one(
     slide: Slide, plan: Plan, index: int, engine: Segmenter, out_dir: Path, check: Check = unchecked
-) -> float:
+) -> tuple[float, int]:
     """Segment one region and write its chunk. Runs twice with the same bytes.
 
     Args:
@@ -150,7 +137,7 @@ def segment_one(
         check: Called before each tile and before the chunk is written; raises if the work is no longer wanted.
 
     Returns:
-        Seconds it took.
+        Seconds and forward passes it took.
 
     Raises:
         ModelInvalid: The model is not the one that was planned for.
@@ -161,11 +148,19 @@ def segment_one(
     plane = WorkingPlane.from_plan(plan)
     reader = PlaneReader(slide, plane, plan.level)
     region = region_at(plane, plan.region_px, index)
-    with closing(segment_regions(reader, [region], engine, plan, load_tissue(out_dir), check)) as results:
-        for done, labels, confidence in results:
+    tiles = 0
+    with closing(segment_regions(reader, [region], engine, plan, load_area(out_dir, plan), check)) as results:
+        for done in results:
             check()
-            stitch.write_region(out_dir, plan, done, labels, confidence)
-    return time.perf_counter() - started
+            keep_region(slide, plan, done, out_dir)
+            tiles += done.tiles
+    return time.perf_counter() - started, tiles
+
+
+def keep_region(slide: Slide, plan: Plan, done: Segmented, out_dir: Path) -> None:
+    """Write the result of a region: first what could not be read of it, then the chunk, which says that it is done."""
+    damage.note(out_dir, f"region-{done.region.index}", slide, done.holes)
+    stitch.write_region(out_dir, plan, done.region, done.labels, done.confidence)
 
 
 def require_model(plan: Plan, engine: Segmenter) -> None:
@@ -184,6 +179,16 @@ def load_tissue(out_dir: Path) -> TissueMask:
     return _load_tissue(path, path.stat().st_mtime_ns)
 
 
+def load_area(out_dir: Path, plan: Plan) -> Area:
+    """Return what a job is about: the tissue within its region of interest."""
+    return area_of(load_tissue(out_dir), plan.roi)
+
+
+def area_of(tissue: TissueMask, roi: Polygon | MultiPolygon | None) -> Area:
+    """Return the tissue within a region of interest."""
+    return Area(tissue, None if roi is None else RoiMask.from_roi(roi))
+
+
 @lru_cache(maxsize=2)
 def _load_tissue(path: Path, mtime_ns: int) -> TissueMask:  # noqa: ARG001 (part of the key: the file may be new)
     return TissueMask.load(path)
@@ -198,6 +203,7 @@ def finish_job(
     created_at: datetime,
     timings_s: Mapping[str, float],
     check: Check = unchecked,
+    announce: Callable[[str], None] = lambda _name: None,
 ) -> Provenance:
     """Make every output from `labels.zarr`, and `result.json` last: a folder that holds it is complete.
 
@@ -209,21 +215,26 @@ def finish_job(
         created_at: When the job was asked for.
         timings_s: Seconds of the phases before this one.
         check: Called before each output; raises if the work is no longer wanted.
+        announce: Called with the name of each output before it is made.
 
     Returns:
         What stands in `result.json`.
     """
     arrays = stitch.open_labels(out_dir)
     timings = dict(timings_s)
-    for name, write in _outputs(slide, plan, arrays, load_tissue(out_dir)).items():
+    lost = damage.read_damage(out_dir)
+    writers = _outputs(slide, plan, arrays, replace(load_area(out_dir, plan), holes=lost.holes))
+    for name in plan.outputs:
         check()
+        announce(name)
         started = time.perf_counter()
-        write(out_dir / name)
+        with interruptible():
+            writers[name](out_dir / name)
         timings[name] = round(time.perf_counter() - started, 3)
         logger.info("%s of job %s in %.1f s", name, plan.job_id, timings[name])
-    files = {name: _sha256(out_dir / name) for name in (*RESULTS, PLAN, TISSUE)}
+    files = {name: sha256_of(out_dir / name) for name in (*plan.outputs, PLAN, TISSUE)}
     check()
-    provenance = _provenance(slide, info, plan, created_at, timings, files)
+    provenance = describe(slide, info, plan, created_at, timings, files, lost.tiles)
     write_json(out_dir / RESULT, provenance)
     return provenance
 
@@ -233,52 +244,12 @@ def read_statistics(out_dir: Path) -> Statistics:
     return Statistics.model_validate_json((out_dir / "statistics.json").read_bytes())
 
 
-def _outputs(
-    slide: Slide, plan: Plan, arrays: LabelArrays, tissue: TissueMask
-) -> Mapping[str, Callable[[Path], object]]:
+def _outputs(slide: Slide, plan: Plan, arrays: LabelArrays, area: Area) -> Mapping[str, Callable[[Path], object]]:
     """Return how to write each result, in order."""
     return {
         "overlay.ome.tif": lambda path: write_overlay(path, arrays, plan),
         "labels.ome.tif": lambda path: write_labels(path, arrays, plan),
         "regions.geojson.gz": lambda path: write_geojson(path, arrays, plan),
-        "statistics.json": lambda path: write_statistics(path, arrays, tissue, plan),
+        "statistics.json": lambda path: write_statistics(path, arrays, area, plan),
         "preview.png": lambda path: write_preview(path, slide, arrays, plan, read_statistics(path.parent)),
     }
-
-
-def _provenance(
-    slide: Slide,
-    info: SlideInfo,
-    plan: Plan,
-    created_at: datetime,
-    timings_s: dict[str, float],
-    files: dict[str, str],
-) -> Provenance:
-    shared = plan.model_dump(include=set(Provenance.model_fields) - {"regions"})
-    return Provenance(
-        **shared,
-        slide_filename=info.filename,
-        regions=len(plan.regions),
-        backend=slide.backend,
-        versions=versions(),
-        timings_s=timings_s,
-        files=files,
-        created_at=created_at,
-        finished_at=datetime.now(UTC),
-    )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that shape a result."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONS_OF:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
-            continue
-    return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,9 +20,10 @@ from workers.core.errors import DiskFull, JobCanceled, LDiffusionError, QueueUna
 from workers.core.leases import Lease, Leases, Superseded
 from workers.core.queue_names import Task
 from workers.core.settings import Settings
-from workers.core.slides import open_slide
 from workers.core.store import Store
 from workers.inference import Engine, Segmenter, cpu_threads
+from workers.interrupt import Watch
+from workers.tolerant import open_for
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,11 @@ def configure(settings: Settings, leases: Leases, load: Callable[[Path], Segment
     return _runtime[0]
 
 
+def runtime() -> Runtime:
+    """Return what `configure` set up, for the tasks of other modules."""
+    return _runtime[0]
+
+
 def plan_slide(job_id: str) -> None:
     """Plan a job and queue its regions."""
     _run(Task(job_id, "plan"), _plan)
@@ -95,7 +101,7 @@ def _plan(runtime: Runtime, lease: Lease) -> None:
     request = store.read_request(job_id).request
     info = store.read_slide(request.slide_id)
     card = find_model(runtime.settings.models_dir, request.model)
-    with open_slide(store.slide_file(request.slide_id)) as slide:
+    with open_for(store.slide_file(request.slide_id), request.on_bad_tile) as slide:
         plan = stages.plan_job(slide, info, request, card, store.job_dir(job_id), job_id)
     landed = stitch.regions_present(store.job_dir(job_id), plan)
     todo = [index for index in plan.regions if index not in landed]
@@ -107,9 +113,10 @@ def _segment(runtime: Runtime, lease: Lease) -> None:
     plan = store.read_plan(job_id)
     engine = runtime.engine(plan.model)
     check = partial(runtime.leases.check, lease)
-    with open_slide(store.slide_file(plan.slide_id)) as slide:
-        seconds = stages.segment_one(slide, plan, lease.task.index, engine, store.job_dir(job_id), check)
-    runtime.leases.region_done(lease, seconds)
+    with open_for(store.slide_file(plan.slide_id), plan.on_bad_tile) as slide:
+        seconds, tiles = stages.segment_one(slide, plan, lease.task.index, engine, store.job_dir(job_id), check)
+    runtime.leases.region_done(lease, seconds, tiles)
+    runtime.leases.measured(plan.model_digest, seconds, tiles)
 
 
 def _finish(runtime: Runtime, lease: Lease) -> None:
@@ -117,7 +124,7 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
     if not (store.job_dir(job_id) / stages.RESULT).exists():
         plan = store.read_plan(job_id)
         info = store.read_slide(plan.slide_id)
-        with open_slide(store.slide_file(plan.slide_id)) as slide:
+        with open_for(store.slide_file(plan.slide_id), plan.on_bad_tile) as slide:
             stages.finish_job(
                 slide,
                 info,
@@ -126,6 +133,7 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
                 created_at=store.read_request(job_id).created_at,
                 timings_s=runtime.leases.timings(job_id),
                 check=partial(runtime.leases.check, lease),
+                announce=partial(runtime.leases.announce, lease),
             )
     runtime.leases.finished(lease)
 
@@ -141,7 +149,8 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
         return
     outcome = "failed"
     try:
-        body(runtime, lease)
+        with Watch(partial(runtime.leases.check, lease)):
+            body(runtime, lease)
         outcome = "done"
     except (JobCanceled, Superseded) as reason:
         outcome = "canceled" if isinstance(reason, JobCanceled) else "superseded"
@@ -151,12 +160,24 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
     except LDiffusionError as error:
         outcome = error.code
         runtime.leases.jobs.fail(task.job_id, error)
-    except OSError as error:
-        if error.errno not in NO_SPACE:
+    except (OSError, KeyError, ValueError) as error:
+        if not _is_wanted(runtime, lease):  # its folder was cleared under its hands
+            outcome = "canceled"
+            runtime.leases.jobs.tidy(task.job_id)
+        elif isinstance(error, OSError) and error.errno in NO_SPACE:
+            outcome = DiskFull.code
+            runtime.leases.jobs.fail(task.job_id, DiskFull("The disk that holds the data folder is full."))
+        else:
             raise
-        outcome = DiskFull.code
-        runtime.leases.jobs.fail(task.job_id, DiskFull("The disk that holds the data folder is full."))
     finally:
         seconds = time.perf_counter() - started
         logger.info("job %s %s: %s in %.2f s (attempt %d)", task.job_id, task.name, outcome, seconds, lease.attempt)
         runtime.leases.release(lease)
+
+
+def _is_wanted(runtime: Runtime, lease: Lease) -> bool:
+    try:
+        runtime.leases.check(lease)
+    except (JobCanceled, Superseded):
+        return False
+    return True

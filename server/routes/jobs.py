@@ -1,57 +1,63 @@
 """Jobs: submit, list, follow, cancel, delete."""
 
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import AwareDatetime
 
-from server.deps import JobsDep, SettingsDep, StoreDep
+from server.deps import JobsDep, StoreDep
 from server.errors import error_responses
 from server.routes.results import RESULTS
-from workers.core.catalog import find_model
-from workers.core.errors import JobNotFound, Unavailable
-from workers.core.resolution import resolve_mpp
-from workers.core.schemas import FINAL_STATES, Frozen, JobRequest, JobView
+from workers.core import listing, submission
+from workers.core.cursors import read_cursor
+from workers.core.errors import JobNotFound
+from workers.core.schemas import FINAL_STATES, OUTPUTS, Frozen, JobRequest, JobState, JobView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+KeyHeader = Annotated[
+    str | None,
+    Header(description="Any text of yours. The same key with the same body makes one job, however often it is sent."),
+]
+CursorQuery = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
+
 
 class JobList(Frozen):
-    """The newest jobs first."""
+    """A page of jobs, the newest first."""
 
     items: tuple[JobView, ...]
+    next_cursor: str | None = None
 
 
 @router.post("", status_code=202, responses=error_responses(404, 422, 503))
-def submit_job(
-    request: JobRequest, response: Response, settings: SettingsDep, store: StoreDep, jobs: JobsDep
-) -> JobView:
-    """Submit a job. What can be known to fail is refused now: the slide, the model, the resolution."""
-    slide = store.read_slide(request.slide_id)
-    model = find_model(settings.models_dir, request.model)
-    resolve_mpp(slide.geometry, request.mpp, model.mpp)
-    job_id, created_at = store.new_id(), datetime.now(UTC)
-    store.save_request(job_id, request, created_at)
-    try:
-        jobs.submit(job_id, request, created_at)
-    except Unavailable:
-        store.delete_job(job_id)
-        raise
-    response.headers["Location"] = f"/v1/jobs/{job_id}"
-    return jobs.view(job_id)
+def submit_job(request: JobRequest, response: Response, jobs: JobsDep, idempotency_key: KeyHeader = None) -> JobView:
+    """Submit a job. What can be known to fail is refused now; `preflight` says what is known of the rest."""
+    view = submission.submit_job(jobs, request, idempotency_key)
+    response.headers["Location"] = f"/v1/jobs/{view.id}"
+    return with_results(view)
 
 
 @router.get("", responses=error_responses(422, 503))
-def list_jobs(jobs: JobsDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JobList:
-    """List jobs, the newest first."""
-    return JobList(items=tuple(_with_results(view) for view in jobs.list(limit)))
+def list_jobs(
+    jobs: JobsDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: CursorQuery = None,
+    state: Annotated[list[JobState] | None, Query(description="In one of these states.")] = None,
+    slide: Annotated[str | None, Query(description="Of this slide.")] = None,
+    model: Annotated[str | None, Query(description="With this model.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Submitted at or after this time.")] = None,
+) -> JobList:
+    """List jobs, the newest first, in pages."""
+    wanted = listing.JobFilter(states=tuple(state or ()), slide_id=slide, model=model, since=since)
+    views, following = listing.list_jobs(jobs, limit, wanted, read_cursor(cursor))
+    return JobList(items=tuple(map(with_results, views)), next_cursor=following)
 
 
 @router.get("/{job_id}", responses=error_responses(404, 503))
 def get_job(job_id: str, jobs: JobsDep) -> JobView:
-    """Follow one job: its state, regions done and in total, the estimated time left, its results."""
-    return _with_results(jobs.view(job_id))
+    """Look at one job: its state and phase, regions, rate, the estimated time left, its results."""
+    return with_results(jobs.view(job_id))
 
 
 @router.delete(
@@ -67,7 +73,7 @@ def delete_job(job_id: str, store: StoreDep, jobs: JobsDep) -> JobView | Respons
     """Cancel a job that is queued or running; delete one that is finished."""
     view = jobs.view(job_id)
     if view.state not in FINAL_STATES:
-        return jobs.cancel(job_id)
+        return with_results(jobs.cancel(job_id))
     # The folder first: what is on disk but not in the queue counts as lost and would be adopted again.
     with suppress(JobNotFound):
         store.delete_job(job_id)
@@ -75,7 +81,10 @@ def delete_job(job_id: str, store: StoreDep, jobs: JobsDep) -> JobView | Respons
     return Response(status_code=204)
 
 
-def _with_results(view: JobView) -> JobView:
+def with_results(view: JobView) -> JobView:
+    """Return the job with the addresses of its results, once it has succeeded; outputs it did not make are left out."""
     if view.state != "succeeded":
         return view
-    return view.model_copy(update={"results": {name: f"/v1/jobs/{view.id}/{name}" for name in RESULTS}})
+    absent = {*OUTPUTS} - {*view.request.outputs}
+    made = (name for name, result in RESULTS.items() if result.file not in absent)
+    return view.model_copy(update={"results": {name: f"/v1/jobs/{view.id}/{name}" for name in made}})

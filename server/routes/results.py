@@ -1,13 +1,22 @@
-"""Files of a succeeded job, with ranges and validators. They come from the store alone: the queue may be down."""
+"""Files of a succeeded job, with ranges and validators. They come from the store alone: the queue may be down.
+
+Only what is made on request (see `server.routes.products`) needs the queue, and that until it is made.
+"""
 
 import hashlib
-from typing import Annotated, Any, NamedTuple
+import json
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal, NamedTuple
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.responses import StreamingResponse
 
-from server.deps import StoreDep
+from server.deps import JobsDep, StoreDep
 from server.errors import error_responses
 from server.files import ImmutableFile, accepts_gzip, inflated, is_current, validators
+from server.geojson import Objects, Space, changed, packed
+from server.product_answers import file_products, product_answer
+from server.tables import statistics_csv
 from workers.core.errors import ResultNotFound
 from workers.core.store import Store
 
@@ -28,42 +37,106 @@ RESULTS = {
     "regions.geojson": Result("regions.geojson.gz", "application/geo+json", "attachment"),
     "regions.geojson.gz": Result("regions.geojson.gz", "application/gzip", "attachment"),
     "statistics": Result("statistics.json", "application/json", "inline"),
+    "statistics.csv": Result("statistics.json", "text/csv", "attachment"),
     "result": Result("result.json", "application/json", "inline"),
     "preview.png": Result("preview.png", "image/png", "inline"),
 }
+LAYOUTS = {"ome": "overlay-ome.ome.tif", "pages": "overlay-pages.tif"}
+NAMES = [*RESULTS, *file_products()]
 ResultName = Annotated[
-    str, Path(description="Which result.", json_schema_extra={"enum": list(RESULTS)}, examples=["overlay.ome.tif"])
+    str, Path(description="Which result.", json_schema_extra={"enum": NAMES}, examples=["overlay.ome.tif"])
+]
+LayoutQuery = Annotated[
+    Literal["hybrid", "ome", "pages"],
+    Query(description="Of `overlay.ome.tif`: where its levels are. Others than `hybrid` are made on request."),
+]
+SpaceQuery = Annotated[
+    Space, Query(description="Of the regions: `qupath` subtracts `openslide.bounds-*`, to which QuPath crops a slide.")
+]
+ObjectsQuery = Annotated[
+    Objects | None, Query(description="Of the regions: what QuPath takes each one for. As it was written if not given.")
 ]
 FILE = {"schema": {"type": "string", "format": "binary"}}
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file.", "content": {result.media_type: FILE for result in RESULTS.values()}},
+    202: {"description": "It is being made: ask again after Retry-After."},
     206: {"description": "The bytes that Range asks for."},
     304: {"description": "If-None-Match names the current version."},
-    **error_responses(404, 409, 416, 422),
+    **error_responses(404, 409, 416, 422, 503),
 }
 
 
 @router.get("/{job_id}/{name}", response_class=Response, responses=ANSWERS)
-def get_result(job_id: str, name: ResultName, request: Request, store: StoreDep) -> Response:
-    """Fetch a result. The ETag is the SHA-256 that `result.json` gives for the file; ranges and HEAD work."""
-    result = RESULTS.get(name)
-    if result is None:
-        raise ResultNotFound("A job makes no such result.", value=name, accepted=", ".join(RESULTS))
+def get_result(
+    job_id: str,
+    name: ResultName,
+    request: Request,
+    store: StoreDep,
+    jobs: JobsDep,
+    layout: LayoutQuery = "hybrid",
+    space: SpaceQuery = "level0",
+    objects: ObjectsQuery = None,
+) -> Response:
+    """Fetch a result. The ETag is the SHA-256 that `result.json` gives for the file; ranges and HEAD work.
+
+    Products (confidence.ome.tif, segmentation.dcm, features.fgb, other layouts of the overlay) are made when they are
+    first asked for: that answer is 202 with Retry-After.
+    """
+    if name in file_products():
+        return product_answer(request, jobs, job_id, name)
+    if name not in RESULTS:
+        raise ResultNotFound("A job makes no such result.", value=name, accepted=", ".join(NAMES))
+    if name == "overlay.ome.tif" and layout != "hybrid":
+        return product_answer(request, jobs, job_id, LAYOUTS[layout])
+    result = RESULTS[name]
     sha256 = _digest(store, job_id, result.file)
     path = store.job_dir(job_id) / result.file
     headers = {"content-disposition": f'{result.disposition}; filename="{name}"'}
-    if name != "regions.geojson":
-        return _unchanged(request, sha256) or ImmutableFile(path, sha256, result.media_type, headers)
-    headers["vary"] = "accept-encoding"
-    if accepts_gzip(request.headers.get("accept-encoding")):
-        headers["content-encoding"] = "gzip"
-        return _unchanged(request, sha256) or ImmutableFile(path, sha256, result.media_type, headers)
-    # Other bytes than the stored ones, so another strong validator.
-    etag = f"{sha256}-inflated"
-    return _unchanged(request, etag) or inflated(path, etag, result.media_type, headers)
+    if name == "statistics.csv":
+        etag = f"{sha256}-csv"
+        table = statistics_csv(json.loads(path.read_bytes()))
+        return _unchanged(request, etag) or Response(table, headers=headers | validators(etag), media_type="text/csv")
+    if result.file == "regions.geojson.gz" and (space != "level0" or objects is not None):
+        return _changed_regions(request, path, name, sha256, space, objects)
+    if name == "regions.geojson":
+        return _regions(request, path, sha256, headers)
+    return _unchanged(request, sha256) or ImmutableFile(path, sha256, result.media_type, headers)
 
 
 router.head("/{job_id}/{name}", include_in_schema=False, response_class=Response)(get_result)
+
+
+def _regions(request: Request, path: FilePath, sha256: str, headers: dict[str, str]) -> Response:
+    """Answer with the regions as JSON: the stored gzip as the coding of the answer, or inflated."""
+    media_type = RESULTS["regions.geojson"].media_type
+    headers["vary"] = "accept-encoding"
+    if accepts_gzip(request.headers.get("accept-encoding")):
+        headers["content-encoding"] = "gzip"
+        return _unchanged(request, sha256) or ImmutableFile(path, sha256, media_type, headers)
+    # Other bytes than the stored ones, so another strong validator.
+    etag = f"{sha256}-inflated"
+    return _unchanged(request, etag) or inflated(path, etag, media_type, headers)
+
+
+def _changed_regions(
+    request: Request, path: FilePath, name: str, sha256: str, space: Space, objects: Objects | None
+) -> Response:
+    """Answer with the regions in another frame or as other objects, changed on their way out."""
+    is_file = name.endswith(".gz")
+    is_coded = not is_file and accepts_gzip(request.headers.get("accept-encoding"))
+    coding = "file" if is_file else "gzip" if is_coded else "inflated"
+    etag = f"{sha256}-{space}-{objects or 'same'}-{coding}"
+    headers = validators(etag) | {
+        "accept-ranges": "none",
+        "vary": "accept-encoding",
+        "content-disposition": f'attachment; filename="{name}"',
+    }
+    if is_coded:
+        headers["content-encoding"] = "gzip"
+    pieces = changed(path, space, objects)
+    body = packed(pieces) if is_file or is_coded else pieces
+    unchanged = _unchanged(request, etag)
+    return unchanged or StreamingResponse(body, headers=headers, media_type=RESULTS[name].media_type)
 
 
 def _digest(store: Store, job_id: str, file: str) -> str:

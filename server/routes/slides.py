@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from starlette.requests import ClientDisconnect
 
+from server.bodies import body_of, content_length
 from server.deps import IntakeDep, JobsDep, StoreDep
 from server.errors import error_responses
 from server.multipart import FIELD, FORM_OVERHEAD_BYTES, read_form_file
 from server.uploads import Intake, parse_digest
-from workers.core.errors import SlideInUse, UploadIncomplete
+from workers.core.cursors import after, page, place_of, read_cursor
+from workers.core.errors import SlideInUse
 from workers.core.schemas import Frozen, SlideInfo
 
 router = APIRouter(prefix="/v1/slides", tags=["slides"])
@@ -24,9 +25,10 @@ UPLOAD_ERRORS = error_responses(400, 413, 422, 503, 507)
 
 
 class SlideList(Frozen):
-    """The newest slides first."""
+    """A page of slides, the newest first."""
 
     items: tuple[SlideInfo, ...]
+    next_cursor: str | None = None
 
 
 def request_body(content_type: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -46,8 +48,8 @@ async def upload_slide_form(
     request: Request, response: Response, intake: IntakeDep, repr_digest: DigestHeader = None
 ) -> SlideInfo:
     """Upload a slide as a form with one part named `file`. It is accepted once a probe has read it."""
-    body = _body_of(request)
-    intake.check_claim(_content_length(request), FORM_OVERHEAD_BYTES)
+    body = body_of(request)
+    intake.check_claim(content_length(request), FORM_OVERHEAD_BYTES)
     digest = parse_digest(repr_digest)
     filename, pieces = await read_form_file(request.headers.get("content-type", ""), body)
     return await _receive(intake, pieces, filename, digest, response)
@@ -64,16 +66,22 @@ async def upload_slide(
     repr_digest: DigestHeader = None,
 ) -> SlideInfo:
     """Upload a slide as the bare body: `curl -T slide.svs 'http://…/v1/slides?filename=slide.svs'`."""
-    body = _body_of(request)
-    intake.check_claim(_content_length(request))
+    body = body_of(request)
+    intake.check_claim(content_length(request))
     return await _receive(intake, body, filename, parse_digest(repr_digest), response)
 
 
 @router.get("", responses=error_responses(422))
-def list_slides(store: StoreDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> SlideList:
-    """List slides, the newest first."""
-    newest = sorted(store.list_slides(), key=lambda info: info.created_at, reverse=True)
-    return SlideList(items=tuple(newest[:limit]))
+def list_slides(
+    store: StoreDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+) -> SlideList:
+    """List slides, the newest first, in pages."""
+    slides = {info.id: info for info in store.list_slides()}
+    places = after(map(place_of, slides.values()), read_cursor(cursor))[: limit + 1]
+    items, following = page([(place, slides[place.id]) for place in places], limit)
+    return SlideList(items=items, next_cursor=following)
 
 
 @router.get("/{slide_id}", responses=error_responses(404))
@@ -100,23 +108,3 @@ async def _receive(
     info = await intake.receive(pieces, filename, digest)
     response.headers["Location"] = f"/v1/slides/{info.id}"
     return info
-
-
-def _body_of(request: Request) -> AsyncIterator[bytes]:
-    """Return the body as it comes in; until it ended, an error answer has to linger (see `server.lingering`)."""
-    request.state.body_unread = True
-
-    async def pieces() -> AsyncIterator[bytes]:
-        try:
-            async for piece in request.stream():
-                yield piece
-        except ClientDisconnect:
-            raise UploadIncomplete("The client went away before the end of the upload.") from None
-        request.state.body_unread = False
-
-    return pieces()
-
-
-def _content_length(request: Request) -> int | None:
-    length = request.headers.get("content-length")
-    return None if length is None else int(length)

@@ -4,29 +4,49 @@
     ├── NotFound                 the address names nothing
     │   ├── SlideNotFound        slide_not_found
     │   ├── JobNotFound          job_not_found
+    │   ├── BatchNotFound*       batch_not_found
     │   ├── ModelNotFound        model_not_found
+    │   ├── UploadNotFound       upload_not_found
+    │   ├── UploadExpired        upload_expired
     │   └── ResultNotFound       result_not_found
     ├── Invalid                  the request can never succeed as it is
     │   ├── RequestInvalid       invalid_request
     │   ├── UploadEmpty          upload_empty
     │   ├── UploadIncomplete     upload_incomplete
     │   ├── UploadTooLarge       upload_too_large
+    │   ├── HeaderInvalid        header_invalid
+    │   ├── VersionUnsupported   version_unsupported
+    │   ├── BodyUnsupported      body_unsupported
+    │   ├── ChecksumMismatch     checksum_mismatch
+    │   ├── UploadJoined         upload_joined
     │   ├── SlideUnreadable      slide_unreadable
     │   ├── SlideTooLarge        slide_too_large
     │   ├── MppMissing           mpp_missing
     │   ├── MppOutOfRange        mpp_out_of_range
-    │   └── ModelInvalid         model_invalid
+    │   ├── RoiOutside*          roi_outside
+    │   ├── JobTooLarge*         job_too_large
+    │   ├── KeyReused*           idempotency_key_reused
+    │   ├── WebhookRefused*      webhook_refused
+    │   ├── ModelInvalid         model_invalid
+    │   └── ProductRefused       product_refused
     ├── Conflict                 the request is fine, the moment is not
     │   ├── ResultNotReady       result_not_ready
     │   ├── SlideInUse           slide_in_use
+    │   ├── OffsetMismatch       offset_mismatch
+    │   ├── UploadLocked         upload_locked
+    │   ├── UploadUnfinished     upload_unfinished
     │   └── JobCanceled          job_canceled
     └── Unavailable              ours to mend, the same request may work later
         ├── DiskFull             disk_full
+        ├── ProductFailed        product_failed
         ├── QueueUnavailable     queue_unavailable
+        ├── TooManyListeners*    too_many_listeners
         └── JobLost              job_lost
 
+Who may ask, and how often: more branches, in `workers.core.access_errors`.
+
 An error knows its code, a sentence, the offending value and what would have been accepted. It knows
-nothing of HTTP: `server.errors` maps the branches to status codes.
+nothing of HTTP: `server.errors` maps the branches to status codes. Leaves with a * are in `workers.core.job_errors`.
 """
 
 from typing import ClassVar
@@ -85,6 +105,18 @@ class ResultNotFound(NotFound):
     code = "result_not_found"
 
 
+class UploadNotFound(NotFound):
+    """No resumable upload has this id."""
+
+    code = "upload_not_found"
+
+
+class UploadExpired(NotFound):
+    """The resumable upload had no byte for too long; what came of it is gone."""
+
+    code = "upload_expired"
+
+
 class Invalid(LDiffusionError):
     """The request can never succeed as it is."""
 
@@ -113,6 +145,36 @@ class UploadTooLarge(Invalid):
     """The upload is, or claims to be, larger than the server takes."""
 
     code = "upload_too_large"
+
+
+class HeaderInvalid(Invalid):
+    """A header of a resumable upload is missing or makes no sense."""
+
+    code = "header_invalid"
+
+
+class VersionUnsupported(Invalid):
+    """The client speaks another version of the tus protocol, or does not say which."""
+
+    code = "version_unsupported"
+
+
+class BodyUnsupported(Invalid):
+    """The body's Content-Type is not the one that carries the bytes of a resumable upload."""
+
+    code = "body_unsupported"
+
+
+class ChecksumMismatch(Invalid):
+    """The bytes of a chunk do not have the checksum that was sent with them."""
+
+    code = "checksum_mismatch"
+
+
+class UploadJoined(Invalid):
+    """The upload was joined from parts and takes no bytes of its own."""
+
+    code = "upload_joined"
 
 
 class SlideUnreadable(Invalid):
@@ -145,6 +207,12 @@ class ModelInvalid(Invalid):
     code = "model_invalid"
 
 
+class ProductRefused(Invalid):
+    """This product can never be made of this job."""
+
+    code = "product_refused"
+
+
 class Conflict(LDiffusionError):
     """The request is fine, the moment is not."""
 
@@ -163,6 +231,24 @@ class SlideInUse(Conflict):
     code = "slide_in_use"
 
 
+class OffsetMismatch(Conflict):
+    """The chunk does not begin where the upload ends."""
+
+    code = "offset_mismatch"
+
+
+class UploadLocked(Conflict):
+    """Another request is adding to the upload, or it is being checked."""
+
+    code = "upload_locked"
+
+
+class UploadUnfinished(Conflict):
+    """A part that is to be joined is not complete."""
+
+    code = "upload_unfinished"
+
+
 class JobCanceled(Conflict):
     """The job was canceled; its tasks stop when they see this."""
 
@@ -179,6 +265,12 @@ class DiskFull(Unavailable):
     """The disk that holds the data folder has too little room."""
 
     code = "disk_full"
+
+
+class ProductFailed(Unavailable):
+    """Making this product failed; after a while it is tried again."""
+
+    code = "product_failed"
 
 
 class QueueUnavailable(Unavailable):

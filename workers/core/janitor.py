@@ -20,7 +20,7 @@ from rq.registry import StartedJobRegistry
 from workers.core.errors import JobNotFound, QueueUnavailable
 from workers.core.job_files import view_from_disk
 from workers.core.jobs import Jobs, Transaction, answering, decode
-from workers.core.leases import Leases, holder_of, lost
+from workers.core.leases import Leases, holder_of, lost, priority_in
 from workers.core.queue_names import ACTIVE, JANITOR_LOCK, JOBS, JobKeys, Task, prefix_of, worker_key
 from workers.core.schemas import FINAL_STATES
 from workers.core.task_job import TaskJob
@@ -50,15 +50,11 @@ class Janitor:
             lock_ms = max(1, round(self.settings.heartbeat_s * 1000))
             if not self.redis.set(JANITOR_LOCK, os.getpid(), nx=True, px=lock_ms):
                 return False
-            queued = {
-                prefix_of(queue_id)
-                for queue in (self.jobs.control, self.jobs.regions)
-                for queue_id in queue.get_job_ids()
-            }
+            queued = {prefix_of(queue_id) for queue in self.jobs.queues for queue_id in queue.get_job_ids()}
             for job_id in sorted(self.redis.smembers(ACTIVE)):
                 self._tend(job_id.decode(), queued)
             self._adopt()
-            for queue in (self.jobs.control, self.jobs.regions):
+            for queue in self.jobs.queues:
                 StartedJobRegistry(queue=queue, job_class=TaskJob).cleanup()
         return True
 
@@ -118,10 +114,11 @@ class Janitor:
                 return True
             if int(pipe.hget(keys.attempts, task.name) or 0) >= attempts_max:
                 return False
+            priority = priority_in(decode(pipe.hgetall(keys.record)))
             pipe.multi()
             pipe.hdel(keys.leases, task.name)
             pipe.hdel(keys.missing, task.name)
-            self.jobs.enqueue(pipe, task, at_front=True)
+            self.jobs.enqueue(pipe, task, priority, at_front=True)
             return True
 
         logger.warning("%s of job %s goes back to the queue: %s", task.name, task.job_id, reason)
@@ -144,7 +141,7 @@ class Janitor:
                 self.redis.zadd(JOBS, {job_id: view.created_at.timestamp()}, nx=True)
             else:
                 logger.warning("job %s was on disk but not in the queue: submitted again", job_id)
-                self.jobs.submit(job_id, view.request, view.created_at)
+                self.jobs.submit(job_id, view.request, view.created_at, tenant=view.tenant)
 
 
 class Heartbeat(threading.Thread):

@@ -28,7 +28,7 @@ def view_from_disk(store: Store, job_id: str) -> JobView:
         JobNotFound: There is no such job.
     """
     stored = store.read_request(job_id)
-    waiting = JobView(id=job_id, state="queued", request=stored.request, created_at=stored.created_at)
+    waiting = JobView(state="queued", **dict(stored))
     if ending := _read_ending(store, job_id):
         return waiting.model_copy(update=dict(ending))
     try:

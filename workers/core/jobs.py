@@ -14,16 +14,30 @@ the state before it or the state after it.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import redis
 from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
-from workers.core.errors import JobNotFound, LDiffusionError, QueueUnavailable
+from workers.core.errors import LDiffusionError, QueueUnavailable
+from workers.core.events import add_event, events_key
 from workers.core.job_files import Ending, clear_results, view_from_disk, write_ending
-from workers.core.queue_names import ACTIVE, CONTROL_QUEUE, JOBS, REGION_QUEUE, WORKERS, JobKeys, Task
-from workers.core.schemas import FINAL_STATES, ErrorBody, JobRequest, JobState, JobView
+from workers.core.progress import progress_of, view_of
+from workers.core.queue_names import (
+    ACTIVE,
+    BATCH_CONTROL_QUEUE,
+    BATCH_REGION_QUEUE,
+    CONTROL_QUEUE,
+    JOBS,
+    RATES,
+    REGION_QUEUE,
+    WEBHOOKS,
+    WORKERS,
+    JobKeys,
+    Task,
+)
+from workers.core.schemas import FINAL_STATES, LOCAL_TENANT, ErrorBody, JobRequest, JobView, Preflight
 from workers.core.settings import Settings
 from workers.core.store import Store
 from workers.core.task_job import TaskJob
@@ -64,10 +78,12 @@ class Jobs:
         self.settings = settings
         self.store = Store(settings.data_dir)
         self.redis: Any = redis.Redis.from_url(redis_url, socket_connect_timeout=5, socket_timeout=30)
-        self.control, self.regions = (
+        self.queues = tuple(
             Queue(name, connection=self.redis, job_class=TaskJob, serializer=JSONSerializer)
-            for name in (CONTROL_QUEUE, REGION_QUEUE)
+            for name in (CONTROL_QUEUE, REGION_QUEUE, BATCH_CONTROL_QUEUE, BATCH_REGION_QUEUE)
         )
+        """In the order in which workers serve them: what is interactive goes before every batch."""
+        self.control, self.regions, self.batch_control, self.batch_regions = self.queues
 
     def close(self) -> None:
         """Let go of the connections to Redis; a later call opens new ones."""
@@ -84,10 +100,29 @@ class Jobs:
 
     def workers(self) -> int:
         """Return the number of worker processes that gave a sign of life within the lease time."""
-        with answering():
-            return sum(1 for _ in self.redis.scan_iter(f"{WORKERS}*", count=1000))
+        return len(self._worker_keys())
 
-    def submit(self, job_id: str, request: JobRequest, created_at: datetime | None = None) -> None:
+    def memory_bytes(self) -> int | None:
+        """Return the memory of the smallest worker alive; None if none is."""
+        keys = self._worker_keys()
+        with answering():
+            told = self.redis.mget(keys) if keys else []
+        return min((int(value) for value in told if value is not None), default=None)
+
+    def s_per_tile(self, model_digest: str) -> float | None:
+        """Return the seconds of one forward pass of a model as measured of late; None before its first region."""
+        with answering():
+            measured = self.redis.hget(RATES, model_digest)
+        return None if measured is None else float(measured)
+
+    def submit(
+        self,
+        job_id: str,
+        request: JobRequest,
+        created_at: datetime | None = None,
+        estimate: Preflight | None = None,
+        tenant: str = LOCAL_TENANT,
+    ) -> None:
         """Queue a job whose `job.json` is on disk. A job that is known already stays as it is.
 
         Raises:
@@ -95,16 +130,23 @@ class Jobs:
         """
         keys = JobKeys(job_id)
         created_at = created_at or datetime.now(UTC)
+        fields = {
+            "state": "queued",
+            "request": request.model_dump_json(),
+            "priority": request.priority,
+            "tenant": tenant,
+            "created_at": created_at.isoformat(),
+        } | ({} if estimate is None else {"preflight": estimate.model_dump_json()})
 
         def write(pipe: Transaction) -> None:
             if pipe.exists(keys.record):
                 return
-            fields = {"state": "queued", "request": request.model_dump_json(), "created_at": created_at.isoformat()}
             pipe.multi()
             pipe.hset(keys.record, mapping=fields)
             pipe.zadd(JOBS, {job_id: created_at.timestamp()})
             pipe.sadd(ACTIVE, job_id)
-            self.enqueue(pipe, Task(job_id, "plan"))
+            add_event(pipe, job_id, "state", progress_of(fields, 0))
+            self.enqueue(pipe, Task(job_id, "plan"), request.priority)
 
         self.transact(write, keys.record)
 
@@ -115,28 +157,13 @@ class Jobs:
             JobNotFound: Neither Redis nor the disk knows it.
             QueueUnavailable: Redis does not answer.
         """
-        return self._views([job_id])[0] or view_from_disk(self.store, job_id)
+        return self.views([job_id])[0] or view_from_disk(self.store, job_id)
 
-    def list(self, limit: int) -> tuple[JobView, ...]:
-        """Return the newest jobs, the newest first, also those that only the disk knows."""
+    def active(self) -> tuple[JobView, ...]:
+        """Return the jobs that have not ended."""
         with answering():
-            known = [key.decode() for key in self.redis.zrevrange(JOBS, 0, limit - 1)]
-            on_disk = self.store.list_jobs()
-            scores = self.redis.zmscore(JOBS, on_disk) if on_disk else []
-        forgotten = [job_id for job_id, score in zip(on_disk, scores, strict=True) if score is None]
-        views = [
-            found
-            for job_id, view in zip(known + forgotten, [*self._views(known), *(None for _ in forgotten)], strict=True)
-            if (found := view or self._view_from_disk(job_id)) is not None
-        ]
-        return tuple(sorted(views, key=lambda view: (view.created_at, view.id), reverse=True)[:limit])
-
-    def active_jobs_of(self, slide_id: str) -> tuple[str, ...]:
-        """Return the ids of the jobs that have not ended and read this slide."""
-        with answering():
-            active = sorted(member.decode() for member in self.redis.smembers(ACTIVE))
-        views = zip(active, self._views(active), strict=True)
-        return tuple(job_id for job_id, view in views if view is not None and view.request.slide_id == slide_id)
+            ids = sorted(member.decode() for member in self.redis.smembers(ACTIVE))
+        return tuple(view for view in self.views(ids) if view is not None)
 
     def cancel(self, job_id: str) -> JobView:
         """End a job for good and remove what it made so far; one that ended already stays as it is.
@@ -148,7 +175,8 @@ class Jobs:
         """
         view = self.view(job_id)
         if view.state not in FINAL_STATES:
-            self.submit(job_id, view.request, view.created_at)  # if Redis lost it: so that it is not adopted again
+            # If Redis lost it: so that it is not adopted again.
+            self.submit(job_id, view.request, view.created_at, tenant=view.tenant)
             self._end(job_id, Ending(state="canceled", finished_at=datetime.now(UTC)))
         return self.view(job_id)
 
@@ -161,8 +189,9 @@ class Jobs:
         """Remove a job from Redis; its folder is the caller's. Tasks that still run stop at their next check."""
         keys = JobKeys(job_id)
         with answering(), self.redis.pipeline() as pipe:
-            pipe.delete(keys.record, *keys.working)
-            pipe.zrem(JOBS, job_id)
+            pipe.delete(keys.record, events_key(job_id), *keys.working)
+            for members in (JOBS, WEBHOOKS):
+                pipe.zrem(members, job_id)
             pipe.srem(ACTIVE, job_id)
             pipe.execute()
 
@@ -173,10 +202,11 @@ class Jobs:
         if state in (b"failed", b"canceled"):
             clear_results(self.store, job_id)
 
-    def enqueue(self, pipe: Transaction, task: Task, *, at_front: bool = False) -> None:
+    def enqueue(self, pipe: Transaction, task: Task, priority: str, *, at_front: bool = False) -> None:
         """Queue a task as part of a transaction. The queue carries ids, as JSON."""
         retries = self.settings.task_retries
-        queue = self.regions if task.kind == "region" else self.control
+        control, regions = self.queues[2:] if priority == "batch" else self.queues[:2]
+        queue = regions if task.kind == "region" else control
         queue.enqueue_call(
             task.function,
             args=task.args,
@@ -211,62 +241,57 @@ class Jobs:
             fields = {
                 "state": ending.state,
                 "finished_at": ending.finished_at.isoformat(),
-                "regions_done": max(0, int(record.get("regions_total", 0)) - left),
+                "regions_done": str(max(0, int(record.get("regions_total", 0)) - left)),
             }
-            pipe.multi()
-            pipe.hset(keys.record, mapping=fields)
             if ending.error is not None:
-                pipe.hset(keys.record, "error", ending.error.model_dump_json())
-            pipe.delete(*keys.working)
-            pipe.srem(ACTIVE, job_id)
+                fields["error"] = ending.error.model_dump_json()
+            pipe.multi()
+            self.close_record(pipe, job_id, record, fields)
             return True
 
         if self.transact(write, keys.record, keys.todo):
             write_ending(self.store, job_id, ending)
 
-    def _views(self, job_ids: Sequence[str]) -> Sequence[JobView | None]:
+    def close_record(
+        self, pipe: Transaction, job_id: str, record: Mapping[str, str], fields: Mapping[str, str]
+    ) -> None:
+        """Write the end of a job as part of a transaction: its record, the event, the webhook that is due.
+
+        Args:
+            pipe: The transaction.
+            job_id: The job.
+            record: As it was.
+            fields: What changes in it; the state is a final one.
+        """
+        keys = JobKeys(job_id)
+        pipe.hset(keys.record, mapping=fields)
+        pipe.delete(*keys.working)
+        pipe.srem(ACTIVE, job_id)
+        add_event(pipe, job_id, "end", progress_of({**record, **fields}, 0))
+        if JobRequest.model_validate_json(record["request"]).webhook is not None:
+            pipe.zadd(WEBHOOKS, {job_id: 0})
+
+    def views(self, job_ids: Sequence[str]) -> Sequence[JobView | None]:
+        """Return what a client may see of jobs; None for those that Redis does not know.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
         with answering(), self.redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.hgetall(JobKeys(job_id).record)
                 pipe.scard(JobKeys(job_id).todo)
             answers = pipe.execute()
         return [
-            _view(job_id, decode(record), left) if record else None
+            view_of(job_id, decode(record), left) if record else None
             for job_id, record, left in zip(job_ids, answers[::2], answers[1::2], strict=True)
         ]
 
-    def _view_from_disk(self, job_id: str) -> JobView | None:
-        try:
-            return view_from_disk(self.store, job_id)
-        except JobNotFound:  # deleted meanwhile
-            return None
+    def _worker_keys(self) -> Sequence[bytes]:
+        with answering():
+            return list(self.redis.scan_iter(f"{WORKERS}*", count=1000))
 
 
 def decode(record: Mapping[bytes, bytes]) -> dict[str, str]:
     """Return a Redis hash as text."""
     return {key.decode(): value.decode() for key, value in record.items()}
-
-
-def _view(job_id: str, record: Mapping[str, str], left: int) -> JobView:
-    total = int(record["regions_total"]) if "regions_total" in record else None
-    done = int(record["regions_done"]) if "regions_done" in record else (total or 0) - left
-    fields: dict[str, Any] = {name: record.get(name) for name in ("created_at", "started_at", "finished_at")}
-    return JobView(
-        id=job_id,
-        state=cast("JobState", record["state"]),
-        request=JobRequest.model_validate_json(record["request"]),
-        regions_done=done,
-        regions_total=total,
-        eta_s=_eta_s(record, done, left),
-        error=ErrorBody.model_validate_json(record["error"]) if "error" in record else None,
-        **{name: None if text is None else datetime.fromisoformat(text) for name, text in fields.items()},
-    )
-
-
-def _eta_s(record: Mapping[str, str], done: int, left: int) -> float | None:
-    """Seconds for the regions that are left, at the rate of those that are done; None before the first is."""
-    if record["state"] != "running" or done < 1 or "first_region_at" not in record:
-        return None
-    since = datetime.fromisoformat(record["first_region_at"])
-    elapsed_s = (datetime.now(UTC) - since).total_seconds()
-    return round(elapsed_s / done * left, 1)

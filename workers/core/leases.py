@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from workers.core.errors import JobCanceled, JobLost
+from workers.core.events import EventKind, add_event
 from workers.core.jobs import Jobs, Transaction, answering, decode
-from workers.core.queue_names import ACTIVE, JobKeys, Task, worker_key
+from workers.core.preflight import machine_memory_bytes
+from workers.core.progress import progress_of
+from workers.core.queue_names import RATES, JobKeys, Task, worker_key
 
 STATES_OF = {"plan": ("queued", "planning"), "region": ("running",), "finish": ("finishing",)}
 """States of the job in which a task of a kind has something to do."""
+
+RATE_WEIGHT = 0.1
+"""How much one region counts in the running mean of a model's rate."""
 
 
 class Superseded(Exception):
@@ -52,11 +58,13 @@ class Leases:
         self.jobs = jobs
         self.worker_id = worker_id
         self.attempts_max = jobs.settings.task_retries + 1
+        self._memory_bytes = machine_memory_bytes() // max(1, jobs.settings.workers)
 
     def beat(self) -> None:
         """Show a sign of life."""
         with answering():
-            self.jobs.redis.set(worker_key(self.worker_id), 1, px=round(self.jobs.settings.lease_s * 1000))
+            lease_ms = round(self.jobs.settings.lease_s * 1000)
+            self.jobs.redis.set(worker_key(self.worker_id), self._memory_bytes, px=lease_ms)
 
     def retire(self) -> None:
         """Say that this worker is gone; what it still held goes back to the queue with the next sweep."""
@@ -78,12 +86,13 @@ class Leases:
             if attempt > self.attempts_max:
                 return lease
             now = datetime.now(UTC).isoformat()
+            record = decode(pipe.hgetall(keys.record))
             pipe.multi()
             pipe.hset(keys.leases, task.name, lease.value)
             pipe.hset(keys.attempts, task.name, attempt)
             pipe.hdel(keys.missing, task.name)
             if task.kind == "plan":
-                pipe.hset(keys.record, "state", "planning")
+                _change(pipe, keys, record, {"state": "planning"})
                 pipe.hsetnx(keys.record, "started_at", now)
             elif task.kind == "region":
                 pipe.hsetnx(keys.record, "first_region_at", now)
@@ -140,23 +149,30 @@ class Leases:
         def write(pipe: Transaction) -> bool:
             if not _is_held(pipe, keys, lease):
                 return False
+            record = decode(pipe.hgetall(keys.record))
+            priority = priority_in(record)
             pipe.multi()
-            fields = {"regions_total": total, "plan_s": plan_s, "state": "running" if todo else "finishing"}
-            pipe.hset(keys.record, mapping=fields)
+            counts = {"regions_total": str(total), "regions_before": str(total - len(todo)), "plan_s": str(plan_s)}
+            _change(pipe, keys, record, {**counts, "state": "running" if todo else "finishing"}, len(todo))
             pipe.hdel(keys.leases, lease.task.name)
             if todo:
                 pipe.sadd(keys.todo, *todo)
             else:
-                self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"))
+                self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"), priority)
             for index in todo:
-                self.jobs.enqueue(pipe, Task(lease.task.job_id, "region", index))
+                self.jobs.enqueue(pipe, Task(lease.task.job_id, "region", index), priority)
             return True
 
         if not self.jobs.transact(write, keys.record, keys.leases):
             self.check(lease)
 
-    def region_done(self, lease: Lease, segment_s: float) -> None:
+    def region_done(self, lease: Lease, segment_s: float, tiles: int = 0) -> None:
         """Mark a region that is on disk. With the last one the finish is queued, in the same transaction: once.
+
+        Args:
+            lease: Of the region task.
+            segment_s: Seconds the region took.
+            tiles: Forward passes it took.
 
         Raises:
             JobCanceled, Superseded: As `check`.
@@ -166,18 +182,53 @@ class Leases:
         def write(pipe: Transaction) -> bool:
             if not _is_held(pipe, keys, lease):
                 return False
-            is_last = pipe.scard(keys.todo) == 1 and bool(pipe.sismember(keys.todo, lease.task.index))
+            record = decode(pipe.hgetall(keys.record))
+            is_due = bool(pipe.sismember(keys.todo, lease.task.index))
+            left = pipe.scard(keys.todo) - is_due
             pipe.multi()
             pipe.srem(keys.todo, lease.task.index)
             pipe.hdel(keys.leases, lease.task.name)
             pipe.hdel(keys.attempts, lease.task.name)
-            pipe.hincrbyfloat(keys.record, "segment_s", segment_s)
-            if is_last:
-                pipe.hset(keys.record, "state", "finishing")
-                self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"))
+            sums = {
+                "segment_s": str(float(record.get("segment_s", 0)) + segment_s),
+                "tiles": str(int(record.get("tiles", 0)) + tiles),
+            }
+            if left or not is_due:
+                _change(pipe, keys, record, sums, left, "progress")
+            else:
+                _change(pipe, keys, record, {**sums, "state": "finishing"})
+                self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"), priority_in(record))
             return True
 
         if not self.jobs.transact(write, keys.record, keys.leases, keys.todo):
+            self.check(lease)
+
+    def measured(self, model_digest: str, segment_s: float, tiles: int) -> None:
+        """Take a region into the running mean of a model's seconds per forward pass."""
+        if tiles:
+            before = self.jobs.s_per_tile(model_digest)
+            now = segment_s / tiles
+            mean = now if before is None else before + RATE_WEIGHT * (now - before)
+            with answering():  # two workers at once: one of them is not counted, which is no harm to a mean
+                self.jobs.redis.hset(RATES, model_digest, mean)
+
+    def announce(self, lease: Lease, phase: str) -> None:
+        """Say what a finish task is at now.
+
+        Raises:
+            JobCanceled, Superseded: As `check`.
+        """
+        keys = JobKeys(lease.task.job_id)
+
+        def write(pipe: Transaction) -> bool:
+            if not _is_held(pipe, keys, lease):
+                return False
+            record = decode(pipe.hgetall(keys.record))
+            pipe.multi()
+            _change(pipe, keys, record, {"phase": phase}, kind="progress")
+            return True
+
+        if not self.jobs.transact(write, keys.record, keys.leases):
             self.check(lease)
 
     def finished(self, lease: Lease) -> None:
@@ -191,10 +242,10 @@ class Leases:
         def write(pipe: Transaction) -> bool:
             if not _is_held(pipe, keys, lease):
                 return False
+            record = decode(pipe.hgetall(keys.record))
+            fields = {"state": "succeeded", "finished_at": datetime.now(UTC).isoformat()}
             pipe.multi()
-            pipe.hset(keys.record, mapping={"state": "succeeded", "finished_at": datetime.now(UTC).isoformat()})
-            pipe.delete(*keys.working)
-            pipe.srem(ACTIVE, lease.task.job_id)
+            self.jobs.close_record(pipe, lease.task.job_id, record, fields)
             return True
 
         if not self.jobs.transact(write, keys.record, keys.leases):
@@ -224,6 +275,24 @@ def lost(task: Task, attempts: int) -> JobLost:
         value=task.name,
         accepted="a new job, after a look into the log of the workers",
     )
+
+
+def priority_in(record: Mapping[str, str]) -> str:
+    """Return the priority in a job's record."""
+    return record.get("priority", "interactive")
+
+
+def _change(
+    pipe: Transaction,
+    keys: JobKeys,
+    record: Mapping[str, str],
+    fields: Mapping[str, str],
+    left: int = 0,
+    kind: EventKind = "state",
+) -> None:
+    """Write fields of a record and the event that tells of it, as part of a transaction."""
+    pipe.hset(keys.record, mapping=fields)
+    add_event(pipe, keys.job_id, kind, progress_of({**record, **fields}, left))
 
 
 def _is_held(pipe: Transaction, keys: JobKeys, lease: Lease) -> bool:

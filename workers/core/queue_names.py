@@ -1,5 +1,6 @@
-"""Names of everything this project keeps in Redis, and of the three tasks a queue may carry."""
+"""Names of everything this project keeps in Redis, and of the four tasks a queue may carry."""
 
+import re
 import uuid
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +11,10 @@ CONTROL_QUEUE = "ldiffusion:control"
 REGION_QUEUE = "ldiffusion:regions"
 """One task per region."""
 
+BATCH_CONTROL_QUEUE = "ldiffusion:batch-control"
+BATCH_REGION_QUEUE = "ldiffusion:batch-regions"
+"""The same two for jobs of priority `batch`: served when the others are empty."""
+
 JOBS = "ldiffusion:jobs"
 """Sorted set: job id → time of creation."""
 
@@ -19,13 +24,20 @@ ACTIVE = "ldiffusion:active"
 JANITOR_LOCK = "ldiffusion:janitor"
 """Held for one heartbeat by the worker that sweeps."""
 
+RATES = "ldiffusion:rates"
+"""Hash: digest of a model → seconds of one forward pass, as measured of late."""
+
+WEBHOOKS = "ldiffusion:webhooks"
+"""Sorted set: id of a job that has ended → time at which its webhook is to be called."""
+
 WORKERS = "ldiffusion:worker:"
 """Prefix of the keys that live workers keep alive."""
 
 PLAN_SLIDE = "workers.tasks.plan_slide"
 SEGMENT_REGION = "workers.tasks.segment_region"
 FINISH_SLIDE = "workers.tasks.finish_slide"
-TASK_FUNCTIONS = frozenset({PLAN_SLIDE, SEGMENT_REGION, FINISH_SLIDE})
+MAKE_PRODUCT = "workers.products.make_product"
+TASK_FUNCTIONS = frozenset({PLAN_SLIDE, SEGMENT_REGION, FINISH_SLIDE, MAKE_PRODUCT})
 """The only functions a worker runs, whatever a queue may hold."""
 
 
@@ -61,9 +73,14 @@ class JobKeys:
         return f"{self.record}:missing"
 
     @property
-    def working(self) -> tuple[str, str, str, str]:
-        """What is of no use once the job has ended."""
-        return self.todo, self.leases, self.attempts, self.missing
+    def products(self) -> str:
+        """Hash: product that somebody waits for → who makes it."""
+        return f"{self.record}:products"
+
+    @property
+    def working(self) -> tuple[str, str, str, str, str]:
+        """What is of no use once the job has ended; products are asked for after that, and go with the job."""
+        return self.todo, self.leases, self.attempts, self.missing, self.products
 
 
 def worker_key(worker_id: str) -> str:
@@ -76,12 +93,15 @@ class Task:
     """One queued piece of a job. The queue carries its ids only."""
 
     job_id: str
-    kind: Literal["plan", "region", "finish"]
+    kind: Literal["plan", "region", "finish", "product"]
     index: int = 0
+    product: str = ""
 
     @property
     def name(self) -> str:
-        """Name within the job: `plan`, `region-12`, `finish`."""
+        """Name within the job: `plan`, `region-12`, `finish`, `product-segmentation-dcm`."""
+        if self.kind == "product":
+            return "product-" + re.sub("[^0-9a-z]", "-", self.product)
         return f"region-{self.index}" if self.kind == "region" else self.kind
 
     @property
@@ -100,11 +120,14 @@ class Task:
     @property
     def function(self) -> str:
         """Dotted name of the function that runs it."""
-        return {"plan": PLAN_SLIDE, "region": SEGMENT_REGION, "finish": FINISH_SLIDE}[self.kind]
+        names = {"plan": PLAN_SLIDE, "region": SEGMENT_REGION, "finish": FINISH_SLIDE, "product": MAKE_PRODUCT}
+        return names[self.kind]
 
     @property
-    def args(self) -> tuple[str] | tuple[str, int]:
+    def args(self) -> tuple[str] | tuple[str, int] | tuple[str, str]:
         """Arguments of the function."""
+        if self.kind == "product":
+            return self.job_id, self.product
         return (self.job_id, self.index) if self.kind == "region" else (self.job_id,)
 
 

@@ -33,7 +33,7 @@ class QueueWorker(SimpleWorker):
 
     def __init__(self, jobs: Jobs, worker_id: str) -> None:
         super().__init__(
-            [jobs.control, jobs.regions],
+            list(jobs.queues),
             name=worker_id,
             connection=jobs.redis,
             job_class=TaskJob,

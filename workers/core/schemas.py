@@ -4,13 +4,31 @@ Frames: `l0_` level-0 px of the full plane, `w_` px of the working plane (the sl
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from workers.core.roi import Roi
 
 JobState = Literal["queued", "planning", "running", "finishing", "succeeded", "failed", "canceled"]
+LOCAL_TENANT = "local"
+"""Whose everything is on a server that asks nobody who they are."""
+
 FINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "canceled"})
 MppSource = Literal["metadata", "request"]
+Priority = Literal["interactive", "batch"]
+OnBadTile = Literal["fail", "mask", "skip"]
+OutputName = Literal["overlay.ome.tif", "labels.ome.tif", "regions.geojson.gz", "statistics.json", "preview.png"]
+OUTPUTS: tuple[OutputName, ...] = get_args(OutputName)
+"""Every output of a job, in the order in which they are made."""
+
+
+def _in_order(names: tuple[OutputName, ...]) -> tuple[OutputName, ...]:
+    wanted = {*names, *(("statistics.json",) if "preview.png" in names else ())}  # its legend shows the areas
+    return tuple(name for name in OUTPUTS if name in wanted)
+
+
+Outputs = Annotated[tuple[OutputName, ...], Field(min_length=1), AfterValidator(_in_order)]
 
 
 class Frozen(BaseModel):
@@ -53,6 +71,7 @@ class SlideInfo(Frozen):
     """A stored slide that a probe has opened and read."""
 
     id: str
+    tenant: str = Field(default=LOCAL_TENANT, description="Whose it is.")
     filename: str = Field(description="The name the client gave, for people; never a path.")
     size_bytes: int
     sha256: str
@@ -86,16 +105,20 @@ class ModelCard(Frozen):
     figures: dict[str, float] = Field(default_factory=dict, description="Measured on held-out data.")
 
 
-class JobRequest(BaseModel):
-    """What a client asks for."""
+class Webhook(Frozen):
+    """Whom to tell when the job has ended."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={"examples": [{"slide_id": "0f8c…", "model": "nuclei-tiny", "mpp": 0.5}]},
+    url: str = Field(max_length=2048, examples=["https://lab.example/hooks/segmentation"])
+    secret: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Name of a secret that the operator has put down; signs."
     )
 
-    slide_id: str
+
+class JobOptions(BaseModel):
+    """What a client may ask of a job on any slide."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     model: str = "nuclei-tiny"
     mpp: float | None = Field(default=None, gt=0, description="µm per level-0 px; overrides the slide's own.")
     seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the noise field.")
@@ -107,17 +130,62 @@ class JobRequest(BaseModel):
         description="Side of a region's core in working px; the model's tile size if not given.",
     )
     tissue: bool = Field(default=True, description="Skip glass: what is outside the tissue mask is background.")
+    roi: Roi | None = Field(
+        default=None,
+        description="GeoJSON Polygon or MultiPolygon, or a box [x0, y0, x1, y1], in level-0 px: what is outside is "
+        "background.",
+    )
+    outputs: Outputs = Field(default=OUTPUTS, description="What to make. The preview brings the statistics with it.")
+    priority: Priority = Field(
+        default="interactive", description="Regions of interactive jobs go before those of every batch job."
+    )
+    on_bad_tile: OnBadTile = Field(
+        default="fail",
+        description="When a tile of the slide cannot be decoded: end the job, leave out its pixels (mask), or leave "
+        "out every model tile that reads it (skip).",
+    )
+    webhook: Webhook | None = Field(default=None, description="Whom to tell when the job has ended.")
+
+
+class JobRequest(JobOptions):
+    """What a client asks for."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"slide_id": "0f8c…", "model": "nuclei-tiny", "mpp": 0.5}]},
+    )
+
+    slide_id: str
+
+
+class Preflight(Frozen):
+    """What is known of a job before any of its pixels is read. Without the tissue mask: upper bounds."""
+
+    regions_max: int = Field(description="Regions, if all of the slide or of the region of interest were tissue.")
+    tiles_max: int = Field(description="Forward passes of the model, likewise.")
+    estimated_s: float | None = Field(
+        description="Seconds they would take the workers that are there, at the rate measured with this model; "
+        "None before its first job."
+    )
+    estimated_peak_bytes: int = Field(description="Memory of a worker; it does not grow with the slide.")
 
 
 class JobView(Frozen):
     """What a client sees of a job."""
 
     id: str
+    tenant: str = Field(default=LOCAL_TENANT, description="Whose it is.")
     state: JobState
     request: JobRequest
     regions_done: int = 0
     regions_total: int | None = Field(default=None, description="Known once the job is planned.")
+    phase: str | None = Field(
+        default=None, description="What is being done: planning, segmenting, or the output that is being written."
+    )
+    tiles_per_s: float | None = Field(default=None, description="Forward passes per second so far, all workers.")
     eta_s: float | None = Field(default=None, description="Estimated seconds to the end of the running phase.")
+    preflight: Preflight | None = Field(default=None, description="What was estimated when the job was submitted.")
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -150,6 +218,19 @@ class Plan(Frozen):
     tissue: bool
     classes: tuple[ModelClass, ...]
     estimated_peak_bytes: int
+    roi: Roi | None = None
+    outputs: Outputs = OUTPUTS
+    on_bad_tile: OnBadTile = "fail"
+
+
+class BadTile(Frozen):
+    """A block of the slide, of up to 256 px of its level, that cannot be decoded."""
+
+    level: int
+    l0_x: int
+    l0_y: int
+    l0_width: int
+    l0_height: int
 
 
 class Provenance(Frozen):
@@ -173,5 +254,10 @@ class Provenance(Frozen):
     versions: dict[str, str]
     timings_s: dict[str, float] = Field(description="Seconds per phase: plan, segment (sum over regions), each output.")
     files: dict[str, str] = Field(description="File name → SHA-256.")
+    roi: Roi | None = None
+    on_bad_tile: OnBadTile = "fail"
+    bad_tiles: tuple[BadTile, ...] = Field(
+        default=(), description="What could not be decoded and was left out of labels and statistics."
+    )
     created_at: datetime
     finished_at: datetime

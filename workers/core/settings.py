@@ -23,16 +23,45 @@ class Settings(BaseSettings):
         description="redis://, rediss:// or unix:// address; empty: `ldiffusion serve` starts a private server "
         "on a socket in the data folder.",
     )
-    host: str = Field(default="127.0.0.1", description="Address the gateway listens on.")
-    allow_remote: bool = Field(
-        default=False, description="Listen to other machines although there is no authentication yet."
+    host: str = Field(
+        default="127.0.0.1", description="Address the gateway listens on; others than the loopback want a key."
     )
     port: int = Field(default=8000, ge=0, le=65535, description="Port the gateway listens on; 0 picks a free one.")
+    allowed_hosts: str = Field(
+        default="",
+        description="Names by which clients reach the gateway, with commas between; this machine's own always count; "
+        "`*`: any.",
+    )
+    cors_origins: str = Field(
+        default="",
+        description="Origins of other sites whose pages may use the gateway, with commas between; empty: none.",
+    )
+    request_rate_per_s: float = Field(
+        default=100.0, gt=0, description="Requests a second that one key, or one address without a key, may make."
+    )
+    request_burst: int = Field(default=1000, gt=0, description="Requests that may come at once before that rate holds.")
+    link_max_s: int = Field(default=3600, gt=0, description="Longest life of a signed link.")
+    quota_bytes: int = Field(default=0, ge=0, description="Bytes that one tenant may have stored; 0: no limit.")
+    quota_jobs: int = Field(
+        default=0, ge=0, description="Jobs of one tenant that may be unfinished at once; 0: no limit."
+    )
+    audit_max_bytes: int = Field(
+        default=64 * 2**20, gt=0, description="Size at which the audit log goes on in a new file."
+    )
+    retention_days: float = Field(
+        default=0.0, ge=0, description="Days after its last use at which a slide or job is deleted; 0: kept for ever."
+    )
     workers: int = Field(default=1, ge=0, description="Worker processes that `ldiffusion serve` starts.")
 
     upload_max_bytes: int = Field(default=8 * 2**30, gt=0, description="Largest upload, in bytes.")
     upload_idle_s: float = Field(
         default=60.0, gt=0, description="Seconds without a byte after which an upload is dropped."
+    )
+    upload_expires_s: float = Field(
+        default=259200.0, gt=0, description="Seconds after its last byte at which a resumable upload is deleted."
+    )
+    upload_lease_s: float = Field(
+        default=5.0, gt=0, description="Silence of a request after which another may go on with its upload."
     )
     disk_reserve_bytes: int = Field(default=2**30, ge=0, description="Free bytes an upload must leave on the disk.")
 
@@ -41,11 +70,27 @@ class Settings(BaseSettings):
     probe_memory_bytes: int = Field(default=4 * 2**30, gt=0, description="Address space of the probe process.")
     slide_max_pixels: int = Field(default=10**11, gt=0, description="Most level-0 pixels of a slide.")
 
+    tile_threads: int = Field(default=4, gt=0, description="Threads of the gateway that decode tiles for viewers.")
+    slide_handles: int = Field(default=8, ge=0, description="Slides the gateway keeps open between two tiles.")
+
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
     torch_threads: int = Field(
         default=0, ge=0, description="CPU threads of one worker; 0: cores shared by the workers."
     )
     job_timeout_s: int = Field(default=3600, gt=0, description="Longest a single queued task may take.")
     task_retries: int = Field(default=3, ge=0, description="Times a failed task is tried again.")
+    job_memory_bytes: int = Field(
+        default=0, ge=0, description="Memory a job may need of a worker; 0: what the smallest live worker has."
+    )
+    event_listeners_max: int = Field(default=256, gt=0, description="Clients that may follow jobs by events at once.")
+    webhook_hosts: str = Field(
+        default="", description="Hosts that webhooks may call, with commas between; `*`: any; empty: no webhooks."
+    )
+    webhook_secrets_dir: Path = Field(
+        default=Path("webhook-secrets"), description="Folder of the secrets that sign webhooks, one file each."
+    )
+    webhook_private: bool = Field(
+        default=False, description="Let webhooks call addresses that are not public: loopback, private, link-local."
+    )
     heartbeat_s: float = Field(default=5.0, gt=0, description="Seconds between two signs of life of a worker.")
     lease_s: float = Field(default=20.0, gt=0, description="Silence after which a worker's task is given to another.")

@@ -2,7 +2,8 @@
 
 The data folder:
     slides/<id>/original.*, slide.json      jobs/<id>/job.json, plan.json, …, result.json (written last)
-    incoming/<random>/                      uploads under way; swept at start
+    incoming/<random>/                      uploads of one request under way; swept at start
+    uploads/<id>/                           resumable uploads; the gateway's own, see `server.partials`
     trash/<random>/                         on its way out; swept at start
 """
 
@@ -19,18 +20,29 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from workers.core.errors import DiskFull, JobNotFound, ResultNotReady, SlideNotFound
-from workers.core.schemas import Frozen, JobRequest, Plan, Provenance, SlideInfo
+from workers.core.schemas import LOCAL_TENANT, Frozen, JobRequest, Plan, Provenance, SlideInfo
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StoredRequest(Frozen):
-    """`job.json`: what was asked, and when."""
+    """`job.json`: what was asked, by whom, and when."""
 
     id: str
+    tenant: str = LOCAL_TENANT
     created_at: datetime
     request: JobRequest
+
+
+def slide_missing(slide_id: str) -> SlideNotFound:
+    """Return the error of an id that no slide has; another tenant's slide is told by the very same."""
+    return SlideNotFound("No slide has this id.", value=slide_id)
+
+
+def job_missing(job_id: str) -> JobNotFound:
+    """Return the error of an id that no job has; another tenant's job is told by the very same."""
+    return JobNotFound("No job has this id.", value=job_id)
 
 
 def new_id() -> str:
@@ -116,7 +128,7 @@ class Store:
         folder = self.slide_dir(slide_id)
         found = sorted(path for path in folder.glob("original*") if path.is_file()) if folder.is_dir() else []
         if not found:
-            raise SlideNotFound("No slide has this id.", value=slide_id)
+            raise slide_missing(slide_id)
         return found[0]
 
     def job_dir(self, job_id: str) -> Path:
@@ -167,7 +179,7 @@ class Store:
         try:
             return SlideInfo.model_validate_json(path.read_bytes())
         except FileNotFoundError as error:
-            raise SlideNotFound("No slide has this id.", value=slide_id) from error
+            raise slide_missing(slide_id) from error
 
     def list_slides(self) -> list[SlideInfo]:
         """Return all stored slides, the newest first."""
@@ -186,13 +198,16 @@ class Store:
             SlideNotFound: There is no such slide.
         """
         if not self._discard(self.slide_dir(slide_id)):
-            raise SlideNotFound("No slide has this id.", value=slide_id)
+            raise slide_missing(slide_id)
 
-    def save_request(self, job_id: str, request: JobRequest, created_at: datetime) -> None:
+    def save_request(
+        self, job_id: str, request: JobRequest, created_at: datetime, tenant: str = LOCAL_TENANT
+    ) -> None:
         """Make the folder of a job with its `job.json`."""
         folder = self.job_dir(job_id)
         folder.mkdir(exist_ok=True)
-        write_json(folder / "job.json", StoredRequest(id=job_id, created_at=created_at, request=request))
+        stored = StoredRequest(id=job_id, tenant=tenant, created_at=created_at, request=request)
+        write_json(folder / "job.json", stored)
         fsync_dir(self._jobs)
 
     def read_request(self, job_id: str) -> StoredRequest:
@@ -204,7 +219,7 @@ class Store:
         try:
             return StoredRequest.model_validate_json((self.job_dir(job_id) / "job.json").read_bytes())
         except FileNotFoundError as error:
-            raise JobNotFound("No job has this id.", value=job_id) from error
+            raise job_missing(job_id) from error
 
     def list_jobs(self) -> list[str]:
         """Return the ids of all jobs that have a folder, in no particular order."""
@@ -235,7 +250,7 @@ class Store:
             JobNotFound: There is no such job.
         """
         if not self._discard(self.job_dir(job_id)):
-            raise JobNotFound("No job has this id.", value=job_id)
+            raise job_missing(job_id)
 
     def _job_file(self, job_id: str, name: str) -> bytes:
         folder = self.job_dir(job_id)
@@ -243,7 +258,7 @@ class Store:
             return (folder / name).read_bytes()
         except FileNotFoundError as error:
             if not folder.is_dir():
-                raise JobNotFound("No job has this id.", value=job_id) from error
+                raise job_missing(job_id) from error
             raise ResultNotReady(f"The job has no {name} yet.", value=job_id) from error
 
     def _discard(self, folder: Path) -> bool:

@@ -1,0 +1,160 @@
+"""How often and how much: token buckets, in this process and of bounded size, and quotas. No FastAPI here."""
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from server.access.principals import Principal
+from workers.core.access_errors import QuotaExceeded, RateLimited
+from workers.core.schemas import FINAL_STATES, JobState
+from workers.core.settings import Settings
+
+BUCKETS_MAX = 10_000
+"""Of each kind. Above, the one that was asked the longest ago is forgotten, and begins full again."""
+
+IPV6_BLOCK = 64
+"""Bits of an IPv6 address that count: one machine commands all addresses of such a block."""
+
+JOBS_RETRY_S = 30.0
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    filled_at: float
+    is_refusing: bool = False
+
+
+class Buckets:
+    """One token bucket for each name.
+
+    Args:
+        rate_per_s: Tokens that come back each second.
+        burst: Tokens of a full bucket.
+        most: Names that are remembered.
+    """
+
+    def __init__(self, rate_per_s: float, burst: int, most: int = BUCKETS_MAX) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = burst
+        self._most = most
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def take(self, name: str, now: float) -> None:
+        """Take one token.
+
+        Args:
+            name: Whose.
+            now: Seconds of a clock that never goes back.
+
+        Raises:
+            RateLimited: The bucket is empty; it says when it will not be.
+        """
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            bucket = self._buckets[name] = _Bucket(float(self._burst), now)
+            if len(self._buckets) > self._most:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(name)
+        bucket.tokens = min(float(self._burst), bucket.tokens + (now - bucket.filled_at) * self._rate_per_s)
+        bucket.filled_at = now
+        if bucket.tokens >= 1:
+            bucket.tokens -= 1
+            bucket.is_refusing = False
+            return
+        is_first, bucket.is_refusing = not bucket.is_refusing, True
+        raise RateLimited(self._rate_per_s, (1 - bucket.tokens) / self._rate_per_s, is_first=is_first)
+
+
+class Rates:
+    """The buckets of a gateway. Those of addresses and of keys are apart: no flood of addresses makes a key forgotten.
+
+    Args:
+        settings: Rate and burst.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.known = Buckets(settings.request_rate_per_s, settings.request_burst)
+        self.unknown = Buckets(settings.request_rate_per_s, settings.request_burst)
+
+    def admit(self, principal: Principal, now: float) -> None:
+        """Count a request of somebody who is known: by key, or for a link by tenant. An open server counts nothing.
+
+        Raises:
+            RateLimited.
+        """
+        if principal.means != "open":
+            self.known.take(f"{principal.means} {principal.key_id or principal.tenant}", now)
+
+    def turn_away(self, address: str, now: float) -> None:
+        """Count a request of somebody who is not known.
+
+        Raises:
+            RateLimited.
+        """
+        self.unknown.take(block_of(address), now)
+
+
+def block_of(address: str) -> str:
+    """Return what an address is counted as: an IPv4 address, the block of an IPv6 address, or the text itself."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, IPV6_BLOCK), strict=False))
+
+
+def check_storage(tenant: str, stored: Iterable[tuple[str, int]], wanted_bytes: int, quota_bytes: int) -> None:
+    """Refuse an upload that its tenant has no room for.
+
+    Args:
+        tenant: Whose upload it is.
+        stored: (tenant, bytes) of every slide, and of every upload under way with all the bytes it will have:
+            otherwise two uploads at once fit where one does.
+        wanted_bytes: What the upload claims to bring; 0 if it does not say, and then again once it is known.
+        quota_bytes: What one tenant may have; 0: no limit.
+
+    Raises:
+        QuotaExceeded.
+    """
+    if not quota_bytes:
+        return
+    held = sum(size for owner, size in stored if owner == tenant)
+    if held + wanted_bytes > quota_bytes or held >= quota_bytes:
+        raise QuotaExceeded(
+            "The tenant has no room for this upload; delete slides first.",
+            value=f"{held} bytes stored, {wanted_bytes} more wanted",
+            accepted=f"{quota_bytes} bytes in all",
+        )
+
+
+def check_jobs(tenant: str, jobs: Iterable[tuple[str, JobState]], wanted: int, quota_jobs: int) -> None:
+    """Refuse jobs whose tenant has too many that are not finished.
+
+    Args:
+        tenant: Whose jobs they are.
+        jobs: (tenant, state) of every job.
+        wanted: How many more.
+        quota_jobs: How many of one tenant may be unfinished; 0: no limit.
+
+    Raises:
+        QuotaExceeded.
+    """
+    if not quota_jobs:
+        return
+    unfinished = sum(owner == tenant and state not in FINAL_STATES for owner, state in jobs)
+    if unfinished + wanted > quota_jobs:
+        raise QuotaExceeded(
+            "The tenant has too many unfinished jobs.",
+            value=f"{unfinished} unfinished, {wanted} more wanted",
+            accepted=f"{quota_jobs} unfinished jobs",
+            retry_after_s=JOBS_RETRY_S,
+        )

@@ -1,0 +1,47 @@
+"""All layers of protection around the application, in their order. Outermost, so that no answer goes around them."""
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from server.access.gate import PUBLIC, Gate
+from server.access.headers import HostGuard, OriginGuard, SecurityHeaders, origins_of
+from server.access.trail import AuditTrail
+from workers.core.settings import Settings
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+SENT = (
+    *("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Range", "Repr-Digest"),
+    *("Tus-Resumable", "Upload-Checksum", "Upload-Concat", "Upload-Length", "Upload-Metadata", "Upload-Offset"),
+    "X-HTTP-Method-Override",
+)
+SHOWN = (
+    *("Content-Range", "ETag", "Location", "Retry-After", "WWW-Authenticate"),
+    *("Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version"),
+    *("Upload-Concat", "Upload-Expires", "Upload-Length", "Upload-Offset"),
+)
+PREFLIGHT_S = 600
+
+
+def protect(app: ASGIApp, settings: Settings, public: tuple[str, ...] = PUBLIC) -> ASGIApp:
+    """Return the application behind its guards.
+
+    Args:
+        app: The application. The state that its lifespan gives holds `access`.
+        settings: Hosts and origins.
+        public: Paths that need no key.
+
+    Raises:
+        RequestInvalid: A listed origin is none.
+    """
+    inner: ASGIApp = Gate(app, public)
+    origins = origins_of(settings)
+    if origins:
+        inner = CORSMiddleware(
+            inner,
+            allow_origins=origins,
+            allow_methods=METHODS,
+            allow_headers=SENT,
+            expose_headers=SHOWN,
+            max_age=PREFLIGHT_S,
+        )
+    return SecurityHeaders(AuditTrail(HostGuard(OriginGuard(inner, settings), settings)))

@@ -1,0 +1,133 @@
+"""Calls the webhooks of jobs that have ended: at least once, again after growing pauses, then no more.
+
+It runs in the gateway, for workers have no way out of their network. What is due stands in Redis with the end of its
+job, so a gateway that dies forgets none, and of several gateways one makes the call.
+"""
+
+import http.client
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from workers.core.errors import JobNotFound, QueueUnavailable
+from workers.core.job_errors import WebhookRefused
+from workers.core.jobs import Jobs, Transaction, answering
+from workers.core.queue_names import WEBHOOKS
+from workers.core.schemas import FINAL_STATES, JobView, Webhook
+from workers.core.webhooks import SIGNATURE, TOTAL_S, post, read_secret, signature
+
+PAUSES_S = (10, 60, 300, 1800, 7200)
+"""Pauses between two tries; after the last one the webhook is given up."""
+
+ATTEMPTS = f"{WEBHOOKS}:attempts"
+CLAIM_S = 3 * TOTAL_S
+"""How long a webhook that was taken up waits for another courier."""
+
+IDLE_S = 1.0
+COURIERS = 4
+"""Calls at once: one slow receiver does not hold up the others."""
+
+logger = logging.getLogger(__name__)
+
+
+class Courier:
+    """Makes the calls that are due, in threads of its own.
+
+    Args:
+        jobs: The queue.
+        present: Adds to a job what its client needs besides, such as the addresses of its results.
+    """
+
+    def __init__(self, jobs: Jobs, present: Callable[[JobView], JobView]) -> None:
+        self._jobs = jobs
+        self._present = present
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._run, name=f"courier-{n}", daemon=True) for n in range(COURIERS)]
+
+    def start(self) -> None:
+        """Begin, if the operator allows webhooks at all."""
+        if self._jobs.settings.webhook_hosts:
+            for thread in self._threads:
+                thread.start()
+
+    def stop(self) -> None:
+        """Take up no more. A call under way is not waited for: it is made again."""
+        self._ended.set()
+
+    def deliver_next(self) -> bool:
+        """Take up one call that is due, and make it; say whether there was one.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
+        job_id = self._jobs.transact(self._claim, WEBHOOKS)
+        if job_id is None:
+            return False
+        try:
+            view = self._jobs.view(job_id)
+        except JobNotFound:  # deleted meanwhile
+            self._forget(job_id)
+            return True
+        webhook = view.request.webhook
+        if webhook is None or view.state not in FINAL_STATES or self._call(view, webhook):
+            self._forget(job_id)
+        else:
+            self._put_off(job_id)
+        return True
+
+    def _claim(self, pipe: Transaction) -> str | None:
+        now = time.time()
+        due = pipe.zrangebyscore(WEBHOOKS, "-inf", now, 0, 1)
+        if not due:
+            return None
+        pipe.multi()
+        pipe.zadd(WEBHOOKS, {due[0]: now + CLAIM_S})
+        return str(due[0].decode())
+
+    def _call(self, view: JobView, webhook: Webhook) -> bool:
+        """Call once; say whether that was the last time: it arrived, or it never may."""
+        settings = self._jobs.settings
+        body = json.dumps({"event": f"job.{view.state}", "job": self._present(view).model_dump(mode="json")}).encode()
+        try:
+            headers = {
+                "Content-Type": "application/json",
+                "User-Agent": "ldiffusion-server",
+                SIGNATURE: signature(read_secret(webhook.secret, settings), int(time.time()), body),
+            }
+            status = post(webhook.url, body, headers, settings)
+        except WebhookRefused as error:
+            logger.warning("webhook of job %s is not called: %s (%s)", view.id, error.message, error.value)
+            return True
+        except (OSError, http.client.HTTPException) as error:
+            logger.warning("webhook of job %s: %s", view.id, type(error).__name__)
+            return False
+        if not http.client.OK <= status < http.client.MULTIPLE_CHOICES:
+            logger.warning("webhook of job %s was answered with %d", view.id, status)
+            return False
+        return True
+
+    def _put_off(self, job_id: str) -> None:
+        with answering():
+            attempt = int(self._jobs.redis.hincrby(ATTEMPTS, job_id, 1))
+            if attempt > len(PAUSES_S):
+                logger.warning("webhook of job %s is given up after %d tries", job_id, attempt)
+                self._forget(job_id)
+            else:  # xx: the job may have been deleted meanwhile
+                self._jobs.redis.zadd(WEBHOOKS, {job_id: time.time() + PAUSES_S[attempt - 1]}, xx=True)
+
+    def _forget(self, job_id: str) -> None:
+        with answering(), self._jobs.redis.pipeline() as pipe:
+            pipe.zrem(WEBHOOKS, job_id)
+            pipe.hdel(ATTEMPTS, job_id)
+            pipe.execute()
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                found = self.deliver_next()
+            except QueueUnavailable:
+                found = False
+            if not found:
+                self._ended.wait(IDLE_S)

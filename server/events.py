@@ -1,0 +1,146 @@
+"""A job's events as Server-Sent Events, from the stream in Redis. Nothing here blocks the event loop.
+
+Whoever comes without an id is told where the job stands, then what follows. Whoever comes with the id of the last event
+that was seen gets what came after it; if that is no longer there, again where the job stands.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from anyio import to_thread
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from workers.core.errors import JobNotFound, QueueUnavailable
+from workers.core.events import Progress, events_key
+from workers.core.job_errors import TooManyListeners
+from workers.core.jobs import Jobs
+from workers.core.schemas import FINAL_STATES, JobView
+
+HEARTBEAT_S = 15.0
+"""A comment is sent after this long without an event, so that no proxy takes the connection for dead."""
+
+AT_ONCE = 100
+BEGINNING = "0-0"
+Present = Callable[[JobView], JobView]
+RETRY_MS = 2000
+"""How long a client waits before it comes back."""
+
+
+class Listeners:
+    """All clients that follow jobs.
+
+    Args:
+        jobs: The queue.
+        redis_url: Its address.
+        present: Adds to a job what the client needs besides, such as the addresses of its results.
+        heartbeat_s: Seconds between two signs of life.
+    """
+
+    def __init__(self, jobs: Jobs, redis_url: str, present: Present, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._jobs = jobs
+        self._present = present
+        self._heartbeat_s = heartbeat_s
+        self._redis: Any = Redis.from_url(redis_url, socket_connect_timeout=5, socket_timeout=heartbeat_s + 30)
+        self._count = 0
+
+    async def close(self) -> None:
+        """Let go of the connections to Redis."""
+        await self._redis.aclose()
+
+    async def begin(self, job_id: str, last_id: str | None) -> AsyncIterator[bytes] | None:
+        """Return the events of a job as bytes; None if the client has seen its end.
+
+        Raises:
+            JobNotFound: There is no such job.
+            TooManyListeners: As many clients listen as the server takes.
+            QueueUnavailable: Redis does not answer.
+        """
+        if self._count >= self._jobs.settings.event_listeners_max:
+            raise TooManyListeners("As many clients follow jobs as this server takes; ask for the job instead.")
+        view = await self._view(job_id)
+        newest = await self._newest(job_id)
+        if view.state in FINAL_STATES and last_id is not None and last_id == (newest or BEGINNING):
+            return None
+        missed = last_id is not None and await self._reaches_back(job_id, last_id)
+        return self._follow(view, last_id or BEGINNING if missed else newest, snapshot=not missed)
+
+    async def _follow(self, view: JobView, seen: str | None, *, snapshot: bool) -> AsyncIterator[bytes]:
+        self._count += 1
+        try:
+            yield f"retry: {RETRY_MS}\n\n".encode()
+            seen = seen or BEGINNING
+            if snapshot:
+                if view.state in FINAL_STATES:
+                    yield event(seen, "end", self._present(view).model_dump_json())
+                    return
+                shown = Progress(**view.model_dump(include=set(Progress.model_fields)))
+                yield event(seen, "state", shown.model_dump_json())
+            async for piece in self._after(view.id, seen):
+                yield piece
+        except QueueUnavailable:
+            return  # the client comes back by itself, and is told where the job stands
+        finally:
+            self._count -= 1
+
+    async def _after(self, job_id: str, seen: str) -> AsyncIterator[bytes]:
+        while True:
+            entries = await self._entries(job_id, seen)
+            for entry_id, kind, data in entries:
+                seen = entry_id
+                if kind == "end":
+                    yield event(seen, kind, self._present(await self._view(job_id)).model_dump_json())
+                    return
+                yield event(seen, kind, data)
+            if not entries:
+                try:
+                    view = await self._view(job_id)
+                except JobNotFound:
+                    yield event(seen, "end", json.dumps({"id": job_id, "state": "deleted"}))
+                    return
+                if view.state in FINAL_STATES and not await self._newest(job_id):  # Redis forgot the stream
+                    yield event(seen, "end", self._present(view).model_dump_json())
+                    return
+                yield b": beat\n\n"
+
+    async def _entries(self, job_id: str, seen: str) -> list[tuple[str, str, str]]:
+        try:
+            answer = await self._redis.xread({events_key(job_id): seen}, AT_ONCE, round(self._heartbeat_s * 1000))
+        except RedisError as error:
+            raise QueueUnavailable(f"The queue does not answer ({type(error).__name__}).") from error
+        found = answer.values() if isinstance(answer, dict) else (entries for _, entries in answer or ())
+        return [
+            (entry_id.decode(), fields[b"event"].decode(), fields[b"data"].decode())
+            for entries in found
+            for entry_id, fields in _flat(entries)
+        ]
+
+    async def _newest(self, job_id: str) -> str | None:
+        found = await self._range(job_id, "+", "-", newest=True)
+        return found[0] if found else None
+
+    async def _reaches_back(self, job_id: str, last_id: str) -> bool:
+        """Whether nothing between an id and now has been dropped from the stream: the id itself is still there."""
+        return bool(await self._range(job_id, last_id, last_id, newest=False))
+
+    async def _range(self, job_id: str, start: str, stop: str, *, newest: bool) -> list[str]:
+        read = self._redis.xrevrange if newest else self._redis.xrange
+        try:
+            return [entry_id.decode() for entry_id, _ in await read(events_key(job_id), start, stop, count=1)]
+        except RedisError as error:
+            raise QueueUnavailable(f"The queue does not answer ({type(error).__name__}).") from error
+
+    async def _view(self, job_id: str) -> JobView:
+        return await to_thread.run_sync(self._jobs.view, job_id)
+
+
+def event(event_id: str, kind: str, data: str) -> bytes:
+    """Return one event on the wire; `data` is one line."""
+    return f"id: {event_id}\nevent: {kind}\ndata: {data}\n\n".encode()
+
+
+def _flat(entries: Any) -> list[Any]:
+    """Return the entries of one stream: one version of the protocol wraps them once more."""
+    wrapped = bool(entries) and isinstance(entries[0], list) and isinstance(entries[0][0], tuple | list)
+    return list(entries[0] if wrapped else entries)

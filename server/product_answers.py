@@ -1,0 +1,42 @@
+"""What a request for a product is answered with: the file, or that it is being made."""
+
+from http import HTTPStatus
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+
+from server.files import ImmutableFile, is_current, validators
+from workers.core.jobs import Jobs
+from workers.core.products import FOLDERS, PRODUCTS, Products, product_path
+
+RETRY_AFTER_S = 2
+
+
+def file_products() -> frozenset[str]:
+    """Return the names of the products that are one file."""
+    return frozenset(PRODUCTS) - FOLDERS
+
+
+def product_answer(request: Request, jobs: Jobs, job_id: str, name: str) -> Response:
+    """Answer with a product that is one file; one that is not made yet is begun.
+
+    Raises:
+        JobNotFound, ResultNotReady: There is no such job, or it has not succeeded.
+        ProductRefused, ProductFailed: It cannot be made, or could not lately.
+        QueueUnavailable: It is not made yet and the queue does not answer.
+    """
+    products = Products(jobs)
+    made = products.ask(job_id, name)
+    if made is None:
+        return being_made(products, job_id, name)
+    if is_current(request.headers.get("if-none-match"), made.sha256):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=validators(made.sha256))
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return ImmutableFile(product_path(jobs.store, job_id, name), made.sha256, PRODUCTS[name].media_type, headers)
+
+
+def being_made(products: Products, job_id: str, name: str) -> JSONResponse:
+    """Answer that a product is being made: 202, when to ask again, and its state as the body."""
+    headers = {"Retry-After": str(RETRY_AFTER_S), "Cache-Control": "no-store"}
+    view = products.view(job_id, name)
+    return JSONResponse(view.model_dump(mode="json"), HTTPStatus.ACCEPTED, headers)

@@ -1,0 +1,247 @@
+"""What a client may do with a resumable upload: make it, add to it, join parts, ask, remove. No FastAPI here.
+
+create → chunk, chunk, … → complete → `server.checking` in the background → ready | rejected
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from time import monotonic
+
+from anyio import CancelScope, to_thread
+
+from server.admission import Admission
+from server.appending import Appender
+from server.checking import Checking
+from server.partials import Part, Partials, Upload
+from server.slide_names import display_name, extension_of
+from server.upload_leases import Lease, Leases
+from server.upload_limits import check_size
+from server.upload_requests import Chunk, Wish, check_chunk
+from workers.core.errors import (
+    HeaderInvalid,
+    LDiffusionError,
+    UploadEmpty,
+    UploadJoined,
+    UploadLocked,
+    UploadUnfinished,
+)
+from workers.core.settings import Settings
+from workers.core.store import Store, new_id
+
+CHECKPOINT_BYTES = 16 * 2**20
+CHECKPOINT_S = 5.0
+"""Within a long chunk, what arrived is acknowledged to itself this often: so much is lost when the server is killed."""
+
+
+SWEEP_S = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+class Resumable:
+    """Takes resumable uploads."""
+
+    def __init__(self, partials: Partials, leases: Leases, checking: Checking, settings: Settings) -> None:
+        self._partials = partials
+        self._leases = leases
+        self._checking = checking
+        self._settings = settings
+
+    async def create(self, wish: Wish) -> Upload:
+        """Make a new upload; one that is joined from parts is complete at once.
+
+        Raises:
+            UploadEmpty, UploadTooLarge, RequestInvalid, DiskFull: It can never be, or not now.
+            UploadNotFound, UploadExpired, UploadUnfinished, UploadLocked, HeaderInvalid: A part cannot be joined.
+        """
+        name = display_name(wish.filename)
+        extension_of(name)
+        async with AsyncExitStack() as stack:
+            for part_id in wish.parts:
+                await stack.enter_async_context(self._leases.hold(part_id))
+            parts = [await self._part(part_id) for part_id in wish.parts]
+            length = sum(part.length for part in parts) if wish.length is None else wish.length
+            if length == 0:
+                raise UploadEmpty("The upload is to hold no bytes.", value=0, accepted="a slide")
+            check_size(length, self._settings.upload_max_bytes)
+            upload = Upload(
+                id=new_id(),
+                state="checking" if parts else "uploading",
+                length=length,
+                offset=length if parts else 0,
+                filename=name,
+                sha256=wish.sha256,
+                metadata=wish.metadata,
+                is_part=wish.is_part,
+                parts=tuple(parts),
+                created_at=datetime.now(UTC),
+                expires_at=self._partials.new_expiry(),
+            )
+            await to_thread.run_sync(self._partials.create, upload)
+        if upload.state == "checking":
+            self._checking.start(upload.id)
+        return upload
+
+    async def _part(self, part_id: str) -> Part:
+        upload = await self.read(part_id)
+        if not upload.is_part:
+            raise HeaderInvalid("Upload-Concat: it names an upload that is no part.", value=part_id)
+        if not upload.is_complete:
+            raise UploadUnfinished(
+                "A part is not complete yet.", value=f"{upload.offset} bytes", accepted=f"{upload.length} bytes"
+            )
+        return Part(id=part_id, length=upload.length)
+
+    async def create_with(self, wish: Wish, chunk: Chunk, pieces: AsyncIterator[bytes]) -> Upload:
+        """Make a new upload and add its first bytes; nothing stays if they are not taken.
+
+        Raises:
+            As `create` and `append`.
+        """
+        if wish.parts:
+            raise UploadJoined("An upload that is joined from parts takes no bytes.", accepted="no body")
+        upload = await self.create(wish)
+        taken = False
+        try:
+            upload = await self.append(upload.id, chunk, pieces)
+            taken = True
+        finally:
+            if not taken:  # the client was not told the address
+                with CancelScope(shield=True):
+                    await to_thread.run_sync(self._partials.remove, upload.id)
+        return upload
+
+    async def append(self, upload_id: str, chunk: Chunk, pieces: AsyncIterator[bytes]) -> Upload:
+        """Add a chunk. When this returns, its bytes are on the disk; a complete upload is then checked.
+
+        A chunk that is cut off keeps what arrived, unless it has a checksum.
+
+        Raises:
+            UploadNotFound, UploadExpired, UploadJoined, OffsetMismatch, UploadLocked, UploadTooLarge: Before a byte.
+            UploadIncomplete, UploadLocked, UploadTooLarge, ChecksumMismatch, DiskFull: On the way.
+        """
+        check_chunk(await self.read(upload_id), chunk)
+        async with self._leases.hold(upload_id) as lease:
+            upload = await self.read(upload_id)
+            check_chunk(upload, chunk)
+            if not upload.is_complete:
+                upload = await self._receive(upload, chunk, lease.blocks(pieces, self._settings.upload_idle_s), lease)
+        if upload.state == "checking":
+            self._checking.start(upload_id)
+        return upload
+
+    async def _receive(self, upload: Upload, chunk: Chunk, blocks: AsyncIterator[bytes], lease: Lease) -> Upload:
+        opened = partial(Appender, self._partials.data_file(upload.id), upload.offset, upload.length, chunk.checksum)
+        with await to_thread.run_sync(opened) as appender:
+            whole = False
+            saved_at = monotonic()
+            try:
+                async for block in blocks:
+                    await to_thread.run_sync(appender.write, block)
+                    waiting = appender.offset - appender.synced
+                    if chunk.checksum is None and _is_due(waiting, monotonic() - saved_at):
+                        upload = await to_thread.run_sync(self._acknowledge, upload, appender)
+                        saved_at = monotonic()
+                    lease.renew()
+                appender.verify()
+                whole = True
+            finally:
+                with CancelScope(shield=True):
+                    if whole or chunk.checksum is None:
+                        upload = await to_thread.run_sync(self._acknowledge, upload, appender)
+                    else:
+                        await to_thread.run_sync(appender.drop)
+        return upload
+
+    def _acknowledge(self, upload: Upload, appender: Appender) -> Upload:
+        """Sync, then say so: the order is the promise."""
+        if appender.offset == upload.offset:
+            return upload
+        offset = appender.sync()
+        complete = offset == upload.length and not upload.is_part
+        upload = upload.model_copy(
+            update={
+                "offset": offset,
+                "state": "checking" if complete else "uploading",
+                "expires_at": self._partials.new_expiry(),
+            }
+        )
+        self._partials.save(upload)
+        return upload
+
+    async def position(self, upload_id: str) -> Upload:
+        """Return an upload to somebody who is about to go on with it; a broken request lets go of it first.
+
+        Raises:
+            UploadNotFound, UploadExpired.
+        """
+        await self.read(upload_id)
+        await self._leases.settle(upload_id)
+        return await self.read(upload_id)
+
+    async def read(self, upload_id: str) -> Upload:
+        """Return an upload as it is.
+
+        Raises:
+            UploadNotFound, UploadExpired.
+        """
+        return await to_thread.run_sync(self._partials.read, upload_id)
+
+    async def list_uploads(self) -> list[Upload]:
+        """Return uploads that are no parts, the newest first."""
+        return [upload for upload in await to_thread.run_sync(self._partials.list_uploads) if not upload.is_part]
+
+    async def remove(self, upload_id: str) -> None:
+        """Remove an upload; a slide that came of it stays.
+
+        Raises:
+            UploadNotFound, UploadExpired.
+            UploadLocked: Another request is adding to it, or it is being checked.
+        """
+        await self.read(upload_id)
+        async with self._leases.hold(upload_id):
+            if (await self.read(upload_id)).state == "checking":
+                raise UploadLocked("This upload is being checked.", value=upload_id, accepted="a checked upload")
+            await to_thread.run_sync(self._partials.remove, upload_id)
+
+    async def keep_tidy(self) -> None:
+        """Sweep now and then, for ever."""
+        while True:
+            try:
+                await self.sweep()
+            except (OSError, LDiffusionError):  # a disk that fails now may not fail next time
+                logger.exception("the sweep of uploads failed")
+            await asyncio.sleep(SWEEP_S)
+
+    async def sweep(self) -> None:
+        """Remove what has expired, and see to it that what is complete is checked."""
+        for upload_id in await to_thread.run_sync(self._partials.expired):
+            if not self._leases.is_held(upload_id):
+                async with self._leases.hold(upload_id):
+                    await to_thread.run_sync(self._partials.expire, upload_id)
+        await self._checking.resume()
+
+
+@asynccontextmanager
+async def resumable_uploads(store: Store, settings: Settings, admission: Admission) -> AsyncIterator[Resumable]:
+    """Mend what was left half-made, take up the checks that were cut off, and keep the folder tidy meanwhile."""
+    partials = Partials(store.root / "uploads", settings)
+    await to_thread.run_sync(partials.recover)
+    checking = Checking(partials, store, admission)
+    resumable = Resumable(partials, Leases(settings.upload_lease_s), checking, settings)
+    tidying = asyncio.create_task(resumable.keep_tidy(), name="sweep of uploads")
+    try:
+        yield resumable
+    finally:
+        tidying.cancel()
+        with suppress(asyncio.CancelledError):
+            await tidying
+        await checking.stop()
+
+
+def _is_due(waiting_bytes: int, waited_s: float) -> bool:
+    return waiting_bytes >= CHECKPOINT_BYTES or (waiting_bytes > 0 and waited_s >= CHECKPOINT_S)

@@ -1,0 +1,122 @@
+"""Deep Zoom of slides and of overlays, and thumbnails: what a viewer in a browser asks for, a tile at a time."""
+
+import hashlib
+from functools import partial
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from server.deepzoom import OVERVIEW_PX, Grid, descriptor, grid_of
+from server.deps import StoreDep, ViewingDep
+from server.errors import error_responses
+from server.files import is_current, validators
+from workers.core.errors import ResultNotFound
+from workers.core.store import Store
+
+router = APIRouter(prefix="/v1", tags=["viewing"])
+
+LABELS = "labels.ome.tif"
+VERSION = 1
+"""Part of every ETag: a change of how tiles are made must reach who has cached them."""
+
+Level = Annotated[int, Path(ge=0, description="0 is one pixel; the last level is level 0 of the slide.")]
+TilePart = Annotated[int, Path(ge=0)]
+
+
+def _picture(media_type: str, *errors: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI declaration of a picture."""
+    return {
+        200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}},
+        304: {"description": "If-None-Match names the current version."},
+        **error_responses(404, 422, *errors),
+    }
+
+
+@router.get("/slides/{slide_id}/slide.dzi", response_class=Response, responses=_picture("application/xml"))
+def get_slide_dzi(slide_id: str, request: Request, store: StoreDep) -> Response:
+    """Describe the tiles of a slide, for OpenSeadragon. Its bounds are not cropped to."""
+    info = store.read_slide(slide_id)
+    return _dzi(request, grid_of(info.geometry), "jpeg", info.sha256)
+
+
+@router.get(
+    "/slides/{slide_id}/slide_files/{level}/{col}_{row}.jpeg", response_class=Response, responses=_picture("image/jpeg")
+)
+async def get_slide_tile(
+    slide_id: str, level: Level, col: TilePart, row: TilePart, request: Request, store: StoreDep, viewing: ViewingDep
+) -> Response:
+    """Fetch one tile of a slide: 256 px, no overlap, JPEG."""
+    info = await to_thread.run_sync(store.read_slide, slide_id)
+    etag = _etag(info.sha256, f"{level}/{col}_{row}")
+    if is_current(request.headers.get("if-none-match"), etag):
+        return _unchanged(etag)
+    make = partial(viewing.slide_tile, info, (level, col, row))
+    return _answer(await to_thread.run_sync(make, limiter=viewing.limiter), etag, "image/jpeg")
+
+
+@router.get("/slides/{slide_id}/thumbnail.jpeg", response_class=Response, responses=_picture("image/jpeg"))
+async def get_thumbnail(
+    slide_id: str,
+    request: Request,
+    store: StoreDep,
+    viewing: ViewingDep,
+    max_px: Annotated[int, Query(ge=16, le=OVERVIEW_PX, description="Longer side, in pixels.")] = 512,
+) -> Response:
+    """Fetch a small picture of the whole slide."""
+    info = await to_thread.run_sync(store.read_slide, slide_id)
+    etag = _etag(info.sha256, f"thumbnail/{max_px}")
+    if is_current(request.headers.get("if-none-match"), etag):
+        return _unchanged(etag)
+    make = partial(viewing.thumbnail, info, max_px)
+    return _answer(await to_thread.run_sync(make, limiter=viewing.limiter), etag, "image/jpeg")
+
+
+@router.get("/jobs/{job_id}/overlay.dzi", response_class=Response, responses=_picture("application/xml", 409))
+def get_overlay_dzi(job_id: str, request: Request, store: StoreDep) -> Response:
+    """Describe the tiles of the overlay: the same grid as the slide's, whatever the resolution of the labels."""
+    digest = _labels_digest(store, job_id)
+    return _dzi(request, grid_of(store.read_plan(job_id).geometry), "png", digest)
+
+
+@router.get(
+    "/jobs/{job_id}/overlay_files/{level}/{col}_{row}.png",
+    response_class=Response,
+    responses=_picture("image/png", 409),
+)
+async def get_overlay_tile(
+    job_id: str, level: Level, col: TilePart, row: TilePart, request: Request, store: StoreDep, viewing: ViewingDep
+) -> Response:
+    """Fetch one tile of the overlay: PNG in the classes' colours, background transparent, never smoothed."""
+    digest = await to_thread.run_sync(_labels_digest, store, job_id)
+    etag = _etag(digest, f"{level}/{col}_{row}")
+    if is_current(request.headers.get("if-none-match"), etag):
+        return _unchanged(etag)
+    make = partial(viewing.overlay_tile, job_id, (level, col, row))
+    return _answer(await to_thread.run_sync(make, limiter=viewing.limiter), etag, "image/png")
+
+
+def _labels_digest(store: Store, job_id: str) -> str:
+    files = store.read_result(job_id).files
+    if LABELS not in files:
+        raise ResultNotFound("The job made no labels, so it has no tiles.", value=LABELS, accepted=", ".join(files))
+    return files[LABELS]
+
+
+def _dzi(request: Request, grid: Grid, picture: str, digest: str) -> Response:
+    etag = _etag(digest, "dzi")
+    if is_current(request.headers.get("if-none-match"), etag):
+        return _unchanged(etag)
+    return _answer(descriptor(grid, picture), etag, "application/xml")
+
+
+def _etag(digest: str, part: str) -> str:
+    return hashlib.sha256(f"{VERSION}/{digest}/{part}".encode()).hexdigest()[:32]
+
+
+def _unchanged(etag: str) -> Response:
+    return Response(status_code=304, headers=validators(etag))
+
+
+def _answer(content: bytes, etag: str, media_type: str) -> Response:
+    return Response(content, media_type=media_type, headers=validators(etag))

@@ -1,0 +1,37 @@
+"""What happens to a job, as it happens."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+from starlette.responses import StreamingResponse
+
+from server.deps import ListenersDep
+from server.errors import error_responses
+from workers.core.events import parse_event_id
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+"""No cache keeps it and no proxy holds it back."""
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Server-Sent Events `state`, `progress` and, once, `end`.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        204: {"description": "Last-Event-ID names the end: there is nothing more to come."},
+        **error_responses(404, 422, 503),
+    },
+)
+async def follow_job(
+    job_id: str, listeners: ListenersDep, last_event_id: Annotated[str | None, Header()] = None
+) -> Response:
+    """Follow one job until it ends. A client that comes back with Last-Event-ID gets what it missed."""
+    events = await listeners.begin(job_id, parse_event_id(last_event_id))
+    if events is None:
+        return Response(status_code=204)
+    return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)

@@ -1,0 +1,52 @@
+"""The page: the viewer as `make viewer` builds it into `server/static`; where it was not built, a page that says so.
+
+Needs no key: it holds nothing of anybody. What it shows it asks for like any other client.
+"""
+
+from pathlib import Path as FilePath
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+from fastapi.responses import FileResponse, HTMLResponse
+
+from server.files import validators
+from workers.core.errors import ResultNotFound
+
+router = APIRouter(include_in_schema=False)
+
+STATIC = FilePath(__file__).resolve().parents[1] / "static"
+MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+"""What the build writes. Said here: the system's own table of types differs between machines."""
+
+NOT_BUILT = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>L-Diffusion Server</title></head>
+<body>
+<h1>L-Diffusion Server</h1>
+<p>The server is up. Its page was not built: <code>make viewer</code> does it, and needs node.</p>
+<p>The interface works without it; it is described at <a href="/docs">/docs</a>.</p>
+</body>
+</html>
+"""
+
+
+@router.get("/", response_class=HTMLResponse)
+def get_page() -> Response:
+    """Fetch the page. It names its files by their content, so it alone is asked for anew each time."""
+    path = STATIC / "index.html"
+    if not path.is_file():
+        return HTMLResponse(NOT_BUILT, headers={"cache-control": "no-cache"})
+    return FileResponse(path, media_type="text/html", headers={"cache-control": "no-cache"})
+
+
+@router.get("/assets/{name}", response_class=Response)
+def get_asset(name: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$")]) -> Response:
+    """Fetch a script, style or picture of the page. Its name holds a digest of its content: it never changes.
+
+    Raises:
+        ResultNotFound: The page has no such file.
+    """
+    path = STATIC / "assets" / name
+    if path.suffix not in MEDIA_TYPES or not path.is_file():
+        raise ResultNotFound("The page has no such file.", value=name)
+    return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=validators(name))

@@ -1,0 +1,107 @@
+"""What is made of a job on request: which products there are, the OME-Zarr folder, polygons by box."""
+
+import hashlib
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from server import features
+from server.deps import JobsDep, StoreDep
+from server.errors import error_responses
+from server.files import ImmutableFile, is_current, validators
+from server.product_answers import being_made
+from workers.core.errors import ResultNotFound, ResultNotReady
+from workers.core.products import PRODUCTS, Products, ProductView, product_path, read_made
+from workers.core.schemas import Frozen
+
+router = APIRouter(prefix="/v1/jobs", tags=["results"])
+
+ZARR = "labels.ome.zarr"
+FEATURES = "features.fgb"
+LIMIT_MAX = 10_000
+PART_MAX_CHARS = 200
+FILE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+MAKING: dict[int | str, dict[str, Any]] = {
+    202: {"description": "It is being made: ask again after Retry-After.", "model": ProductView},
+    **error_responses(404, 409, 422, 503),
+}
+
+
+class ProductList(Frozen):
+    """All products of a job."""
+
+    items: tuple[ProductView, ...]
+
+
+@router.get("/{job_id}/products", responses=error_responses(404, 409, 503))
+def list_products(job_id: str, store: StoreDep, jobs: JobsDep) -> ProductList:
+    """List what can be made of a succeeded job, and what is. Fetching a product is what makes it."""
+    store.read_result(job_id)
+    products = Products(jobs)
+    return ProductList(items=tuple(products.view(job_id, name) for name in PRODUCTS))
+
+
+@router.get("/{job_id}/labels.ome.zarr", response_model=ProductView, responses=MAKING)
+def make_zarr(job_id: str, jobs: JobsDep) -> Response | ProductView:
+    """Ask for the OME-Zarr. Once it is made, this address is the one to open it at: its files lie below."""
+    products = Products(jobs)
+    if products.ask(job_id, ZARR) is None:
+        return being_made(products, job_id, ZARR)
+    return products.view(job_id, ZARR)
+
+
+@router.get(
+    "/{job_id}/labels.ome.zarr/{part:path}",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": FILE}}, **error_responses(404, 409)},
+)
+def get_zarr_part(
+    job_id: str, part: Annotated[str, Path(examples=["zarr.json"])], request: Request, store: StoreDep
+) -> Response:
+    """Fetch one file of the OME-Zarr. A chunk that is not there holds background only: 404, as Zarr has it."""
+    store.read_result(job_id)
+    made = read_made(store, job_id, ZARR)
+    if made is None:
+        raise ResultNotReady("The OME-Zarr is not made yet.", value=ZARR, accepted=f"GET /v1/jobs/{job_id}/{ZARR}")
+    folder = product_path(store, job_id, ZARR)
+    path = folder / part
+    # No name of ours begins with a dot, so none that leaves the folder, or that the system gave it, gets through.
+    is_name = all(piece and not piece.startswith(".") and "\0" not in piece for piece in part.split("/"))
+    if not is_name or len(part) > PART_MAX_CHARS or not path.is_file():
+        raise ResultNotFound("The OME-Zarr has no such file.", value=part[:PART_MAX_CHARS], accepted="zarr.json")
+    etag = hashlib.sha256(f"{made.sha256}/{part}".encode()).hexdigest()[:32]
+    if is_current(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=validators(etag))
+    return ImmutableFile(path, etag, "application/json" if part.endswith(".json") else "application/octet-stream", {})
+
+
+router.head("/{job_id}/labels.ome.zarr/{part:path}", include_in_schema=False, response_class=Response)(get_zarr_part)
+
+
+@router.get(
+    "/{job_id}/features",
+    response_class=Response,
+    responses={200: {"content": {"application/geo+json": {"schema": {"type": "object"}}}}, **MAKING},
+)
+def find_features(
+    job_id: str,
+    request: Request,
+    store: StoreDep,
+    jobs: JobsDep,
+    bbox: Annotated[str | None, Query(max_length=PART_MAX_CHARS, description=features.ACCEPTED_BOX)] = None,
+    name: Annotated[str | None, Query(alias="class", description="Name of a class.")] = None,
+    limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = 1000,
+) -> Response:
+    """Find the polygons that touch a box, from a spatial index that is made with the first question."""
+    box = features.parse_box(bbox)
+    products = Products(jobs)
+    if (made := products.ask(job_id, FEATURES)) is None:
+        return being_made(products, job_id, FEATURES)
+    etag = hashlib.sha256(f"{made.sha256}/{box}/{name}/{limit}".encode()).hexdigest()[:32]
+    if is_current(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=validators(etag))
+    classes = store.read_plan(job_id).classes
+    query = features.Query(box, features.find_class(classes, name), limit)
+    pieces = features.find(product_path(store, job_id, FEATURES), query, classes)
+    return StreamingResponse(pieces, media_type="application/geo+json", headers=validators(etag))

@@ -1,0 +1,55 @@
+"""What a client may call a slide, and the extension it is stored under. No FastAPI here."""
+
+import re
+import unicodedata
+from pathlib import Path
+
+from workers.core.errors import RequestInvalid
+
+EXTENSIONS = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".svslide", ".dcm")
+SETS_OF_FILES = (".mrxs", ".vms", ".vmu")
+ACCEPTED = f"one file named {', '.join(EXTENSIONS)}"
+FILENAME_MAX = 200
+MAGIC = {b"II*\0": ".tif", b"MM\0*": ".tif", b"II+\0": ".tif", b"MM\0+": ".tif"}
+DICOM_MAGIC = slice(128, 132)
+
+
+def display_name(filename: str) -> str:
+    """Return the last component of a client's file name, fit to be shown: no path, no control characters."""
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", filename))[-1]
+    shown = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C").strip()
+    if shown in ("", ".", ".."):
+        return "slide"
+    stem, dot, extension = shown.rpartition(".")
+    return shown if len(shown) <= FILENAME_MAX else f"{stem[: FILENAME_MAX - 20]}{dot}{extension[:19]}"
+
+
+def extension_of(name: str) -> str | None:
+    """Return the extension a slide is stored under, None if the name has none.
+
+    Raises:
+        RequestInvalid: It is no slide format, or one that consists of several files.
+    """
+    extension = Path(name).suffix.lower()
+    if not extension:
+        return None
+    if extension in SETS_OF_FILES:
+        raise RequestInvalid(
+            f"{extension} slides are sets of files, which are not accepted yet.", value=name, accepted=ACCEPTED
+        )
+    if extension not in EXTENSIONS:
+        raise RequestInvalid(f"filename: {extension} is no slide format.", value=name, accepted=ACCEPTED)
+    return extension
+
+
+def sniff_extension(head: bytes) -> str:
+    """Return the extension for a file that came without one, from its first bytes.
+
+    Raises:
+        RequestInvalid: They are those of no slide format.
+    """
+    if head[DICOM_MAGIC] == b"DICM":
+        return ".dcm"
+    if head[:4] not in MAGIC:
+        raise RequestInvalid("filename: it has no extension and the bytes are no slide's.", accepted=ACCEPTED)
+    return MAGIC[head[:4]]

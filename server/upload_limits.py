@@ -1,0 +1,38 @@
+"""How large an upload may be, and how much room it must leave on the disk. No FastAPI here."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workers.core.errors import DiskFull, UploadTooLarge
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def check_room(folder: Path, wanted_bytes: int, reserve_bytes: int) -> None:
+    """Raise DiskFull unless the disk of `folder` keeps `reserve_bytes` free after `wanted_bytes` more."""
+    if shutil.disk_usage(folder).free - wanted_bytes < reserve_bytes:
+        raise _disk_full(wanted_bytes)
+
+
+def check_size(size: int, max_bytes: int, overhead_bytes: int = 0) -> None:
+    """Raise UploadTooLarge if an upload of `size` bytes, of which `overhead_bytes` may be wrapping, is over the cap."""
+    if size - overhead_bytes > max_bytes:
+        raise UploadTooLarge("The upload is too large.", value=f"{size} bytes", accepted=f"at most {max_bytes} bytes")
+
+
+@contextmanager
+def disk_full_told(size: int) -> Iterator[None]:
+    """Turn the system's word for a full disk into DiskFull; `size` is what the message names, in bytes."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise _disk_full(size) from error
+        raise
+
+
+def _disk_full(wanted_bytes: int) -> DiskFull:
+    return DiskFull("The server's disk has too little room for this upload.", value=f"{wanted_bytes} bytes")

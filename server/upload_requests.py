@@ -1,0 +1,57 @@
+"""What a client asks of a resumable upload, free of headers. No FastAPI here."""
+
+from dataclasses import dataclass
+
+from server.appending import Checksum
+from server.partials import Upload
+from workers.core.errors import OffsetMismatch, UploadJoined, UploadTooLarge
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A new upload as the client asks for it.
+
+    Attributes:
+        length: Bytes; None if it is to be joined.
+        filename: The client's name for the file.
+        sha256: What the whole file will have, in hex.
+        metadata: Upload-Metadata as it came.
+        is_part: It is to be joined with others later.
+        parts: Ids of the complete parts it is joined from.
+    """
+
+    length: int | None
+    filename: str = ""
+    sha256: str | None = None
+    metadata: str = ""
+    is_part: bool = False
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What the headers say of a chunk: where it begins, how long it claims to be, what it has."""
+
+    offset: int
+    length: int | None = None
+    checksum: Checksum | None = None
+
+
+def check_chunk(upload: Upload, chunk: Chunk) -> None:
+    """Refuse a chunk that does not go on where the upload ends, before its bytes.
+
+    Raises:
+        UploadJoined, OffsetMismatch, UploadTooLarge.
+    """
+    if upload.parts:
+        raise UploadJoined("This upload was joined from parts and takes no bytes.", value=upload.id)
+    if chunk.offset != upload.offset:
+        raise OffsetMismatch(
+            "The chunk does not begin where the upload ends.", value=chunk.offset, accepted=str(upload.offset)
+        )
+    if chunk.length is not None and chunk.offset + chunk.length > upload.length:
+        raise UploadTooLarge(
+            "The chunk goes past the end of the upload.",
+            value=f"{chunk.length} bytes from {chunk.offset}",
+            accepted=f"{upload.length} bytes in all",
+        )

@@ -1,0 +1,154 @@
+"""Pictures for viewers: which files are open for them, and what is remembered between two tiles. All of it bounded."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from anyio import CapacityLimiter
+
+from server import deepzoom
+from server.deepzoom import OVERVIEW_PX, grid_of
+from server.label_tiles import LabelPyramid
+from workers.core.schemas import SlideInfo
+from workers.core.settings import Settings
+from workers.core.slides import Pixels, Slide, open_slide
+from workers.core.store import Store
+
+REMEMBERED = 16
+"""Overviews (3 MB each at most) and tables of tiles that are kept."""
+
+T = TypeVar("T")
+
+
+class SlidePool:
+    """Open slides: each with one user at a time, the least recently used closed first.
+
+    Args:
+        idle_max: Most slides that are open while nobody uses them.
+    """
+
+    def __init__(self, idle_max: int) -> None:
+        self._idle_max = idle_max
+        self._idle: OrderedDict[int, tuple[Path, Slide]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def borrow(self, path: Path) -> Iterator[Slide]:
+        """Give an open slide that nobody else uses meanwhile.
+
+        Raises:
+            SlideUnreadable: No reader opens the file.
+        """
+        slide = self._take(path) or open_slide(path)
+        try:
+            yield slide
+        finally:
+            self._put(path, slide)
+
+    def close(self) -> None:
+        """Close what nobody uses."""
+        self._trim(0)
+
+    def _take(self, path: Path) -> Slide | None:
+        with self._lock:
+            for key, (known, slide) in reversed(self._idle.items()):
+                if known == path:
+                    del self._idle[key]
+                    return slide
+        return None
+
+    def _put(self, path: Path, slide: Slide) -> None:
+        with self._lock:
+            self._idle[id(slide)] = (path, slide)
+        self._trim(self._idle_max)
+
+    def _trim(self, length: int) -> None:
+        while True:
+            with self._lock:
+                if len(self._idle) <= length:
+                    return
+                _, (_, slide) = self._idle.popitem(last=False)
+            slide.close()
+
+
+class Remembered(Generic[T]):
+    """The last few things that were asked for, by name. Two threads may make the same one; the later one stays."""
+
+    def __init__(self) -> None:
+        self._order: OrderedDict[str, T] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, name: str, make: Callable[[], T]) -> T:
+        """Return what has this name, made if it is not known."""
+        with self._lock:
+            if name in self._order:
+                self._order.move_to_end(name)
+                return self._order[name]
+        made = make()
+        with self._lock:
+            self._order[name] = made
+            while len(self._order) > REMEMBERED:
+                self._order.popitem(last=False)
+        return made
+
+
+class Viewing:
+    """Makes tiles and thumbnails. Every method but `close` decodes, so it belongs into a thread of `limiter`.
+
+    Args:
+        store: The data folder.
+        settings: How many threads and open slides.
+    """
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.limiter = CapacityLimiter(settings.tile_threads)
+        self._store = store
+        self._slides = SlidePool(settings.slide_handles)
+        self._overviews = Remembered[Pixels]()
+        self._labels = Remembered[LabelPyramid]()
+
+    def close(self) -> None:
+        """Close all files."""
+        self._slides.close()
+
+    def slide_tile(self, info: SlideInfo, address: tuple[int, int, int]) -> bytes:
+        """Return a tile of a slide as JPEG.
+
+        Raises:
+            ResultNotFound: There is no such tile.
+            SlideNotFound, SlideUnreadable: The slide was deleted, or cannot be decoded there.
+        """
+        grid = grid_of(info.geometry)
+        grid.tile(*address)  # before anything is opened
+        if deepzoom.is_small(grid, address[0]):
+            return deepzoom.jpeg(deepzoom.overview_tile(self._overview(info), grid, address))
+        with self._slides.borrow(self._store.slide_file(info.id)) as slide:
+            return deepzoom.jpeg(deepzoom.slide_tile(slide, grid, address))
+
+    def thumbnail(self, info: SlideInfo, max_px: int) -> bytes:
+        """Return the whole slide as JPEG, its longer side at most `max_px`.
+
+        Raises:
+            SlideNotFound, SlideUnreadable: The slide was deleted, or cannot be decoded.
+        """
+        return deepzoom.jpeg(deepzoom.shrunk_to(self._overview(info), max_px))
+
+    def overlay_tile(self, job_id: str, address: tuple[int, int, int]) -> bytes:
+        """Return a tile of the overlay of a succeeded job as PNG, background transparent.
+
+        Raises:
+            ResultNotFound: There is no such tile.
+        """
+        path = self._store.job_dir(job_id) / "labels.ome.tif"
+        labels = self._labels.get(job_id, lambda: LabelPyramid(path, self._store.read_plan(job_id)))
+        return deepzoom.palette_png(labels.tile(*address), labels.classes)
+
+    def _overview(self, info: SlideInfo) -> Pixels:
+        def make() -> Pixels:
+            with self._slides.borrow(self._store.slide_file(info.id)) as slide:
+                return slide.thumbnail(OVERVIEW_PX)
+
+        return self._overviews.get(info.id, make)

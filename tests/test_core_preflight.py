@@ -1,0 +1,97 @@
+"""What is known of a job before it runs, against counting by hand and against the planner."""
+
+import itertools
+from math import floor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workers.core import preflight as module
+from workers.core.catalog import find_model
+from workers.core.errors import MppMissing
+from workers.core.job_errors import JobTooLarge, RoiOutside
+from workers.core.preflight import machine_memory_bytes, preflight, require_memory
+from workers.core.roi import Polygon
+from workers.core.schemas import JobRequest, ModelCard, SlideGeometry, SlideLevel
+from workers.roi import RoiMask
+from workers.tiling import Box, WorkingPlane, regions
+
+
+def geometry(width: int = 3000, height: int = 2000, mpp: float | None = 0.25) -> SlideGeometry:
+    level = SlideLevel(width=width, height=height, downsample=1)
+    return SlideGeometry(l0_width=width, l0_height=height, mpp_x=mpp, mpp_y=mpp, levels=(level,))
+
+
+@pytest.fixture
+def card(model_folder: Path) -> ModelCard:
+    return find_model(model_folder.parent, model_folder.name)  # 0.5 µm/px, tiles of 512 px
+
+
+def asked(**fields: Any) -> JobRequest:
+    return JobRequest(slide_id="s", model="made-model", **fields)
+
+
+def test_a_whole_slide_is_its_grid(card: ModelCard) -> None:
+    found = preflight(geometry(), asked(region_px=1024), card, None, 3)
+    assert (found.regions_max, found.tiles_max, found.estimated_s) == (2, 6, None)  # 1500 x 1000 working px
+
+
+def test_time_is_the_measured_rate_over_the_workers(card: ModelCard) -> None:
+    assert preflight(geometry(), asked(), card, 2.5, 2).estimated_s == 7.5
+    assert preflight(geometry(), asked(), card, 2.5, 0).estimated_s == 15.0
+
+
+@pytest.mark.parametrize(
+    "roi",
+    [
+        [0, 0, 1, 1],
+        [1000, 1000, 1100, 1100],
+        [1023, 1023, 1025, 1025],
+        [-500, -500, 9999, 700],
+        {"type": "MultiPolygon", "coordinates": [
+            [[[100, 100], [300, 100], [200, 300], [100, 100]]],
+            [[[2500, 1500], [2900, 1500], [2700, 1900], [2500, 1500]]],
+        ]},
+    ],
+)  # fmt: skip
+def test_a_region_of_interest_counts_no_fewer_cells_than_it_touches(card: ModelCard, roi: Any) -> None:
+    request = asked(roi=roi, region_px=512)
+    plane = WorkingPlane.from_geometry(geometry(), card.mpp, None)
+    assert request.roi is not None
+    mask = RoiMask.from_roi(request.roi)
+    touched = sum(mask.crop(Box(r.w_x0, r.w_y0, r.width, r.height), plane).any() for r in regions(plane, 512))
+    found = preflight(geometry(), request, card, None, 1)
+    assert touched <= found.regions_max <= 6
+    if isinstance(roi, list):
+        x0, y0, x1, y1 = (max(0, min(number, size)) / 2 for number, size in zip(roi, (3000, 2000) * 2, strict=True))
+        cells = [range(floor(low / 512), floor((high - 0.001) / 512) + 1) for low, high in ((x0, x1), (y0, y1))]
+        assert found.regions_max == len(list(itertools.product(*cells)))
+
+
+def test_what_lies_beside_the_slide_is_refused(card: ModelCard) -> None:
+    for roi in ([3000, 0, 3100, 10], [-50, -50, 0, 0]):
+        with pytest.raises(RoiOutside) as refusal:
+            preflight(geometry(), asked(roi=roi), card, None, 1)
+        assert "(3000, 2000)" in str(refusal.value.accepted)
+    with pytest.raises(MppMissing):
+        preflight(geometry(mpp=None), asked(), card, None, 1)
+    assert Polygon(coordinates=(((0, 0), (1, 0), (1, 1), (0, 0)),)).polygons
+
+
+def test_a_job_that_no_worker_has_room_for_is_refused(card: ModelCard) -> None:
+    small, large = (preflight(geometry(), asked(region_px=side), card, None, 1) for side in (512, 8192))
+    assert large.estimated_peak_bytes - small.estimated_peak_bytes == 4 * (8192**2 - 512**2)
+    require_memory(small, small.estimated_peak_bytes)
+    with pytest.raises(JobTooLarge) as refusal:
+        require_memory(large, large.estimated_peak_bytes - 1)
+    assert "MiB" in str(refusal.value.accepted)
+
+
+def test_a_limit_of_the_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(module, "CGROUP_LIMITS", (limit, tmp_path / "absent"))
+    whole = machine_memory_bytes()
+    for text, expected in (("max\n", whole), ("1048576\n", 1048576), (f"{10**18}\n", whole)):
+        limit.write_text(text)
+        assert machine_memory_bytes() == expected

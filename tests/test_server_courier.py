@@ -1,0 +1,166 @@
+"""Webhooks over real TLS on loopback: what arrives, what is tried again, what is not called at all."""
+
+import hashlib
+import hmac
+import http.server
+import json
+import shutil
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from queue_fixtures import REQUEST, finishing, stored, until
+
+from server import courier as module
+from server.courier import ATTEMPTS, PAUSES_S, Courier
+from workers.core.jobs import Jobs
+from workers.core.queue_names import WEBHOOKS
+from workers.core.schemas import JobView, Webhook
+from workers.core.settings import Settings
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Keeps what it is sent and answers with the statuses it was given, the last one for ever."""
+
+    statuses: list[int]
+    got: list[tuple[str, dict[str, str], bytes]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.got.append((self.path, dict(self.headers), body))
+        self.send_response(self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0])
+        self.send_header("Location", "https://127.0.0.1:1/elsewhere")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, type[Receiver]]]:
+    """A server on loopback with a certificate that this process trusts: its port, and what it got."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    kind = type("OneReceiver", (Receiver,), {"statuses": [204], "got": []})
+    server = http.server.HTTPServer(("127.0.0.1", 0), kind)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # who hangs up in the handshake is no news
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield server.server_port, kind
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def queue_settings(queue_settings: Settings, receiver: tuple[int, type[Receiver]], tmp_path: Path) -> Settings:
+    (tmp_path / "lab").write_bytes(b"s3cret")
+    allowed = {"webhook_hosts": f"localhost:{receiver[0]}, 127.0.0.1:{receiver[0]}", "webhook_secrets_dir": tmp_path}
+    return queue_settings.model_copy(update={**allowed, "webhook_private": True})
+
+
+def ended(jobs: Jobs, port: int, host: str = "localhost") -> str:
+    """A job with a webhook, canceled."""
+    webhook = Webhook(url=f"https://{host}:{port}/hook?a=b", secret="lab")
+    request = REQUEST.model_copy(update={"webhook": webhook})
+    job_id = stored(jobs, request=request)
+    jobs.submit(job_id, request)
+    assert jobs.redis.zscore(WEBHOOKS, job_id) is None
+    jobs.cancel(job_id)
+    return job_id
+
+
+def presented(view: JobView) -> JobView:
+    return view.model_copy(update={"results": {"result": "somewhere"}})
+
+
+def test_the_end_of_a_job_arrives_signed_and_once(jobs: Jobs, receiver: tuple[int, type[Receiver]]) -> None:
+    job_id = ended(jobs, receiver[0])
+    courier = Courier(jobs, presented)
+    assert courier.deliver_next()
+    assert not courier.deliver_next()
+    ((path, headers, body),) = receiver[1].got
+    assert path == "/hook?a=b"
+    told = json.loads(body)
+    assert (told["event"], told["job"]["id"], told["job"]["state"]) == ("job.canceled", job_id, "canceled")
+    assert told["job"]["results"] == {"result": "somewhere"}
+    parts = dict(part.split("=") for part in headers["LDiffusion-Signature"].split(","))
+    expected = hmac.new(b"s3cret", parts["t"].encode() + b"." + body, hashlib.sha256).hexdigest()
+    assert parts["v1"] == expected
+    assert jobs.redis.keys(f"{WEBHOOKS}*") == []
+
+
+@pytest.mark.parametrize("status", [500, 302, 404])
+def test_what_does_not_arrive_is_tried_again_and_no_redirect_is_followed(
+    jobs: Jobs, receiver: tuple[int, type[Receiver]], status: int
+) -> None:
+    receiver[1].statuses[:] = [status, 200]
+    job_id = ended(jobs, receiver[0])
+    courier = Courier(jobs, presented)
+    assert courier.deliver_next()
+    assert not courier.deliver_next()  # not at once
+    assert jobs.redis.zscore(WEBHOOKS, job_id) > time.time()
+    jobs.redis.zadd(WEBHOOKS, {job_id: 0}, xx=True)
+    assert courier.deliver_next()
+    assert [path for path, _, _ in receiver[1].got] == ["/hook?a=b"] * 2
+    assert jobs.redis.keys(f"{WEBHOOKS}*") == []
+
+
+def test_a_receiver_that_never_answers_well_is_given_up(jobs: Jobs, receiver: tuple[int, type[Receiver]]) -> None:
+    receiver[1].statuses[:] = [503]
+    job_id = ended(jobs, receiver[0])
+    courier = Courier(jobs, presented)
+    for _ in range(len(PAUSES_S) + 1):
+        jobs.redis.zadd(WEBHOOKS, {job_id: 0}, xx=True)
+        assert courier.deliver_next()
+    assert len(receiver[1].got) == len(PAUSES_S) + 1
+    assert jobs.redis.exists(WEBHOOKS, ATTEMPTS) == 0
+
+
+def test_a_certificate_of_another_name_is_not_trusted(jobs: Jobs, receiver: tuple[int, type[Receiver]]) -> None:
+    job_id = ended(jobs, receiver[0], host="127.0.0.1")
+    assert Courier(jobs, presented).deliver_next()
+    assert receiver[1].got == []
+    assert jobs.redis.hget(ATTEMPTS, job_id) == b"1"
+
+
+def test_an_address_inside_is_not_called_although_its_host_is_allowed(
+    jobs: Jobs, receiver: tuple[int, type[Receiver]]
+) -> None:
+    ended(jobs, receiver[0])
+    jobs.settings = jobs.settings.model_copy(update={"webhook_private": False})
+    assert Courier(jobs, presented).deliver_next()
+    assert receiver[1].got == []
+    assert jobs.redis.keys(f"{WEBHOOKS}*") == []
+
+
+def test_threads_take_up_what_is_due_and_a_deleted_job_is_not_told(
+    jobs: Jobs, receiver: tuple[int, type[Receiver]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IDLE_S", 0.02)
+    gone = ended(jobs, receiver[0])
+    jobs.forget(gone)
+    jobs.store.delete_job(gone)
+    jobs.redis.zadd(WEBHOOKS, {gone: 0})
+    job_id = ended(jobs, receiver[0])
+    finishing(jobs)
+    courier = Courier(jobs, presented)
+    courier.start()
+    try:
+        until(lambda: jobs.redis.exists(WEBHOOKS) == 0)
+    finally:
+        courier.stop()
+    assert [json.loads(body)["job"]["id"] for _, _, body in receiver[1].got] == [job_id]

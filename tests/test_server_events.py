@@ -1,0 +1,166 @@
+"""Server-Sent Events of a real gateway, read line by line as a browser would."""
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from gateway_fixtures import GatewayWith
+from queue_fixtures import DEADLINE_S, begun, running, submitted, until, worker, write_result
+
+from server import events as module
+from server.events import Listeners
+from workers.core.events import events_key
+from workers.core.jobs import Jobs
+from workers.core.queue_names import JobKeys, Task
+from workers.core.settings import Settings
+
+Event = tuple[str, str, dict[str, Any]]
+
+
+@pytest.fixture
+def lease_s() -> float:
+    return 30.0
+
+
+@pytest.fixture
+def url(jobs: Jobs, gateway_with: GatewayWith, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A gateway over the queue of `jobs`, whose heart beats fast."""
+    monkeypatch.setattr(Listeners.__init__, "__defaults__", (0.2,))
+    with gateway_with(jobs.settings.model_copy(update={"event_listeners_max": 2})) as address:
+        yield address
+
+
+def parse(lines: Iterator[str]) -> Iterator[Event]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if line:
+            fields[name] = value
+        elif "event" in fields:
+            yield fields["id"], fields["event"], json.loads(fields["data"])
+            fields = {}
+
+
+def follow(url: str, job_id: str, last_id: str | None = None, seen: list[Event] | None = None) -> list[Event]:
+    """All events until the server ends them; `seen` takes them up as they come."""
+    headers = {} if last_id is None else {"Last-Event-ID": last_id}
+    seen = [] if seen is None else seen
+    address = f"{url}/v1/jobs/{job_id}/events"
+    with httpx.stream("GET", address, headers=headers, timeout=DEADLINE_S, trust_env=False) as answer:
+        assert answer.status_code == 200, answer.read()
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+        for event in parse(answer.iter_lines()):
+            seen.append(event)
+    return seen
+
+
+def test_a_job_is_followed_to_its_end_and_taken_up_again_where_it_stopped(jobs: Jobs, url: str) -> None:
+    job_id = running(jobs, 3)
+    me = worker(jobs)
+    seen: list[Event] = []
+    thread = threading.Thread(target=follow, args=(url, job_id, None, seen))
+    thread.start()
+    until(lambda: len(seen) > 0)
+    for index in range(3):
+        me.region_done(begun(me, Task(job_id, "region", index)), 0.1, 2)
+    lease = begun(me, Task(job_id, "finish"))
+    write_result(jobs, job_id)
+    me.finished(lease)
+    thread.join(DEADLINE_S)
+    kinds = [kind for _, kind, _ in seen]
+    assert (kinds[0], kinds[-1], kinds.count("end")) == ("state", "end", 1)
+    assert seen[0][2]["regions_total"] == 3
+    done = [data["regions_done"] for _, _, data in seen]
+    assert done == sorted(done)
+    last = seen[-1][2]
+    assert (last["id"], last["state"], last["regions_done"]) == (job_id, "succeeded", 3)
+    assert last["results"]["result"] == f"/v1/jobs/{job_id}/result"
+    # from the middle: exactly what came after
+    every = [entry.decode() for entry, _ in jobs.redis.xrange(events_key(job_id))]
+    again = follow(url, job_id, every[2])
+    assert [event_id for event_id, _, _ in again] == every[3:]
+    # from the end: nothing more, and a browser stops asking
+    answer = httpx.get(f"{url}/v1/jobs/{job_id}/events", headers={"Last-Event-ID": every[-1]}, trust_env=False)
+    assert answer.status_code == 204
+
+
+def test_an_id_that_fell_out_of_the_stream_gets_where_the_job_stands(jobs: Jobs, url: str) -> None:
+    job_id = running(jobs, 2)
+    first = jobs.redis.xrange(events_key(job_id))[0][0].decode()
+    me = worker(jobs)
+    me.region_done(begun(me, Task(job_id, "region", 1)), 0.1)
+    jobs.redis.xtrim(events_key(job_id), maxlen=1, approximate=False)
+    seen: list[Event] = []
+    thread = threading.Thread(target=follow, args=(url, job_id, first, seen))
+    thread.start()
+    until(lambda: len(seen) > 0)
+    jobs.cancel(job_id)
+    thread.join(DEADLINE_S)
+    assert [(kind, data["state"], data["regions_done"]) for _, kind, data in seen] == [
+        ("state", "running", 1),  # and not the one entry that is left, which tells of progress
+        ("end", "canceled", 1),
+    ]
+
+
+def test_a_job_that_only_the_disk_knows_has_an_end(jobs: Jobs, url: str) -> None:
+    job_id = submitted(jobs)
+    jobs.cancel(job_id)
+    jobs.redis.flushall()
+    ((event_id, kind, data),) = follow(url, job_id)
+    assert (kind, data["state"]) == ("end", "canceled")
+    answer = httpx.get(f"{url}/v1/jobs/{job_id}/events", headers={"Last-Event-ID": event_id}, trust_env=False)
+    assert answer.status_code == 204
+
+
+def test_a_quiet_job_has_a_heartbeat_and_a_deleted_one_an_end(jobs: Jobs, url: str) -> None:
+    job_id = submitted(jobs)
+    with httpx.stream("GET", f"{url}/v1/jobs/{job_id}/events", timeout=DEADLINE_S, trust_env=False) as answer:
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith(":")) == ": beat"
+        jobs.forget(job_id)
+        jobs.store.delete_job(job_id)
+        ((_, kind, data),) = parse(lines)
+    assert (kind, data) == ("end", {"id": job_id, "state": "deleted"})
+
+
+def test_the_gateway_answers_others_while_clients_listen_and_counts_them(jobs: Jobs, url: str) -> None:
+    job_id = submitted(jobs)
+    address = f"{url}/v1/jobs/{job_id}/events"
+    with httpx.Client(timeout=DEADLINE_S, trust_env=False) as client:
+        with client.stream("GET", address) as one, client.stream("GET", address) as two:
+            held = [answer.iter_lines() for answer in (one, two)]  # let go of, they would hang up
+            for lines in held:
+                assert next(lines).startswith("retry")
+            assert client.get(f"{url}/v1/jobs/{job_id}").json()["state"] == "queued"
+            refused = client.get(address)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "too_many_listeners")
+        until(lambda: client.send(client.build_request("GET", address), stream=True).status_code == 200)
+
+
+def test_what_cannot_be_followed_is_told(jobs: Jobs, url: str) -> None:
+    answer = httpx.get(f"{url}/v1/jobs/{'0' * 32}/events", trust_env=False)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "job_not_found")
+    job_id = submitted(jobs)
+    answer = httpx.get(f"{url}/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "x"}, trust_env=False)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+    assert jobs.redis.exists(JobKeys(job_id).record)
+    assert module.HEARTBEAT_S >= 10
+
+
+def test_a_queue_that_goes_away_ends_the_stream_and_not_the_gateway(
+    jobs: Jobs, url: str, queue_settings: Settings
+) -> None:
+    job_id = submitted(jobs)
+    with httpx.Client(timeout=DEADLINE_S, trust_env=False) as client:
+        with client.stream("GET", f"{url}/v1/jobs/{job_id}/events") as answer:
+            lines = answer.iter_lines()
+            next(line for line in lines if line.startswith("event"))
+            jobs.redis.delete(events_key(job_id))
+            jobs.redis.set(events_key(job_id), "not a stream")
+            assert [line for line in lines if line.startswith("event")] == []
+        jobs.redis.delete(events_key(job_id))
+        assert client.get(f"{url}/healthz").status_code == 200

@@ -1,0 +1,182 @@
+"""Resumable uploads on the disk: cut off at any step, nothing that was acknowledged is lost, and old ones go."""
+
+import fcntl
+import itertools
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from server.appending import Appender
+from server.partials import Part, Partials, Upload
+from workers.core.errors import DiskFull, UploadExpired, UploadLocked, UploadNotFound
+from workers.core.settings import Settings
+from workers.core.store import new_id
+
+PIECES = (b"the first part, ", b"the second, ", b"and the third")
+LIFE_S = 1000.0
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def partials(tmp_path: Path) -> Partials:
+    """An empty folder of uploads."""
+    return made(tmp_path)
+
+
+def made(tmp_path: Path, reserve_bytes: int = 0) -> Partials:
+    settings = Settings(data_dir=tmp_path, upload_expires_s=LIFE_S, disk_reserve_bytes=reserve_bytes)
+    return Partials(tmp_path / "uploads", settings)
+
+
+def upload_of(length: int, **fields: object) -> Upload:
+    now = datetime.now(UTC)
+    upload = Upload(
+        id=new_id(), length=length, filename="a.tif", created_at=now, expires_at=now + timedelta(seconds=LIFE_S)
+    )
+    return upload.model_copy(update=fields)
+
+
+def complete_parts(partials: Partials) -> tuple[Part, ...]:
+    parts = []
+    for piece in PIECES:
+        upload = upload_of(len(piece), offset=len(piece), is_part=True)
+        partials.create(upload)
+        partials.data_file(upload.id).write_bytes(piece)
+        parts.append(Part(id=upload.id, length=len(piece)))
+    return tuple(parts)
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """End the process, so to speak, before the n-th change of a name on the disk from now on."""
+    left = itertools.count()
+
+    def wrapped(name: str) -> None:
+        real = getattr(Path, name)
+
+        def step(self: Path, target: Path) -> Path:
+            if next(left) == steps:
+                raise Killed
+            result: Path = real(self, target)
+            return result
+
+        monkeypatch.setattr(Path, name, step)
+
+    for name in ("rename", "replace"):
+        wrapped(name)
+
+
+@pytest.mark.parametrize("steps", range(9))
+def test_parts_of_a_joining_that_was_killed_at_any_step_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    partials = made(tmp_path)
+    parts = complete_parts(partials)
+    whole = upload_of(41, state="checking", offset=41, parts=parts)
+    monkeypatch.setattr(partials, "_give_back", lambda folder: None)  # a killed process tidies nothing
+    kill_at(monkeypatch, steps)
+    killed = False
+    try:
+        partials.create(whole)
+        partials.join(whole)
+    except Killed:
+        killed = True
+    monkeypatch.undo()
+    assert killed
+
+    revived = made(tmp_path)
+    revived.recover()
+    assert not list((tmp_path / "uploads").glob(".*"))
+    try:
+        known = revived.read(whole.id)
+    except UploadNotFound:  # never said to have been made: the parts are as they were, and can be joined again
+        assert [revived.data_file(part.id).read_bytes() for part in parts] == list(PIECES)
+        known = whole
+        revived.create(known)
+    revived.join(known)
+    assert revived.complete_file(whole.id).read_bytes() == b"".join(PIECES)
+
+
+@pytest.mark.parametrize("joined", [1, 2])
+def test_joining_goes_on_where_it_was_cut_off(partials: Partials, joined: int) -> None:
+    parts = complete_parts(partials)
+    whole = upload_of(41, state="checking", offset=41, parts=parts)
+    partials.create(whole)
+    done = partials.join(whole)
+    assert done.joined == 3
+    assert partials.complete_file(whole.id).read_bytes() == b"".join(PIECES)
+    assert partials.join(done) == done
+
+    # Killed after the bytes of a part were copied, and before that was written down.
+    again = upload_of(41, state="checking", offset=41, parts=complete_parts(partials), joined=joined)
+    partials.create(again)
+    partials.data_file(again.id).write_bytes(b"".join(PIECES[:joined]) + PIECES[joined][:5])
+    partials.join(again)
+    assert partials.complete_file(again.id).read_bytes() == b"".join(PIECES)
+
+
+def test_a_part_is_taken_once(partials: Partials) -> None:
+    parts = complete_parts(partials)
+    partials.create(upload_of(16, state="checking", offset=16, parts=parts[:1]))
+    with pytest.raises(UploadNotFound):
+        partials.create(upload_of(28, state="checking", offset=28, parts=(parts[1], parts[0])))
+    assert partials.data_file(parts[1].id).read_bytes() == PIECES[1]  # given back
+
+
+def test_bytes_beyond_what_was_acknowledged_are_cut_off(partials: Partials) -> None:
+    upload = upload_of(100, offset=4)
+    partials.create(upload)
+    partials.data_file(upload.id).write_bytes(b"II*\0 half of a chunk that nobody synced")
+    with Appender(partials.data_file(upload.id), 4, 100) as appender:
+        appender.write(b"more")
+        appender.sync()
+    assert partials.data_file(upload.id).read_bytes() == b"II*\0more"
+
+
+def test_two_processes_cannot_add_to_one_upload(partials: Partials) -> None:
+    upload = upload_of(100)
+    partials.create(upload)
+    path = partials.data_file(upload.id)
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(UploadLocked):
+            Appender(path, 0, 100)
+    Appender(path, 0, 100).__exit__(None, None, None)  # the lock went with its owner
+
+
+def test_what_expired_says_so_for_as_long_again(partials: Partials, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    fresh, old, forgotten, checking = (
+        upload_of(4, offset=4, expires_at=now + timedelta(seconds=seconds), state=state)
+        for seconds, state in ((LIFE_S, "uploading"), (-1, "rejected"), (-LIFE_S - 1, "uploading"), (-9e9, "checking"))
+    )
+    for upload in (fresh, old, forgotten, checking):
+        partials.create(upload)
+    assert set(partials.expired()) == {old.id, forgotten.id}
+    for upload_id in (fresh.id, old.id, forgotten.id, checking.id):
+        partials.expire(upload_id)
+    assert [partials.data_file(upload.id).exists() for upload in (fresh, old, forgotten, checking)] == [
+        *(True, False, False, True)
+    ]
+    assert {upload.id for upload in partials.list_uploads()} == {fresh.id, checking.id}
+    with pytest.raises(UploadExpired):
+        partials.read(old.id)
+    with pytest.raises(UploadNotFound):
+        partials.read(forgotten.id)
+    assert sorted(path.name for path in (tmp_path / "uploads").iterdir()) == sorted([fresh.id, old.id, checking.id])
+
+
+def test_an_upload_must_leave_room(tmp_path: Path) -> None:
+    with pytest.raises(DiskFull):
+        made(tmp_path, reserve_bytes=2**60).create(upload_of(4))
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", "..", "../slides", "A" * 32, "0" * 31, f".new-{'0' * 32}"])
+def test_only_identifiers_become_paths(partials: Partials, name: str) -> None:
+    for act in (partials.read, partials.remove):
+        with pytest.raises(UploadNotFound):
+            act(name)

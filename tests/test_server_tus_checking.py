@@ -1,0 +1,108 @@
+"""The check of complete uploads when it fails for reasons that are not the file's."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from server.admission import Admission, Received
+from server.checking import Checking
+from server.partials import Partials, Upload
+from workers.core.errors import DiskFull
+from workers.core.schemas import SlideInfo
+from workers.core.settings import Settings
+from workers.core.store import Store, new_id
+
+CONTENT = b"II*\0 and so on"
+
+
+class Acting(Admission):
+    """An admission that does what a test says instead of probing."""
+
+    def __init__(self, store: Store, settings: Settings, act: Callable[[Received], None]) -> None:
+        super().__init__(store, settings)
+        self._act = act
+        self.calls = 0
+        self.begun = asyncio.Event()
+
+    async def admit(self, slide_id: str, file: Path, received: Received, folder: Path) -> SlideInfo:
+        self.calls += 1
+        self.begun.set()
+        self._act(received)
+        await asyncio.Event().wait()  # a probe that takes for ever
+        raise AssertionError
+
+
+class Scene:
+    """A complete upload, and a checking whose admission acts."""
+
+    def __init__(self, folder: Path, act: Callable[[Received], None]) -> None:
+        settings = Settings(data_dir=folder)
+        store = Store(folder)
+        self.partials = Partials(folder / "uploads", settings)
+        self.admission = Acting(store, settings, act)
+        self.checking = Checking(self.partials, store, self.admission)
+        now = datetime.now(UTC)
+        size = len(CONTENT)
+        self.upload = Upload(
+            id=new_id(), state="checking", length=size, offset=size, filename="a.tif", created_at=now, expires_at=now
+        ).model_copy(update={"expires_at": now + timedelta(days=1)})
+        self.partials.create(self.upload)
+        self.partials.data_file(self.upload.id).write_bytes(CONTENT)
+
+    async def sweep(self, times: int) -> Upload:
+        """Have what is complete checked so many times, each to its end; return the upload."""
+        for _ in range(times):
+            await self.checking.resume()
+            await asyncio.gather(*self.checking._tasks.values(), return_exceptions=True)
+            await asyncio.sleep(0)  # the tasks' ends are noted
+        return self.partials.read(self.upload.id)
+
+
+def fail(error: Exception) -> Callable[[Received], None]:
+    def act(received: Received) -> None:
+        assert received.sha256 == hashlib.sha256(CONTENT).hexdigest()
+        raise error
+
+    return act
+
+
+def test_a_check_that_crashes_is_tried_again_and_then_given_up_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Scene(tmp_path, fail(ZeroDivisionError("secret detail")))
+    upload = asyncio.run(scene.sweep(3))
+    assert upload.state == "checking"
+    upload = asyncio.run(scene.sweep(2))
+    assert upload.state == "rejected"
+    assert upload.error is not None
+    assert upload.error.code == "internal_error"
+    assert "secret" not in upload.model_dump_json()
+    assert "secret detail" in caplog.text
+    assert scene.admission.calls == 3
+
+
+def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, fail(DiskFull("No room.")))
+    assert asyncio.run(scene.sweep(5)).state == "checking"
+    assert scene.admission.calls == 5
+
+
+def test_a_stop_ends_the_checks_and_they_stay_to_be_done(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, lambda received: None)
+
+    async def stop_in_the_middle() -> None:
+        await scene.checking.resume()
+        await scene.checking.resume()  # one check of one upload
+        await scene.admission.begun.wait()
+        await scene.checking.stop()
+        await scene.checking.resume()
+        assert scene.checking._tasks == {}
+
+    asyncio.run(stop_in_the_middle())
+    assert scene.admission.calls == 1
+    assert scene.partials.read(scene.upload.id).state == "checking"
+    assert scene.partials.data_file(scene.upload.id).read_bytes() == CONTENT

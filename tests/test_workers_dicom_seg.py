@@ -1,0 +1,90 @@
+"""The DICOM segmentation in pydicom and highdicom: it lies on its source slide, and the marks are in their places."""
+
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from fiducials import HEIGHT, MARKS, MODEL_MPP, SLIDE_MPP, WIDTH, Finished, found_boxes
+from numpy.typing import NDArray
+
+from workers import dicom_seg, products, stitch
+from workers.core.errors import ProductRefused
+
+KINDS = {"segmentation.dcm": "LABELMAP", "segmentation-binary.dcm": "BINARY"}
+
+
+def made(job: Finished, name: str) -> Path:
+    path = job.folder / "products" / name
+    if not path.exists():
+        products.make(job.store, job.job_id, name)
+    return path
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_highdicom_finds_the_marks(dicom: Finished, name: str) -> None:
+    segmentation = highdicom.seg.segread(made(dicom, name))
+    assert segmentation.segmentation_type.value == KINDS[name]
+    assert segmentation.get_segment_description(1).segment_label == "nucleus"
+    matrix = segmentation.get_total_pixel_matrix(combine_segments=True)
+    assert matrix.shape == (HEIGHT // 2, WIDTH // 2)
+    assert found_boxes(matrix == 1, MODEL_MPP / SLIDE_MPP) == sorted(mark.box for mark in MARKS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_pydicom_finds_its_own_spacing_and_the_sources_frame(dicom: Finished, name: str) -> None:
+    found = pydicom.dcmread(made(dicom, name))
+    source = pydicom.dcmread(dicom.store.slide_file(dicom.info.id), stop_before_pixels=True)
+    assert found.DimensionOrganizationType == "TILED_FULL"
+    assert (found.FrameOfReferenceUID, found.StudyInstanceUID) == (source.FrameOfReferenceUID, source.StudyInstanceUID)
+    assert (
+        found.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0].ReferencedSOPInstanceUID
+        == source.SOPInstanceUID
+    )
+    measures = found.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert [float(each) for each in measures.PixelSpacing] == [MODEL_MPP / 1000] * 2
+    assert (found.TotalPixelMatrixColumns, found.TotalPixelMatrixRows) == (WIDTH // 2, HEIGHT // 2)
+    assert found.NumberOfFrames == 3 * 2
+
+
+def test_a_mark_has_one_place_on_the_glass(dicom: Finished) -> None:
+    """The centre of a mark in slide coordinates, by the source's geometry and by the segmentation's."""
+    source = pydicom.dcmread(dicom.store.slide_file(dicom.info.id), stop_before_pixels=True)
+    found = pydicom.dcmread(made(dicom, "segmentation.dcm"))
+    mark = MARKS[1]
+    l0_center = np.array([mark.x + mark.width / 2, mark.y + mark.height / 2])
+    assert on_glass(source, l0_center - 0.5) == pytest.approx(on_glass(found, l0_center / 2 - 0.5), abs=1e-6)
+
+
+def on_glass(image: pydicom.Dataset, pixel: NDArray[np.float64]) -> tuple[float, float]:
+    """Return mm of a (column, row) counted from the centre of the first pixel (DICOM PS3.3 C.7.6.16.2.3)."""
+    origin = image.TotalPixelMatrixOriginSequence[0]
+    across, down = np.array(image.ImageOrientationSlide, float).reshape(2, 3)
+    down_mm, across_mm = image.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
+    start = np.array([origin.XOffsetInSlideCoordinateSystem, origin.YOffsetInSlideCoordinateSystem, 0], float)
+    place = start + across * float(across_mm) * pixel[0] + down * float(down_mm) * pixel[1]
+    return float(place[0]), float(place[1])
+
+
+def test_the_same_job_gives_the_same_identifiers(dicom: Finished, tmp_path: Path) -> None:
+    again = tmp_path / "again.dcm"
+    arrays = stitch.open_labels(dicom.folder)
+    dicom_seg.write_segmentation(again, arrays, dicom.plan, dicom.store.slide_file(dicom.info.id))
+    first, second = pydicom.dcmread(made(dicom, "segmentation.dcm")), pydicom.dcmread(again)
+    assert (first.SOPInstanceUID, first.SeriesInstanceUID) == (second.SOPInstanceUID, second.SeriesInstanceUID)
+
+
+def test_a_slide_that_is_no_dicom_is_refused_with_a_sentence(plain: Finished) -> None:
+    with pytest.raises(ProductRefused, match="did not come as DICOM") as refusal:
+        products.make(plain.store, plain.job_id, "segmentation.dcm")
+    assert refusal.value.accepted == "a job on a DICOM slide, or labels.ome.tif"
+    assert not (plain.folder / "products" / "segmentation.dcm").exists()
+
+
+def test_a_plane_that_is_too_large_is_refused(dicom: Finished, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(dicom_seg, "PLANE_MAX_PX", 1000)
+    arrays = stitch.open_labels(dicom.folder)
+    with pytest.raises(ProductRefused, match="too many pixels"):
+        dicom_seg.write_segmentation(tmp_path / "s.dcm", arrays, dicom.plan, dicom.store.slide_file(dicom.info.id))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,86 @@
+"""The OME-Zarr in zarr and in the NGFF models of others: levels, frames, colours, and the marks in their places."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from fiducials import CONFIDENCE, HEIGHT, MARKS, MODEL_MPP, SLIDE_MPP, WIDTH, Finished, found_boxes
+from ome_zarr_models.v05 import Image, ImageLabel
+from ome_zarr_models.v05.labels import Labels
+
+from workers import products
+from workers.core.errors import JobNotFound
+from workers.core.schemas import Plan
+from workers.ome_zarr import image_label, write_ome_zarr
+from workers.stitch import LabelArrays
+
+
+@pytest.fixture(params=["plain", "bounded"])
+def folder(request: pytest.FixtureRequest) -> Path:
+    job: Finished = request.getfixturevalue(request.param)
+    path = job.folder / "products" / "labels.ome.zarr"
+    if not path.exists():
+        products.make(job.store, job.job_id, path.name)
+    return path
+
+
+def test_it_is_ngff_0_5_by_the_models_of_others(folder: Path) -> None:
+    image = Image.from_zarr(zarr.open_group(folder, mode="r"))
+    assert image.ome_attributes.version == "0.5"
+    assert image.labels is not None
+    assert Labels.from_zarr(zarr.open_group(folder, path="labels", mode="r")).ome_attributes.labels == ["classes"]
+    label = ImageLabel.from_zarr(zarr.open_group(folder, path="labels/classes", mode="r"))
+    described = label.ome_attributes.image_label
+    assert described is not None
+    colors = described.colors
+    assert colors is not None
+    assert {each.label_value: each.rgba for each in colors} == {0: (0, 0, 0, 0), 1: (200, 0, 0, 255)}
+    scales = label.ome_attributes.multiscales[0].datasets[2].model_dump()["coordinateTransformations"]
+    assert [(each["type"], list(each["scale"])) for each in scales] == [("scale", [MODEL_MPP * 4] * 2)]
+    assert [axis.unit for axis in label.ome_attributes.multiscales[0].axes] == ["micrometer"] * 2
+
+
+def test_the_marks_are_in_their_places_and_levels_are_every_other_pixel(folder: Path) -> None:
+    levels = [np.asarray(zarr.open_array(folder, path=f"labels/classes/{k}", mode="r")[:]) for k in range(3)]
+    assert levels[0].shape == (HEIGHT // 2, WIDTH // 2)
+    assert found_boxes(levels[0] == 1, MODEL_MPP / SLIDE_MPP) == sorted(mark.box for mark in MARKS)
+    for k, level in enumerate(levels):
+        np.testing.assert_array_equal(level, levels[0][:: 2**k, :: 2**k])
+    assert (np.asarray(zarr.open_array(folder, path="0", mode="r")[:]) == CONFIDENCE).all()
+
+
+def test_chunks_of_background_are_not_written_and_read_as_such(folder: Path) -> None:
+    chunks = sorted(
+        str(path.relative_to(folder)) for path in (folder / "labels/classes/0/c").rglob("*") if path.is_file()
+    )
+    assert chunks == [
+        *("labels/classes/0/c/0/0", "labels/classes/0/c/0/1"),
+        *("labels/classes/0/c/1/1", "labels/classes/0/c/1/2"),
+    ]
+
+
+def test_colours_are_never_empty(make_plan: Callable[..., Plan]) -> None:
+    classes = make_plan(1, 1).classes
+    found = image_label(classes)
+    assert [each["label-value"] for each in found["colors"]] == [0, 1, 2, 4]
+    assert [each["rgba"][3] for each in found["colors"]] == [0, 255, 255, 255]
+    assert image_label(classes[:1])["colors"]
+
+
+def test_it_stops_when_the_job_is_gone(
+    make_plan: Callable[..., Plan], watched: Callable[..., Any], tmp_path: Path
+) -> None:
+    calls: list[int] = []
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) > 2:
+            raise JobNotFound("gone")
+
+    array = watched(np.zeros((2000, 600), np.uint8), 512)
+    with pytest.raises(JobNotFound):
+        write_ome_zarr(tmp_path / "z", LabelArrays(array, array), make_plan(600, 2000), check)
+    assert len(calls) == 3

@@ -1,0 +1,71 @@
+"""The same request sent twice makes one job: a key is remembered with what it asked for and what it made."""
+
+import hashlib
+
+from pydantic import BaseModel
+
+from workers.core.errors import RequestInvalid
+from workers.core.job_errors import KeyReused
+from workers.core.jobs import Jobs, answering
+from workers.core.schemas import LOCAL_TENANT
+
+KEY_TTL_S = 24 * 3600
+"""How long a key is remembered."""
+
+KEY_CHARS_MAX = 255
+
+
+class Reservation:
+    """One key, of one kind of request.
+
+    Args:
+        jobs: The queue.
+        kind: `job` or `batch`.
+        key: As the client sent it.
+        request: What it asks for.
+        tenant: Who sent it: another's key of the same text is another key.
+
+    Raises:
+        RequestInvalid: The key is empty, too long, or not of visible ASCII characters.
+    """
+
+    def __init__(
+        self, jobs: Jobs, kind: str, key: str, request: BaseModel, tenant: str = LOCAL_TENANT
+    ) -> None:
+        if not 0 < len(key) <= KEY_CHARS_MAX or not all("!" <= character <= "~" for character in key):
+            raise RequestInvalid(
+                "Idempotency-Key: it has to be of visible ASCII characters.",
+                value=key[:KEY_CHARS_MAX],
+                accepted=f"1 to {KEY_CHARS_MAX} of them",
+            )
+        self._redis = jobs.redis
+        self._name = f"ldiffusion:key:{kind}:{hashlib.sha256(f'{tenant} {key}'.encode()).hexdigest()}"
+        self._asked = hashlib.sha256(request.model_dump_json().encode()).hexdigest()
+        self._key = key
+
+    def take(self, fresh_id: str) -> str:
+        """Return the id that this key stands for: the fresh one, or that of the first request with it.
+
+        Two requests at once get the same id, so whoever comes second writes the same again.
+
+        Raises:
+            KeyReused: The first request asked for something else.
+            QueueUnavailable: Redis does not answer.
+        """
+        with answering():
+            held = self._redis.set(self._name, f"{fresh_id} {self._asked}", nx=True, get=True, ex=KEY_TTL_S)
+        if held is None:
+            return fresh_id
+        made_id, _, asked = held.decode().partition(" ")
+        if asked != self._asked:
+            raise KeyReused(
+                "Idempotency-Key: it was sent before, with another request.",
+                value=self._key,
+                accepted="the same request again, or another key",
+            )
+        return str(made_id)
+
+    def release(self) -> None:
+        """Forget the key: nothing came of its request."""
+        with answering():
+            self._redis.delete(self._name)

@@ -1,0 +1,39 @@
+"""Leaves of the tree in `workers.core.errors`: what can be wrong with asking for a job, and with following it."""
+
+from workers.core.errors import Invalid, NotFound, Unavailable
+
+
+class BatchNotFound(NotFound):
+    """No batch has this id."""
+
+    code = "batch_not_found"
+
+
+class RoiOutside(Invalid):
+    """The region of interest holds nothing of the slide."""
+
+    code = "roi_outside"
+
+
+class JobTooLarge(Invalid):
+    """A worker has too little memory for the job as it is asked for."""
+
+    code = "job_too_large"
+
+
+class KeyReused(Invalid):
+    """An Idempotency-Key was sent before, with another request."""
+
+    code = "idempotency_key_reused"
+
+
+class WebhookRefused(Invalid):
+    """The address or the secret of a webhook is not one that the operator allows."""
+
+    code = "webhook_refused"
+
+
+class TooManyListeners(Unavailable):
+    """As many clients follow jobs by events as the server takes."""
+
+    code = "too_many_listeners"

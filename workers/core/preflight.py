@@ -1,0 +1,118 @@
+"""What a job will take, told before any pixel is read, and refused if no worker can take it."""
+
+import os
+from fractions import Fraction
+from math import ceil, floor
+from pathlib import Path
+
+from workers.core.job_errors import JobTooLarge, RoiOutside
+from workers.core.resolution import resolve_mpp
+from workers.core.roi import Bounds, parts_bounds
+from workers.core.schemas import JobRequest, ModelCard, Preflight, SlideGeometry
+
+PROCESS_BYTES = 600 * 2**20
+"""Resident memory of a worker with torch and a small model before its first tile."""
+
+BYTES_PER_TILE_PX = 700
+"""Activations of the network per px of a tile with its halo."""
+
+READER_CACHE_BYTES = 24 * 2**20
+"""Decoded blocks of the slide that a worker keeps."""
+
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+MIB = 2**20
+
+
+def preflight(
+    geometry: SlideGeometry, request: JobRequest, card: ModelCard, s_per_tile: float | None, workers: int
+) -> Preflight:
+    """Estimate a job by arithmetic on its numbers alone.
+
+    Args:
+        geometry: Of the slide.
+        request: What is asked.
+        card: The model.
+        s_per_tile: Seconds of one forward pass as measured with this model, if it was.
+        workers: Workers that are alive.
+
+    Raises:
+        MppMissing, MppOutOfRange: The slide's resolution is unknown or does not suit the model.
+        RoiOutside: The region of interest holds nothing of the slide.
+    """
+    mpp_x, mpp_y, _ = resolve_mpp(geometry, request.mpp, card.mpp)
+    across, down = (Fraction(str(mpp)) / Fraction(str(card.mpp)) for mpp in (mpp_x, mpp_y))
+    w_size = floor(geometry.l0_width * across), floor(geometry.l0_height * down)
+    scale = float(across), float(down)
+    l0_parts = _l0_parts(geometry, request)
+    parts = [(x0 * scale[0], y0 * scale[1], x1 * scale[0], y1 * scale[1]) for x0, y0, x1, y1 in l0_parts]
+    tiles = _cells(parts, w_size, card.tile_px)
+    region_px = request.region_px or card.tile_px
+    return Preflight(
+        regions_max=_cells(parts, w_size, region_px),
+        tiles_max=tiles,
+        estimated_s=None if s_per_tile is None else round(tiles * s_per_tile / max(1, workers), 1),
+        estimated_peak_bytes=estimated_peak_bytes(card, region_px, geometry),
+    )
+
+
+def require_memory(estimate: Preflight, available_bytes: int) -> None:
+    """Refuse what a worker has no room for.
+
+    Raises:
+        JobTooLarge: It is more than `available_bytes`.
+    """
+    if estimate.estimated_peak_bytes > available_bytes:
+        raise JobTooLarge(
+            "A worker has too little memory for this job; smaller regions or a smaller model need less.",
+            value=f"{ceil(estimate.estimated_peak_bytes / MIB)} MiB",
+            accepted=f"at most {available_bytes // MIB} MiB",
+        )
+
+
+def estimated_peak_bytes(card: ModelCard, region_px: int, geometry: SlideGeometry) -> int:
+    """Estimate the memory of a worker on the CPU; it does not grow with the slide.
+
+    The process, the network's activations over a tile with its halo, the reader's cached blocks, the tiles read
+    ahead, and labels and confidence of a region, once as made and once as compressed.
+    """
+    side = card.tile_px + 2 * -(-card.halo_px // card.stride_px) * card.stride_px
+    cache = min(READER_CACHE_BYTES, geometry.l0_width * geometry.l0_height * 3)
+    return PROCESS_BYTES + BYTES_PER_TILE_PX * side**2 + cache + 4 * 3 * side**2 + 4 * region_px**2
+
+
+def machine_memory_bytes() -> int:
+    """Return the memory that the processes here may use together: the container's limit, or the machine's."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in CGROUP_LIMITS:
+        text = path.read_text().strip() if path.is_file() else "max"
+        if text.isdecimal():
+            total = min(total, int(text))
+    return total
+
+
+def _l0_parts(geometry: SlideGeometry, request: JobRequest) -> list[Bounds]:
+    """Return the boxes, level-0 px, that hold all of what is asked for and of the slide."""
+    size = geometry.l0_width, geometry.l0_height
+    if request.roi is None:
+        return [(0, 0, *size)]
+    found = parts_bounds(request.roi)
+    boxes = [(max(0, x0), max(0, y0), min(size[0], x1), min(size[1], y1)) for x0, y0, x1, y1 in found]
+    inside = [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
+    if not inside:
+        raise RoiOutside(
+            "The region of interest holds nothing of the slide.",
+            value=found[0],
+            accepted=f"level-0 px from (0, 0) to {size}",
+        )
+    return inside
+
+
+def _cells(parts: list[Bounds], w_size: tuple[int, int], side: int) -> int:
+    """Count the cells of a grid over the plane that boxes touch; of many boxes, no more than the cells of the plane."""
+    columns, rows = (-(-length // side) for length in w_size)
+    count = 0
+    for x0, y0, x1, y1 in parts:
+        across = min(columns, ceil(x1 / side)) - floor(x0 / side)
+        down = min(rows, ceil(y1 / side)) - floor(y0 / side)
+        count += max(0, across) * max(0, down)
+    return min(count, rows * columns)

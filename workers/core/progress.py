@@ -1,0 +1,66 @@
+"""A job's record in Redis as a client sees it: state, counts, rates, the time that is left."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from workers.core.events import Progress
+from workers.core.schemas import LOCAL_TENANT, ErrorBody, JobRequest, JobState, JobView, Preflight
+
+PHASE_OF = {"planning": "planning", "running": "segmenting"}
+"""What is being done in a state that does one thing only."""
+
+
+def view_of(job_id: str, record: Mapping[str, str], left: int) -> JobView:
+    """Return what a client may see of a job.
+
+    Args:
+        job_id: Its id.
+        record: Its hash.
+        left: Regions that have not landed.
+    """
+    times: dict[str, Any] = {name: record.get(name) for name in ("created_at", "started_at", "finished_at")}
+    return JobView(
+        id=job_id,
+        tenant=record.get("tenant", LOCAL_TENANT),
+        request=JobRequest.model_validate_json(record["request"]),
+        preflight=Preflight.model_validate_json(record["preflight"]) if "preflight" in record else None,
+        error=ErrorBody.model_validate_json(record["error"]) if "error" in record else None,
+        **progress_of(record, left).model_dump(),
+        **{name: None if text is None else datetime.fromisoformat(text) for name, text in times.items()},
+    )
+
+
+def progress_of(record: Mapping[str, str], left: int) -> Progress:
+    """Return where a job stands."""
+    state = cast("JobState", record["state"])
+    total = int(record["regions_total"]) if "regions_total" in record else None
+    done = int(record["regions_done"]) if "regions_done" in record else (total or 0) - left
+    elapsed_s = _elapsed_s(record) if state == "running" else None
+    return Progress(
+        state=state,
+        phase=record.get("phase") if state == "finishing" else PHASE_OF.get(state),
+        regions_done=done,
+        regions_total=total,
+        tiles_per_s=_tiles_per_s(record, elapsed_s),
+        eta_s=_eta_s(elapsed_s, done, left, int(record.get("regions_before", 0))),
+    )
+
+
+def _elapsed_s(record: Mapping[str, str]) -> float | None:
+    """Seconds since the first region was begun."""
+    if "first_region_at" not in record:
+        return None
+    return (datetime.now(UTC) - datetime.fromisoformat(record["first_region_at"])).total_seconds()
+
+
+def _tiles_per_s(record: Mapping[str, str], elapsed_s: float | None) -> float | None:
+    tiles = int(record.get("tiles", 0))
+    return round(tiles / elapsed_s, 3) if tiles and elapsed_s is not None and elapsed_s > 0 else None
+
+
+def _eta_s(elapsed_s: float | None, done: int, left: int, before: int) -> float | None:
+    """Seconds for the regions that are left, at the rate of those done in this run; None before the first is."""
+    if elapsed_s is None or done <= before:
+        return None
+    return round(elapsed_s / (done - before) * left, 1)

@@ -1,0 +1,156 @@
+"""Deletion that leaves nothing: a slide goes with its jobs, their results and caches; by age, or because it is asked.
+
+A slide is as old as the last thing that was done with it: its upload, or the last job on it. So nothing is deleted by
+age that is younger than `retention_days`. A job that has not ended pins itself and its slide.
+
+What is on disk decides: a job has ended when its folder says so. So nothing is lost because Redis forgot a job.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from workers.core.errors import JobNotFound, SlideInUse, SlideNotFound
+from workers.core.job_files import view_from_disk
+from workers.core.jobs import Jobs
+from workers.core.schemas import FINAL_STATES, Frozen, JobView, SlideInfo
+
+Reason = Literal["age", "request"]
+
+logger = logging.getLogger(__name__)
+
+
+class Removed(Frozen):
+    """What is gone for good."""
+
+    kind: Literal["slide", "job"]
+    id: str
+    reason: Reason
+    size_bytes: int
+    slide_id: str
+
+
+Tell = Callable[[Removed], None]
+"""Is told of each thing that is gone: writes it into the audit log, and drops what is held of it in memory."""
+
+
+class Retention:
+    """Removes slides and jobs. Every method blocks, and may run in several processes at once.
+
+    Args:
+        jobs: The queue, with its data folder.
+        tell: Called after each removal.
+    """
+
+    def __init__(self, jobs: Jobs, tell: Tell) -> None:
+        self._jobs = jobs
+        self._store = jobs.store
+        self._tell = tell
+        self._days = jobs.settings.retention_days
+
+    def sweep(self, now: datetime) -> int:
+        """Remove what is older than `retention_days`; nothing if that is 0.
+
+        Returns:
+            The number of slides and jobs that are gone.
+
+        Raises:
+            QueueUnavailable: Redis does not answer; nothing was removed, or a part, and the next sweep goes on.
+        """
+        if not self._days:
+            return 0
+        self._jobs.ping()  # a job goes from the disk first: better not to begin than to leave it half known
+        cutoff = now - timedelta(days=self._days)
+        by_slide = self._by_slide()
+        count = 0
+        for info in self._store.list_slides():
+            views = by_slide.pop(info.id, [])
+            if info.created_at < cutoff and all(_is_old(view, cutoff) for view in views):
+                count += self._remove_slide(info, views, "age")
+            else:
+                count += self._remove_jobs([view for view in views if _is_old(view, cutoff)], "age")
+        for views in by_slide.values():  # their slides are gone already
+            count += self._remove_jobs([view for view in views if _is_old(view, cutoff)], "age")
+        return count
+
+    def remove_slide(self, slide_id: str) -> None:
+        """Remove a slide with its jobs and all that came of them.
+
+        Raises:
+            SlideNotFound: There is no such slide.
+            SlideInUse: A job on it has not ended.
+            QueueUnavailable: Redis does not answer.
+        """
+        info = self._store.read_slide(slide_id)
+        views = self._by_slide()[slide_id]
+        active = [view.id for view in views if view.state not in FINAL_STATES]
+        if active:
+            raise SlideInUse(
+                "A job still reads this slide.", value=active[0], accepted="a slide without queued or running jobs"
+            )
+        self._remove_slide(info, views, "request")
+
+    def remove_job(self, job_id: str) -> None:
+        """Remove a job that has ended, with its results.
+
+        Raises:
+            JobNotFound: There is no such job.
+            QueueUnavailable: Redis does not answer.
+        """
+        self._remove_jobs([self._jobs.view(job_id)], "request")
+
+    def _by_slide(self) -> defaultdict[str, list[JobView]]:
+        found: defaultdict[str, list[JobView]] = defaultdict(list)
+        for job_id in self._store.list_jobs():
+            try:
+                view = view_from_disk(self._store, job_id)
+            except JobNotFound:  # being made, or being deleted
+                continue
+            except ValueError:
+                logger.warning("the folder of job %s holds a file that cannot be read; it stays", job_id)
+                continue
+            found[view.request.slide_id].append(view)
+        return found
+
+    def _remove_slide(self, info: SlideInfo, views: list[JobView], reason: Reason) -> int:
+        # The jobs first: whoever dies in between leaves a slide without jobs, which the next attempt finds again.
+        count = self._remove_jobs(views, reason)
+        size = _size_of(self._store.slide_dir(info.id))
+        with suppress(SlideNotFound):  # another process was quicker
+            self._store.delete_slide(info.id)
+            self._tell(Removed(kind="slide", id=info.id, reason=reason, size_bytes=size, slide_id=info.id))
+            count += 1
+        return count
+
+    def _remove_jobs(self, views: list[JobView], reason: Reason) -> int:
+        count = 0
+        for view in views:
+            size = _size_of(self._store.job_dir(view.id))
+            # The folder first: what is on disk and not in the queue would count as lost, and be submitted again.
+            is_gone = False
+            with suppress(JobNotFound):  # another process was quicker
+                self._store.delete_job(view.id)
+                is_gone = True
+            self._jobs.forget(view.id)
+            if is_gone:
+                slide_id = view.request.slide_id
+                self._tell(Removed(kind="job", id=view.id, reason=reason, size_bytes=size, slide_id=slide_id))
+                count += 1
+        return count
+
+
+def _is_old(view: JobView, cutoff: datetime) -> bool:
+    return view.state in FINAL_STATES and (view.finished_at or view.created_at) < cutoff
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes of all files in a folder; of those that go meanwhile, none."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += path.lstat().st_size
+    return size

@@ -1,0 +1,128 @@
+"""From a request to a queued job: what can be known to fail is refused before anything is written."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from workers.core.catalog import find_model
+from workers.core.errors import JobNotFound, LDiffusionError, Unavailable
+from workers.core.idempotency import Reservation
+from workers.core.jobs import Jobs
+from workers.core.preflight import machine_memory_bytes, preflight, require_memory
+from workers.core.schemas import LOCAL_TENANT, JobRequest, JobView, ModelCard, Preflight
+from workers.core.store import new_id, slide_missing
+from workers.core.webhooks import check_webhook
+
+
+@dataclass
+class Admission:
+    """Looks at requests; what it learns of workers and models is asked for once.
+
+    Args:
+        jobs: The queue.
+        tenant: Who asks: another's slide is not there.
+    """
+
+    jobs: Jobs
+    tenant: str = LOCAL_TENANT
+    _rates: dict[str, float | None] = field(default_factory=dict)
+    _capacity: tuple[int, int] | None = None
+
+    def admit(self, request: JobRequest) -> Preflight:
+        """Return the pre-flight of a request that may be queued.
+
+        Raises:
+            SlideNotFound, ModelNotFound, ModelInvalid: What it names is not there, or not whole.
+            MppMissing, MppOutOfRange: The slide's resolution is unknown or does not suit the model.
+            RoiOutside: The region of interest holds nothing of the slide.
+            JobTooLarge: No worker has the memory.
+            WebhookRefused: The webhook is not one that the operator allows.
+            QueueUnavailable: Redis does not answer.
+        """
+        slide = self.jobs.store.read_slide(request.slide_id)
+        if slide.tenant != self.tenant:
+            raise slide_missing(request.slide_id)
+        card = find_model(self.jobs.settings.models_dir, request.model)
+        if request.webhook is not None:
+            check_webhook(request.webhook, self.jobs.settings)
+        workers, memory_bytes = self._measure()
+        estimate = preflight(slide.geometry, request, card, self._rate(card), workers)
+        require_memory(estimate, memory_bytes)
+        return estimate
+
+    def create(self, job_id: str, request: JobRequest, estimate: Preflight) -> None:
+        """Put a job that was admitted on disk and into the queue.
+
+        Raises:
+            QueueUnavailable: Redis does not answer; nothing of the job stays.
+        """
+        created_at = datetime.now(UTC)
+        self.jobs.store.save_request(job_id, request, created_at, self.tenant)
+        try:
+            self.jobs.submit(job_id, request, created_at, estimate, self.tenant)
+        except Unavailable:
+            self.jobs.store.delete_job(job_id)
+            raise
+
+    def _measure(self) -> tuple[int, int]:
+        if self._capacity is None:
+            settings = self.jobs.settings
+            here = machine_memory_bytes() // max(1, settings.workers)
+            told = settings.job_memory_bytes or self.jobs.memory_bytes() or here
+            self._capacity = self.jobs.workers(), told
+        return self._capacity
+
+    def _rate(self, card: ModelCard) -> float | None:
+        if card.digest not in self._rates:
+            self._rates[card.digest] = self.jobs.s_per_tile(card.digest)
+        return self._rates[card.digest]
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks for jobs.
+
+    Attributes:
+        tenant: Whose the jobs will be; only slides of this tenant are there for it.
+        key: Idempotency-Key of the request.
+        room: Held while so many more jobs are made; raises where the tenant may not have them.
+    """
+
+    tenant: str = LOCAL_TENANT
+    key: str | None = None
+    room: Callable[[int], AbstractContextManager[None]] = lambda _wanted: nullcontext()
+
+
+def submit_job(jobs: Jobs, request: JobRequest, asker: Asker) -> JobView:
+    """Queue a job, or return the one that an earlier request with the same key made.
+
+    Raises:
+        KeyReused: The key came before, with another request.
+        QuotaExceeded: The tenant has too many jobs that have not ended.
+        Everything that `Admission.admit` raises; then nothing is left of the request.
+    """
+    fresh_id = new_id()
+    if asker.key is None:
+        _admit_one(jobs, fresh_id, request, asker)
+        return jobs.view(fresh_id)
+    reservation = Reservation(jobs, "job", asker.key, request, asker.tenant)
+    job_id = reservation.take(fresh_id)
+    if job_id != fresh_id:
+        try:
+            return jobs.view(job_id)
+        except JobNotFound:  # the first request is not done yet, or its gateway died, or the job was deleted
+            pass
+    try:
+        _admit_one(jobs, job_id, request, asker)
+    except LDiffusionError:
+        reservation.release()
+        raise
+    return jobs.view(job_id)
+
+
+def _admit_one(jobs: Jobs, job_id: str, request: JobRequest, asker: Asker) -> None:
+    admission = Admission(jobs, asker.tenant)
+    estimate = admission.admit(request)
+    with asker.room(1):
+        admission.create(job_id, request, estimate)

@@ -1,0 +1,52 @@
+"""What a job left out because the slide could not be read there: noted per task, so that each may run again."""
+
+from pathlib import Path
+
+from workers.core.schemas import BadTile, Frozen
+from workers.core.slides import Slide
+from workers.core.store import write_json
+from workers.tiling import Box
+from workers.tolerant import TolerantSlide, bad_tile
+
+FOLDER = "bad-tiles"
+
+
+class Damage(Frozen):
+    """Blocks of the slide, and what they cost of the working plane as (w_x, w_y, width, height)."""
+
+    tiles: tuple[BadTile, ...] = ()
+    w_holes: tuple[tuple[int, int, int, int], ...] = ()
+
+    @property
+    def holes(self) -> tuple[Box, ...]:
+        """The boxes of the working plane that have no answer."""
+        return tuple(Box(*hole) for hole in self.w_holes)
+
+
+def note(out_dir: Path, task: str, slide: Slide, holes: tuple[Box, ...] = ()) -> None:
+    """Write down what a task could not read, before its result counts as there. Nothing is written if that is nothing.
+
+    Args:
+        out_dir: Folder of the job.
+        task: Name of the task within the job.
+        slide: What was read.
+        holes: What was left out of the working plane.
+    """
+    if not isinstance(slide, TolerantSlide) or not slide.bad:
+        return
+    (out_dir / FOLDER).mkdir(exist_ok=True)
+    tiles = tuple(bad_tile(slide, *block) for block in sorted(slide.bad))
+    found = Damage(tiles=tiles, w_holes=tuple(sorted({(h.w_x, h.w_y, h.width, h.height) for h in holes})))
+    write_json(out_dir / FOLDER / f"{task}.json", found)
+
+
+def read_damage(out_dir: Path) -> Damage:
+    """Return all that the tasks of a job wrote down, each block and hole once."""
+    tiles: set[BadTile] = set()
+    holes: set[tuple[int, int, int, int]] = set()
+    for path in (out_dir / FOLDER).glob("*.json"):
+        found = Damage.model_validate_json(path.read_bytes())
+        tiles.update(found.tiles)
+        holes.update(found.w_holes)
+    in_order = sorted(tiles, key=lambda tile: (tile.level, tile.l0_y, tile.l0_x))
+    return Damage(tiles=tuple(in_order), w_holes=tuple(sorted(holes)))

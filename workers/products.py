@@ -1,0 +1,175 @@
+"""Makes a product of a succeeded job from its label plane: one queue task, run when somebody asked for the product.
+
+Everything is written beside its place and moved there whole; the record with the digest is written last. A job that
+is deleted meanwhile takes the product with it.
+"""
+
+import errno
+import hashlib
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from workers import stitch, tasks
+from workers.core.errors import DiskFull, JobNotFound, LDiffusionError, QueueUnavailable, ResultNotReady, SlideNotFound
+from workers.core.products import FOLDER, Made, Products
+from workers.core.schemas import Plan
+from workers.core.store import Store
+from workers.dicom_seg import Kind, write_segmentation
+from workers.features import write_features
+from workers.ome_zarr import write_ome_zarr
+from workers.provenance import sha256_of
+from workers.pyramid import write_confidence, write_overlay
+from workers.stitch import LabelArrays
+from workers.vectorize import write_geojson
+
+logger = logging.getLogger(__name__)
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+REGIONS = "regions.geojson.gz"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What products are made from."""
+
+    store: Store
+    job_id: str
+    plan: Plan
+    arrays: LabelArrays
+
+    @property
+    def job_dir(self) -> Path:
+        """Folder of the job."""
+        return self.store.job_dir(self.job_id)
+
+    def check(self) -> None:
+        """Return if the job is still there.
+
+        Raises:
+            JobNotFound, ResultNotReady: It was deleted.
+        """
+        self.store.read_result(self.job_id)
+
+
+def make_product(job_id: str, name: str) -> None:
+    """Make one product of a job, unless it is made, being made, or no longer wanted."""
+    runtime = tasks.runtime()
+    queue = Products(runtime.leases.jobs)
+    if name not in MAKERS or not queue.begin(job_id, name, runtime.leases.worker_id):
+        logger.info("job %s product %s: nothing to do", job_id, name)
+        return
+    started = time.perf_counter()
+    outcome = "crashed"
+    try:
+        queue.made(job_id, make(runtime.store, job_id, name))
+        outcome = "made"
+    except (JobNotFound, ResultNotReady):
+        outcome = "dropped"
+        queue.drop(job_id, name)
+    except QueueUnavailable:
+        raise
+    except LDiffusionError as error:
+        outcome = error.code
+        queue.failed(job_id, name, error)
+    except OSError as error:
+        if _is_there(runtime.store, job_id) and error.errno not in NO_SPACE:
+            raise
+        outcome = DiskFull.code if error.errno in NO_SPACE else "dropped"
+        queue.failed(job_id, name, DiskFull("The disk that holds the data folder is full."))
+    finally:
+        if outcome == "crashed":
+            queue.put_back(job_id, name)
+        _leave_nothing(runtime.store, job_id)
+        seconds = time.perf_counter() - started
+        logger.info("job %s product %s: %s in %.2f s", job_id, name, outcome, seconds)
+
+
+def make(store: Store, job_id: str, name: str) -> Made:
+    """Make a product and put it in its place.
+
+    Raises:
+        JobNotFound, ResultNotReady: There is no such job, or it has not succeeded.
+        ProductRefused: This product cannot be made of this job.
+    """
+    store.read_result(job_id)
+    source = Source(store, job_id, store.read_plan(job_id), stitch.open_labels(store.job_dir(job_id)))
+    folder = source.job_dir / FOLDER
+    folder.mkdir(exist_ok=True)
+    for stale in folder.glob(f".{name}.*"):  # of a worker that died
+        shutil.rmtree(stale, ignore_errors=True)
+    work = folder / f".{name}.{uuid.uuid4().hex[:12]}"
+    work.mkdir()
+    try:
+        fresh = work / name
+        MAKERS[name](fresh, source)
+        record = _record(fresh)
+        shutil.rmtree(folder / name, ignore_errors=True)  # a folder that has no record
+        os.sync()  # a folder of many files that nobody synced one by one
+        fresh.replace(folder / name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return record
+
+
+def digest_of_folder(folder: Path) -> str:
+    """Return the SHA-256 of the lines `<sha256>  <path>` of all files, as `sha256sum` writes them, sorted by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _record(path: Path) -> Made:
+    if path.is_dir():
+        digest = digest_of_folder(path)
+        size_bytes = sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+    else:
+        digest, size_bytes = sha256_of(path), path.stat().st_size
+    return Made(name=path.name, sha256=digest, size_bytes=size_bytes, made_at=datetime.now(UTC))
+
+
+def _segmentation(path: Path, source: Source, kind: Kind) -> None:
+    try:
+        slide = source.store.slide_file(source.plan.slide_id)
+    except SlideNotFound as error:
+        message = "The slide was deleted, and a DICOM segmentation takes its header."
+        raise SlideNotFound(message, value=source.plan.slide_id) from error
+    write_segmentation(path, source.arrays, source.plan, slide, kind)
+
+
+def _features(path: Path, source: Source) -> None:
+    geojson = source.job_dir / REGIONS
+    if not geojson.exists():  # not among the outputs that were asked for
+        geojson = path.with_name(REGIONS)
+        write_geojson(geojson, source.arrays, source.plan)
+    write_features(path, geojson, source.plan)
+
+
+MAKERS: Mapping[str, Callable[[Path, Source], object]] = {
+    "labels.ome.zarr": lambda path, source: write_ome_zarr(path, source.arrays, source.plan, source.check),
+    "confidence.ome.tif": lambda path, source: write_confidence(path, source.arrays, source.plan),
+    "overlay-ome.ome.tif": lambda path, source: write_overlay(path, source.arrays, source.plan, "ome"),
+    "overlay-pages.tif": lambda path, source: write_overlay(path, source.arrays, source.plan, "pages"),
+    "segmentation.dcm": lambda path, source: _segmentation(path, source, "LABELMAP"),
+    "segmentation-binary.dcm": lambda path, source: _segmentation(path, source, "BINARY"),
+    "features.fgb": _features,
+}
+
+
+def _is_there(store: Store, job_id: str) -> bool:
+    return (store.job_dir(job_id) / "result.json").exists()
+
+
+def _leave_nothing(store: Store, job_id: str) -> None:
+    """Remove what a library wrote into the folder of a job after that was deleted."""
+    folder = store.job_dir(job_id)
+    if not (folder / "job.json").exists():
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder)

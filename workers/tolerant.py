@@ -1,0 +1,106 @@
+"""A slide of which some tiles cannot be decoded, read all the same: what is lost is white, and is noted."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from workers.core.errors import SlideUnreadable
+from workers.core.schemas import BadTile
+from workers.core.slides import WHITE, Pixels, Slide, open_slide
+
+GRID_PX = 256
+"""Side of the blocks, on a fixed grid of a level, by which it is said what is lost."""
+
+BadBlock = tuple[int, int, int]
+"""(level, row, column) on the grid."""
+
+
+class TolerantSlide(Slide):
+    """Reads what there is. A reader that failed may fail for ever after, so the file is opened anew each time.
+
+    Args:
+        path: The slide.
+
+    Attributes:
+        bad: Blocks that could not be read so far.
+
+    Raises:
+        SlideUnreadable: No reader opens it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._slide = open_slide(path)
+        self.backend = self._slide.backend  # type: ignore[misc] # the reader's, not the class's
+        self.geometry = self._slide.geometry
+        self.vendor = self._slide.vendor
+        self.bad: set[BadBlock] = set()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._slide.close()
+
+    def _read(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
+        pixels = self._attempt(level, lv_x, lv_y, width, height)
+        if pixels is not None:
+            return pixels
+        out = np.full((height, width, 3), WHITE, np.uint8)
+        for row, top, rows in _spans(lv_y, height):
+            for col, left, columns in _spans(lv_x, width):
+                block = None
+                if (level, row, col) not in self.bad:
+                    block = self._attempt(level, left, top, columns, rows)
+                if block is None:
+                    self.bad.add((level, row, col))
+                else:
+                    out[top - lv_y : top - lv_y + rows, left - lv_x : left - lv_x + columns] = block
+        return out
+
+    def _attempt(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels | None:
+        try:
+            return self._slide.read_level(level, lv_x, lv_y, width, height)
+        except SlideUnreadable:
+            self._slide.close()
+            self._slide = open_slide(self._path)
+            return None
+
+
+def open_for(path: Path, on_bad_tile: str) -> Slide:
+    """Open a slide as a job wants it: a bad tile is an error, or it is white and noted.
+
+    Raises:
+        SlideUnreadable: No reader opens it.
+    """
+    return open_slide(path) if on_bad_tile == "fail" else TolerantSlide(path)
+
+
+def bad_blocks(slide: Slide, level: int) -> frozenset[tuple[int, int]]:
+    """Return (row, column) of the blocks of a level that could not be read so far."""
+    found = slide.bad if isinstance(slide, TolerantSlide) else ()
+    return frozenset((row, col) for bad_level, row, col in found if bad_level == level)
+
+
+def bad_tile(slide: Slide, level: int, row: int, col: int) -> BadTile:
+    """Return a block as the client is told of it, in level-0 px."""
+    size = slide.geometry.levels[level]
+    x0, x1 = (min(edge, size.width) for edge in (col * GRID_PX, (col + 1) * GRID_PX))
+    y0, y1 = (min(edge, size.height) for edge in (row * GRID_PX, (row + 1) * GRID_PX))
+    l0_x, l0_y = round(x0 * size.downsample), round(y0 * size.downsample)
+    return BadTile(
+        level=level,
+        l0_x=l0_x,
+        l0_y=l0_y,
+        l0_width=round(x1 * size.downsample) - l0_x,
+        l0_height=round(y1 * size.downsample) - l0_y,
+    )
+
+
+def _spans(start: int, length: int) -> Iterator[tuple[int, int, int]]:
+    """Cut `[start, start + length)` along the grid: (index on the grid, start, length)."""
+    stop = start + length
+    while start < stop:
+        index = start // GRID_PX
+        end = min(stop, (index + 1) * GRID_PX)
+        yield index, start, end - start
+        start = end
