@@ -35,6 +35,22 @@ def literal_contrastive(vectors: NDArray[np.float64], classes: NDArray[np.int64]
     return float(np.mean(losses))
 
 
+def test_one_pixel_in_ten_on_the_wrong_side_costs_more_than_no_contrast_at_all() -> None:
+    classes = torch.arange(200) % 2
+    sides = classes.clone()
+    sides[::20] = 1 - sides[::20]  # pixels of component 0 that look like 1 ...
+    sides[1::20] = 1 - sides[1::20]  # ... and of 1 that look like 0
+    vectors = torch.zeros(200, 5)
+    vectors[:, 0] = 1.0 - 2.0 * sides
+
+    clean = torch.zeros(200, 5)
+    clean[:, 0] = 1.0 - 2.0 * classes
+    alike = float(contrastive_loss(torch.ones(200, 5), classes, 0.1))
+    assert alike == pytest.approx(np.log(101))
+    assert float(contrastive_loss(clean, classes, 0.1)) < 1e-4
+    assert float(contrastive_loss(vectors, classes, 0.1)) > alike
+
+
 def test_cosines_keep_their_digits_within_autocast() -> None:
     vectors = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
     classes = torch.arange(40) % 2
