@@ -91,7 +91,7 @@ def test_the_studies_asked_for_are_there() -> None:
     assert {path.stem for path in STUDIES} == {
         *("table3-annotation-ratio", "table4-noise-contrastive", "table5-laws", "table6-aerial"),
         *("timesteps", "input", "sequence", "components"),
-        *("baselines-consep", "baselines-glands", "baselines-nuclei", "full-glands", "full-nuclei"),
+        *("baselines-consep", "baselines-glands", "baselines-nuclei", "full-glands", "full-nuclei", "remedies-glands"),
     }
 
 
