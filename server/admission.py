@@ -12,7 +12,7 @@ from anyio import CapacityLimiter, to_thread
 from server.slide_names import DICOM_MAGIC, extension_of, sniff_extension
 from workers.core.errors import RequestInvalid, UploadEmpty
 from workers.core.probe import probe
-from workers.core.schemas import SlideInfo
+from workers.core.schemas import LOCAL_TENANT, SlideInfo
 from workers.core.settings import Settings
 from workers.core.store import Store, fsync_dir
 
@@ -27,12 +27,14 @@ class Received:
         filename: Name for people, as `display_name` gives it.
         sha256: What its bytes have, in hex.
         announced: SHA-256 in hex that the client said it would have, if it did.
+        tenant: Whose slide it will be.
     """
 
     filename: str
     size: int
     sha256: str
     announced: str | None = None
+    tenant: str = LOCAL_TENANT
 
 
 class Admission:
@@ -61,6 +63,7 @@ class Admission:
         report = await to_thread.run_sync(probe, named, self._settings, limiter=self._probes)
         info = SlideInfo(
             id=slide_id,
+            tenant=received.tenant,
             filename=received.filename,
             size_bytes=received.size,
             sha256=received.sha256,

@@ -1,23 +1,40 @@
 """The gateway: one composition root. Nothing runs at import."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
 from server.access.gate import open_access
+from server.access.sweeping import sweep_for_ever, teller
 from server.admission import Admission
 from server.courier import Courier
 from server.deps import State
 from server.errors import add_error_handlers, error_responses
 from server.events import Listeners
+from server.quotas import Quotas
 from server.resumable import resumable_uploads
-from server.routes import batches, deepzoom, events, health, jobs, models, page, products, results, slides, uploads
+from server.routes import (
+    batches,
+    deepzoom,
+    events,
+    health,
+    jobs,
+    links,
+    models,
+    page,
+    products,
+    results,
+    slides,
+    uploads,
+)
 from server.routes.uploads import MethodOverride
 from server.uploads import Intake
 from server.viewing import Viewing
 from workers.core.jobs import Jobs
+from workers.core.retention import Retention
 from workers.core.settings import Settings
 from workers.core.store import Store
 
@@ -32,6 +49,7 @@ TAGS = [
     {"name": "jobs", "description": "Segmentation of one slide by one model."},
     {"name": "results", "description": "Files of a succeeded job. They never change: cache them by their ETag."},
     {"name": "viewing", "description": "Deep Zoom tiles and thumbnails, for viewers in a browser."},
+    {"name": "access", "description": "Signed links, for what cannot send a key."},
     {"name": "models", "description": "The installed models."},
     {"name": "health", "description": "For supervisors and load balancers."},
 ]
@@ -51,13 +69,19 @@ def create_app(settings: Settings) -> FastAPI:
         courier.start()
         viewing = Viewing(store, settings)
         try:
-            admission = Admission(store, settings)
-            async with resumable_uploads(store, settings, admission) as resumable:
+            admission, quotas = Admission(store, settings), Quotas(queue)
+            retention = Retention(queue, teller(access.audit, viewing.forget))
+            async with (
+                resumable_uploads(store, settings, admission, quotas) as resumable,
+                meanwhile(sweep_for_ever(retention)),
+            ):
                 yield {
                     "settings": settings,
                     "access": access,
                     "store": store,
                     "jobs": queue,
+                    "quotas": quotas,
+                    "retention": retention,
                     "intake": Intake(store, settings, admission),
                     "resumable": resumable,
                     "listeners": listeners,
@@ -75,14 +99,26 @@ def create_app(settings: Settings) -> FastAPI:
         version=installed_version(),
         openapi_tags=TAGS,
         lifespan=lifespan,
-        responses=error_responses(422, 500),
+        responses=error_responses(401, 403, 422, 429, 500),
         generate_unique_id_function=lambda route: route.name,
     )
-    for routes in (slides, uploads, deepzoom, events, jobs, batches, products, results, models, health, page):
+    for routes in (slides, uploads, deepzoom, events, jobs, batches, products, results, links, models, health, page):
         app.include_router(routes.router)
     app.add_middleware(MethodOverride)
     add_error_handlers(app)
     return app
+
+
+@asynccontextmanager
+async def meanwhile(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Let something go on in the background until the context ends."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def installed_version() -> str:

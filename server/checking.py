@@ -97,7 +97,7 @@ class Checking:
         upload = await to_thread.run_sync(self._partials.join, upload)
         file = await to_thread.run_sync(self._partials.complete_file, upload.id)
         digest = await to_thread.run_sync(self._digest, file)
-        received = Received(upload.filename, upload.length, digest, upload.sha256)
+        received = Received(upload.filename, upload.length, digest, upload.sha256, upload.tenant)
         return await self._admission.admit(upload.id, file, received, self._partials.slide_folder(upload.id))
 
     def _digest(self, file: Path) -> str:

@@ -117,11 +117,14 @@ def data(arguments: tuple[str, ...]) -> None:
 )
 @click.option("--tissue/--no-tissue", default=True, show_default=True, help="Skip glass.")
 @click.option("--url", envvar="LDIFFUSION_URL", default=DEFAULT_URL, show_default=True, help="Address of the server.")
-def submit(slide: Path, out: Path, url: str, **request: Any) -> None:
+@click.option(
+    "--key", envvar="LDIFFUSION_KEY", help="Key, if the server asks for one; in the variable no other user sees it."
+)
+def submit(slide: Path, out: Path, url: str, key: str | None, **request: Any) -> None:
     """Send a slide to a server, follow the job, fetch and check all results."""
     from server.client import submit as submit_slide
 
-    submit_slide(url, slide, out, {name: value for name, value in request.items() if value is not None})
+    submit_slide(url, slide, out, {name: value for name, value in request.items() if value is not None}, key)
 
 
 @main.command()

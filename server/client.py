@@ -36,13 +36,20 @@ class RemoteError(LDiffusionError):
 class Client:
     """The server at `url`.
 
+    Args:
+        url: Its address.
+        key: What `ldiffusion keys create` printed, if the server asks for one.
+
     Raises (every method):
         RemoteError: The server refuses or cannot be reached.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise _failure("invalid_key", "key: it has other characters than a key.", accepted="LDIFFUSION_KEY=ldk_…")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            self._http = httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False)
+            self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT, trust_env=False)
         except httpx.InvalidURL as error:
             raise _failure("invalid_url", f"url: {error}.", url, "http://127.0.0.1:8000") from error
 
@@ -126,7 +133,7 @@ class Client:
             raise _unreachable(self._http.base_url, error) from error
 
 
-def submit(url: str, slide: Path, out: Path, request: dict[str, Any]) -> None:
+def submit(url: str, slide: Path, out: Path, request: dict[str, Any], key: str | None = None) -> None:
     """Do the whole: upload, job, results into `out`, and a table of the classes' areas.
 
     Args:
@@ -134,11 +141,12 @@ def submit(url: str, slide: Path, out: Path, request: dict[str, Any]) -> None:
         slide: The slide.
         out: Folder of the results; made if absent.
         request: Fields of `JobRequest` but `slide_id`.
+        key: For a server that asks for one.
 
     Raises:
         RemoteError: Something failed; its code says what.
     """
-    with Client(url) as client:
+    with Client(url, key) as client:
         info = client.upload(slide)
         click.echo(f"slide {info.id}: {info.vendor}, {info.geometry.l0_width} x {info.geometry.l0_height} px")
         job = client.submit(request | {"slide_id": info.id})

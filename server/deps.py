@@ -6,10 +6,12 @@ from fastapi import Depends, Request
 
 from server.access.gate import Access
 from server.events import Listeners
+from server.quotas import Quotas
 from server.resumable import Resumable
 from server.uploads import Intake
 from server.viewing import Viewing
 from workers.core.jobs import Jobs
+from workers.core.retention import Retention
 from workers.core.settings import Settings
 from workers.core.store import Store
 
@@ -21,6 +23,8 @@ class State(TypedDict):
     access: Access
     store: Store
     jobs: Jobs
+    quotas: Quotas
+    retention: Retention
     intake: Intake
     viewing: Viewing
     resumable: Resumable
@@ -57,6 +61,16 @@ async def get_listeners(request: Request) -> Listeners:
     return cast("Listeners", request.state.listeners)
 
 
+async def get_quotas(request: Request) -> Quotas:
+    """What tenants may still have."""
+    return cast("Quotas", request.state.quotas)
+
+
+async def get_retention(request: Request) -> Retention:
+    """The remover of slides and jobs."""
+    return cast("Retention", request.state.retention)
+
+
 async def get_viewing(request: Request) -> Viewing:
     """The maker of pictures for viewers."""
     return cast("Viewing", request.state.viewing)
@@ -65,6 +79,8 @@ async def get_viewing(request: Request) -> Viewing:
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 StoreDep = Annotated[Store, Depends(get_store)]
 JobsDep = Annotated[Jobs, Depends(get_jobs)]
+QuotasDep = Annotated[Quotas, Depends(get_quotas)]
+RetentionDep = Annotated[Retention, Depends(get_retention)]
 IntakeDep = Annotated[Intake, Depends(get_intake)]
 ResumableDep = Annotated[Resumable, Depends(get_resumable)]
 ListenersDep = Annotated[Listeners, Depends(get_listeners)]

@@ -8,7 +8,8 @@ import click
 
 from server.access.audit import AuditLog, Event
 from server.access.keys import Key, Keys
-from server.access.principals import LOCAL_TENANT, Scope
+from server.access.principals import Scope
+from workers.core.schemas import LOCAL_TENANT
 from workers.core.settings import Settings
 
 DATA_DIR = click.option(

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from server.upload_limits import check_room, disk_full_told
 from workers.core.errors import UploadExpired, UploadIncomplete, UploadNotFound
-from workers.core.schemas import ErrorBody, Frozen
+from workers.core.schemas import LOCAL_TENANT, ErrorBody, Frozen
 from workers.core.settings import Settings
 from workers.core.store import fsync_dir, write_json
 
@@ -43,6 +43,7 @@ class Upload(Frozen):
     """`info.json` of a resumable upload."""
 
     id: str
+    tenant: str = Field(default=LOCAL_TENANT, description="Whose it is.")
     state: UploadState = "uploading"
     length: int = Field(gt=0, description="Bytes it will have.")
     offset: int = Field(default=0, ge=0, description="Bytes acknowledged: they are on the disk.")
@@ -124,6 +125,14 @@ class Partials:
             raise UploadExpired("This upload has expired.", value=upload_id, accepted="a new upload")
         return upload
 
+    def owner(self, upload_id: str) -> str:
+        """Return the tenant whose upload this is, or was before it expired.
+
+        Raises:
+            UploadNotFound: There is none of this id.
+        """
+        return self._read(upload_id).tenant
+
     def list_uploads(self) -> list[Upload]:
         """Return all uploads that have not expired, the newest first."""
         known = [upload for upload in self._all() if not _is_expired(upload)]
@@ -134,7 +143,7 @@ class Partials:
         try:
             write_json(self._root / upload.id / _INFO, upload)
         except FileNotFoundError as error:
-            raise _not_found(upload.id) from error
+            raise upload_missing(upload.id) from error
 
     def join(self, upload: Upload) -> Upload:
         """Put the parts of an upload behind each other into `data`; goes on where an earlier attempt was cut off.
@@ -198,7 +207,7 @@ class Partials:
         try:
             (self._root / _checked(upload_id)).rename(doomed)
         except FileNotFoundError as error:
-            raise _not_found(upload_id) from error
+            raise upload_missing(upload_id) from error
         fsync_dir(self._root)
         shutil.rmtree(doomed, ignore_errors=True)
 
@@ -230,7 +239,7 @@ class Partials:
         try:
             (self._root / _checked(part_id)).rename(target)
         except FileNotFoundError as error:
-            raise _not_found(part_id) from error
+            raise upload_missing(part_id) from error
 
     def _give_back(self, folder: Path) -> None:
         """Undo the making of an upload, if it was not finished: its parts are uploads of their own again."""
@@ -246,7 +255,7 @@ class Partials:
         try:
             return Upload.model_validate_json((self._root / _checked(upload_id) / _INFO).read_bytes())
         except FileNotFoundError as error:
-            raise _not_found(upload_id) from error
+            raise upload_missing(upload_id) from error
 
     def _all(self) -> list[Upload]:
         uploads = []
@@ -270,5 +279,6 @@ def _checked(upload_id: str) -> str:
     return upload_id
 
 
-def _not_found(upload_id: str) -> UploadNotFound:
+def upload_missing(upload_id: str) -> UploadNotFound:
+    """Return the error of an id that no upload has; another tenant's upload is told by the very same."""
     return UploadNotFound("No upload has this id.", value=upload_id)

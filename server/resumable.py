@@ -6,7 +6,7 @@ create → chunk, chunk, … → complete → `server.checking` in the backgroun
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
@@ -17,6 +17,7 @@ from server.admission import Admission
 from server.appending import Appender
 from server.checking import Checking
 from server.partials import Part, Partials, Upload
+from server.quotas import Quotas
 from server.slide_names import display_name, extension_of
 from server.upload_leases import Lease, Leases
 from server.upload_limits import check_size
@@ -45,17 +46,20 @@ logger = logging.getLogger(__name__)
 class Resumable:
     """Takes resumable uploads."""
 
-    def __init__(self, partials: Partials, leases: Leases, checking: Checking, settings: Settings) -> None:
+    def __init__(
+        self, partials: Partials, leases: Leases, checking: Checking, quotas: Quotas, settings: Settings
+    ) -> None:
         self._partials = partials
+        self._quotas = quotas
         self._leases = leases
         self._checking = checking
         self._settings = settings
 
-    async def create(self, wish: Wish) -> Upload:
+    async def create(self, wish: Wish, tenant: str) -> Upload:
         """Make a new upload; one that is joined from parts is complete at once.
 
         Raises:
-            UploadEmpty, UploadTooLarge, RequestInvalid, DiskFull: It can never be, or not now.
+            UploadEmpty, UploadTooLarge, RequestInvalid, DiskFull, QuotaExceeded: It can never be, or not now.
             UploadNotFound, UploadExpired, UploadUnfinished, UploadLocked, HeaderInvalid: A part cannot be joined.
         """
         name = display_name(wish.filename)
@@ -70,6 +74,7 @@ class Resumable:
             check_size(length, self._settings.upload_max_bytes)
             upload = Upload(
                 id=new_id(),
+                tenant=tenant,
                 state="checking" if parts else "uploading",
                 length=length,
                 offset=length if parts else 0,
@@ -81,7 +86,9 @@ class Resumable:
                 created_at=datetime.now(UTC),
                 expires_at=self._partials.new_expiry(),
             )
-            await to_thread.run_sync(self._partials.create, upload)
+            # Parts are stored already, and count as what they are.
+            async with self._quotas.room(tenant, length) if not parts else nullcontext():
+                await to_thread.run_sync(self._partials.create, upload)
         if upload.state == "checking":
             self._checking.start(upload.id)
         return upload
@@ -96,7 +103,7 @@ class Resumable:
             )
         return Part(id=part_id, length=upload.length)
 
-    async def create_with(self, wish: Wish, chunk: Chunk, pieces: AsyncIterator[bytes]) -> Upload:
+    async def create_with(self, wish: Wish, tenant: str, chunk: Chunk, pieces: AsyncIterator[bytes]) -> Upload:
         """Make a new upload and add its first bytes; nothing stays if they are not taken.
 
         Raises:
@@ -104,7 +111,7 @@ class Resumable:
         """
         if wish.parts:
             raise UploadJoined("An upload that is joined from parts takes no bytes.", accepted="no body")
-        upload = await self.create(wish)
+        upload = await self.create(wish, tenant)
         taken = False
         try:
             upload = await self.append(upload.id, chunk, pieces)
@@ -191,9 +198,18 @@ class Resumable:
         """
         return await to_thread.run_sync(self._partials.read, upload_id)
 
-    async def list_uploads(self) -> list[Upload]:
-        """Return uploads that are no parts, the newest first."""
-        return [upload for upload in await to_thread.run_sync(self._partials.list_uploads) if not upload.is_part]
+    async def owner(self, upload_id: str) -> str:
+        """Return the tenant whose upload this is, or was before it expired.
+
+        Raises:
+            UploadNotFound.
+        """
+        return await to_thread.run_sync(self._partials.owner, upload_id)
+
+    async def list_uploads(self, tenant: str) -> list[Upload]:
+        """Return uploads of a tenant that are no parts, the newest first."""
+        uploads = await to_thread.run_sync(self._partials.list_uploads)
+        return [upload for upload in uploads if upload.tenant == tenant and not upload.is_part]
 
     async def remove(self, upload_id: str) -> None:
         """Remove an upload; a slide that came of it stays.
@@ -227,12 +243,14 @@ class Resumable:
 
 
 @asynccontextmanager
-async def resumable_uploads(store: Store, settings: Settings, admission: Admission) -> AsyncIterator[Resumable]:
+async def resumable_uploads(
+    store: Store, settings: Settings, admission: Admission, quotas: Quotas
+) -> AsyncIterator[Resumable]:
     """Mend what was left half-made, take up the checks that were cut off, and keep the folder tidy meanwhile."""
     partials = Partials(store.root / "uploads", settings)
     await to_thread.run_sync(partials.recover)
     checking = Checking(partials, store, admission)
-    resumable = Resumable(partials, Leases(settings.upload_lease_s), checking, settings)
+    resumable = Resumable(partials, Leases(settings.upload_lease_s), checking, quotas, settings)
     tidying = asyncio.create_task(resumable.keep_tidy(), name="sweep of uploads")
     try:
         yield resumable

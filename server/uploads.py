@@ -18,6 +18,7 @@ from typing import Self
 from anyio import to_thread
 
 from server.admission import Admission, Received, check_received
+from server.quotas import Room
 from server.slide_names import display_name, extension_of
 from server.upload_limits import check_room, check_size, disk_full_told
 from workers.core.errors import RequestInvalid, UploadEmpty, UploadIncomplete
@@ -53,16 +54,18 @@ class Intake:
             check_size(declared_bytes, self._settings.upload_max_bytes, overhead_bytes)
         check_room(self._store.root, declared_bytes or 0, self._settings.disk_reserve_bytes)
 
-    async def receive(self, pieces: AsyncIterator[bytes], filename: str, digest: str | None = None) -> SlideInfo:
+    async def receive(self, pieces: AsyncIterator[bytes], filename: str, digest: str | None, room: Room) -> SlideInfo:
         """Take one slide: its bytes, as they come, then the probe; it is in the store when this returns.
 
         Args:
             pieces: The file's bytes.
             filename: The client's name for it; only its last component is looked at.
             digest: SHA-256 in hex that the bytes must have, if the client said one.
+            room: What its tenant may have.
 
         Raises:
-            RequestInvalid, UploadEmpty, UploadIncomplete, UploadTooLarge, SlideUnreadable, SlideTooLarge, DiskFull.
+            RequestInvalid, UploadEmpty, UploadIncomplete, UploadTooLarge, SlideUnreadable, SlideTooLarge, DiskFull,
+            QuotaExceeded.
         """
         name = display_name(filename)
         extension_of(name)
@@ -71,8 +74,9 @@ class Intake:
             with _Sink(part, self._settings) as sink:
                 async for block in _blocks(_not_idle(pieces, self._settings.upload_idle_s)):
                     await to_thread.run_sync(sink.write, block)
-                received = Received(filename=name, size=sink.size, sha256=sink.sha256, announced=digest)
+                received = Received(name, sink.size, sink.sha256, digest, room.tenant)
                 check_received(received)
+                await room.fit(sink.size)
                 await to_thread.run_sync(sink.sync)
             return await self._admission.admit(self._store.new_id(), part, received, folder)
 

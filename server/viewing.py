@@ -12,6 +12,7 @@ from anyio import CapacityLimiter
 from server import deepzoom
 from server.deepzoom import OVERVIEW_PX, grid_of
 from server.label_tiles import LabelPyramid
+from workers.core.retention import Removed
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
 from workers.core.slides import Pixels, Slide, open_slide
@@ -51,6 +52,14 @@ class SlidePool:
     def close(self) -> None:
         """Close what nobody uses."""
         self._trim(0)
+
+    def drop(self, folder: Path) -> None:
+        """Close what nobody uses of a folder that is gone, so that its room on the disk is free."""
+        with self._lock:
+            gone = [key for key, (path, _) in self._idle.items() if path.parent == folder]
+            slides = [self._idle.pop(key)[1] for key in gone]
+        for slide in slides:
+            slide.close()
 
     def _take(self, path: Path) -> Slide | None:
         with self._lock:
@@ -94,6 +103,11 @@ class Remembered(Generic[T]):
                 self._order.popitem(last=False)
         return made
 
+    def drop(self, name: str) -> None:
+        """Forget what has this name."""
+        with self._lock:
+            self._order.pop(name, None)
+
 
 class Viewing:
     """Makes tiles and thumbnails. Every method but `close` decodes, so it belongs into a thread of `limiter`.
@@ -113,6 +127,14 @@ class Viewing:
     def close(self) -> None:
         """Close all files."""
         self._slides.close()
+
+    def forget(self, removed: Removed) -> None:
+        """Let go of what is held of a slide or a job that is gone."""
+        if removed.kind == "slide":
+            self._slides.drop(self._store.slide_dir(removed.id))
+            self._overviews.drop(removed.id)
+        else:
+            self._labels.drop(removed.id)
 
     def slide_tile(self, info: SlideInfo, address: tuple[int, int, int]) -> bytes:
         """Return a tile of a slide as JPEG.

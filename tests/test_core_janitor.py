@@ -84,11 +84,11 @@ def test_list_is_newest_first_and_bounded(jobs: Jobs) -> None:
     assert [view.id for view in list_jobs(jobs, 2)[0]] == [ids[4], ids[3]]
 
 
-def test_active_jobs_of_a_slide(jobs: Jobs) -> None:
+def test_active_jobs(jobs: Jobs) -> None:
+    assert jobs.active() == ()
     first, second, ended = submitted(jobs), running(jobs, 2), submitted(jobs)
     jobs.cancel(ended)
-    assert set(jobs.active_jobs_of(REQUEST.slide_id)) == {first, second}
-    assert jobs.active_jobs_of(new_id()) == ()
+    assert {view.id for view in jobs.active()} == {first, second}
 
 
 # --- workers that die -------------------------------------------------------------------------------------------------

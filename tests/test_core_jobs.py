@@ -236,7 +236,7 @@ def test_without_redis_every_call_says_so(queue_settings: Settings, tmp_path: Pa
     calls: list[Callable[[], object]] = [
         jobs.ping, jobs.workers, lambda: jobs.submit(job_id, REQUEST), lambda: jobs.view(job_id),
         lambda: list_jobs(jobs, 5)[0], lambda: jobs.cancel(job_id), lambda: jobs.forget(job_id),
-        lambda: jobs.active_jobs_of(job_id), lambda: Leases(jobs, "me").beat(),
+        jobs.active, lambda: Leases(jobs, "me").beat(),
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(QueueUnavailable, match="does not answer"):

@@ -255,7 +255,7 @@ def queue(folder: Path, port: int) -> Iterator[Callable[..., str]]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Return once it holds; the time limit of the test ends a wait in vain."""
+    """Return once it holds; the test's own limit ends a wait in vain."""
     while not condition():
         time.sleep(0.05)
 
@@ -282,18 +282,16 @@ def test_queue_asks_for_the_password_and_keeps_what_it_is_told(tmp_path: Path) -
 
 @pytest.mark.parametrize(("name", "dockerfile"), [("server", SERVER), ("worker-cpu", WORKER)])
 def test_image_command_starts_and_its_healthcheck_tells(name: str, dockerfile: Path, tmp_path: Path) -> None:
-    for folder in ("queue", "data"):
-        (tmp_path / folder).mkdir()
-    Keys(tmp_path / "data").create("one", "lab-a", ("read",))  # without one it does not start
+    Keys(tmp_path).create("one", "lab-a", ("read",))  # without one it does not start
     queue_port, port = free_port(), free_port()
     environment = environment_of(name, dockerfile, queue_port)
-    environment |= {"LDIFFUSION_DATA_DIR": str(tmp_path / "data"), "LDIFFUSION_PORT": str(port)}
+    environment |= {"LDIFFUSION_DATA_DIR": str(tmp_path), "LDIFFUSION_PORT": str(port)}
     check = [word.replace(":8000/", f":{port}/") for word in exec_form(dockerfile, "HEALTHCHECK")]
 
     def is_healthy() -> bool:
         return subprocess.run(check, env=environment, cwd=tmp_path, capture_output=True, check=False).returncode == 0
 
-    with queue(tmp_path / "queue", queue_port):
+    with queue(tmp_path, queue_port):
         assert not is_healthy()
         with running(exec_form(dockerfile, "CMD"), environment, tmp_path) as process:
             wait_until(lambda: process.poll() is not None or is_healthy())

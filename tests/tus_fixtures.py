@@ -108,7 +108,8 @@ class Tus:
 
     def begin_patch(self, address: str, offset: int, claimed: int, body: bytes, **headers: str) -> socket.socket:
         """Send the head of a PATCH that claims so many bytes, and these of them; return the open connection."""
-        lines = {**CHUNK, "Host": "localhost", "Upload-Offset": str(offset), "Content-Length": str(claimed)} | named(headers)
+        sent = {"Host": "localhost", "Upload-Offset": str(offset), "Content-Length": str(claimed)}
+        lines = CHUNK | sent | named(headers)
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         base = self.http.base_url
         connection = socket.create_connection((base.host, base.port or 80), timeout=60)

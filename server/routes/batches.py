@@ -4,9 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from server.deps import JobsDep
+from server.access.guards import CallerDep
+from server.deps import JobsDep, QuotasDep
 from server.errors import error_responses
-from server.routes.jobs import CursorQuery, KeyHeader
+from server.owners import BatchesDep
+from server.routes.jobs import CursorQuery, KeyHeader, asker_of
 from workers.core.batches import Batches, BatchRequest, BatchView
 from workers.core.cursors import read_cursor
 from workers.core.schemas import Frozen
@@ -23,34 +25,42 @@ class BatchList(Frozen):
 
 @router.post("", status_code=202, responses=error_responses(422, 503))
 def submit_batch(
-    request: BatchRequest, response: Response, jobs: JobsDep, idempotency_key: KeyHeader = None
+    request: BatchRequest,
+    response: Response,
+    jobs: JobsDep,
+    quotas: QuotasDep,
+    caller: CallerDep,
+    idempotency_key: KeyHeader = None,
 ) -> BatchView:
     """Make a job for each slide. A slide that cannot have one is listed with its error; the others go on."""
-    batch = Batches(jobs).make(request, idempotency_key)
+    batch = Batches(jobs).make(request, asker_of(caller, quotas, idempotency_key))
     response.headers["Location"] = f"/v1/batches/{batch.id}"
     return batch
 
 
 @router.get("", responses=error_responses(422, 503))
 def list_batches(
-    jobs: JobsDep, limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: CursorQuery = None
+    jobs: JobsDep,
+    caller: CallerDep,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: CursorQuery = None,
 ) -> BatchList:
     """List batches, the newest first."""
-    items, following = Batches(jobs).list(limit, read_cursor(cursor))
+    items, following = Batches(jobs).list(limit, read_cursor(cursor), caller.tenant)
     return BatchList(items=items, next_cursor=following)
 
 
 @router.get("/{batch_id}", responses=error_responses(404, 503))
-def get_batch(batch_id: str, jobs: JobsDep) -> BatchView:
+def get_batch(batch_id: str, batches: BatchesDep) -> BatchView:
     """Look at one batch: how many of its jobs stand where, and each of them."""
-    return Batches(jobs).view(batch_id)
+    return batches.view(batch_id)
 
 
 @router.delete("/{batch_id}", responses=error_responses(404, 422, 503))
 def cancel_batch(
     batch_id: str,
-    jobs: JobsDep,
+    batches: BatchesDep,
     running: Annotated[bool, Query(description="Cancel the jobs that are at work as well.")] = False,
 ) -> BatchView:
     """Cancel the jobs of a batch that have not started. Those that have ended stay with their results."""
-    return Batches(jobs).cancel(batch_id, running=running)
+    return batches.cancel(batch_id, running=running)

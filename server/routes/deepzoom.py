@@ -11,6 +11,7 @@ from server.deepzoom import OVERVIEW_PX, Grid, descriptor, grid_of
 from server.deps import StoreDep, ViewingDep
 from server.errors import error_responses
 from server.files import is_current, validators
+from server.owners import OWN_JOB, SlideDep
 from workers.core.errors import ResultNotFound
 from workers.core.store import Store
 
@@ -34,9 +35,8 @@ def _picture(media_type: str, *errors: int) -> dict[int | str, dict[str, Any]]:
 
 
 @router.get("/slides/{slide_id}/slide.dzi", response_class=Response, responses=_picture("application/xml"))
-def get_slide_dzi(slide_id: str, request: Request, store: StoreDep) -> Response:
+def get_slide_dzi(info: SlideDep, request: Request) -> Response:
     """Describe the tiles of a slide, for OpenSeadragon. Its bounds are not cropped to."""
-    info = store.read_slide(slide_id)
     return _dzi(request, grid_of(info.geometry), "jpeg", info.sha256)
 
 
@@ -44,10 +44,9 @@ def get_slide_dzi(slide_id: str, request: Request, store: StoreDep) -> Response:
     "/slides/{slide_id}/slide_files/{level}/{col}_{row}.jpeg", response_class=Response, responses=_picture("image/jpeg")
 )
 async def get_slide_tile(
-    slide_id: str, level: Level, col: TilePart, row: TilePart, request: Request, store: StoreDep, viewing: ViewingDep
+    info: SlideDep, level: Level, col: TilePart, row: TilePart, request: Request, viewing: ViewingDep
 ) -> Response:
     """Fetch one tile of a slide: 256 px, no overlap, JPEG."""
-    info = await to_thread.run_sync(store.read_slide, slide_id)
     etag = _etag(info.sha256, f"{level}/{col}_{row}")
     if is_current(request.headers.get("if-none-match"), etag):
         return _unchanged(etag)
@@ -57,14 +56,12 @@ async def get_slide_tile(
 
 @router.get("/slides/{slide_id}/thumbnail.jpeg", response_class=Response, responses=_picture("image/jpeg"))
 async def get_thumbnail(
-    slide_id: str,
+    info: SlideDep,
     request: Request,
-    store: StoreDep,
     viewing: ViewingDep,
     max_px: Annotated[int, Query(ge=16, le=OVERVIEW_PX, description="Longer side, in pixels.")] = 512,
 ) -> Response:
     """Fetch a small picture of the whole slide."""
-    info = await to_thread.run_sync(store.read_slide, slide_id)
     etag = _etag(info.sha256, f"thumbnail/{max_px}")
     if is_current(request.headers.get("if-none-match"), etag):
         return _unchanged(etag)
@@ -72,7 +69,12 @@ async def get_thumbnail(
     return _answer(await to_thread.run_sync(make, limiter=viewing.limiter), etag, "image/jpeg")
 
 
-@router.get("/jobs/{job_id}/overlay.dzi", response_class=Response, responses=_picture("application/xml", 409))
+@router.get(
+    "/jobs/{job_id}/overlay.dzi",
+    response_class=Response,
+    responses=_picture("application/xml", 409),
+    dependencies=[OWN_JOB],
+)
 def get_overlay_dzi(job_id: str, request: Request, store: StoreDep) -> Response:
     """Describe the tiles of the overlay: the same grid as the slide's, whatever the resolution of the labels."""
     digest = _labels_digest(store, job_id)
@@ -83,6 +85,7 @@ def get_overlay_dzi(job_id: str, request: Request, store: StoreDep) -> Response:
     "/jobs/{job_id}/overlay_files/{level}/{col}_{row}.png",
     response_class=Response,
     responses=_picture("image/png", 409),
+    dependencies=[OWN_JOB],
 )
 async def get_overlay_tile(
     job_id: str, level: Level, col: TilePart, row: TilePart, request: Request, store: StoreDep, viewing: ViewingDep

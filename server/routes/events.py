@@ -7,6 +7,7 @@ from starlette.responses import StreamingResponse
 
 from server.deps import ListenersDep
 from server.errors import error_responses
+from server.owners import OWN_JOB
 from workers.core.events import parse_event_id
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -17,6 +18,7 @@ HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 @router.get(
     "/{job_id}/events",
+    dependencies=[OWN_JOB],
     response_class=Response,
     responses={
         200: {

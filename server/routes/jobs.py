@@ -1,17 +1,19 @@
 """Jobs: submit, list, follow, cancel, delete."""
 
-from contextlib import suppress
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime
 
-from server.deps import JobsDep, StoreDep
+from server.access.guards import Caller, CallerDep
+from server.deps import JobsDep, QuotasDep, RetentionDep
 from server.errors import error_responses
+from server.owners import JobDep
+from server.quotas import Quotas
 from server.routes.results import RESULTS
 from workers.core import listing, submission
 from workers.core.cursors import read_cursor
-from workers.core.errors import JobNotFound
 from workers.core.schemas import FINAL_STATES, OUTPUTS, Frozen, JobRequest, JobState, JobView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -31,9 +33,16 @@ class JobList(Frozen):
 
 
 @router.post("", status_code=202, responses=error_responses(404, 422, 503))
-def submit_job(request: JobRequest, response: Response, jobs: JobsDep, idempotency_key: KeyHeader = None) -> JobView:
+def submit_job(
+    request: JobRequest,
+    response: Response,
+    jobs: JobsDep,
+    quotas: QuotasDep,
+    caller: CallerDep,
+    idempotency_key: KeyHeader = None,
+) -> JobView:
     """Submit a job. What can be known to fail is refused now; `preflight` says what is known of the rest."""
-    view = submission.submit_job(jobs, request, idempotency_key)
+    view = submission.submit_job(jobs, request, asker_of(caller, quotas, idempotency_key))
     response.headers["Location"] = f"/v1/jobs/{view.id}"
     return with_results(view)
 
@@ -41,6 +50,7 @@ def submit_job(request: JobRequest, response: Response, jobs: JobsDep, idempoten
 @router.get("", responses=error_responses(422, 503))
 def list_jobs(
     jobs: JobsDep,
+    caller: CallerDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: CursorQuery = None,
     state: Annotated[list[JobState] | None, Query(description="In one of these states.")] = None,
@@ -49,15 +59,17 @@ def list_jobs(
     since: Annotated[AwareDatetime | None, Query(description="Submitted at or after this time.")] = None,
 ) -> JobList:
     """List jobs, the newest first, in pages."""
-    wanted = listing.JobFilter(states=tuple(state or ()), slide_id=slide, model=model, since=since)
+    wanted = listing.JobFilter(
+        tenant=caller.tenant, states=tuple(state or ()), slide_id=slide, model=model, since=since
+    )
     views, following = listing.list_jobs(jobs, limit, wanted, read_cursor(cursor))
     return JobList(items=tuple(map(with_results, views)), next_cursor=following)
 
 
 @router.get("/{job_id}", responses=error_responses(404, 503))
-def get_job(job_id: str, jobs: JobsDep) -> JobView:
+def get_job(view: JobDep) -> JobView:
     """Look at one job: its state and phase, regions, rate, the estimated time left, its results."""
-    return with_results(jobs.view(job_id))
+    return with_results(view)
 
 
 @router.delete(
@@ -69,16 +81,17 @@ def get_job(job_id: str, jobs: JobsDep) -> JobView:
     },
     response_model=JobView,
 )
-def delete_job(job_id: str, store: StoreDep, jobs: JobsDep) -> JobView | Response:
+def delete_job(view: JobDep, jobs: JobsDep, retention: RetentionDep) -> JobView | Response:
     """Cancel a job that is queued or running; delete one that is finished."""
-    view = jobs.view(job_id)
     if view.state not in FINAL_STATES:
-        return with_results(jobs.cancel(job_id))
-    # The folder first: what is on disk but not in the queue counts as lost and would be adopted again.
-    with suppress(JobNotFound):
-        store.delete_job(job_id)
-    jobs.forget(job_id)
+        return with_results(jobs.cancel(view.id))
+    retention.remove_job(view.id)
     return Response(status_code=204)
+
+
+def asker_of(caller: Caller, quotas: Quotas, key: str | None) -> submission.Asker:
+    """Return who asks for jobs, with an Idempotency-Key if one came."""
+    return submission.Asker(caller.tenant, key, partial(quotas.more_jobs, caller.tenant))
 
 
 def with_results(view: JobView) -> JobView:

@@ -7,9 +7,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from server import features
+from server.access.guards import DOWNLOAD
 from server.deps import JobsDep, StoreDep
 from server.errors import error_responses
 from server.files import ImmutableFile, is_current, validators
+from server.owners import OWN_JOB
 from server.product_answers import being_made
 from workers.core.errors import ResultNotFound, ResultNotReady
 from workers.core.products import PRODUCTS, Products, ProductView, product_path, read_made
@@ -34,7 +36,7 @@ class ProductList(Frozen):
     items: tuple[ProductView, ...]
 
 
-@router.get("/{job_id}/products", responses=error_responses(404, 409, 503))
+@router.get("/{job_id}/products", responses=error_responses(404, 409, 503), dependencies=[OWN_JOB])
 def list_products(job_id: str, store: StoreDep, jobs: JobsDep) -> ProductList:
     """List what can be made of a succeeded job, and what is. Fetching a product is what makes it."""
     store.read_result(job_id)
@@ -42,7 +44,7 @@ def list_products(job_id: str, store: StoreDep, jobs: JobsDep) -> ProductList:
     return ProductList(items=tuple(products.view(job_id, name) for name in PRODUCTS))
 
 
-@router.get("/{job_id}/labels.ome.zarr", response_model=ProductView, responses=MAKING)
+@router.get("/{job_id}/labels.ome.zarr", response_model=ProductView, responses=MAKING, dependencies=[OWN_JOB])
 def make_zarr(job_id: str, jobs: JobsDep) -> Response | ProductView:
     """Ask for the OME-Zarr. Once it is made, this address is the one to open it at: its files lie below."""
     products = Products(jobs)
@@ -55,6 +57,7 @@ def make_zarr(job_id: str, jobs: JobsDep) -> Response | ProductView:
     "/{job_id}/labels.ome.zarr/{part:path}",
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": FILE}}, **error_responses(404, 409)},
+    dependencies=[OWN_JOB, DOWNLOAD],
 )
 def get_zarr_part(
     job_id: str, part: Annotated[str, Path(examples=["zarr.json"])], request: Request, store: StoreDep
@@ -76,13 +79,19 @@ def get_zarr_part(
     return ImmutableFile(path, etag, "application/json" if part.endswith(".json") else "application/octet-stream", {})
 
 
-router.head("/{job_id}/labels.ome.zarr/{part:path}", include_in_schema=False, response_class=Response)(get_zarr_part)
+router.head(
+    "/{job_id}/labels.ome.zarr/{part:path}",
+    include_in_schema=False,
+    response_class=Response,
+    dependencies=[OWN_JOB],
+)(get_zarr_part)
 
 
 @router.get(
     "/{job_id}/features",
     response_class=Response,
     responses={200: {"content": {"application/geo+json": {"schema": {"type": "object"}}}}, **MAKING},
+    dependencies=[OWN_JOB, DOWNLOAD],
 )
 def find_features(
     job_id: str,

@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
+from server.access.guards import DOWNLOAD
 from server.deps import JobsDep, StoreDep
 from server.errors import error_responses
 from server.files import ImmutableFile, accepts_gzip, inflated, is_current, validators
 from server.geojson import Objects, Space, changed, packed
+from server.owners import OWN_JOB
 from server.product_answers import file_products, product_answer
 from server.tables import statistics_csv
 from workers.core.errors import ResultNotFound
@@ -66,7 +68,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/{job_id}/{name}", response_class=Response, responses=ANSWERS)
+@router.get("/{job_id}/{name}", response_class=Response, responses=ANSWERS, dependencies=[OWN_JOB, DOWNLOAD])
 def get_result(
     job_id: str,
     name: ResultName,
@@ -103,7 +105,7 @@ def get_result(
     return _unchanged(request, sha256) or ImmutableFile(path, sha256, result.media_type, headers)
 
 
-router.head("/{job_id}/{name}", include_in_schema=False, response_class=Response)(get_result)
+router.head("/{job_id}/{name}", include_in_schema=False, response_class=Response, dependencies=[OWN_JOB])(get_result)
 
 
 def _regions(request: Request, path: FilePath, sha256: str, headers: dict[str, str]) -> Response:

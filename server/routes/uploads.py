@@ -7,10 +7,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server import tus
+from server.access.guards import CallerDep
 from server.bodies import body_of, content_length
 from server.deps import ResumableDep, SettingsDep
 from server.errors import ErrorAnswer, error_responses
-from server.partials import Upload, UploadState
+from server.owners import OWN_UPLOAD
+from server.partials import Upload, UploadState, upload_missing
 from workers.core.schemas import ErrorBody, Frozen
 
 OVERRIDE = b"x-http-method-override"
@@ -37,7 +39,7 @@ ConcatHeader = Annotated[TEXT, Header(alias="Upload-Concat", description="`parti
 OffsetHeader = Annotated[TEXT, Header(alias="Upload-Offset", description="Where the chunk begins.")]
 ChecksumHeader = Annotated[TEXT, Header(alias="Upload-Checksum", description="`sha256 <base64>` of the chunk.")]
 MISMATCH: dict[int | str, dict[str, Any]] = {460: {"model": ErrorAnswer, "description": "Checksum Mismatch"}}
-CREATE_ERRORS = error_responses(400, 403, 404, 409, 410, 412, 413, 415, 422, 423, 503, 507) | MISMATCH
+CREATE_ERRORS = error_responses(400, 403, 404, 409, 410, 412, 413, 415, 422, 423, 429, 503, 507) | MISMATCH
 CHUNK_ERRORS = error_responses(400, 403, 404, 409, 410, 412, 413, 415, 423, 503, 507) | MISMATCH
 BYTES = {"requestBody": {"content": {tus.CHUNK_TYPE: {"schema": {"type": "string", "format": "binary"}}}}}
 
@@ -75,6 +77,7 @@ async def describe_uploads(settings: SettingsDep) -> Response:
 async def create_upload(
     request: Request,
     resumable: ResumableDep,
+    caller: CallerDep,
     length: LengthHeader = None,
     defer: DeferHeader = None,
     metadata: MetadataHeader = None,
@@ -83,35 +86,41 @@ async def create_upload(
 ) -> Response:
     """Create a resumable upload, with its first bytes if the request has a body, or join parts to one."""
     wish = tus.parse_wish(length, defer, metadata, concat)
+    for part_id in wish.parts:
+        caller.check_owner(await resumable.owner(part_id), upload_missing(part_id))
     if _has_body(request):
         tus.check_body_type(request.headers.get("content-type"))
         chunk = tus.parse_chunk("0", content_length(request), checksum)
-        upload = await resumable.create_with(wish, chunk, body_of(request))
+        upload = await resumable.create_with(wish, caller.tenant, chunk, body_of(request))
     else:
-        upload = await resumable.create(wish)
+        upload = await resumable.create(wish, caller.tenant)
     headers = TUS | {"Location": tus.address(upload.id)} | tus.position_headers(upload)
     return Response(status_code=201, headers=headers)
 
 
 @router.get("")
-async def list_uploads(resumable: ResumableDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> UploadList:
+async def list_uploads(
+    resumable: ResumableDep, caller: CallerDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> UploadList:
     """List resumable uploads, the newest first. Refused ones stay until they expire."""
-    return UploadList(items=tuple(_view(upload) for upload in (await resumable.list_uploads())[:limit]))
+    return UploadList(items=tuple(_view(upload) for upload in (await resumable.list_uploads(caller.tenant))[:limit]))
 
 
-@router.get("/{upload_id}", responses=error_responses(404, 410))
+@router.get("/{upload_id}", responses=error_responses(404, 410), dependencies=[OWN_UPLOAD])
 async def get_upload(upload_id: str, resumable: ResumableDep) -> UploadView:
     """Look at an upload: how far it is, and what became of it."""
     return _view(await resumable.read(upload_id))
 
 
-@router.head("/{upload_id}", responses=error_responses(404, 410, 412), dependencies=SPEAKS_TUS)
+@router.head("/{upload_id}", responses=error_responses(404, 410, 412), dependencies=[*SPEAKS_TUS, OWN_UPLOAD])
 async def locate_upload(upload_id: str, resumable: ResumableDep) -> Response:
     """Say where the next chunk begins, in `Upload-Offset`."""
     return Response(headers=TUS | tus.upload_headers(await resumable.position(upload_id)))
 
 
-@router.patch("/{upload_id}", status_code=204, responses=CHUNK_ERRORS, dependencies=SPEAKS_TUS, openapi_extra=BYTES)
+@router.patch(
+    "/{upload_id}", status_code=204, responses=CHUNK_ERRORS, dependencies=[*SPEAKS_TUS, OWN_UPLOAD], openapi_extra=BYTES
+)
 async def append_chunk(
     upload_id: str,
     request: Request,
@@ -126,7 +135,12 @@ async def append_chunk(
     return Response(status_code=204, headers=TUS | tus.position_headers(upload))
 
 
-@router.delete("/{upload_id}", status_code=204, responses=error_responses(404, 410, 412, 423), dependencies=SPEAKS_TUS)
+@router.delete(
+    "/{upload_id}",
+    status_code=204,
+    responses=error_responses(404, 410, 412, 423),
+    dependencies=[*SPEAKS_TUS, OWN_UPLOAD],
+)
 async def delete_upload(upload_id: str, resumable: ResumableDep) -> Response:
     """Remove an upload with its bytes. A slide that came of it stays."""
     await resumable.remove(upload_id)

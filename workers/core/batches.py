@@ -150,7 +150,7 @@ class Batches:
     def list(
         self, limit: int, cursor: Place | None = None, tenant: str = LOCAL_TENANT
     ) -> tuple[tuple[BatchView, ...], str | None]:
-        """Return up to `limit` batches of a tenant after a cursor, the newest first, and the cursor of the next page."""
+        """Return up to `limit` batches of a tenant after a cursor, the newest first, and the next page's cursor."""
         paths = self._folder.glob("*.json") if self._folder.is_dir() else ()
         known = (self._stored(path.stem) for path in paths)
         stored = {batch.id: batch for batch in known if batch is not None and batch.tenant == tenant}

@@ -29,9 +29,7 @@ class Reservation:
         RequestInvalid: The key is empty, too long, or not of visible ASCII characters.
     """
 
-    def __init__(
-        self, jobs: Jobs, kind: str, key: str, request: BaseModel, tenant: str = LOCAL_TENANT
-    ) -> None:
+    def __init__(self, jobs: Jobs, kind: str, key: str, request: BaseModel, tenant: str = LOCAL_TENANT) -> None:
         if not 0 < len(key) <= KEY_CHARS_MAX or not all("!" <= character <= "~" for character in key):
             raise RequestInvalid(
                 "Idempotency-Key: it has to be of visible ASCII characters.",

@@ -200,9 +200,7 @@ class Store:
         if not self._discard(self.slide_dir(slide_id)):
             raise slide_missing(slide_id)
 
-    def save_request(
-        self, job_id: str, request: JobRequest, created_at: datetime, tenant: str = LOCAL_TENANT
-    ) -> None:
+    def save_request(self, job_id: str, request: JobRequest, created_at: datetime, tenant: str = LOCAL_TENANT) -> None:
         """Make the folder of a job with its `job.json`."""
         folder = self.job_dir(job_id)
         folder.mkdir(exist_ok=True)

@@ -1,0 +1,71 @@
+"""What a route may ask for by an id in its path. What is another tenant's is told by the error of what is not there."""
+
+from typing import Annotated
+
+from fastapi import Depends
+
+from server.access.guards import CallerDep
+from server.deps import JobsDep, ResumableDep, StoreDep
+from server.partials import upload_missing
+from workers.core.batches import Batches, batch_missing
+from workers.core.schemas import JobView, SlideInfo
+from workers.core.store import job_missing, slide_missing
+
+
+def own_slide(slide_id: str, store: StoreDep, caller: CallerDep) -> SlideInfo:
+    """Return a slide of the caller.
+
+    Raises:
+        SlideNotFound.
+    """
+    info = store.read_slide(slide_id)
+    caller.check_owner(info.tenant, slide_missing(slide_id))
+    return info
+
+
+def own_stored_job(job_id: str, store: StoreDep, caller: CallerDep) -> None:
+    """Let only the owner of a job pass, by what the disk says: the queue may be down.
+
+    Raises:
+        JobNotFound.
+    """
+    caller.check_owner(store.read_request(job_id).tenant, job_missing(job_id))
+
+
+def own_job(job_id: str, jobs: JobsDep, caller: CallerDep) -> JobView:
+    """Return a job of the caller.
+
+    Raises:
+        JobNotFound, QueueUnavailable.
+    """
+    view = jobs.view(job_id)
+    caller.check_owner(view.tenant, job_missing(job_id))
+    return view
+
+
+def own_batch(batch_id: str, jobs: JobsDep, caller: CallerDep) -> Batches:
+    """Return the batches, once it is known that this one is the caller's.
+
+    Raises:
+        BatchNotFound.
+    """
+    batches = Batches(jobs)
+    caller.check_owner(batches.owner(batch_id), batch_missing(batch_id))
+    return batches
+
+
+async def own_upload(upload_id: str, resumable: ResumableDep, caller: CallerDep) -> None:
+    """Let only the owner of a resumable upload pass.
+
+    Raises:
+        UploadNotFound.
+    """
+    caller.check_owner(await resumable.owner(upload_id), upload_missing(upload_id))
+
+
+SlideDep = Annotated[SlideInfo, Depends(own_slide)]
+JobDep = Annotated[JobView, Depends(own_job)]
+BatchesDep = Annotated[Batches, Depends(own_batch)]
+OWN_SLIDE = Depends(own_slide)
+OWN_JOB = Depends(own_stored_job)
+OWN_UPLOAD = Depends(own_upload)

@@ -1,0 +1,112 @@
+"""What tenants may still have: stored bytes and unfinished jobs, counted anew for each wish. No FastAPI here.
+
+Who wishes holds a room as long as what it stands for is not yet seen by the count, so two at once do not fit where one
+does. That holds in one gateway process; several may each let one in.
+"""
+
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+
+from anyio import to_thread
+
+from server.access.limits import check_jobs, check_storage
+from server.partials import Partials
+from workers.core.jobs import Jobs
+
+UNDER_WAY = ("uploading", "checking")
+
+
+class Room:
+    """Bytes that are held for one upload.
+
+    Args:
+        quotas: Who counts.
+        tenant: Whose upload it is.
+        number: Its name among those that are held.
+    """
+
+    def __init__(self, quotas: "Quotas", tenant: str, number: int) -> None:
+        self.tenant = tenant
+        self._quotas = quotas
+        self._number = number
+
+    async def fit(self, size: int) -> None:
+        """Hold this many bytes instead, now that it is known how many there are.
+
+        Raises:
+            QuotaExceeded: The tenant has no room for them.
+        """
+        await to_thread.run_sync(self._quotas.hold, self._number, self.tenant, size)
+
+
+class Quotas:
+    """The quotas of every tenant.
+
+    Args:
+        jobs: The queue, with its data folder and settings.
+    """
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._partials = Partials(jobs.store.root / "uploads", jobs.settings)
+        self._held: dict[int, tuple[str, int]] = {}
+        self._numbers = count()
+        self._bytes_lock = threading.Lock()
+        self._jobs_lock = threading.Lock()
+
+    @contextmanager
+    def more_jobs(self, tenant: str, wanted: int) -> Iterator[None]:
+        """Let a tenant make jobs while the context lasts.
+
+        Raises:
+            QuotaExceeded: It has too many that have not ended.
+            QueueUnavailable: Redis does not answer.
+        """
+        most = self._jobs.settings.quota_jobs
+        if not most:
+            yield
+            return
+        with self._jobs_lock:
+            check_jobs(tenant, ((view.tenant, view.state) for view in self._jobs.active()), wanted, most)
+            yield
+
+    @asynccontextmanager
+    async def room(self, tenant: str, wanted: int | None) -> AsyncIterator[Room]:
+        """Hold room for an upload until it is a slide, or is seen among the resumable ones.
+
+        Args:
+            tenant: Whose it is.
+            wanted: Bytes that it claims to bring; None if it does not say.
+
+        Raises:
+            QuotaExceeded: The tenant has no room for it.
+        """
+        number = next(self._numbers)
+        await to_thread.run_sync(self.hold, number, tenant, wanted or 0)
+        try:
+            yield Room(self, tenant, number)
+        finally:
+            self._held.pop(number, None)
+
+    def hold(self, number: int, tenant: str, wanted: int) -> None:
+        """Hold bytes under a number, instead of those that were before.
+
+        Raises:
+            QuotaExceeded: The tenant has no room for them.
+        """
+        most = self._jobs.settings.quota_bytes
+        if not most:
+            return
+        with self._bytes_lock:
+            others = [each for held, each in list(self._held.items()) if held != number]
+            check_storage(tenant, [*self._stored(), *others], wanted, most)
+            self._held[number] = tenant, wanted
+
+    def _stored(self) -> list[tuple[str, int]]:
+        # By id: an upload becomes the slide of the same id, and is both for a moment.
+        uploads = self._partials.list_uploads()
+        sizes = {upload.id: (upload.tenant, upload.length) for upload in uploads if upload.state in UNDER_WAY}
+        slides = {info.id: (info.tenant, info.size_bytes) for info in self._jobs.store.list_slides()}
+        return list((sizes | slides).values())
