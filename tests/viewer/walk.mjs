@@ -33,7 +33,7 @@ async function open(address, options = context) {
   page.on('console', (message) => {
     // A refused request is said by the page itself; the browser's line on it tells nothing new.
     if (['error', 'warning'].includes(message.type()) && !message.text().startsWith('Failed to load resource')) {
-      said.complaints.push(message.text())
+      said.complaints.push(`${message.text()} (${JSON.stringify(message.location())})`)
     }
   })
   page.on('pageerror', (error) => said.complaints.push(String(error)))
@@ -53,11 +53,19 @@ async function drawn(page) {
   await page.evaluate(frames)
 }
 
-/** Take a picture of the slide alone, and say what the address says of it. */
+/** Take a picture of the slide alone, without what lies over it, and say what the address says of it. */
 async function shoot(page, name) {
   await drawn(page)
   const box = await page.locator('#slide').boundingBox()
-  await page.screenshot({ path: join(folder, `${name}.png`), clip: box })
+  const over = (visibility) =>
+    page.evaluate((value) => {
+      for (const element of document.querySelectorAll('#tools, #scale-bar, #position, .navigator')) {
+        element.style.visibility = value
+      }
+    }, visibility)
+  await over('hidden')
+  await page.screenshot({ path: join(folder, `${name}.png`), clip: box, caret: 'initial' })
+  await over('')
   return { name, hash: new URL(page.url()).hash }
 }
 
@@ -76,6 +84,7 @@ async function opaque(page) {
 }
 
 async function goTo(page, place) {
+  await page.waitForFunction(() => location.hash.includes('z=')) // the page itself has said where it is
   await page.evaluate((fields) => {
     const hash = new URLSearchParams(location.hash.slice(1))
     for (const [name, value] of Object.entries(fields)) hash.set(name, value)
@@ -99,12 +108,12 @@ const ways = {
     await page.locator('#result').waitFor()
     await drawn(page)
     await inspect(page, 'result')
-    await page.screenshot({ path: join(folder, 'page.png') })
+    await page.screenshot({ path: join(folder, 'page.png'), caret: 'initial' })
     said.legend = await page.locator('.legend tbody tr').allInnerTexts()
     await opaque(page)
     await goTo(page, { x: '1152', y: '768', z: '0.4' })
     said.shots = [await shoot(page, 'both')]
-    await goTo(page, { x: '1000', y: '700', z: '1' })
+    await goTo(page, { x: '1150', y: '750', z: '1' })
     said.shots.push(await shoot(page, 'near'))
     await page.getByRole('checkbox', { name: 'red' }).uncheck()
     said.shots.push(await shoot(page, 'toggled'))
@@ -126,8 +135,8 @@ const ways = {
     await opaque(other)
     said.shots.push(await shoot(other, 'linked'))
     await inspect(other, 'tablet')
-    await other.screenshot({ path: join(folder, 'tablet.png') })
-    await other.locator('.openseadragon-canvas').focus()
+    await other.screenshot({ path: join(folder, 'tablet.png'), caret: 'initial' })
+    await other.getByRole('application').focus()
     await other.keyboard.press('ArrowRight')
     await other.waitForFunction((before) => location.href !== before, link)
     said.moved = new URL(other.url()).hash
@@ -154,7 +163,7 @@ const ways = {
     await inspect(page, 'refused')
     await page.reload()
     await page.locator('#uploads .error').waitFor()
-    await page.screenshot({ path: join(folder, 'refused.png') })
+    await page.screenshot({ path: join(folder, 'refused.png'), caret: 'initial' })
     await page.getByRole('button', { name: 'Dismiss' }).click()
     await page.waitForFunction(() => document.querySelectorAll('#uploads li').length === 0)
     await page.setInputFiles('#file', slide)
@@ -168,9 +177,9 @@ const ways = {
     await page.route('**/v1/uploads/*', (route) => (route.request().method() === 'PATCH' ? route.abort() : route.continue()))
     await page.setInputFiles('#file', slide)
     await page.waitForEvent('requestfailed')
-    await page.unrouteAll()
     await page.reload()
     await page.getByText('Choose the same file again to go on').waitFor()
+    await page.unrouteAll()
     await page.setInputFiles('#file', slide)
     await page.locator('#slides .choose[aria-pressed="true"]').waitFor()
     said.left = await page.locator('#uploads li').count()
@@ -183,7 +192,7 @@ const ways = {
     await page.fill('#key-field', 'ldk_0000000000000000_wrong')
     await page.keyboard.press('Enter')
     await page.getByText('The server does not take this key').waitFor()
-    await page.screenshot({ path: join(folder, 'key.png') })
+    await page.screenshot({ path: join(folder, 'key.png'), caret: 'initial' })
     await page.fill('#key-field', key)
     await page.keyboard.press('Enter')
     await page.getByText('no slides on the server yet').waitFor()
@@ -209,7 +218,7 @@ try {
   await ways[way]()
 } catch (error) {
   const [page] = context.pages().slice(-1)
-  await page?.screenshot({ path: join(folder, 'failed.png') }).catch(() => undefined)
+  await page?.screenshot({ path: join(folder, 'failed.png'), caret: 'initial' }).catch(() => undefined)
   said.failed = String(error)
 } finally {
   await context.close()

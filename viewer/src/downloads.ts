@@ -1,0 +1,63 @@
+/** Results as downloads. With a key, each goes by a signed link: a browser sends no key with a download. */
+
+import { hasKey, postJson, send } from './api'
+import { button, el } from './dom'
+import { report } from './notices'
+import type { JobView, SlideInfo } from './types'
+
+const WAIT_MS = 2000
+const LIFE_S = 600
+
+/** What each result is good for; results that are not listed go under their own name. */
+const TITLES: Record<string, string> = {
+  'overlay.ome.tif': 'Overlay (OME-TIFF)',
+  'labels.ome.tif': 'Labels (OME-TIFF)',
+  'regions.geojson.gz': 'Polygons (GeoJSON)',
+  'statistics.csv': 'Areas (CSV)',
+  'preview.png': 'Preview (PNG)',
+  result: 'Record (JSON)',
+}
+const MADE: Record<string, string> = {
+  'confidence.ome.tif': 'Confidence (OME-TIFF)',
+  'features.fgb': 'Polygons (FlatGeobuf)',
+}
+
+/** Return the list of what can be downloaded of a succeeded job. */
+export function downloadList(job: JobView, slide: SlideInfo): HTMLUListElement {
+  const ready = Object.entries(TITLES).filter(([name]) => name in job.results)
+  const made = Object.entries(slide.vendor === 'dicom' ? { ...MADE, 'segmentation.dcm': 'Segmentation (DICOM)' } : MADE)
+  const items = [...ready, ...made].map(([name, title]) => {
+    const path = `/v1/jobs/${job.id}/${name}`
+    const item = button(title, () => void start(item, path, name))
+    return el('li', {}, item)
+  })
+  return el('ul', { className: 'downloads' }, ...items)
+}
+
+async function start(item: HTMLButtonElement, path: string, name: string): Promise<void> {
+  const title = item.textContent
+  item.disabled = true
+  try {
+    await untilMade(path, () => {
+      item.textContent = `${title}: being made…`
+    })
+    const href = hasKey() ? (await postJson<{ url: string }>('/v1/links', { path, life_s: LIFE_S })).url : path
+    el('a', { href, download: name }).click()
+  } catch (error) {
+    report(error)
+  } finally {
+    item.textContent = title
+    item.disabled = false
+  }
+}
+
+/** Wait for a result that is made when it is first asked for. */
+async function untilMade(path: string, onWait: () => void): Promise<void> {
+  for (;;) {
+    const answer = await send(path, { headers: { Range: 'bytes=0-0' } })
+    await answer.body?.cancel()
+    if (answer.status !== 202) return
+    onWait()
+    await new Promise((resolve) => setTimeout(resolve, WAIT_MS))
+  }
+}

@@ -1,0 +1,44 @@
+/** The classes of a result: colour, name, area, share of the tissue, and whether each is shown. */
+
+import { el } from './dom'
+import { area, share } from './measure'
+import type { Hidden } from './overlay'
+import type { ClassStatistics, ModelClass } from './types'
+
+/** Return the legend as a table. Index 0 is the background, which has nothing to show. */
+export function legendTable(
+  classes: (ModelClass | ClassStatistics)[],
+  hidden: Hidden,
+  onToggle: () => void,
+): HTMLTableElement {
+  const head = el('tr', {}, ...['Class', 'Area', 'Of tissue'].map((text) => el('th', { scope: 'col', textContent: text })))
+  const rows = classes.map((each) => row(each, hidden, onToggle))
+  return el('table', { className: 'legend' }, el('thead', {}, head), el('tbody', {}, ...rows))
+}
+
+function row(each: ModelClass | ClassStatistics, hidden: Hidden, onToggle: () => void): HTMLTableRowElement {
+  const measured = 'mm2' in each
+  const name = each.index === 0 ? each.name : el('label', {}, toggle(each, hidden, onToggle), swatch(each), each.name)
+  return el(
+    'tr',
+    {},
+    el('th', { scope: 'row' }, name),
+    el('td', { textContent: measured ? area(each.mm2) : '–' }),
+    el('td', { textContent: measured ? share(each.share_of_tissue) : '–' }),
+  )
+}
+
+function toggle(each: ModelClass, hidden: Hidden, onToggle: () => void): HTMLInputElement {
+  const box = el('input', { type: 'checkbox', checked: !hidden.isHidden(each.index) })
+  box.addEventListener('change', () => {
+    hidden.set(each.index, box.checked)
+    onToggle()
+  })
+  return box
+}
+
+function swatch(each: ModelClass): HTMLSpanElement {
+  const patch = el('span', { className: 'swatch' })
+  patch.style.backgroundColor = `rgb(${each.color.join(' ')})`
+  return patch
+}

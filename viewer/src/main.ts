@@ -1,0 +1,136 @@
+/** The page: what is chosen in one part is handed to the others. */
+
+import './style.css'
+import { forgetKey, getJson, hasKey } from './api'
+import { button, byId, el } from './dom'
+import { downloadList } from './downloads'
+import { JobList } from './jobs'
+import { legendTable } from './legend'
+import { report } from './notices'
+import { Hidden } from './overlay'
+import { Slides } from './slides'
+import { SubmitForm } from './submit_form'
+import type { JobView, SlideInfo, Statistics } from './types'
+import { Uploads } from './uploads'
+import { formatView, parseView, type View } from './view_link'
+import { SlideViewer } from './viewer'
+
+const ZOOM_STEP = 1.6
+
+class App {
+  readonly #viewer = new SlideViewer(() => this.#writeLink())
+  readonly #slides = new Slides((slide) => void this.#openSlide(slide, null).catch(report))
+  readonly #jobs = new JobList((job) => void this.#showResult(job).catch(report))
+  readonly #form = new SubmitForm((job) => this.#jobs.add(job))
+  readonly #uploads = new Uploads((slideId) => void this.#arrived(slideId).catch(report))
+  #slide: SlideInfo | null = null
+  #job: JobView | null = null
+  #isOpening = true
+
+  async start(): Promise<void> {
+    this.#wire()
+    await Promise.all([this.#form.load(), this.#slides.refresh(), this.#uploads.restore()])
+    byId('forget-key', HTMLButtonElement).hidden = !hasKey()
+    await this.#goToLink()
+    addEventListener('hashchange', () => void this.#goToLink().catch(report))
+  }
+
+  #wire(): void {
+    const opacity = byId('opacity', HTMLInputElement)
+    opacity.addEventListener('input', () => this.#viewer.setOpacity(Number(opacity.value) / 100))
+    byId('zoom-in', HTMLButtonElement).onclick = () => this.#viewer.zoomBy(ZOOM_STEP)
+    byId('zoom-out', HTMLButtonElement).onclick = () => this.#viewer.zoomBy(1 / ZOOM_STEP)
+    byId('home', HTMLButtonElement).onclick = () => this.#viewer.home()
+    byId('copy-link', HTMLButtonElement).onclick = () => void this.#copyLink()
+    byId('forget-key', HTMLButtonElement).onclick = () => {
+      forgetKey()
+      location.assign('/')
+    }
+  }
+
+  async #arrived(slideId: string): Promise<void> {
+    await this.#slides.refresh()
+    await this.#openSlide(await getJson<SlideInfo>(`/v1/slides/${slideId}`), null)
+  }
+
+  async #goToLink(): Promise<void> {
+    const view = parseView(location.hash)
+    if (view.slide === null) {
+      this.#isOpening = false
+      return
+    }
+    if (view.slide === this.#slide?.id) {
+      if (view.job !== null && view.job !== this.#job?.id) this.#jobs.choose(view.job)
+      if (view.place !== null) this.#viewer.goTo(view.place)
+      return
+    }
+    await this.#openSlide(await getJson<SlideInfo>(`/v1/slides/${view.slide}`), view)
+  }
+
+  async #openSlide(slide: SlideInfo | null, view: View | null): Promise<void> {
+    this.#slide = slide
+    this.#slides.mark(slide?.id ?? null)
+    byId('chosen', HTMLElement).hidden = slide === null
+    byId('welcome', HTMLElement).hidden = slide !== null
+    byId('stage', HTMLElement).classList.toggle('empty', slide === null)
+    document.title = slide ? `${slide.filename} – L-Diffusion` : 'L-Diffusion'
+    if (slide === null) {
+      await this.#jobs.show(null, null)
+      history.replaceState(null, '', location.pathname)
+      return
+    }
+    byId('chosen-name', HTMLElement).textContent = slide.filename
+    this.#form.show(slide)
+    this.#isOpening = true
+    try {
+      await this.#viewer.open(slide, view?.place ?? null)
+      await this.#jobs.show(slide.id, view?.job ?? null)
+    } finally {
+      this.#isOpening = false
+    }
+    this.#writeLink()
+  }
+
+  async #showResult(job: JobView | null): Promise<void> {
+    this.#job = job
+    const slide = this.#slide
+    byId('result', HTMLElement).hidden = job === null
+    if (job === null || slide === null) {
+      await this.#viewer.showOverlay(null, null)
+      return
+    }
+    this.#viewer.setMpp(job.request.mpp ?? slide.geometry.mpp_x, job.request.mpp ?? slide.geometry.mpp_y)
+    const statistics = 'statistics' in job.results ? await getJson<Statistics>(`/v1/jobs/${job.id}/statistics`) : null
+    if (this.#job !== job) return
+    const classes = statistics?.classes ?? this.#form.classesOf(job.request.model)
+    const hidden = new Hidden(classes)
+    const hasLabels = 'labels.ome.tif' in job.results
+    const note = hasLabels ? null : el('p', { textContent: 'This job made no labels, so there is no overlay to show.' })
+    byId('legend', HTMLElement).replaceChildren(
+      ...(note ? [note] : []),
+      legendTable(classes, hidden, () => void this.#viewer.refilter()),
+    )
+    byId('downloads', HTMLElement).replaceChildren(downloadList(job, slide))
+    this.#writeLink()
+    await this.#viewer.showOverlay(hasLabels ? job.id : null, hidden)
+  }
+
+  #writeLink(): void {
+    if (this.#isOpening || this.#slide === null) return
+    const view = { slide: this.#slide.id, job: this.#job?.id ?? null, place: this.#viewer.place() }
+    history.replaceState(null, '', formatView(view))
+  }
+
+  async #copyLink(): Promise<void> {
+    this.#writeLink()
+    const field = el('input', { readOnly: true, value: location.href })
+    field.setAttribute('aria-label', 'Link to this view')
+    const box = byId('link', HTMLElement)
+    box.replaceChildren(field, button('Close', () => box.replaceChildren()))
+    field.select()
+    // Off TLS and off this machine a page may not write to the clipboard; the field is there to copy from.
+    await navigator.clipboard?.writeText(location.href).catch(() => undefined)
+  }
+}
+
+new App().start().catch(report)

@@ -1,0 +1,83 @@
+/** The list of slides. */
+
+import { getJson, remove, send } from './api'
+import { button, byId, el } from './dom'
+import { bytes, moment } from './measure'
+import { report } from './notices'
+import type { Page, SlideInfo } from './types'
+
+const PAGE = 50
+const THUMBNAIL_PX = 128
+
+export class Slides {
+  readonly #list = byId('slides', HTMLUListElement)
+  readonly #more = byId('more-slides', HTMLButtonElement)
+  readonly #empty = byId('no-slides', HTMLElement)
+  #cursor: string | null = null
+  #chosen: string | null = null
+
+  constructor(private readonly onChoose: (slide: SlideInfo | null) => void) {
+    this.#more.addEventListener('click', () => void this.#load(this.#cursor).catch(report))
+  }
+
+  /** Read the newest slides anew. */
+  async refresh(): Promise<void> {
+    this.#list.replaceChildren()
+    await this.#load(null)
+  }
+
+  /** Mark a slide as the one that is shown. */
+  mark(slideId: string | null): void {
+    this.#chosen = slideId
+    for (const choice of this.#list.querySelectorAll<HTMLButtonElement>('button.choose')) {
+      choice.setAttribute('aria-pressed', String(choice.dataset['id'] === slideId))
+    }
+  }
+
+  async #load(cursor: string | null): Promise<void> {
+    const query = new URLSearchParams({ limit: String(PAGE), ...(cursor === null ? {} : { cursor }) })
+    const page = await getJson<Page<SlideInfo>>(`/v1/slides?${query}`)
+    this.#list.append(...page.items.map((slide) => this.#item(slide)))
+    this.#cursor = page.next_cursor ?? null
+    this.#more.hidden = this.#cursor === null
+    this.#empty.hidden = this.#list.childElementCount > 0
+    this.mark(this.#chosen)
+  }
+
+  #item(slide: SlideInfo): HTMLLIElement {
+    const { l0_width, l0_height } = slide.geometry
+    const picture = el('img', { alt: '', width: 56, height: 56 })
+    void showThumbnail(picture, slide.id)
+    const text = el('span', {}, el('strong', { textContent: slide.filename }), el('small', {
+      textContent: `${l0_width} × ${l0_height} px · ${bytes(slide.size_bytes)} · ${moment(slide.created_at)}`,
+    }))
+    const choose = button('', () => this.onChoose(slide))
+    choose.className = 'choose'
+    choose.dataset['id'] = slide.id
+    choose.append(picture, text)
+    return el('li', {}, choose, button('×', () => void this.#delete(slide), `Delete ${slide.filename}`))
+  }
+
+  async #delete(slide: SlideInfo): Promise<void> {
+    if (!confirm(`Delete ${slide.filename} from the server?`)) return
+    try {
+      await remove(`/v1/slides/${slide.id}`)
+      if (this.#chosen === slide.id) this.onChoose(null)
+      await this.refresh()
+    } catch (error) {
+      report(error)
+    }
+  }
+}
+
+/** An `<img>` cannot send a key, so the picture is fetched. */
+async function showThumbnail(picture: HTMLImageElement, slideId: string): Promise<void> {
+  try {
+    const answer = await send(`/v1/slides/${slideId}/thumbnail.jpeg?max_px=${THUMBNAIL_PX}`)
+    const url = URL.createObjectURL(await answer.blob())
+    picture.onload = () => URL.revokeObjectURL(url)
+    picture.src = url
+  } catch {
+    picture.hidden = true // a slide without its picture is still a slide
+  }
+}

@@ -1,0 +1,71 @@
+/** The form that starts a job on the slide that is shown. */
+
+import { getJson, postJson } from './api'
+import { byId, el } from './dom'
+import { clearNotices, report } from './notices'
+import type { JobView, ModelCard, Page, SlideInfo } from './types'
+
+export class SubmitForm {
+  readonly #form = byId('submit', HTMLFormElement)
+  readonly #models = byId('model', HTMLSelectElement)
+  readonly #mpp = byId('mpp', HTMLInputElement)
+  readonly #tissue = byId('tissue', HTMLInputElement)
+  #cards: ModelCard[] = []
+  #slide: SlideInfo | null = null
+
+  constructor(private readonly onSubmit: (job: JobView) => void) {
+    this.#models.addEventListener('change', () => this.#describe())
+    this.#form.addEventListener('submit', (event) => {
+      event.preventDefault()
+      void this.#send()
+    })
+  }
+
+  /** Read the installed models. */
+  async load(): Promise<void> {
+    this.#cards = (await getJson<Page<ModelCard>>('/v1/models')).items
+    this.#models.replaceChildren(
+      ...this.#cards.map((card) => el('option', { value: card.name, textContent: card.title })),
+    )
+    this.#describe()
+  }
+
+  /** Offer jobs on this slide. */
+  show(slide: SlideInfo): void {
+    this.#slide = slide
+    const own = slide.geometry.mpp_x
+    this.#mpp.value = ''
+    this.#mpp.required = own === null
+    this.#mpp.placeholder = own === null ? 'for example 0.5' : String(Number(own.toPrecision(5)))
+    byId('mpp-hint', HTMLElement).textContent =
+      own === null ? 'The file does not say it. 0.25 is usual for 40×, 0.5 for 20×.' : 'From the file, if left empty.'
+  }
+
+  /** Return the classes of a model, none if it is not installed any more. */
+  classesOf(model: string): ModelCard['classes'] {
+    return this.#cards.find((card) => card.name === model)?.classes ?? []
+  }
+
+  #describe(): void {
+    const card = this.#cards.find(({ name }) => name === this.#models.value)
+    byId('model-hint', HTMLElement).textContent = card
+      ? `${card.intended_use} Works at ${card.mpp} µm per pixel.`
+      : 'The server has no model installed.'
+  }
+
+  async #send(): Promise<void> {
+    if (this.#slide === null) return
+    const start = byId('start', HTMLButtonElement)
+    start.disabled = true
+    clearNotices()
+    try {
+      const mpp = this.#mpp.value === '' ? {} : { mpp: Number(this.#mpp.value) }
+      const asked = { slide_id: this.#slide.id, model: this.#models.value, tissue: this.#tissue.checked, ...mpp }
+      this.onSubmit(await postJson<JobView>('/v1/jobs', asked))
+    } catch (error) {
+      report(error)
+    } finally {
+      start.disabled = false
+    }
+  }
+}

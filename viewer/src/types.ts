@@ -1,0 +1,83 @@
+/** What the server's answers look like, as far as the page reads them. Frames: level-0 px of the full plane. */
+
+export interface ErrorBody {
+  code: string
+  message: string
+  value: string | null
+  accepted: string | null
+}
+
+export interface SlideInfo {
+  id: string
+  filename: string
+  size_bytes: number
+  vendor: string
+  geometry: {
+    l0_width: number
+    l0_height: number
+    mpp_x: number | null
+    mpp_y: number | null
+    bounds: [number, number, number, number] | null
+  }
+  created_at: string
+}
+
+export interface ModelClass {
+  index: number
+  name: string
+  color: [number, number, number]
+}
+
+export interface ModelCard {
+  name: string
+  title: string
+  mpp: number
+  classes: ModelClass[]
+  license: string
+  intended_use: string
+}
+
+export type JobState = 'queued' | 'planning' | 'running' | 'finishing' | 'succeeded' | 'failed' | 'canceled'
+
+export interface JobView {
+  id: string
+  state: JobState
+  request: { slide_id: string; model: string; mpp: number | null; outputs: string[] }
+  regions_done: number
+  regions_total: number | null
+  phase: string | null
+  tiles_per_s: number | null
+  eta_s: number | null
+  created_at: string
+  error: ErrorBody | null
+  results: Record<string, string>
+}
+
+export interface UploadView {
+  id: string
+  state: 'uploading' | 'checking' | 'ready' | 'rejected'
+  filename: string
+  length: number
+  offset: number
+  slide_id: string | null
+  error: ErrorBody | null
+}
+
+export interface ClassStatistics extends ModelClass {
+  mm2: number
+  share_of_tissue: number | null
+}
+
+export interface Statistics {
+  tissue_mm2: number
+  classes: ClassStatistics[]
+}
+
+export interface Page<T> {
+  items: T[]
+  next_cursor?: string | null
+}
+
+export function isFinal(state: JobState): boolean {
+  return state === 'succeeded' || state === 'failed' || state === 'canceled'
+}

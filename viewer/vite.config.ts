@@ -1,0 +1,15 @@
+import { defineConfig } from 'vite'
+
+const GATEWAY = 'http://127.0.0.1:8000'
+
+export default defineConfig({
+  // The server's policy lets scripts and styles be files of its own, and nothing within the page.
+  build: {
+    outDir: '../server/static',
+    emptyOutDir: false, // its .gitignore stays; old files are removed by `make viewer`
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 700,
+  },
+  server: { proxy: { '/v1': GATEWAY } },
+})
