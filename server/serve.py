@@ -178,13 +178,13 @@ def serve(settings: Settings) -> None:
             cannot be made.
         Unavailable: A part of the server does not stay up, or the keys cannot be read.
     """
-    check_exposure(settings, Keys(settings.data_dir).read(), datetime.now(UTC))
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestInvalid(
             f"data_dir: cannot be made: {error.strerror}.", value=settings.data_dir, accepted="a folder to write to"
         ) from error
+    check_exposure(settings, Keys(settings.data_dir).read(), datetime.now(UTC))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the supervisor takes over
     with ExitStack() as stack:
         listener = stack.enter_context(listen(settings.host, settings.port))
