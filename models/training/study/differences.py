@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.training.bootstrap import Difference, paired_difference
 from models.training.metrics import Figures, figures, under_protocol
+from models.training.study.results import figure_path
 
 _ALL_PIXELS: Final = "all_pixels"
 
@@ -38,7 +39,7 @@ def difference(
     read = [json.loads(path.read_text(encoding="utf-8")) for path in (*first, *second)]
     if len({_names(one) for one in read}) > 1 or len(first) != len(second):
         raise ValueError(f"{first[0].parent.name}: the evaluations are not of the same images with the same seeds")
-    path = tuple(figure.split(".", 2 if figure.startswith(f"{_ALL_PIXELS}.") else 1))
+    path = tuple(figure_path(figure))
     if path[0] == _ALL_PIXELS:
         path, protocol = path[1:], "tissue"
     classes = read[0]["classes"]

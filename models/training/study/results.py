@@ -44,13 +44,13 @@ def read_figure(folder: Path, name: str, figure: str) -> float | None:
     if not path.is_file():
         return None
     found: Any = json.loads(path.read_text(encoding="utf-8"))
-    for part in _split(figure):
+    for part in figure_path(figure):
         found = found.get(part) if isinstance(found, dict) else None
     return None if found is None else float(found)
 
 
-def _split(figure: str) -> list[str]:
-    """Cut a path at its dots; a class's name, the last part of a figure of one class, may have dots itself."""
+def figure_path(figure: str) -> list[str]:
+    """Cut a figure's path at its dots; the name of a class, its last part, may have dots itself."""
     depth = 2 if figure.startswith("all_pixels.") else 1
     return figure.split(".", depth)
 
