@@ -75,6 +75,19 @@ def test_the_same_job_gives_the_same_identifiers(dicom: Finished, tmp_path: Path
     assert (first.SOPInstanceUID, first.SeriesInstanceUID) == (second.SOPInstanceUID, second.SeriesInstanceUID)
 
 
+def test_a_slide_without_patient_and_study_attributes_has_a_segmentation(dicom: Finished, tmp_path: Path) -> None:
+    bare = pydicom.dcmread(dicom.store.slide_file(dicom.info.id))
+    for keyword in dicom_seg.MAY_BE_ABSENT:
+        bare.pop(keyword, None)
+    bare.save_as(tmp_path / "bare.dcm")
+    dicom_seg.write_segmentation(
+        tmp_path / "made.dcm", stitch.open_labels(dicom.folder), dicom.plan, tmp_path / "bare.dcm"
+    )
+    found = pydicom.dcmread(tmp_path / "made.dcm")
+    assert found.StudyInstanceUID == bare.StudyInstanceUID
+    assert not any(str(found[keyword].value or "") for keyword in dicom_seg.MAY_BE_ABSENT)
+
+
 def test_a_slide_that_is_no_dicom_is_refused_with_a_sentence(plain: Finished) -> None:
     with pytest.raises(ProductRefused, match="did not come as DICOM") as refusal:
         products.make(plain.store, plain.job_id, "segmentation.dcm")

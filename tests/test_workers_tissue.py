@@ -14,7 +14,7 @@ from PIL import Image
 from workers.core.schemas import SlideGeometry, SlideLevel
 from workers.core.slides import open_slide
 from workers.tiling import Box, WorkingPlane, level_downsample, regions
-from workers.tissue import MAX_PX, TissueMask, _overview, find_tissue, glass_level, otsu
+from workers.tissue import HOLE_PX, MAX_PX, TissueMask, _overview, _without_holes, find_tissue, glass_level, otsu
 
 GLASS = (243, 242, 244)
 PINK = (214, 150, 190)
@@ -72,6 +72,47 @@ def test_small_holes_close_and_specks_go() -> None:
     assert found[57:63, 80:86].all()
     assert not found[5:15, 5:15].any()
     assert not found[95:105, 15:25].any()
+
+
+def test_a_lumen_is_tissue_and_a_gap_is_not() -> None:
+    pixels = scene(GLASS, 200, 260)
+    pixels[20:180, 20:240] = PINK
+    pixels[40:70, 40:70] = GLASS  # 30 px wide: a lumen
+    pixels[80:160, 80:160] = GLASS  # 80 px wide: the section has a hole
+    pixels[100:110, 200:] = GLASS  # narrow, but open to the slide's glass and to its edge
+    found = find_tissue(pixels)
+    assert found[40:70, 40:70].all()
+    assert not found[90:150, 90:150].any()
+    assert not found[104, 220:].any()
+
+
+def test_enclosed_glass_is_filled_up_to_a_size_and_never_at_the_edge() -> None:
+    rng = np.random.default_rng(3)
+    for density in (0.4, 0.5, 0.7):
+        mask = rng.random((60, 70)) < density
+        mask[10:50, 10:60] |= rng.random((40, 50)) < 0.3
+        mask[25:26, 15:55] = False
+        np.testing.assert_array_equal(_without_holes(mask), filled_by_hand(mask))
+    big = np.ones((60, 60), np.bool_)
+    big[5:45, 5:45] = False
+    np.testing.assert_array_equal(_without_holes(big), big)
+
+
+def filled_by_hand(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Walk every hole px by px."""
+    filled, seen = mask.copy(), mask.copy()
+    for start in np.argwhere(~mask):
+        hole, todo = [], [tuple(start)]
+        while todo:
+            y, x = todo.pop()
+            if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and not seen[y, x]:
+                seen[y, x] = True
+                hole.append((y, x))
+                todo += [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
+        at_edge = any(y in (0, mask.shape[0] - 1) or x in (0, mask.shape[1] - 1) for y, x in hole)
+        if hole and len(hole) <= HOLE_PX and not at_edge:
+            filled[tuple(np.transpose(hole))] = True
+    return filled
 
 
 def test_glass_is_measured_where_it_can_be() -> None:

@@ -34,6 +34,11 @@ PLANE_MAX_PX = 2**30
 WSM_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 SERIES_NUMBER = 900
 NEEDED = ("TotalPixelMatrixOriginSequence", "ImageOrientationSlide", "SharedFunctionalGroupsSequence")
+MAY_BE_ABSENT = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
+    *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
+"""Attributes of patient and study that a segmentation repeats, and that slides in use do without."""
 
 Kind = Literal["LABELMAP", "BINARY"]
 
@@ -89,7 +94,7 @@ def write_segmentation(path: Path, arrays: LabelArrays, plan: Plan, source: Path
 
 
 def read_source(path: Path, plan: Plan) -> pydicom.Dataset:
-    """Return the header of the slide.
+    """Return the header of the slide, with the attributes empty that it does not have and a segmentation needs.
 
     Raises:
         ProductRefused: It is no tiled DICOM instance, or not the level that the plan calls level 0.
@@ -103,6 +108,9 @@ def read_source(path: Path, plan: Plan) -> pydicom.Dataset:
     size = (header.TotalPixelMatrixColumns, header.TotalPixelMatrixRows)
     if size != (plan.geometry.l0_width, plan.geometry.l0_height):
         raise _refusal("has its first level in another file than the one that was stored", f"{size[0]} x {size[1]}")
+    for keyword in MAY_BE_ABSENT:
+        if keyword not in header:
+            setattr(header, keyword, "")
     return header
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from scipy import ndimage
 
 from workers.core.schemas import SlideGeometry
 from workers.core.slides import Pixels, Slide
@@ -44,6 +45,9 @@ CONTRAST_MIN, CONTRAST_MAX = 18, 30
 """How far below the glass the tissue may begin: Otsu's threshold is kept in this range."""
 
 CLOSE_PX, DILATE_PX, SPECK_PX = 3, 2, 3
+
+HOLE_PX = 1000
+"""Glass that tissue encloses is a lumen or a crack, and part of the tissue, up to this many px: 0.064 mm² at 8 µm."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +126,7 @@ def find_tissue(overview: Pixels) -> Mask:
     threshold = min(max(otsu(below), CONTRAST_MIN), CONTRAST_MAX)
     tissue = _without_specks(below > threshold)
     closed = ~_dilated(~_dilated(np.pad(tissue, CLOSE_PX), CLOSE_PX), CLOSE_PX)
-    return _dilated(closed[CLOSE_PX:-CLOSE_PX, CLOSE_PX:-CLOSE_PX], DILATE_PX)
+    return _without_holes(_dilated(closed[CLOSE_PX:-CLOSE_PX, CLOSE_PX:-CLOSE_PX], DILATE_PX))
 
 
 def glass_level(darkest: Pixels, chroma: Pixels) -> int:
@@ -186,3 +190,14 @@ def _without_specks(mask: Mask) -> Mask:
     count = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
     kept: Mask = mask & (count >= SPECK_PX)
     return kept
+
+
+def _without_holes(mask: Mask) -> Mask:
+    """Fill what the mask encloses on all four sides, up to `HOLE_PX` px; what reaches the edge may go on outside."""
+    holes, _ = ndimage.label(~mask)
+    small = np.bincount(holes.ravel()) <= HOLE_PX
+    for edge in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
+        small[edge] = False
+    small[0] = False  # the mask itself
+    filled: Mask = mask | small[holes]
+    return filled
