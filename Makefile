@@ -18,7 +18,7 @@ help:
 	@echo "make viewer                        the page of the server, from viewer/; needs node"
 	@echo "make test                          every test"
 	@echo "make lint                          ruff, mypy, import contracts, Dockerfiles, compose file"
-	@echo "make bench SLIDE=... [MPP=0.5]     memory, speed, halo"
+	@echo "make bench SLIDE=... [MPP=0.5]     memory, speed, halo, gateway"
 	@echo "make clean                         remove caches and demo-output/ (not $(VENV))"
 
 # One install command with the constraints file: two commands would let pip replace torch by another build.
@@ -34,6 +34,10 @@ demo: $(STAMP)
 
 serve: $(STAMP)
 	$(BIN)/ldiffusion serve
+
+# What builds the page wants node 20.19, 22.12 or newer. With an older one the page's tests say so and are skipped.
+BUILDS_PAGE := $(shell command -v npm >/dev/null && node -e "const [a, b] = process.versions.node.split('.').map(Number); \
+	process.exit(a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19) ? 0 : 1)" && echo yes)
 
 # The tests of resumable uploads drive a client from npm; without node they say so and are skipped.
 TUS_CLIENT := tests/tus_client/node_modules/.package-lock.json
@@ -61,7 +65,7 @@ VIEWER_TESTS := tests/viewer/node_modules/.package-lock.json
 $(VIEWER_TESTS): tests/viewer/package-lock.json
 	cd tests/viewer && npm ci --no-audit --no-fund --ignore-scripts
 
-test: $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT) $(VIEWER) $(VIEWER_TESTS)) $(if $(shell command -v java),$(BIOFORMATS))
+test: $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT)) $(if $(BUILDS_PAGE),$(VIEWER) $(VIEWER_TESTS)) $(if $(shell command -v java),$(BIOFORMATS))
 	LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest
 
 lint: $(STAMP)
@@ -76,6 +80,7 @@ bench: $(STAMP)
 	$(if $(SLIDE),,$(error make bench SLIDE=/path/to/slide [MPP=0.5]: give a slide to measure with))
 	$(BIN)/python -m benchmarks.segment '$(SLIDE)' $(if $(MPP),--mpp $(MPP))
 	$(BIN)/python -m benchmarks.halo '$(SLIDE)' $(if $(MPP),--mpp $(MPP))
+	$(BIN)/python -m benchmarks.gateway --slide '$(SLIDE)'
 
 clean:
 	rm -rf demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

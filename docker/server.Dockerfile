@@ -1,6 +1,15 @@
-# The gateway: HTTP and the job records. Without torch.
+# The gateway: HTTP, the job records and the page. Without torch.
 #   docker build -f docker/server.Dockerfile -t ldiffusion-server .
 ARG BASE=python:3.11-slim-bookworm
+ARG NODE=node:22-bookworm-slim
+
+# The page is built here, as `make viewer` does it; nothing of node is in the image.
+FROM ${NODE} AS page
+WORKDIR /src/viewer
+COPY viewer/package.json viewer/package-lock.json ./
+RUN npm ci --no-audit --no-fund --ignore-scripts
+COPY viewer ./
+RUN npm run build
 
 FROM ${BASE} AS build
 WORKDIR /src
@@ -12,6 +21,7 @@ RUN mkdir server workers models \
 COPY server server
 COPY workers workers
 COPY models models
+COPY --from=page /src/server/static server/static
 RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 
 FROM ${BASE}

@@ -1,20 +1,22 @@
 """After the last byte: the rules that make a complete file a slide, the same for every way in. No FastAPI here.
 
-name → digest → probe → commit
+name → digest → unpack → strip → probe → commit
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
 
-from server.slide_names import DICOM_MAGIC, extension_of, sniff_extension
+from server.preparing import Prepared, prepare
+from server.quotas import Quotas
 from workers.core.errors import RequestInvalid, UploadEmpty
-from workers.core.probe import probe
+from workers.core.probe import ProbeReport, probe
 from workers.core.schemas import LOCAL_TENANT, SlideInfo
 from workers.core.settings import Settings
-from workers.core.store import Store, fsync_dir
+from workers.core.store import Store
 
 PROBES_AT_ONCE = 2
 
@@ -38,11 +40,18 @@ class Received:
 
 
 class Admission:
-    """Makes slides of complete files."""
+    """Makes slides of complete files.
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    Args:
+        store: The data folder.
+        settings: Limits, and whether slides are stripped.
+        quotas: Count what an archive unpacks to.
+    """
+
+    def __init__(self, store: Store, settings: Settings, quotas: Quotas) -> None:
         self._store = store
         self._settings = settings
+        self._quotas = quotas
         self._probes = CapacityLimiter(PROBES_AT_ONCE)
 
     async def admit(self, slide_id: str, file: Path, received: Received, folder: Path) -> SlideInfo:
@@ -50,30 +59,53 @@ class Admission:
 
         Args:
             slide_id: Identifier that the slide gets.
-            file: The bytes, durable, on the file system of `folder`. After a refusal they are still in `folder`.
+            file: The bytes, durable, on the file system of `folder`. After a refusal they are there, or in `folder`.
             received: What is known of them.
             folder: Becomes the slide's.
 
         Raises:
-            RequestInvalid, UploadEmpty, SlideUnreadable, SlideTooLarge: The file is refused.
+            RequestInvalid, UploadEmpty, SlideUnreadable, SlideTooLarge, ArchiveRefused, SlideSetIncomplete,
+            DeidentifyRefused: The file is refused.
+            QuotaExceeded: The tenant has no room for what the archive unpacks to.
             DiskFull.
         """
         check_received(received)
-        named = await to_thread.run_sync(_give_name, file, received.filename, folder)
-        report = await to_thread.run_sync(probe, named, self._settings, limiter=self._probes)
-        info = SlideInfo(
-            id=slide_id,
-            tenant=received.tenant,
-            filename=received.filename,
-            size_bytes=received.size,
-            sha256=received.sha256,
-            vendor=report.vendor,
-            backend=report.backend,
-            geometry=report.geometry,
-            created_at=datetime.now(UTC),
+        prepared = await to_thread.run_sync(
+            prepare,
+            file,
+            received.filename,
+            folder,
+            self._settings,
+            limiter=self._probes,
+            abandon_on_cancel=True,  # a stop of the server does not wait: the child ends with it
         )
-        await to_thread.run_sync(self._store.commit_slide, info, folder)
+        more = prepared.size_bytes - received.size  # what came in has its room already
+        async with self._quotas.room(received.tenant, more) if more > 0 else nullcontext():
+            report = await to_thread.run_sync(probe, prepared.first, self._settings, limiter=self._probes)
+            info = _info(slide_id, received, prepared, report)
+            await to_thread.run_sync(self._commit, info, file, folder)
         return info
+
+    def _commit(self, info: SlideInfo, file: Path, folder: Path) -> None:
+        if file.parent == folder:  # the archive, or the slide before it was stripped
+            file.unlink(missing_ok=True)
+        self._store.commit_slide(info, folder)
+
+
+def _info(slide_id: str, received: Received, prepared: Prepared, report: ProbeReport) -> SlideInfo:
+    return SlideInfo(
+        id=slide_id,
+        tenant=received.tenant,
+        filename=received.filename,
+        size_bytes=prepared.size_bytes,
+        sha256=received.sha256,
+        stored_sha256=prepared.sha256,
+        deidentified=prepared.deidentified,
+        vendor=report.vendor,
+        backend=report.backend,
+        geometry=report.geometry,
+        created_at=datetime.now(UTC),
+    )
 
 
 def check_received(received: Received) -> None:
@@ -90,15 +122,3 @@ def check_received(received: Received) -> None:
             value=received.sha256,
             accepted=received.announced,
         )
-
-
-def _give_name(file: Path, filename: str, folder: Path) -> Path:
-    """Move the bytes to `original.*` in `folder`, where readers that look at the extension find it; return the path."""
-    extension = extension_of(filename)
-    if extension is None:
-        with file.open("rb") as opened:
-            extension = sniff_extension(opened.read(DICOM_MAGIC.stop))
-    folder.mkdir(exist_ok=True)
-    named = file.rename(folder / f"original{extension}")
-    fsync_dir(folder)
-    return named

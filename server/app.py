@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 
+from anyio import to_thread
 from fastapi import FastAPI
 
 from server.access.gate import open_access
@@ -14,6 +15,7 @@ from server.courier import Courier
 from server.deps import State
 from server.errors import add_error_handlers, error_responses
 from server.events import Listeners
+from server.imports import slide_imports
 from server.quotas import Quotas
 from server.resumable import resumable_uploads
 from server.routes import (
@@ -23,14 +25,20 @@ from server.routes import (
     health,
     jobs,
     links,
+    live,
     models,
     page,
     products,
+    qupath,
     results,
     slides,
     uploads,
 )
+from server.routes import (
+    imports as import_routes,
+)
 from server.routes.uploads import MethodOverride
+from server.tile_lane import TileLane
 from server.uploads import Intake
 from server.viewing import Viewing
 from workers.core.jobs import Jobs
@@ -69,10 +77,12 @@ def create_app(settings: Settings) -> FastAPI:
         courier.start()
         viewing = Viewing(store, settings)
         try:
-            admission, quotas = Admission(store, settings), Quotas(queue)
+            quotas = Quotas(queue)
+            admission = Admission(store, settings, quotas)
             retention = Retention(queue, teller(access.audit, viewing.forget))
             async with (
                 resumable_uploads(store, settings, admission, quotas) as resumable,
+                slide_imports(resumable, settings) as imports,
                 meanwhile(sweep_for_ever(retention)),
             ):
                 yield {
@@ -84,12 +94,13 @@ def create_app(settings: Settings) -> FastAPI:
                     "retention": retention,
                     "intake": Intake(store, settings, admission),
                     "resumable": resumable,
+                    "imports": imports,
                     "listeners": listeners,
                     "viewing": viewing,
                 }
         finally:
-            courier.stop()
             await listeners.close()
+            await to_thread.run_sync(courier.stop)
             viewing.close()
             queue.redis.close()
 
@@ -102,9 +113,26 @@ def create_app(settings: Settings) -> FastAPI:
         responses=error_responses(401, 403, 422, 429, 500),
         generate_unique_id_function=lambda route: route.name,
     )
-    for routes in (slides, uploads, deepzoom, events, jobs, batches, products, results, links, models, health, page):
+    for routes in (
+        slides,
+        uploads,
+        import_routes,
+        deepzoom,
+        live,
+        events,
+        jobs,
+        batches,
+        products,
+        qupath,
+        results,
+        links,
+        models,
+        health,
+        page,
+    ):
         app.include_router(routes.router)
     app.add_middleware(MethodOverride)
+    app.add_middleware(TileLane)
     add_error_handlers(app)
     return app
 

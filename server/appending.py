@@ -88,11 +88,12 @@ class Appender:
         )
 
     def sync(self) -> int:
-        """Bring all that was written to the disk and return the offset behind it."""
+        """Bring all that was written to the disk and return the offset behind it; more may be written meanwhile."""
+        written = self.offset
         with disk_full_told(self._length):
             os.fsync(self._file.fileno())
-        self.synced = self.offset
-        return self.synced
+        self.synced = written
+        return written
 
     def drop(self) -> None:
         """Take back what was not synced."""

@@ -16,6 +16,7 @@ from anyio import CapacityLimiter, to_thread
 
 from server.admission import Admission, Received
 from server.partials import Partials, Upload
+from workers.core.access_errors import QuotaExceeded
 from workers.core.errors import Invalid, LDiffusionError, SlideNotFound, Unavailable
 from workers.core.schemas import ErrorBody, SlideInfo
 from workers.core.store import Store
@@ -85,7 +86,7 @@ class Checking:
             return {"state": "rejected", "error": ErrorBody.model_validate(error.as_dict())}
         try:
             info = await self._admit(upload)
-        except Invalid as refusal:
+        except (Invalid, QuotaExceeded) as refusal:
             return {"state": "rejected", "error": ErrorBody.model_validate(refusal.as_dict())}
         return {"state": "ready", "slide_id": info.id}
 

@@ -17,6 +17,21 @@ PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
+class RoiParam(click.ParamType[Any]):
+    """A region of interest: four numbers, or a file of GeoJSON."""
+
+    name = "roi"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return what the field `roi` of a job takes."""
+        try:
+            if Path(value).is_file():
+                return json.loads(Path(value).read_text(encoding="utf-8"))
+            return [float(part) for part in value.split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is neither a box nor a file of JSON.", param, ctx)
+
+
 class Commands(click.Group):
     """Tells a domain error as one line, `error: code: sentence`, and exits with 2."""
 
@@ -107,7 +122,7 @@ def data(arguments: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.argument("slide", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("slide", type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of results.")
 @click.option("--model", default="nuclei-tiny", show_default=True, help="Name of an installed model.")
 @click.option("--mpp", type=click.FloatRange(min=0, min_open=True), help="µm per pixel; overrides the slide's own.")
@@ -116,15 +131,28 @@ def data(arguments: tuple[str, ...]) -> None:
     "--region-px", type=click.IntRange(min=256), help="Side of a region, in pixels at the model's resolution."
 )
 @click.option("--tissue/--no-tissue", default=True, show_default=True, help="Skip glass.")
-@click.option("--url", envvar="LDIFFUSION_URL", default=DEFAULT_URL, show_default=True, help="Address of the server.")
+@click.option("--roi", type=RoiParam(), help="Box X0,Y0,X1,Y1 in level-0 px, or a file with a GeoJSON polygon.")
+@click.option("--output", "outputs", multiple=True, help="What to make, may be repeated; everything if not given.")
+@click.option(
+    "--product", "products", multiple=True, help="What to fetch besides, such as labels.ome.zarr; repeatable."
+)
+@click.option("--priority", type=click.Choice(["interactive", "batch"]), help="Which jobs go first.")
+@click.option("--on-bad-tile", type=click.Choice(["fail", "mask", "skip"]), help="When a tile cannot be decoded.")
+@click.option("--fresh", is_flag=True, help="A new slide and job, also where the server has the same.")
+@click.option(
+    "--server", "--url", "url", envvar="LDIFFUSION_URL", default=DEFAULT_URL, show_default=True, help="Its address."
+)
 @click.option(
     "--key", envvar="LDIFFUSION_KEY", help="Key, if the server asks for one; in the variable no other user sees it."
 )
-def submit(slide: Path, out: Path, url: str, key: str | None, **request: Any) -> None:
-    """Send a slide to a server, follow the job, fetch and check all results."""
-    from server.client import submit as submit_slide
+def submit(
+    slide: Path, out: Path, url: str, key: str | None, products: tuple[str, ...], *, fresh: bool, **request: Any
+) -> None:
+    """Send a slide to a server, follow the job, fetch and check all results. Killed and started again, it goes on."""
+    from server.submitting import submit as submit_slide
 
-    submit_slide(url, slide, out, {name: value for name, value in request.items() if value is not None}, key)
+    asked = {name: value for name, value in request.items() if value is not None and value != ()}
+    submit_slide(url, slide, out, asked, key, products, fresh=fresh)
 
 
 @main.command()

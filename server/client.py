@@ -1,103 +1,207 @@
-"""A client of the server: upload with progress, follow the job, fetch every result and check its SHA-256."""
+"""A client of the server for programs that block; `server.async_client` has the one for programs that await.
 
-import hashlib
-import json
-import time
-from collections.abc import Iterator
+with Client("http://127.0.0.1:8000") as client:
+    slide = client.upload("slide.svs")
+    job = client.wait(client.submit(slide.id, model="nuclei-tiny").id)
+    client.download_results(job, "out")
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
-import click
-import httpx
-from tqdm import tqdm
-
-from workers.core.errors import LDiffusionError
-from workers.core.schemas import FINAL_STATES, ErrorBody, JobView, Provenance, SlideInfo
-
-PIECE_BYTES = 2**20
-POLL_S = 0.5
-TIMEOUT = httpx.Timeout(60.0, read=180.0)
-"""Reading waits for the probe of an upload, which may take its minute."""
-
-PHASES = {"queued": "waiting", "planning": "planning", "running": "segmenting", "finishing": "writing results"}
-FILE_RESULTS = {"statistics.json": "statistics"}
-"""Files that are called otherwise among a job's results."""
+from server import client_jobs, client_products, client_uploads
+from server.access.signing import Link
+from server.client_drivers import Driver
+from server.client_jobs import JobFilter, JobOptions, SeenBatch, SeenJob
+from server.client_protocol import PATIENCE_S, Ask, Page, Seen, listed, look, once, parsed
+from workers.core.batches import BatchView
+from workers.core.products import ProductView
+from workers.core.schemas import JobView, ModelCard, Provenance, SlideInfo
 
 
-class RemoteError(LDiffusionError):
-    """What the server answered, or why it could not be reached, told with the server's own code."""
-
-    def __init__(self, body: ErrorBody) -> None:
-        super().__init__(body.message, value=body.value, accepted=body.accepted)
-        self.code = body.code  # type: ignore[misc] # the server's, not the class's
+def unseen(*_progress: object) -> None:
+    """Take no notice of progress."""
 
 
 class Client:
-    """The server at `url`.
+    """The server at `url`. Every method raises `RemoteError`, or one of its kinds in `server.client_errors`.
 
     Args:
         url: Its address.
-        key: What `ldiffusion keys create` printed, if the server asks for one.
-
-    Raises (every method):
-        RemoteError: The server refuses or cannot be reached.
+        key: What `ldiffusion keys create` printed, if the server asks for one; else `LDIFFUSION_KEY` is looked at.
+        patience_s: How long a server that was there and does not answer is asked again.
     """
 
-    def __init__(self, url: str, key: str | None = None) -> None:
-        if key is not None and not (key.isascii() and key.isprintable()):
-            raise _failure("invalid_key", "key: it has other characters than a key.", accepted="LDIFFUSION_KEY=ldk_…")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        try:
-            self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT, trust_env=False)
-        except httpx.InvalidURL as error:
-            raise _failure("invalid_url", f"url: {error}.", url, "http://127.0.0.1:8000") from error
+    def __init__(self, url: str, key: str | None = None, patience_s: float = PATIENCE_S) -> None:
+        self._driver = Driver(url, key)
+        self._run = self._driver.run
+        self._patience_s = patience_s
 
-    def upload(self, path: Path) -> SlideInfo:
-        """Send a slide and compare the SHA-256 that the server computed with what was sent."""
-        sha256 = hashlib.sha256()
-        size = path.stat().st_size
-        with tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, desc="uploading") as bar:
-            answer = self._send(
-                "PUT",
-                "/v1/slides",
-                params={"filename": path.name},
-                headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
-                content=_pieces(path, bar, sha256),
-            )
-        slide = SlideInfo.model_validate_json(answer.content)
-        if slide.sha256 != sha256.hexdigest():
-            raise _failure("checksum_mismatch", "The server holds other bytes than were sent.", slide.sha256)
-        return slide
+    def upload(
+        self, path: str | Path, *, name: str | None = None, resume: bool = True, progress: Seen = unseen
+    ) -> SlideInfo:
+        """Send a slide, and return it once the server has checked it.
 
-    def submit(self, request: dict[str, Any]) -> JobView:
-        """Submit a job."""
-        return JobView.model_validate_json(self._send("POST", "/v1/jobs", json=request).content)
+        Args:
+            path: The file; or `slide.mrxs` with its folder beside it, or a folder with one DICOM series: these are
+                packed into a zip, which needs as much room among the temporary files.
+            name: What it is to be called, if not as the file.
+            resume: Go on with what the server has of the same bytes under the same name: an unfinished upload, or the
+                slide that came of one. False: a new slide in any case.
+            progress: Called with `packing`, `reading`, `sending` or `checking`, bytes done, bytes in all.
 
-    def follow(self, job: JobView) -> JobView:
-        """Show a job's phase, regions and time left until it ends; return it once it succeeded."""
-        with tqdm(total=job.regions_total, unit="region", desc=PHASES["queued"]) as bar:
-            while job.state not in FINAL_STATES:
-                time.sleep(POLL_S)
-                job = JobView.model_validate_json(self._send("GET", f"/v1/jobs/{job.id}").content)
-                _show(job, bar)
-        if job.state == "succeeded":
-            return job
-        raise RemoteError(job.error) if job.error else _failure(f"job_{job.state}", f"The job {job.state}.", job.id)
-
-    def fetch_results(self, job: JobView, folder: Path) -> list[str]:
-        """Fetch all results of a job into `folder` and return their names, `result.json` last.
-
-        A file with another SHA-256 than `result.json` says is an error and is not kept.
+        Raises:
+            Refused: It is no slide, or none that the server takes.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        record = self._send("GET", job.results["result"]).content
-        digests = Provenance.model_validate_json(record).files
-        files = [name for name in digests if FILE_RESULTS.get(name, name) in job.results]
-        for name in tqdm(files, unit="file", desc="fetching"):
-            self._fetch(job.results[FILE_RESULTS.get(name, name)], folder / name, digests[name])
-        (folder / "result.json").write_bytes(record)
-        return [*files, "result.json"]
+        path = Path(path)
+        return self._run(client_uploads.upload(path, name or path.name, progress, self._patience_s, resume=resume))
+
+    def slide(self, slide_id: str) -> SlideInfo:
+        """Return one slide."""
+        return self._run(look(f"/v1/slides/{slide_id}", SlideInfo, self._patience_s))
+
+    def slides(self, limit: int | None = None) -> list[SlideInfo]:
+        """Return the slides, the newest first, all of them unless there is a limit."""
+        return self._run(listed("/v1/slides", Page[SlideInfo], limit))
+
+    def delete_slide(self, slide_id: str) -> None:
+        """Delete a slide with its jobs and all that came of them.
+
+        Raises:
+            Busy: A job on it has not ended.
+        """
+        self._run(once(Ask("DELETE", f"/v1/slides/{slide_id}")))
+
+    def models(self) -> list[ModelCard]:
+        """Return the cards of the installed models."""
+        return list(self._run(look("/v1/models", Page[ModelCard], self._patience_s)).items)
+
+    def submit(self, slide_id: str, *, idempotency_key: str | None = None, **options: Unpack[JobOptions]) -> JobView:
+        """Submit a job; `options` are the fields of docs/api.md.
+
+        Raises:
+            Refused: It can be known to fail.
+        """
+        return self._run(client_jobs.submit(slide_id, options, idempotency_key, self._patience_s))
+
+    def job(self, job_id: str) -> JobView:
+        """Return one job."""
+        return self._run(look(f"/v1/jobs/{job_id}", JobView, self._patience_s))
+
+    def jobs(self, limit: int | None = None, **wanted: Unpack[JobFilter]) -> list[JobView]:
+        """Return the jobs that pass a filter, the newest first."""
+        return self._run(client_jobs.list_jobs(limit, wanted))
+
+    def wait(self, job_id: str, *, timeout_s: float | None = None, progress: SeenJob = unseen) -> JobView:
+        """Follow a job until it has succeeded, and return it.
+
+        Args:
+            job_id: The job.
+            timeout_s: Seconds to wait; None: as long as it takes.
+            progress: Called with where the job stands, each time that is told.
+
+        Raises:
+            JobEnded: It failed or was canceled.
+            TookTooLong: It has not ended in time.
+        """
+        return self._run(client_jobs.wait(job_id, progress, timeout_s, self._patience_s))
+
+    def delete_job(self, job_id: str) -> JobView | None:
+        """Cancel a job that has not ended and return it; delete one that has, with its results."""
+        return self._run(client_jobs.delete_job(job_id))
+
+    def record(self, job: JobView) -> Provenance:
+        """Return `result.json` of a job: what its results were made of and with, and their digests."""
+        return self._run(look(job.results["result"], Provenance, self._patience_s))
+
+    def products(self, job_id: str) -> list[ProductView]:
+        """Return what can be made of a job on request, and what is."""
+        return list(self._run(look(f"/v1/jobs/{job_id}/products", Page[ProductView], self._patience_s)).items)
+
+    def download(
+        self,
+        job_id: str,
+        name: str,
+        path: str | Path,
+        *,
+        timeout_s: float | None = None,
+        progress: Seen = unseen,
+        **params: str,
+    ) -> Path:
+        """Fetch a result or product of a job to `path`; what is not made yet is waited for.
+
+        Args:
+            job_id: The job.
+            name: As in docs/outputs.md. `labels.ome.zarr` becomes a folder.
+            path: Where to. All of it arrives and is right, or nothing stays there.
+            timeout_s: Seconds to wait until it is made.
+            progress: Called with the name, bytes (of a folder: chunks) done, and in all.
+            params: Of the address, for example `space="qupath"`.
+
+        Raises:
+            Refused, Missing: It cannot be made of this job.
+            Damaged: Other bytes arrived.
+        """
+        return self._run(
+            client_products.download(job_id, name, Path(path), dict(params), progress, timeout_s, self._patience_s)
+        )
+
+    def download_results(
+        self, job: JobView, folder: str | Path, *, products: Sequence[str] = (), progress: Seen = unseen
+    ) -> list[str]:
+        """Fetch all results of a job, and these products, into a folder; what is there already and right stays.
+
+        Returns:
+            Their names, `result.json` last.
+
+        Raises:
+            Damaged: Other bytes arrived than `result.json` says.
+        """
+        return self._run(client_products.download_results(job, Path(folder), products, progress, self._patience_s))
+
+    def features(
+        self,
+        job_id: str,
+        box: tuple[float, float, float, float] | None = None,
+        *,
+        class_name: str | None = None,
+        limit: int = 1000,
+    ) -> dict[str, Any]:
+        """Return the polygons that touch a box `x0, y0, x1, y1` in level-0 px, as a GeoJSON FeatureCollection."""
+        return self._run(client_products.find_features(job_id, box, class_name, limit, self._patience_s))
+
+    def submit_batch(
+        self, slide_ids: Sequence[str], *, idempotency_key: str | None = None, **options: Unpack[JobOptions]
+    ) -> BatchView:
+        """Submit a job for each slide. A slide that cannot have one is `refused` among the items."""
+        return self._run(client_jobs.submit_batch(slide_ids, options, idempotency_key, self._patience_s))
+
+    def batch(self, batch_id: str) -> BatchView:
+        """Return one batch."""
+        return self._run(look(f"/v1/batches/{batch_id}", BatchView, self._patience_s))
+
+    def batches(self, limit: int | None = None) -> list[BatchView]:
+        """Return the batches, the newest first."""
+        return self._run(client_jobs.list_batches(limit))
+
+    def wait_batch(self, batch_id: str, *, timeout_s: float | None = None, progress: SeenBatch = unseen) -> BatchView:
+        """Wait until no job of a batch waits or runs, and return it. Jobs that failed are among its items."""
+        return self._run(client_jobs.wait_batch(batch_id, progress, timeout_s, self._patience_s))
+
+    def cancel_batch(self, batch_id: str, *, running: bool = False) -> BatchView:
+        """Cancel the jobs of a batch that have not started; with `running`, those at work as well."""
+        return self._run(client_jobs.cancel_batch(batch_id, running=running))
+
+    def link(self, path: str, life_s: int = 600) -> str:
+        """Return an address that needs no key, for `life_s` seconds, of a path below `/v1/`."""
+        answer = self._run(once(Ask("POST", "/v1/links", json={"path": path, "life_s": life_s})))
+        return str(self._driver.http.base_url.join(parsed(Link, answer).url))
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._driver.http.close()
 
     def __enter__(self) -> Self:
         return self
@@ -105,99 +209,4 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
-
-    def _fetch(self, address: str, path: Path, sha256: str) -> None:
-        digest = hashlib.sha256()
-        temporary = path.with_name(f".{path.name}.part")
-        try:
-            with self._http.stream("GET", address) as answer, temporary.open("wb") as file:
-                if answer.is_error:
-                    answer.read()
-                _check(answer)
-                for piece in answer.iter_bytes(PIECE_BYTES):
-                    digest.update(piece)
-                    file.write(piece)
-            if digest.hexdigest() != sha256:
-                raise _failure("checksum_mismatch", f"{path.name} did not arrive as it was made.", digest.hexdigest())
-            temporary.replace(path)
-        except httpx.TransportError as error:
-            raise _unreachable(self._http.base_url, error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def _send(self, method: str, address: str, **options: Any) -> httpx.Response:
-        try:
-            return _check(self._http.request(method, address, **options))
-        except httpx.TransportError as error:
-            raise _unreachable(self._http.base_url, error) from error
-
-
-def submit(url: str, slide: Path, out: Path, request: dict[str, Any], key: str | None = None) -> None:
-    """Do the whole: upload, job, results into `out`, and a table of the classes' areas.
-
-    Args:
-        url: Address of the server.
-        slide: The slide.
-        out: Folder of the results; made if absent.
-        request: Fields of `JobRequest` but `slide_id`.
-        key: For a server that asks for one.
-
-    Raises:
-        RemoteError: Something failed; its code says what.
-    """
-    with Client(url, key) as client:
-        info = client.upload(slide)
-        click.echo(f"slide {info.id}: {info.vendor}, {info.geometry.l0_width} x {info.geometry.l0_height} px")
-        job = client.submit(request | {"slide_id": info.id})
-        click.echo(f"job {job.id}: model {job.request.model}")
-        files = client.fetch_results(client.follow(job), out)
-    click.echo(area_table(json.loads((out / "statistics.json").read_text(encoding="utf-8"))))
-    click.echo("\n".join(f"  {out / name}" for name in files))
-
-
-def area_table(statistics: dict[str, Any]) -> str:
-    """Return `statistics.json` as a table for people: area, share of the tissue, confidence per class."""
-    lines = [f"{'class':<24}{'mm²':>12}{'% of tissue':>14}{'confidence':>12}"]
-    for row in statistics["classes"]:
-        confidence = row["mean_confidence"]
-        lines.append(
-            f"{row['name']:<24}{row['mm2']:>12.4f}{100 * (row['share_of_tissue'] or 0):>14.2f}"
-            f"{'–' if confidence is None else format(confidence, '.3f'):>12}"
-        )
-    return "\n".join([*lines, f"{'tissue':<24}{statistics['tissue_mm2']:>12.4f}"])
-
-
-def _pieces(path: Path, bar: "tqdm[Any]", digest: "hashlib._Hash") -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            digest.update(piece)
-            yield piece
-            bar.update(len(piece))
-
-
-def _show(job: JobView, bar: "tqdm[Any]") -> None:
-    bar.set_description(PHASES.get(job.state, job.state), refresh=False)
-    bar.set_postfix_str("" if job.eta_s is None else f"about {job.eta_s:.0f} s left", refresh=False)
-    if job.regions_total is not None:
-        bar.total = job.regions_total
-        bar.n = job.regions_done
-    bar.refresh()
-
-
-def _check(answer: httpx.Response) -> httpx.Response:
-    if not answer.is_error:
-        return answer
-    try:
-        body = ErrorBody.model_validate(answer.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        raise _failure(f"http_{answer.status_code}", "The address answers, but not as this server does.") from None
-    raise RemoteError(body)
-
-
-def _unreachable(url: httpx.URL, error: httpx.TransportError) -> RemoteError:
-    return _failure("server_unreachable", f"No answer from {url}: {error}.", accepted="`ldiffusion serve`, or --url")
-
-
-def _failure(code: str, message: str, value: str | None = None, accepted: str | None = None) -> RemoteError:
-    return RemoteError(ErrorBody(code=code, message=message, value=value, accepted=accepted))
+        self.close()

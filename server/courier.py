@@ -13,19 +13,21 @@ from collections.abc import Callable
 
 from workers.core.errors import JobNotFound, QueueUnavailable
 from workers.core.job_errors import WebhookRefused
+from workers.core.job_files import write_delivery
 from workers.core.jobs import Jobs, Transaction, answering
-from workers.core.queue_names import WEBHOOKS
-from workers.core.schemas import FINAL_STATES, JobView, Webhook
+from workers.core.progress import DELIVERY
+from workers.core.queue_names import WEBHOOKS, JobKeys
+from workers.core.schemas import FINAL_STATES, JobView, Webhook, WebhookDelivery
 from workers.core.webhooks import SIGNATURE, TOTAL_S, post, read_secret, signature
 
 PAUSES_S = (10, 60, 300, 1800, 7200)
 """Pauses between two tries; after the last one the webhook is given up."""
 
-ATTEMPTS = f"{WEBHOOKS}:attempts"
 CLAIM_S = 3 * TOTAL_S
 """How long a webhook that was taken up waits for another courier."""
 
 IDLE_S = 1.0
+STOP_S = 2.0
 COURIERS = 4
 """Calls at once: one slow receiver does not hold up the others."""
 
@@ -53,8 +55,12 @@ class Courier:
                 thread.start()
 
     def stop(self) -> None:
-        """Take up no more. A call under way is not waited for: it is made again."""
+        """Take up no more, and wait a moment for the threads. A call that takes longer is made again."""
         self._ended.set()
+        end = time.monotonic() + STOP_S
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, end - time.monotonic()))
 
     def deliver_next(self) -> bool:
         """Take up one call that is due, and make it; say whether there was one.
@@ -71,10 +77,10 @@ class Courier:
             self._forget(job_id)
             return True
         webhook = view.request.webhook
-        if webhook is None or view.state not in FINAL_STATES or self._call(view, webhook):
+        if webhook is None or view.state not in FINAL_STATES:
             self._forget(job_id)
         else:
-            self._put_off(job_id)
+            self._note(job_id, self._call(view, webhook))
         return True
 
     def _claim(self, pipe: Transaction) -> str | None:
@@ -86,42 +92,55 @@ class Courier:
         pipe.zadd(WEBHOOKS, {due[0]: now + CLAIM_S})
         return str(due[0].decode())
 
-    def _call(self, view: JobView, webhook: Webhook) -> bool:
-        """Call once; say whether that was the last time: it arrived, or it never may."""
-        settings = self._jobs.settings
+    def _call(self, view: JobView, webhook: Webhook) -> WebhookDelivery:
+        """Call once, and return how far the news has come."""
+        settings, before = self._jobs.settings, view.webhook or WebhookDelivery()
         body = json.dumps({"event": f"job.{view.state}", "job": self._present(view).model_dump(mode="json")}).encode()
+        status = None
         try:
             headers = {
                 "Content-Type": "application/json",
                 "User-Agent": "ldiffusion-server",
-                SIGNATURE: signature(read_secret(webhook.secret, settings), int(time.time()), body),
+                SIGNATURE: signature(read_secret(webhook.secret, view.tenant, settings), int(time.time()), body),
             }
             status = post(webhook.url, body, headers, settings)
         except WebhookRefused as error:
             logger.warning("webhook of job %s is not called: %s (%s)", view.id, error.message, error.value)
-            return True
+            return before.model_copy(update={"state": "failed"})
         except (OSError, http.client.HTTPException) as error:
             logger.warning("webhook of job %s: %s", view.id, type(error).__name__)
-            return False
-        if not http.client.OK <= status < http.client.MULTIPLE_CHOICES:
+        called = WebhookDelivery(attempts=before.attempts + 1, last_status=status)
+        if status is not None and http.client.OK <= status < http.client.MULTIPLE_CHOICES:
+            return called.model_copy(update={"state": "delivered"})
+        if status is not None:
             logger.warning("webhook of job %s was answered with %d", view.id, status)
-            return False
-        return True
+        if called.attempts > len(PAUSES_S):
+            logger.warning("webhook of job %s is given up after %d tries", view.id, called.attempts)
+            return called.model_copy(update={"state": "failed"})
+        return called
 
-    def _put_off(self, job_id: str) -> None:
-        with answering():
-            attempt = int(self._jobs.redis.hincrby(ATTEMPTS, job_id, 1))
-            if attempt > len(PAUSES_S):
-                logger.warning("webhook of job %s is given up after %d tries", job_id, attempt)
-                self._forget(job_id)
+    def _note(self, job_id: str, delivery: WebhookDelivery) -> None:
+        """Show how far the news has come, and put off the next call or forget it; a deleted job stays deleted."""
+        record = JobKeys(job_id).record
+        next_at = time.time() + PAUSES_S[delivery.attempts - 1] if delivery.state == "pending" else None
+
+        def write(pipe: Transaction) -> None:
+            is_there = pipe.exists(record)
+            pipe.multi()
+            if is_there:
+                pipe.hset(record, DELIVERY, delivery.model_dump_json())
+            if next_at is None:
+                pipe.zrem(WEBHOOKS, job_id)
             else:  # xx: the job may have been deleted meanwhile
-                self._jobs.redis.zadd(WEBHOOKS, {job_id: time.time() + PAUSES_S[attempt - 1]}, xx=True)
+                pipe.zadd(WEBHOOKS, {job_id: next_at}, xx=True)
+
+        if next_at is None:  # first: what Redis shows no longer as due must be known from the disk
+            write_delivery(self._jobs.store, job_id, delivery)
+        self._jobs.transact(write, record)
 
     def _forget(self, job_id: str) -> None:
-        with answering(), self._jobs.redis.pipeline() as pipe:
-            pipe.zrem(WEBHOOKS, job_id)
-            pipe.hdel(ATTEMPTS, job_id)
-            pipe.execute()
+        with answering():
+            self._jobs.redis.zrem(WEBHOOKS, job_id)
 
     def _run(self) -> None:
         while not self._ended.is_set():

@@ -1,5 +1,6 @@
-"""Deep Zoom tiles of a slide and of its overlay on one grid: level-0 px of the full plane, 256 px, no overlap.
+"""Deep Zoom tiles of a slide and of its overlay on one grid: level-0 px of the full plane, no overlap.
 
+A tile is as large as those of the slide's own file where they are square, so that none is cut out of four of them.
 The coarsest level, 0, is one pixel; a pixel of level k is 2^(top - k) level-0 px wide. The bounds of a slide are never
 cropped to, so that a tile of the overlay lies on the tile of the slide with the same address.
 """
@@ -16,6 +17,9 @@ from workers.core.schemas import ModelClass, SlideGeometry
 from workers.core.slides import Pixels, Slide
 
 TILE_PX = 256
+"""Side of a tile where the slide's own tiles are no model."""
+NATIVE_PX = range(192, 1025)
+"""Sides of a slide's own tiles that suit a viewer."""
 OVERVIEW_PX = 1024
 """Levels up to this size are cut from one picture of the slide, made once."""
 READ_PX = 2048
@@ -30,21 +34,29 @@ XML = (
     '<Size Width="{width}" Height="{height}"/></Image>\n'
 )
 
+Address = tuple[int, int, int]
+"""Level, column and row of a tile."""
+
 
 class Grid(NamedTuple):
-    """The tiles of an image."""
+    """The tiles of an image: its size in level-0 px, and the side of a tile in px of its level."""
 
     width: int
     height: int
+    tile_px: int = TILE_PX
 
     @property
     def top(self) -> int:
         """The finest level."""
         return (max(self.width, self.height) - 1).bit_length()
 
+    def step(self, level: int) -> int:
+        """Return how many level-0 px a pixel of a level is wide."""
+        return int(2 ** (self.top - level))
+
     def size(self, level: int) -> tuple[int, int]:
         """Return (width, height) of a level in its own px."""
-        step = 2 ** (self.top - level)
+        step = self.step(level)
         return -(-self.width // step), -(-self.height // step)
 
     def tile(self, level: int, col: int, row: int) -> tuple[int, int, int, int]:
@@ -55,9 +67,9 @@ class Grid(NamedTuple):
         """
         if 0 <= level <= self.top and col >= 0 and row >= 0:
             width, height = self.size(level)
-            left, upper = col * TILE_PX, row * TILE_PX
+            left, upper = col * self.tile_px, row * self.tile_px
             if left < width and upper < height:
-                return left, upper, min(left + TILE_PX, width), min(upper + TILE_PX, height)
+                return left, upper, min(left + self.tile_px, width), min(upper + self.tile_px, height)
         raise ResultNotFound(
             "There is no such tile.",
             value=f"{level}/{col}_{row}",
@@ -67,12 +79,15 @@ class Grid(NamedTuple):
 
 def grid_of(geometry: SlideGeometry) -> Grid:
     """Return the grid of a slide and of everything that lies on it."""
-    return Grid(geometry.l0_width, geometry.l0_height)
+    finest = geometry.levels[0]
+    native = finest.tile_width or 0
+    suits = native == finest.tile_height and native in NATIVE_PX
+    return Grid(geometry.l0_width, geometry.l0_height, native if suits else TILE_PX)
 
 
 def descriptor(grid: Grid, picture: str) -> bytes:
     """Return the DZI of a grid whose tiles are `picture` files."""
-    return XML.format(format=picture, tile=TILE_PX, width=grid.width, height=grid.height).encode()
+    return XML.format(format=picture, tile=grid.tile_px, width=grid.width, height=grid.height).encode()
 
 
 def is_small(grid: Grid, level: int) -> bool:
@@ -80,7 +95,7 @@ def is_small(grid: Grid, level: int) -> bool:
     return max(grid.size(level)) <= OVERVIEW_PX
 
 
-def overview_tile(overview: Pixels, grid: Grid, address: tuple[int, int, int]) -> Pixels:
+def overview_tile(overview: Pixels, grid: Grid, address: Address) -> Pixels:
     """Return a tile of a small level, uint8 (height, width, 3).
 
     Args:
@@ -92,7 +107,7 @@ def overview_tile(overview: Pixels, grid: Grid, address: tuple[int, int, int]) -
         ResultNotFound: There is no such tile.
     """
     left, upper, right, lower = grid.tile(*address)
-    step = 2 ** (grid.top - address[0])
+    step = grid.step(address[0])
     height, width = overview.shape[:2]
     across, down = step * width / grid.width, step * height / grid.height
     box = (left * across, upper * down, min(right * across, width), min(lower * down, height))
@@ -100,7 +115,7 @@ def overview_tile(overview: Pixels, grid: Grid, address: tuple[int, int, int]) -
     return np.asarray(Image.fromarray(overview).resize(size, Image.Resampling.BOX, box))
 
 
-def slide_tile(slide: Slide, grid: Grid, address: tuple[int, int, int]) -> Pixels:
+def slide_tile(slide: Slide, grid: Grid, address: Address) -> Pixels:
     """Return a tile of a slide, read from the coarsest of its levels that is fine enough.
 
     Args:
@@ -109,14 +124,14 @@ def slide_tile(slide: Slide, grid: Grid, address: tuple[int, int, int]) -> Pixel
         address: Level, column and row of the tile.
 
     Returns:
-        uint8 (height, width, 3), at most 256 px a side.
+        uint8 (height, width, 3), at most `grid.tile_px` a side.
 
     Raises:
         ResultNotFound: There is no such tile.
         SlideUnreadable: The file cannot be decoded there.
     """
     left, upper, right, lower = grid.tile(*address)
-    step = 2 ** (grid.top - address[0])
+    step = grid.step(address[0])
     level = _level_for(slide.geometry, step)
     ratio = step / slide.geometry.levels[level].downsample
     if abs(ratio - 1) < SAME_SCALE:

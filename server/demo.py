@@ -16,8 +16,8 @@ from typing import Any
 import click
 
 from server.children import module_command, module_environment
-from server.client import submit
 from server.serve import STOP_S, read_address
+from server.submitting import submit
 from workers.core.errors import RequestInvalid, Unavailable
 from workers.core.lifeline import die_with_parent
 from workers.core.settings import Settings

@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 
 from server.access.gate import Access
 from server.events import Listeners
+from server.imports import Imports
 from server.quotas import Quotas
 from server.resumable import Resumable
 from server.uploads import Intake
@@ -28,6 +29,7 @@ class State(TypedDict):
     intake: Intake
     viewing: Viewing
     resumable: Resumable
+    imports: Imports
     listeners: Listeners
 
 
@@ -54,6 +56,11 @@ async def get_intake(request: Request) -> Intake:
 async def get_resumable(request: Request) -> Resumable:
     """The receiver of resumable uploads."""
     return cast("Resumable", request.state.resumable)
+
+
+async def get_imports(request: Request) -> Imports:
+    """The fetcher of slides."""
+    return cast("Imports", request.state.imports)
 
 
 async def get_listeners(request: Request) -> Listeners:
@@ -83,5 +90,6 @@ QuotasDep = Annotated[Quotas, Depends(get_quotas)]
 RetentionDep = Annotated[Retention, Depends(get_retention)]
 IntakeDep = Annotated[Intake, Depends(get_intake)]
 ResumableDep = Annotated[Resumable, Depends(get_resumable)]
+ImportsDep = Annotated[Imports, Depends(get_imports)]
 ListenersDep = Annotated[Listeners, Depends(get_listeners)]
 ViewingDep = Annotated[Viewing, Depends(get_viewing)]

@@ -25,8 +25,11 @@ LOG_FORMAT = "%(asctime)s %(levelname)s gateway %(name)s: %(message)s"
 PAGES = ("/", "/assets/")
 """The page for people: it asks for the key itself, and holds nobody's data."""
 
-POLL = re.compile(r'"GET (/healthz|/readyz|/v1/jobs/[0-9a-f]{32}) HTTP/[\d.]+" 200$')
-"""What is asked every second for ever, and answered well, is not worth a line in the log."""
+POLL = re.compile(
+    r'"GET (/healthz|/readyz|/v1/jobs/[0-9a-f]{32}|/v1/(slides|jobs)/[0-9a-f]{32}/\w+_files/\d+/\d+_\d+\.\w+(\?\S*)?)'
+    r' HTTP/[\d.]+" (200|304)$'
+)
+"""What is asked every second for ever, or a hundred times for a view, and answered well, is not worth a log line."""
 
 
 def is_worth_a_line(record: logging.LogRecord) -> bool:

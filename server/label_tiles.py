@@ -1,4 +1,4 @@
-"""Class indices of a finished job for any tile of its slide: the nearest pixel of `labels.ome.tif`, exactly.
+"""Class indices of a job for any tile of its slide: the nearest pixel of its labels, exactly.
 
 Frames: `l0_` level-0 px, `w_` working px. The indices of px are whole-number arithmetic, so that a border lies at the
 same level-0 place in every tile and on every level.
@@ -6,6 +6,8 @@ same level-0 place in every tile and on every level.
 
 import os
 import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -14,46 +16,42 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from server.deepzoom import Grid
+from server.deepzoom import grid_of
 from workers.core.schemas import ModelClass, Plan
 
 Labels = NDArray[np.uint8]
 
 
 class Level(NamedTuple):
-    """One level of the file: every `step`-th working px."""
+    """One level of the labels: every `step`-th working px."""
 
     step: int
     width: int
     height: int
+
+
+class FileTiles(NamedTuple):
+    """Where the tiles of one level lie in a file."""
+
     tile_px: int
     offsets: tuple[int, ...]
     sizes: tuple[int, ...]
 
 
-class LabelPyramid:
-    """Where the tiles of a `labels.ome.tif` lie, and how it lies on the slide. No file stays open; for any thread.
+class LabelTiles(ABC):
+    """How the labels of a job lie on its slide, wherever they come from.
 
     Args:
-        path: The file, as the finish of a job writes it: deflate, square tiles, every level half of the one before.
         plan: The job's plan.
+        levels: Of the labels, the finest first: step 1, 2, 4, …
     """
 
-    def __init__(self, path: Path, plan: Plan) -> None:
-        self.path = path
+    def __init__(self, plan: Plan, levels: Sequence[Level]) -> None:
         self.classes: tuple[ModelClass, ...] = plan.classes
-        self.grid = Grid(plan.geometry.l0_width, plan.geometry.l0_height)
+        self.grid = grid_of(plan.geometry)
         model_mpp = Fraction(str(plan.model_mpp))
         self.scale_x, self.scale_y = (model_mpp / Fraction(str(mpp)) for mpp in (plan.mpp_x, plan.mpp_y))
-        with tifffile.TiffFile(path) as tiff:
-            pages = [level.keyframe for level in tiff.series[0].levels]
-            self.levels = [
-                Level(
-                    *(2**k, page.imagewidth, page.imagelength, page.tilewidth),
-                    *(tuple(page.dataoffsets), tuple(page.databytecounts)),
-                )
-                for k, page in enumerate(pages)
-            ]
+        self.levels = levels
 
     def tile(self, level: int, col: int, row: int) -> Labels:
         """Return the classes under a Deep Zoom tile, uint8 (height, width); 0 where the working plane ends.
@@ -80,16 +78,40 @@ class LabelPyramid:
         scale = max(self.scale_x, self.scale_y)
         return max((each for each in self.levels if each.step * scale <= l0_step), default=self.levels[0])
 
+    @abstractmethod
     def _read(self, level: Level, x0: int, y0: int, x1: int, y1: int) -> Labels:
         """Read a rectangle that lies within a level."""
-        side = level.tile_px
+
+
+class LabelPyramid(LabelTiles):
+    """The labels of a finished job: `labels.ome.tif`. No file stays open; for any thread.
+
+    Args:
+        path: The file, as the finish of a job writes it: deflate, square tiles, every level half of the one before.
+        plan: The job's plan.
+    """
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        self.path = path
+        with tifffile.TiffFile(path) as tiff:
+            pages = [level.keyframe for level in tiff.series[0].levels]
+            levels = [Level(2**k, page.imagewidth, page.imagelength) for k, page in enumerate(pages)]
+            self._tiles = {
+                level: FileTiles(page.tilewidth, tuple(page.dataoffsets), tuple(page.databytecounts))
+                for level, page in zip(levels, pages, strict=True)
+            }
+        super().__init__(plan, levels)
+
+    def _read(self, level: Level, x0: int, y0: int, x1: int, y1: int) -> Labels:
+        """Read a rectangle that lies within a level."""
+        side, offsets, sizes = self._tiles[level]
         per_row = -(-level.width // side)
         block = np.empty((y1 - y0, x1 - x0), np.uint8)
         with self.path.open("rb", buffering=0) as file:
             for row in range(y0 // side, -(-y1 // side)):
                 for col in range(x0 // side, -(-x1 // side)):
                     index = row * per_row + col
-                    packed = os.pread(file.fileno(), level.sizes[index], level.offsets[index])
+                    packed = os.pread(file.fileno(), sizes[index], offsets[index])
                     tile = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(side, side)
                     left, top = max(x0, col * side), max(y0, row * side)
                     right, bottom = min(x1, (col + 1) * side), min(y1, (row + 1) * side)
@@ -113,9 +135,10 @@ def nearest(pixels: range, l0_step: int, scale: Fraction, step: int, lengths: tu
         int64 positions; -1 where the centre is beyond the working plane.
     """
     plane, length = lengths
-    found = []
-    for pixel in pixels:
-        w_center = Fraction((2 * pixel + 1) * l0_step, 2) / scale
-        position = (2 * w_center - 1 + step) // (2 * step)  # w = i * step has its centre at w + 1/2
-        found.append(-1 if w_center >= plane else min(position, length - 1))
+    # Twice the centre is (2 p + 1) l0_step / scale working px, and w = i * step has its own at 2 w + 1. All of it times
+    # the scale's numerator: plain whole numbers, of any length, are exact and ten times as fast as fractions.
+    per_pixel, unit = l0_step * scale.denominator, scale.numerator
+    centers = [(2 * pixel + 1) * per_pixel for pixel in pixels]
+    end, shift, spacing, last = 2 * plane * unit, (step - 1) * unit, 2 * step * unit, length - 1
+    found = [-1 if center >= end else min((center + shift) // spacing, last) for center in centers]
     return np.array(found, np.int64)

@@ -57,6 +57,7 @@ class Upload(Frozen):
     expires_at: datetime
     slide_id: str | None = None
     error: ErrorBody | None = None
+    source: str | None = Field(default=None, description="Where the server fetches it from, if it does.")
 
     @property
     def is_complete(self) -> bool:
@@ -179,16 +180,18 @@ class Partials:
             os.fsync(writer.fileno())
 
     def complete_file(self, upload_id: str) -> Path:
-        """Return where all bytes of a complete upload lie: in `data`, or under a name in `slide` after a crash.
+        """Return where all bytes of a complete upload lie: in `data`, put back there if a crash left them in `slide`.
 
         Raises:
             UploadIncomplete: They are not there.
         """
-        places = [self.data_file(upload_id), *sorted(self.slide_folder(upload_id).glob("original*"))]
-        found = [path for path in places if path.is_file()]
-        if not found:
-            raise UploadIncomplete("The bytes of this upload are not there any more.", value=upload_id)
-        return found[0]
+        data = self.data_file(upload_id)
+        if not data.is_file():
+            found = [path for path in sorted(self.slide_folder(upload_id).glob("original*")) if path.is_file()]
+            if not found:
+                raise UploadIncomplete("The bytes of this upload are not there any more.", value=upload_id)
+            found[0].rename(data)
+        return data
 
     def drop_bytes(self, upload_id: str) -> None:
         """Remove the bytes of an upload; what is known of it stays."""

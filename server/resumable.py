@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
-from time import monotonic
 
 from anyio import CancelScope, to_thread
 
 from server.admission import Admission
 from server.appending import Appender
 from server.checking import Checking
+from server.checkpoints import Checkpoints
 from server.partials import Part, Partials, Upload
 from server.quotas import Quotas
 from server.slide_names import display_name, extension_of
@@ -30,13 +30,9 @@ from workers.core.errors import (
     UploadLocked,
     UploadUnfinished,
 )
+from workers.core.schemas import ErrorBody
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id
-
-CHECKPOINT_BYTES = 16 * 2**20
-CHECKPOINT_S = 5.0
-"""Within a long chunk, what arrived is acknowledged to itself this often: so much is lost when the server is killed."""
-
 
 SWEEP_S = 30.0
 
@@ -83,6 +79,7 @@ class Resumable:
                 metadata=wish.metadata,
                 is_part=wish.is_part,
                 parts=tuple(parts),
+                source=wish.source,
                 created_at=datetime.now(UTC),
                 expires_at=self._partials.new_expiry(),
             )
@@ -144,20 +141,19 @@ class Resumable:
     async def _receive(self, upload: Upload, chunk: Chunk, blocks: AsyncIterator[bytes], lease: Lease) -> Upload:
         opened = partial(Appender, self._partials.data_file(upload.id), upload.offset, upload.length, chunk.checksum)
         with await to_thread.run_sync(opened) as appender:
+            checkpoints = Checkpoints(partial(self._acknowledge, appender=appender), upload)
             whole = False
-            saved_at = monotonic()
             try:
                 async for block in blocks:
                     await to_thread.run_sync(appender.write, block)
-                    waiting = appender.offset - appender.synced
-                    if chunk.checksum is None and _is_due(waiting, monotonic() - saved_at):
-                        upload = await to_thread.run_sync(self._acknowledge, upload, appender)
-                        saved_at = monotonic()
+                    if chunk.checksum is None:
+                        await checkpoints.tend(appender.offset - appender.synced)
                     lease.renew()
                 appender.verify()
                 whole = True
             finally:
                 with CancelScope(shield=True):
+                    upload = await checkpoints.end()
                     if whole or chunk.checksum is None:
                         upload = await to_thread.run_sync(self._acknowledge, upload, appender)
                     else:
@@ -224,6 +220,23 @@ class Resumable:
                 raise UploadLocked("This upload is being checked.", value=upload_id, accepted="a checked upload")
             await to_thread.run_sync(self._partials.remove, upload_id)
 
+    async def cut_off_imports(self) -> list[Upload]:
+        """Return what the server was fetching; at its start, what it fetches no more."""
+        uploads = await to_thread.run_sync(self._partials.list_uploads)
+        return [upload for upload in uploads if upload.source is not None and upload.state == "uploading"]
+
+    async def refuse(self, upload_id: str, error: LDiffusionError) -> None:
+        """End an upload that the server could not fetch.
+
+        Raises:
+            UploadNotFound, UploadExpired, UploadLocked.
+        """
+        async with self._leases.hold(upload_id):
+            upload = await self.read(upload_id)
+            ending = {"state": "rejected", "error": ErrorBody.model_validate(error.as_dict())}
+            await to_thread.run_sync(self._partials.save, upload.model_copy(update=ending))
+            await to_thread.run_sync(self._partials.drop_bytes, upload_id)
+
     async def keep_tidy(self) -> None:
         """Sweep now and then, for ever."""
         while True:
@@ -259,7 +272,3 @@ async def resumable_uploads(
         with suppress(asyncio.CancelledError):
             await tidying
         await checking.stop()
-
-
-def _is_due(waiting_bytes: int, waited_s: float) -> bool:
-    return waiting_bytes >= CHECKPOINT_BYTES or (waiting_bytes > 0 and waited_s >= CHECKPOINT_S)

@@ -5,12 +5,17 @@ import unicodedata
 from pathlib import Path
 
 from workers.core.errors import RequestInvalid
+from workers.core.intake_errors import SlideSetIncomplete
 
-EXTENSIONS = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".svslide", ".dcm")
-SETS_OF_FILES = (".mrxs", ".vms", ".vmu")
+ARCHIVE = ".zip"
+"""A slide of several files: see `server.slide_sets`."""
+
+EXTENSIONS = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".svslide", ".dcm", ARCHIVE)
+SETS_OF_FILES = (".vms", ".vmu")
+MIRAX = ".mrxs"
 ACCEPTED = f"one file named {', '.join(EXTENSIONS)}"
 FILENAME_MAX = 200
-MAGIC = {b"II*\0": ".tif", b"MM\0*": ".tif", b"II+\0": ".tif", b"MM\0+": ".tif"}
+MAGIC = {b"PK\3\4": ARCHIVE, b"II*\0": ".tif", b"MM\0*": ".tif", b"II+\0": ".tif", b"MM\0+": ".tif"}
 DICOM_MAGIC = slice(128, 132)
 
 
@@ -28,14 +33,21 @@ def extension_of(name: str) -> str | None:
     """Return the extension a slide is stored under, None if the name has none.
 
     Raises:
-        RequestInvalid: It is no slide format, or one that consists of several files.
+        RequestInvalid: It is no slide format.
+        SlideSetIncomplete: It is one file of a slide of several.
     """
     extension = Path(name).suffix.lower()
     if not extension:
         return None
+    if extension == MIRAX:
+        raise SlideSetIncomplete(
+            f"{name} comes without its folder {Path(name).stem}, which holds the pixels.",
+            value=name,
+            accepted=f"one zip of {name} and the folder {Path(name).stem}",
+        )
     if extension in SETS_OF_FILES:
         raise RequestInvalid(
-            f"{extension} slides are sets of files, which are not accepted yet.", value=name, accepted=ACCEPTED
+            f"{extension} slides are sets of files that are not taken, zipped or not.", value=name, accepted=ACCEPTED
         )
     if extension not in EXTENSIONS:
         raise RequestInvalid(f"filename: {extension} is no slide format.", value=name, accepted=ACCEPTED)

@@ -18,6 +18,7 @@ class Wish:
         metadata: Upload-Metadata as it came.
         is_part: It is to be joined with others later.
         parts: Ids of the complete parts it is joined from.
+        source: Where the server fetches its bytes from, if it does.
     """
 
     length: int | None
@@ -26,15 +27,17 @@ class Wish:
     metadata: str = ""
     is_part: bool = False
     parts: tuple[str, ...] = ()
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What the headers say of a chunk: where it begins, how long it claims to be, what it has."""
+    """What is said of a chunk: where it begins, how long it claims to be, what it has; where the server fetches it."""
 
     offset: int
     length: int | None = None
     checksum: Checksum | None = None
+    source: str | None = None
 
 
 def check_chunk(upload: Upload, chunk: Chunk) -> None:
@@ -45,6 +48,8 @@ def check_chunk(upload: Upload, chunk: Chunk) -> None:
     """
     if upload.parts:
         raise UploadJoined("This upload was joined from parts and takes no bytes.", value=upload.id)
+    if upload.source != chunk.source:
+        raise UploadJoined("The server fetches this upload itself and takes no bytes.", value=upload.id)
     if chunk.offset != upload.offset:
         raise OffsetMismatch(
             "The chunk does not begin where the upload ends.", value=chunk.offset, accepted=str(upload.offset)

@@ -6,20 +6,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter
 
 from server import deepzoom
-from server.deepzoom import OVERVIEW_PX, grid_of
+from server.deepzoom import OVERVIEW_PX, Address, Grid, grid_of
+from server.jpeg_tiles import StoredTiles
 from server.label_tiles import LabelPyramid
+from server.live_labels import LiveLabels
 from workers.core.retention import Removed
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
 from workers.core.slides import Pixels, Slide, open_slide
-from workers.core.store import Store
+from workers.core.store import Store, slide_missing
 
 REMEMBERED = 16
-"""Overviews (3 MB each at most) and tables of tiles that are kept."""
+"""Overviews (3 MB each at most), of running jobs too, and tables of tiles that are kept."""
 
 T = TypeVar("T")
 
@@ -83,11 +86,19 @@ class SlidePool:
             slide.close()
 
 
+class _Turn:
+    """Held by who makes a thing; forgotten when nobody makes it or waits for it any more."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
 class Remembered(Generic[T]):
-    """The last few things that were asked for, by name. Two threads may make the same one; the later one stays."""
+    """The last few things that were asked for, by name. Who asks for what is being made waits for it."""
 
     def __init__(self) -> None:
         self._order: OrderedDict[str, T] = OrderedDict()
+        self._making: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
         self._lock = threading.Lock()
 
     def get(self, name: str, make: Callable[[], T]) -> T:
@@ -96,12 +107,22 @@ class Remembered(Generic[T]):
             if name in self._order:
                 self._order.move_to_end(name)
                 return self._order[name]
-        made = make()
+            turn = self._making.setdefault(name, _Turn())
+        with turn.lock:
+            found = self.known(name)
+            return self._put(name, make()) if found is None else found
+
+    def _put(self, name: str, made: T) -> T:
         with self._lock:
             self._order[name] = made
             while len(self._order) > REMEMBERED:
                 self._order.popitem(last=False)
         return made
+
+    def known(self, name: str) -> T | None:
+        """Return what has this name, if it is known."""
+        with self._lock:
+            return self._order.get(name)
 
     def drop(self, name: str) -> None:
         """Forget what has this name."""
@@ -123,6 +144,8 @@ class Viewing:
         self._slides = SlidePool(settings.slide_handles)
         self._overviews = Remembered[Pixels]()
         self._labels = Remembered[LabelPyramid]()
+        self._stored = Remembered[StoredTiles]()
+        self._live = Remembered[LiveLabels]()
 
     def close(self) -> None:
         """Close all files."""
@@ -133,10 +156,12 @@ class Viewing:
         if removed.kind == "slide":
             self._slides.drop(self._store.slide_dir(removed.id))
             self._overviews.drop(removed.id)
+            self._stored.drop(removed.id)
         else:
             self._labels.drop(removed.id)
+            self._live.drop(removed.id)
 
-    def slide_tile(self, info: SlideInfo, address: tuple[int, int, int]) -> bytes:
+    def slide_tile(self, info: SlideInfo, address: Address) -> bytes:
         """Return a tile of a slide as JPEG.
 
         Raises:
@@ -144,11 +169,24 @@ class Viewing:
             SlideNotFound, SlideUnreadable: The slide was deleted, or cannot be decoded there.
         """
         grid = grid_of(info.geometry)
-        grid.tile(*address)  # before anything is opened
+        left, upper, right, lower = grid.tile(*address)  # before anything is opened
+        is_whole = right - left == lower - upper == grid.tile_px
+        place = grid.step(address[0]), *address[1:]
+        if is_whole and (tile := self._stored_tiles(info, grid).tile(*place)):
+            return tile
         if deepzoom.is_small(grid, address[0]):
             return deepzoom.jpeg(deepzoom.overview_tile(self._overview(info), grid, address))
+        if is_whole and (pixels := self._stored_tiles(info, grid).reduced(*place)) is not None:
+            return deepzoom.jpeg(pixels)
         with self._slides.borrow(self._store.slide_file(info.id)) as slide:
             return deepzoom.jpeg(deepzoom.slide_tile(slide, grid, address))
+
+    def tile_at_hand(self, info: SlideInfo, address: Address) -> bytes | None:
+        """Return what `slide_tile` does if that takes neither work nor a wait, else None. It may be called anywhere."""
+        stored, grid = self._stored.known(info.id), grid_of(info.geometry)
+        if stored is None or address[0] > grid.top:
+            return None
+        return stored.tile_at_hand(grid.step(address[0]), *address[1:])
 
     def thumbnail(self, info: SlideInfo, max_px: int) -> bytes:
         """Return the whole slide as JPEG, its longer side at most `max_px`.
@@ -158,7 +196,7 @@ class Viewing:
         """
         return deepzoom.jpeg(deepzoom.shrunk_to(self._overview(info), max_px))
 
-    def overlay_tile(self, job_id: str, address: tuple[int, int, int]) -> bytes:
+    def overlay_tile(self, job_id: str, address: Address) -> bytes:
         """Return a tile of the overlay of a succeeded job as PNG, background transparent.
 
         Raises:
@@ -167,6 +205,29 @@ class Viewing:
         path = self._store.job_dir(job_id) / "labels.ome.tif"
         labels = self._labels.get(job_id, lambda: LabelPyramid(path, self._store.read_plan(job_id)))
         return deepzoom.palette_png(labels.tile(*address), labels.classes)
+
+    def live_tile(self, job_id: str, address: tuple[int, int, int]) -> bytes:
+        """Return a tile of the regions that have landed of a job as PNG, all else transparent.
+
+        Raises:
+            ResultNotFound: There is no such tile.
+            ResultNotReady: The job is not planned yet, or has no results any more.
+        """
+        folder = self._store.job_dir(job_id)
+        held = self._live.get(job_id, lambda: LiveLabels(folder, self._store.read_plan(job_id)))
+        if not held.is_current():
+            self._live.drop(job_id)
+            held = self._live.get(job_id, lambda: LiveLabels(folder, self._store.read_plan(job_id)))
+        return deepzoom.palette_png(held.tile(*address), held.classes)
+
+    def _stored_tiles(self, info: SlideInfo, grid: Grid) -> StoredTiles:
+        def make() -> StoredTiles:
+            try:
+                return StoredTiles(self._store.slide_file(info.id), info, grid.tile_px)
+            except FileNotFoundError as error:  # deleted meanwhile
+                raise slide_missing(info.id) from error
+
+        return self._stored.get(info.id, make)
 
     def _overview(self, info: SlideInfo) -> Pixels:
         def make() -> Pixels:

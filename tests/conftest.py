@@ -21,7 +21,9 @@ from workers.core.schemas import ModelClass, Plan, SlideGeometry, SlideLevel
 ROOT = Path(__file__).resolve().parents[1]
 MadeSlide = Callable[..., Path]
 
-pytest_plugins = ["tests.gateway_fixtures", "queue_fixtures", "pipeline_fixtures", "tus_fixtures", "fiducials"]
+pytest_plugins = [
+    *("tests.gateway_fixtures", "queue_fixtures", "pipeline_fixtures", "tus_fixtures", "fiducials", "https_files"),
+]
 
 # No deadline: a machine under load is no reason for a test to fail. CI tries the same examples each time.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize="CI" in os.environ)

@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from queue_fixtures import until
 
-from workers import stitch, tasks
+from workers import tasks
 from workers.core.jobs import Jobs
+from workers.core.label_layout import STORE
 from workers.core.leases import Leases
 from workers.core.queue_worker import QueueWorker
 from workers.core.schemas import FINAL_STATES, JobRequest, JobView, SlideInfo
@@ -92,7 +93,7 @@ def ended(jobs: Jobs, job_id: str) -> JobView:
 
 def chunks(jobs: Jobs, job_id: str) -> dict[str, bytes]:
     """Every file of the label array with its bytes."""
-    root = jobs.store.job_dir(job_id) / stitch.STORE
+    root = jobs.store.job_dir(job_id) / STORE
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 

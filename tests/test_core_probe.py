@@ -29,8 +29,9 @@ MAX_PIXELS = 10**11
 
 def child(path: Path, **limits: int) -> subprocess.CompletedProcess[str]:
     """Run the child's side as the parent does."""
-    asked = {"cpu_s": 30, "memory_bytes": 2**32, "max_pixels": MAX_PIXELS} | limits
-    command = [sys.executable, "-P", "-m", "workers.core.probe", json.dumps(asked), path.name]
+    asked = {"cpu_s": 30, "memory_bytes": 2**32} | limits
+    order = {"name": path.name, "max_pixels": MAX_PIXELS}
+    command = [sys.executable, "-P", "-m", "workers.core.probe", json.dumps(asked), json.dumps(order)]
     root = Path(__file__).resolve().parents[1]
     return subprocess.run(
         command, cwd=path.parent, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=False
@@ -220,8 +221,11 @@ def test_nothing_is_written_beside_the_slide(made_slide: Callable[..., Path]) ->
 
 LOCKED_IN = """
 import json, resource, socket, sys
-from workers.core.probe import ProbeLimits, _lock_in
-_lock_in(ProbeLimits(cpu_s=7, memory_bytes=2**31, max_pixels=1))
+from workers.core import confinement
+from workers.core.confinement import Limits, lock_in
+if len(sys.argv) > 2:  # the namespace alone
+    confinement.refuse_sockets = lambda libc: False
+lock_in(Limits(cpu_s=7, memory_bytes=2**31))
 try:
     socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5).close()
     reached = True
@@ -234,11 +238,11 @@ print(json.dumps({"reached": reached, "limits": limits, "no_new_privs": flags["N
 """
 
 
-def locked_in(port: int) -> dict[str, object]:
+def locked_in(port: int, *alone: str) -> dict[str, object]:
     """What a process finds that locked itself in as the child does."""
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(
-        [sys.executable, "-c", LOCKED_IN, str(port)],
+        [sys.executable, "-c", LOCKED_IN, str(port), *alone],
         env={"PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -266,4 +270,4 @@ def test_the_child_has_no_network_where_the_kernel_lets_it_drop_it() -> None:
     if not allowed:
         pytest.skip("this kernel gives no network namespace")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert locked_in(server.getsockname()[1])["reached"] is False
+        assert locked_in(server.getsockname()[1], "alone")["reached"] is False

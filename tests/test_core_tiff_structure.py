@@ -134,6 +134,12 @@ def test_a_giant_tile_is_refused(tmp_path: Path) -> None:
         check_tiff(classic(tmp_path, directory(*tags)))
 
 
+@pytest.mark.parametrize("tag", [(277, 3, 1, 60_000), (258, 3, 1, 1024)])
+def test_a_giant_pixel_is_refused(tmp_path: Path, tag: tuple[int, int, int, int]) -> None:
+    with pytest.raises(SlideTooLarge, match="pixel"):
+        check_tiff(classic(tmp_path, directory((256, 4, 1, 100), (257, 4, 1, 100), tag)))
+
+
 def test_a_giant_strip_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SlideTooLarge, match="strips"):
         check_tiff(classic(tmp_path, directory((256, 4, 1, 10**5), (257, 4, 1, 10**5))))

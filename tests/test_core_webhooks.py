@@ -11,14 +11,16 @@ import pytest
 from pydantic import ValidationError
 
 from workers.core.job_errors import WebhookRefused
+from workers.core.outward import is_public
 from workers.core.schemas import Webhook
 from workers.core.settings import Settings
-from workers.core.webhooks import check_webhook, is_public, parse_url, resolve, signature
+from workers.core.webhooks import calls, check_webhook, signature
 
 
 def allowing(tmp_path: Path, hosts: str = "hooks.example", **more: Any) -> Settings:
-    (tmp_path / "lab").write_text("s3cret\n")
-    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "lab-a").mkdir(exist_ok=True)
+    (tmp_path / "lab-a" / "lab").write_text("s3cret\n")
+    (tmp_path / "lab-a" / "empty").write_text("\n")
     return Settings(webhook_hosts=hosts, webhook_secrets_dir=tmp_path, **more)
 
 
@@ -28,9 +30,9 @@ def hook(url: str = "https://hooks.example/a?b=c", secret: str = "lab") -> Webho
 
 def test_they_are_off_until_a_host_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(WebhookRefused, match="calls no webhooks"):
-        check_webhook(hook(), allowing(tmp_path, ""))
+        check_webhook(hook(), "lab-a", allowing(tmp_path, ""))
     for hosts in ("hooks.example", "other, HOOKS.example ", "*"):
-        check_webhook(hook(), allowing(tmp_path, hosts))
+        check_webhook(hook(), "lab-a", allowing(tmp_path, hosts))
 
 
 @pytest.mark.parametrize(
@@ -51,20 +53,22 @@ def test_they_are_off_until_a_host_is_allowed(tmp_path: Path) -> None:
 )
 def test_other_addresses_are_refused_at_once(tmp_path: Path, url: str) -> None:
     with pytest.raises(WebhookRefused):
-        check_webhook(hook(url), allowing(tmp_path))
+        check_webhook(hook(url), "lab-a", allowing(tmp_path))
 
 
 def test_another_port_has_to_be_allowed_by_name(tmp_path: Path) -> None:
     for hosts in ("*", "hooks.example"):
         with pytest.raises(WebhookRefused):
-            parse_url("https://hooks.example:8443/", allowing(tmp_path, hosts))
-    assert parse_url("https://hooks.example:8443/", allowing(tmp_path, "hooks.example:8443")).port == 8443
+            calls(allowing(tmp_path, hosts)).parse_url("https://hooks.example:8443/")
+    assert calls(allowing(tmp_path, "hooks.example:8443")).parse_url("https://hooks.example:8443/").port == 8443
 
 
 def test_a_secret_is_a_name_of_one_that_is_there(tmp_path: Path) -> None:
     for secret in ("absent", "empty"):
         with pytest.raises(WebhookRefused, match="secret"):
-            check_webhook(hook(secret=secret), allowing(tmp_path))
+            check_webhook(hook(secret=secret), "lab-a", allowing(tmp_path))
+    with pytest.raises(WebhookRefused, match="secret"):  # another tenant's is not there
+        check_webhook(hook(), "lab-b", allowing(tmp_path))
     for secret in ("../lab", "", "/etc/passwd", "LAB"):
         with pytest.raises(ValidationError):
             hook(secret=secret)
@@ -84,8 +88,8 @@ def test_an_address_inside_or_one_that_wraps_another_is_not_public(tmp_path: Pat
     assert not is_public(ipaddress.ip_address(address))
     host = f"[{address}]" if ":" in address else address
     with pytest.raises(WebhookRefused, match="not public"):
-        check_webhook(hook(f"https://{host}/"), allowing(tmp_path, "*"))
-    check_webhook(hook(f"https://{host}/"), allowing(tmp_path, "*", webhook_private=True))
+        check_webhook(hook(f"https://{host}/"), "lab-a", allowing(tmp_path, "*"))
+    check_webhook(hook(f"https://{host}/"), "lab-a", allowing(tmp_path, "*", webhook_private=True))
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "2a00:1450::1"])
@@ -99,10 +103,10 @@ def test_one_bad_address_of_a_name_is_enough(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
 
     known("8.8.8.8", "1.1.1.1", "8.8.8.8")
-    assert resolve("hooks.example", 443, allowing(tmp_path)) == ["8.8.8.8", "1.1.1.1"]
+    assert calls(allowing(tmp_path)).resolve("hooks.example", 443) == ["8.8.8.8", "1.1.1.1"]
     known("8.8.8.8", "10.0.0.7")
     with pytest.raises(WebhookRefused) as refusal:
-        resolve("hooks.example", 443, allowing(tmp_path))
+        calls(allowing(tmp_path)).resolve("hooks.example", 443)
     assert str(refusal.value.value) == "10.0.0.7"
 
 

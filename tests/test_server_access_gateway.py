@@ -14,7 +14,8 @@ import pytest
 from conftest import MadeSlide
 
 from server.access.keys import Keys
-from server.client import Client, RemoteError
+from server.client import Client
+from server.client_errors import NotAllowed, RemoteError
 from server.viewing import Viewing
 from workers.core.job_files import Ending
 from workers.core.retention import Removed
@@ -210,14 +211,19 @@ def test_what_is_fetched_or_refused_is_on_record(
 # --- the client -------------------------------------------------------------------------------------------------------
 
 
-def test_the_client_sends_its_key(tenants_with: Callable[..., Tenants], made_slide: MadeSlide) -> None:
+def test_the_client_sends_its_key(
+    tenants_with: Callable[..., Tenants], made_slide: MadeSlide, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tenants = tenants_with()
     path = made_slide(np.full((300, 300, 3), 200, np.uint8))
     with Client(tenants.url, tenants.tokens["lab-a"]) as client:
         assert client.upload(path).tenant == "lab-a"
     for key in (None, "ldk_0"):
-        with Client(tenants.url, key) as client, pytest.raises(RemoteError) as caught:
-            client.submit({"slide_id": "1" * 32})
+        with Client(tenants.url, key) as client, pytest.raises(NotAllowed) as caught:
+            client.submit("1" * 32)
         assert caught.value.code == "unauthorized"
+    monkeypatch.setenv("LDIFFUSION_KEY", tenants.tokens["lab-b"])
+    with Client(tenants.url) as client:
+        assert client.upload(path).tenant == "lab-b"
     with pytest.raises(RemoteError, match="other characters"):
         Client(tenants.url, "ldk_ü\n")

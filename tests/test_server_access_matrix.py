@@ -36,11 +36,20 @@ KINDS = {
         "POST /v1/links",
     ],
     LIST: ["GET /v1/slides", "GET /v1/jobs", "GET /v1/batches", "GET /v1/uploads"],
-    MAKES: ["POST /v1/slides", "PUT /v1/slides", "POST /v1/jobs", "POST /v1/batches", "POST /v1/uploads"],
+    MAKES: [
+        "POST /v1/slides",
+        "PUT /v1/slides",
+        "POST /v1/jobs",
+        "POST /v1/batches",
+        "POST /v1/uploads",
+        "POST /v1/imports",
+    ],
     ONE: [
         *(f"GET {SLIDE}", f"DELETE {SLIDE}", f"GET {SLIDE}/slide.dzi", f"GET {SLIDE}/thumbnail.jpeg"),
         f"GET {SLIDE}/slide_files/{{level}}/{{col}}_{{row}}.jpeg",
         *(f"GET {JOB}/overlay.dzi", f"GET {JOB}/overlay_files/{{level}}/{{col}}_{{row}}.png"),
+        *(f"GET {JOB}/live.dzi", f"GET {JOB}/live_files/{{level}}/{{col}}_{{row}}.png"),
+        f"GET {JOB}/open-in-qupath.groovy",
         *(f"GET {JOB}", f"DELETE {JOB}", f"GET {JOB}/events", f"GET {JOB}/products", f"GET {JOB}/features"),
         *(f"GET {JOB}/labels.ome.zarr", f"GET {ZARR}", f"HEAD {ZARR}", f"GET {JOB}/{{name}}", f"HEAD {JOB}/{{name}}"),
         *(f"GET {UPLOAD}", f"HEAD {UPLOAD}", f"PATCH {UPLOAD}", f"DELETE {UPLOAD}"),
@@ -63,6 +72,7 @@ ROUTES = sorted(walked(create_app(Settings()).routes))
 PARTS = {"level": "0", "col": "0", "row": "0", "part:path": "zarr.json"}
 MADE = {
     "POST /v1/links": {"path": "/v1/slides"},
+    "POST /v1/imports": {"url": "https://slides.example/a.svs"},
     "POST /v1/jobs": {"slide_id": "0" * 32},
     "POST /v1/batches": {"slide_ids": ["0" * 32]},
 }

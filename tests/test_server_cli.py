@@ -68,7 +68,7 @@ def test_our_modules_win_over_folders_of_the_same_name(tmp_path: Path) -> None:
     command = module_command("workers.core.probe", "{}")
     ended = subprocess.run(command, cwd=tmp_path, env=module_environment(), stderr=subprocess.PIPE, check=False)
     assert ended.returncode == 1  # the real module, which misses its arguments
-    assert b"ProbeLimits" in ended.stderr
+    assert b"serve_confined" in ended.stderr
 
 
 def test_settings_reach_a_child_through_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

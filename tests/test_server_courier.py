@@ -17,10 +17,11 @@ import pytest
 from queue_fixtures import REQUEST, finishing, stored, until
 
 from server import courier as module
-from server.courier import ATTEMPTS, PAUSES_S, Courier
+from server.courier import PAUSES_S, Courier
+from workers.core.job_files import view_from_disk
 from workers.core.jobs import Jobs
 from workers.core.queue_names import WEBHOOKS
-from workers.core.schemas import JobView, Webhook
+from workers.core.schemas import JobView, Webhook, WebhookDelivery
 from workers.core.settings import Settings
 
 
@@ -67,7 +68,8 @@ def receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
 
 @pytest.fixture
 def queue_settings(queue_settings: Settings, receiver: tuple[int, type[Receiver]], tmp_path: Path) -> Settings:
-    (tmp_path / "lab").write_bytes(b"s3cret")
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "lab").write_bytes(b"s3cret")
     allowed = {"webhook_hosts": f"localhost:{receiver[0]}, 127.0.0.1:{receiver[0]}", "webhook_secrets_dir": tmp_path}
     return queue_settings.model_copy(update={**allowed, "webhook_private": True})
 
@@ -83,6 +85,15 @@ def ended(jobs: Jobs, port: int, host: str = "localhost") -> str:
     return job_id
 
 
+def shown(jobs: Jobs, job_id: str) -> tuple[str, int, int | None]:
+    """The delivery that a client sees, the same when Redis has lost the job after its end was told or given up."""
+    seen = jobs.view(job_id).webhook
+    assert seen is not None
+    if seen.state != "pending":
+        assert view_from_disk(jobs.store, job_id).webhook == seen
+    return seen.state, seen.attempts, seen.last_status
+
+
 def presented(view: JobView) -> JobView:
     return view.model_copy(update={"results": {"result": "somewhere"}})
 
@@ -90,8 +101,10 @@ def presented(view: JobView) -> JobView:
 def test_the_end_of_a_job_arrives_signed_and_once(jobs: Jobs, receiver: tuple[int, type[Receiver]]) -> None:
     job_id = ended(jobs, receiver[0])
     courier = Courier(jobs, presented)
+    assert shown(jobs, job_id) == ("pending", 0, None)
     assert courier.deliver_next()
     assert not courier.deliver_next()
+    assert shown(jobs, job_id) == ("delivered", 1, 204)
     ((path, headers, body),) = receiver[1].got
     assert path == "/hook?a=b"
     told = json.loads(body)
@@ -113,9 +126,11 @@ def test_what_does_not_arrive_is_tried_again_and_no_redirect_is_followed(
     assert courier.deliver_next()
     assert not courier.deliver_next()  # not at once
     assert jobs.redis.zscore(WEBHOOKS, job_id) > time.time()
+    assert shown(jobs, job_id) == ("pending", 1, status)
     jobs.redis.zadd(WEBHOOKS, {job_id: 0}, xx=True)
     assert courier.deliver_next()
     assert [path for path, _, _ in receiver[1].got] == ["/hook?a=b"] * 2
+    assert shown(jobs, job_id) == ("delivered", 2, 200)
     assert jobs.redis.keys(f"{WEBHOOKS}*") == []
 
 
@@ -127,23 +142,25 @@ def test_a_receiver_that_never_answers_well_is_given_up(jobs: Jobs, receiver: tu
         jobs.redis.zadd(WEBHOOKS, {job_id: 0}, xx=True)
         assert courier.deliver_next()
     assert len(receiver[1].got) == len(PAUSES_S) + 1
-    assert jobs.redis.exists(WEBHOOKS, ATTEMPTS) == 0
+    assert shown(jobs, job_id) == ("failed", len(PAUSES_S) + 1, 503)
+    assert jobs.redis.exists(WEBHOOKS) == 0
 
 
 def test_a_certificate_of_another_name_is_not_trusted(jobs: Jobs, receiver: tuple[int, type[Receiver]]) -> None:
     job_id = ended(jobs, receiver[0], host="127.0.0.1")
     assert Courier(jobs, presented).deliver_next()
     assert receiver[1].got == []
-    assert jobs.redis.hget(ATTEMPTS, job_id) == b"1"
+    assert shown(jobs, job_id) == ("pending", 1, None)
 
 
 def test_an_address_inside_is_not_called_although_its_host_is_allowed(
     jobs: Jobs, receiver: tuple[int, type[Receiver]]
 ) -> None:
-    ended(jobs, receiver[0])
+    job_id = ended(jobs, receiver[0])
     jobs.settings = jobs.settings.model_copy(update={"webhook_private": False})
     assert Courier(jobs, presented).deliver_next()
     assert receiver[1].got == []
+    assert shown(jobs, job_id) == ("failed", 0, None)
     assert jobs.redis.keys(f"{WEBHOOKS}*") == []
 
 
@@ -164,3 +181,21 @@ def test_threads_take_up_what_is_due_and_a_deleted_job_is_not_told(
     finally:
         courier.stop()
     assert [json.loads(body)["job"]["id"] for _, _, body in receiver[1].got] == [job_id]
+    assert not jobs.store.job_dir(gone).exists()
+
+
+def test_a_job_without_a_webhook_shows_none_and_a_lost_one_is_told_as_failed(jobs: Jobs) -> None:
+    assert jobs.view(finishing(jobs)).webhook is None
+    job_id = ended(jobs, 1)
+    jobs.redis.flushall()
+    assert jobs.view(job_id).webhook == WebhookDelivery(state="failed")
+
+
+def test_a_secret_signs_for_its_own_tenant_only(
+    jobs: Jobs, receiver: tuple[int, type[Receiver]], tmp_path: Path
+) -> None:
+    job_id = ended(jobs, receiver[0])
+    (tmp_path / "local").rename(tmp_path / "lab-b")
+    assert Courier(jobs, presented).deliver_next()
+    assert receiver[1].got == []
+    assert shown(jobs, job_id) == ("failed", 0, None)

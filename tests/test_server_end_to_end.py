@@ -10,8 +10,9 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from server.client import Client, submit
+from server.client import Client
 from server.demo import serving
+from server.submitting import submit
 from workers.core.errors import Unavailable
 from workers.core.schemas import Provenance
 from workers.core.settings import Settings
@@ -25,8 +26,12 @@ def test_a_slide_goes_in_and_its_results_come_out(
     settings = Settings(models_dir=random_model.parent, device="cpu", torch_threads=1)
     with serving(settings, tmp_path / "data", tmp_path / "server.log") as url:
         submit(url, slide, out, {"model": random_model.name, "region_px": 512})
+        written = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name != "result.json"}
+        submit(url, slide, out, {"model": random_model.name, "region_px": 512})
         with Client(url) as client:
-            again = client.upload(slide)
+            assert len(client.jobs()) == len(client.slides()) == 1  # the second time goes on with the first
+            again = client.upload(slide, resume=False)
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name != "result.json"} == written
     provenance = Provenance.model_validate_json((out / "result.json").read_bytes())
     assert again.sha256 == provenance.slide_sha256 == hashlib.sha256(slide.read_bytes()).hexdigest()
     assert again.id != provenance.slide_id

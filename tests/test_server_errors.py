@@ -75,8 +75,9 @@ def test_operation_ids_are_stable_and_unique() -> None:
         *("list_jobs", "list_models", "list_slides", "readyz", "submit_job", "upload_slide", "upload_slide_form"),
         *("cancel_batch", "follow_job", "get_batch", "list_batches", "submit_batch"),
         *("append_chunk", "create_upload", "delete_upload", "describe_uploads", "get_upload", "list_uploads"),
-        *("locate_upload", "make_link"),
+        *("import_slide", "locate_upload", "make_link"),
         *("get_overlay_dzi", "get_overlay_tile", "get_slide_dzi", "get_slide_tile", "get_thumbnail"),
+        *("get_live_dzi", "get_live_tile", "get_qupath_script"),
         *("find_features", "get_zarr_part", "list_products", "make_zarr"),
     ]
     assert sorted(ids) == sorted(names)

@@ -22,6 +22,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "index.html").write_text(INDEX)
     (folder / "assets" / "index-0a1b.js").write_text("export {}")
     (folder / "assets" / "index-0a1b.css").write_text("p{}")
+    (folder / "assets" / "licenses.md").write_text("Copyright of others")
     (folder / "assets" / "notes.txt").write_text("no part of the page")
     (folder / "secret.js").write_text("not to be had")
     monkeypatch.setattr(page, "STATIC", folder)
@@ -36,6 +37,12 @@ def test_the_page_is_asked_for_anew_and_its_files_are_kept(built: Path, gateway:
     assert (script.text, script.headers["content-type"]) == ("export {}", "text/javascript; charset=utf-8")
     assert "immutable" in script.headers["cache-control"]
     assert gateway.get("/assets/index-0a1b.css").headers["content-type"] == "text/css; charset=utf-8"
+
+
+def test_the_licences_of_what_is_in_the_page_are_asked_for_anew(built: Path, gateway: httpx.Client) -> None:
+    answer = gateway.get("/assets/licenses.md")
+    assert (answer.text, answer.headers["content-type"]) == ("Copyright of others", "text/plain; charset=utf-8")
+    assert answer.headers["cache-control"] == "no-cache"
 
 
 def test_the_policy_of_the_page_lets_nothing_inline_run(built: Path, gateway: httpx.Client) -> None:

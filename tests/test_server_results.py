@@ -96,6 +96,17 @@ def test_the_provenance_is_a_result_too(gateway: httpx.Client, job_id: str) -> N
     assert answer.headers["etag"] == f'"{sha256(answer.content)}"'
 
 
+@pytest.mark.parametrize(
+    ("name", "saved_as"),
+    [("result", "result.json"), ("statistics", "statistics.json"), ("statistics.csv", "statistics.csv")],
+)
+def test_a_result_is_saved_under_a_name_that_says_what_it_is(
+    gateway: httpx.Client, job_id: str, name: str, saved_as: str
+) -> None:
+    disposition = gateway.get(f"/v1/jobs/{job_id}/{name}").headers["content-disposition"]
+    assert disposition.endswith(f'filename="{saved_as}"')
+
+
 def test_a_job_that_only_the_disk_knows_is_shown_with_the_addresses_of_its_results(
     gateway: httpx.Client, job_id: str
 ) -> None:

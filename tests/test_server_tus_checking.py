@@ -11,7 +11,9 @@ import pytest
 from server.admission import Admission, Received
 from server.checking import Checking
 from server.partials import Partials, Upload
+from server.quotas import Quotas
 from workers.core.errors import DiskFull
+from workers.core.jobs import Jobs
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id
@@ -23,7 +25,7 @@ class Acting(Admission):
     """An admission that does what a test says instead of probing."""
 
     def __init__(self, store: Store, settings: Settings, act: Callable[[Received], None]) -> None:
-        super().__init__(store, settings)
+        super().__init__(store, settings, Quotas(Jobs("unix:///nowhere", settings)))
         self._act = act
         self.calls = 0
         self.begun = asyncio.Event()

@@ -36,7 +36,7 @@ def test_a_chunk_that_was_cut_off_keeps_what_arrived_and_is_gone_on_with_at_once
 def test_nothing_is_kept_of_a_chunk_with_a_checksum_that_was_cut_off(
     tus: Tus, tus_slide: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.resumable.CHECKPOINT_BYTES", 1)  # as if the chunk were a long one
+    monkeypatch.setattr("server.checkpoints.CHECKPOINT_BYTES", 1)  # as if the chunk were a long one
     address = tus.new(len(tus_slide), tus_slide[:1000])
     rest = tus_slide[1000:]
     with tus.begin_patch(address, 1000, len(rest), rest[:2_000_000], Upload_Checksum=checksum(rest)):
@@ -102,6 +102,7 @@ def test_a_gateway_killed_in_the_middle_of_a_chunk_forgets_nothing_it_said(
             address = tus.new(len(content), content[:1000], Upload_Metadata=metadata(filename="padded.tif"))
             with tus.begin_patch(address, 1000, len(content) - 1000, content[1000 : 20 * 2**20]):
                 tus.wait_for_bytes(address, 18 * 2**20)
+                tus.wait_for_checkpoint(address, 16 * 2**20)
                 gateway.kill()
                 gateway.wait()
         stays = (tus.folder(address) / "data").stat().st_size

@@ -227,13 +227,13 @@ def test_a_wrong_digest_is_refused(gateway: httpx.Client, store: Store, slide_by
     assert body["accepted"] == hashlib.sha256(b"other bytes").hexdigest()
 
 
-@pytest.mark.parametrize("filename", ["a.mrxs", "a.VMS", "a.exe", "a.svs.zip", "a.jpg"])
+@pytest.mark.parametrize("filename", ["a.VMS", "a.exe", "a.zip.svg", "a.jpg"])
 def test_other_formats_are_refused_by_their_name(
     gateway: httpx.Client, store: Store, slide_bytes: bytes, filename: str
 ) -> None:
     body = assert_refused(put(gateway, slide_bytes, filename), 422, "invalid_request", store)
     assert ".svs" in str(body["accepted"])
-    assert ("sets of files" in str(body["message"])) == (filename[2:].lower() in ("mrxs", "vms"))
+    assert ("sets of files" in str(body["message"])) == (filename == "a.VMS")
 
 
 def test_a_full_disk_is_told_before_the_bytes(

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import write_slide
 from gateway_fixtures import running_gateway
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ CLASSES = {"red": (0, 160, 60), "blue": (250, 200, 0)}
 GLASS, RED_INK, BLUE_INK = (240, 240, 240), (200, 60, 80), (60, 60, 190)
 EDGE_PX = 8
 """Screen px on both sides of an edge that are looked at: a level-0 px is one at most, a working px two."""
+LANDED_UP_TO = 1024
+"""Level-0 px: the first row of regions, of 512 working px."""
 COLOUR_ERROR = 24
 """JPEG, and what the browser scales."""
 
@@ -58,6 +61,7 @@ class Walk(NamedTuple):
         return float(parse_qs(shot["hash"])["z"][0])
 
 
+Colour = tuple[int, int, int]
 Walker = Callable[..., Walk]
 
 
@@ -74,6 +78,19 @@ def drawn_slide(path: Path, mpp: float | None) -> Path:
     return write_slide(path, pixels, mpp=mpp, levels=2, compression="zlib")
 
 
+def damaged_slide(path: Path) -> Path:
+    """A slide with a tile that cannot be decoded, where no check at the door looks."""
+    drawn_slide(path, 0.25)
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[1]
+        assert isinstance(page, tifffile.TiffPage)
+        offset, length = page.dataoffsets[1], page.databytecounts[1]
+    content = bytearray(path.read_bytes())
+    content[offset : offset + length] = b"\xff" * length
+    path.write_bytes(content)
+    return path
+
+
 @pytest.fixture
 def walker(gateway_settings: Settings, model_folder: Path, tmp_path: Path) -> Iterator[Walker]:
     """Return a function that starts gateway and worker and walks through the page."""
@@ -88,15 +105,15 @@ def walker(gateway_settings: Settings, model_folder: Path, tmp_path: Path) -> It
     names = ("data_dir", "models_dir", "redis_url")
     settings = {f"LDIFFUSION_{name.upper()}": str(getattr(gateway_settings, name)) for name in names}
     root = Path(__file__).resolve().parents[1]
-    worker = subprocess.Popen(
-        [sys.executable, str(root / "tests" / "viewer_worker.py")],
-        env=os.environ | settings | {"PYTHONPATH": str(root)},
-        cwd=tmp_path,
-    )
+    folder = tmp_path / "walk"
+    workers: list[subprocess.Popen[bytes]] = []
 
-    def walk(way: str, path: Path, key: str = "") -> Walk:
-        folder = tmp_path / "walk"
+    def walk(way: str, path: Path, key: str = "", *, is_held: bool = False) -> Walk:
         folder.mkdir()
+        hold = [str(folder / "go")] if is_held else []
+        command = [sys.executable, str(root / "tests" / "viewer_worker.py"), *hold]
+        environment = os.environ | settings | {"PYTHONPATH": str(root)}
+        workers.append(subprocess.Popen(command, env=environment, cwd=tmp_path))
         with running_gateway(gateway_settings) as url:
             command = [node, str(TOOLS / "walk.mjs"), way, url, str(path), str(folder), key]
             environment = os.environ | {"CHROMIUM": browser}
@@ -111,15 +128,16 @@ def walker(gateway_settings: Settings, model_folder: Path, tmp_path: Path) -> It
         return Walk(said, folder)
 
     yield walk
-    worker.kill()
-    worker.wait()
+    for worker in workers:
+        worker.kill()
+        worker.wait()
 
 
-def is_like(found: NDArray[np.uint8] | None, wanted: tuple[int, int, int]) -> bool:
+def is_like(found: NDArray[np.uint8] | None, wanted: Colour) -> bool:
     return found is None or int(np.abs(found.astype(int) - wanted).max()) <= COLOUR_ERROR
 
 
-def assert_lies_at(walk: Walk, name: str, box: tuple[int, int, int, int], color: tuple[int, int, int]) -> None:
+def assert_lies_at(walk: Walk, name: str, box: tuple[int, int, int, int], color: Colour) -> None:
     """Check that a rectangle of this colour has its edges where they are on the slide, to a few screen px."""
     x, y, width, height = box
     off = EDGE_PX / walk.zoom(name)
@@ -139,6 +157,15 @@ def assert_lies_at(walk: Walk, name: str, box: tuple[int, int, int, int], color:
             assert is_like(outside, GLASS), (name, l0_x, l0_y, outside)
             seen += inside is not None
     assert seen >= 3, "the picture holds too little of the rectangle to say where it lies"
+
+
+def assert_is_outlined(walk: Walk, name: str, box: tuple[int, int, int, int], color: Colour, ink: Colour) -> None:
+    """Check that a rectangle shows the slide within, and the colour of its class along its edges alone."""
+    x, y, width, height = box
+    assert is_like(walk.at(name, x + width / 2, y + height / 2), ink)
+    drawn = (np.abs(walk.pixels(name).astype(int) - color).max(axis=-1) <= COLOUR_ERROR).sum()
+    edges = 2 * (width + height) * walk.zoom(name)
+    assert 0.5 <= drawn / edges <= 4  # screen px
 
 
 def test_a_slide_goes_up_and_its_overlay_lies_where_it_should(walker: Walker, slide: Path) -> None:
@@ -161,6 +188,8 @@ def test_a_slide_goes_up_and_its_overlay_lies_where_it_should(walker: Walker, sl
     assert red[2] == f"{share:.1f} %"
     table = (walk.folder / "statistics.csv").read_text()
     assert "red" in table
+    assert said["script"].endswith(".groovy")
+    assert "readObjectsFromGeoJSON" in (walk.folder / "script").read_text()
 
 
 def test_scale_bar_and_position_are_in_the_units_of_the_slide(walker: Walker, slide: Path) -> None:
@@ -200,3 +229,49 @@ def test_a_server_with_keys_is_usable_with_one(walker: Walker, slide: Path, gate
     assert "ldk_" not in walk.said["stored"]["local"]
     assert "red" in (walk.folder / "statistics.csv").read_text()  # by a signed link
     assert not any(key in line for line in walk.said["requests"])
+
+
+def test_the_overlay_grows_while_the_job_runs(walker: Walker, slide: Path) -> None:
+    walk = walker("live", slide, is_held=True)
+    said = walk.said
+    assert said["state"] == "running"
+    assert said["downloads"] is False
+    assert_lies_at(walk, "running", RED, CLASSES["red"])
+    x, y, width, height = BLUE
+    landed, missing = (x + width / 2, (y + LANDED_UP_TO) / 2), (x + width / 2, (LANDED_UP_TO + y + height) / 2)
+    assert is_like(walk.at("running", *landed), CLASSES["blue"])
+    assert is_like(walk.at("running", *missing), BLUE_INK)  # its region is held back
+    assert_lies_at(walk, "toggled", RED, RED_INK)
+    assert is_like(walk.at("toggled", *landed), CLASSES["blue"])
+    for shot in ("finished", "filled"):
+        assert_lies_at(walk, shot, BLUE, CLASSES["blue"])
+    assert_lies_at(walk, "finished", RED, RED_INK)  # what was switched off stays so
+    assert_lies_at(walk, "filled", RED, CLASSES["red"])
+    for box, color, ink in ((RED, CLASSES["red"], RED_INK), (BLUE, CLASSES["blue"], BLUE_INK)):
+        assert_is_outlined(walk, "outlined", box, color, ink)
+    assert any(line.endswith("/overlay.dzi 200") for line in said["requests"])
+
+
+def test_what_went_wrong_with_a_job_is_told_in_words(walker: Walker, tmp_path: Path) -> None:
+    said = walker("failed", damaged_slide(tmp_path / "damaged.tif")).said
+    assert "µm" in said["refusal"] or "mpp" in said["refusal"]
+    assert "Failed: " in said["failure"]
+    assert "a part of the slide cannot be read" in said["failure"]
+    assert "cannot be decoded" in said["sentence"]
+    assert said["sentence"].endswith("(slide_unreadable)")
+    assert said["result"] is False
+    assert "cannot be shown" in said["unshown"]
+
+
+def test_a_tablet_shows_all_and_fingers_move_the_slide(walker: Walker, slide: Path) -> None:
+    said = walker("tablet", slide).said
+    assert said["overflow"] <= 0
+    assert said["isOn"] is False
+    start, dragged, pinched = (
+        {name: float(value[0]) for name, value in parse_qs(said[step].lstrip("#")).items() if name in "xyz"}
+        for step in ("start", "dragged", "pinched")
+    )
+    assert dragged["z"] == pytest.approx(start["z"], rel=0.01)
+    assert dragged["x"] < start["x"] - 50
+    assert dragged["y"] < start["y"] - 30
+    assert pinched["z"] > 1.5 * dragged["z"]

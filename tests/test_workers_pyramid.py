@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from workers import ometiff, pyramid, stitch
+from workers.core.label_layout import level_steps
 from workers.core.schemas import Plan
 from workers.stitch import LabelArrays
 from workers.tiling import WorkingPlane, regions
@@ -98,7 +99,7 @@ def test_openslide_shows_all_levels_of_the_overlay_in_the_classes_colours(
     for each in make_plan(1, 1).classes[1:]:
         colors[each.index] = each.color
     with openslide.OpenSlide(write("overlay", labels)) as slide:
-        steps = pyramid.level_steps(labels.shape[1], labels.shape[0])
+        steps = level_steps(labels.shape[1], labels.shape[0])
         assert slide.level_count == len(steps)
         for k, step in enumerate(steps):
             wanted = colors[labels[::step, ::step]]

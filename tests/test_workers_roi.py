@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from workers import stages, stitch
 from workers.core.catalog import find_model
+from workers.core.label_layout import CONFIDENCE, LABELS
 from workers.core.roi import MultiPolygon, Polygon
 from workers.core.schemas import JobRequest, Plan, SlideInfo
 from workers.core.slides import Pixels, Slide, open_slide
@@ -173,7 +174,7 @@ def test_inside_the_region_the_answer_is_that_of_the_whole_slide(
     whole, full_plan, _ = segmented("whole")
     part, plan, reads = segmented("part", roi=roi, outputs=["statistics.json"])
     inside = RoiMask.from_roi(Polygon.model_validate(roi)).crop(Box(0, 0, 1300, 900), WorkingPlane.from_plan(plan))
-    for name in (stitch.LABELS, stitch.CONFIDENCE):
+    for name in (LABELS, CONFIDENCE):
         expected = np.asarray(getattr(stitch.open_labels(whole), name)[:, :])
         found = np.asarray(getattr(stitch.open_labels(part), name)[:, :])
         assert np.array_equal(found, np.where(inside, expected, 0)), name

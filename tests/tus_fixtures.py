@@ -123,6 +123,13 @@ class Tus:
             time.sleep(0.01)
         assert (self.folder(address) / "data").stat().st_size > offset
 
+    def wait_for_checkpoint(self, address: str, offset: int) -> None:
+        """Wait until the gateway has acknowledged so much to itself, within a chunk; it does so in the background."""
+        info, deadline = self.folder(address) / "info.json", time.monotonic() + WAIT_S
+        while Upload.model_validate_json(info.read_bytes()).offset < offset and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert Upload.model_validate_json(info.read_bytes()).offset >= offset
+
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())

@@ -10,6 +10,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 700,
+    license: { fileName: 'assets/licenses.md' }, // of what is in the script, whose own comments are left out
   },
   server: { proxy: { '/v1': GATEWAY } },
 })

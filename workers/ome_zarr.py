@@ -13,8 +13,8 @@ from typing import Any
 
 import zarr
 
+from workers.core.label_layout import level_steps
 from workers.core.schemas import ModelClass, Plan
-from workers.pyramid import level_steps
 from workers.stitch import LabelArrays, PlaneArray, read_rows
 
 CHUNK_PX = 512

@@ -12,13 +12,13 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from workers.core.label_layout import TILE_PX, level_steps
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write
 from workers.ometiff import CREATOR, chain_levels, ome_xml, pixels_per_cm
 from workers.stitch import LabelArrays, PlaneArray, UInt8, read_rows
 from workers.tiling import exact
 
-TILE_PX = 512
 Layout = Literal["hybrid", "ome", "pages"]
 """Where the levels of an overlay are found: as SubIFDs and as pages, as SubIFDs only, as pages only."""
 BACKGROUND = (255, 255, 255)
@@ -80,14 +80,6 @@ def palette(classes: Sequence[ModelClass]) -> NDArray[np.uint16]:
         colors[:, each.index] = each.color
     colors[:, 0] = BACKGROUND
     return colors * np.uint16(257)
-
-
-def level_steps(width: int, height: int) -> list[int]:
-    """Return how many level-0 px a pixel of each level is apart: 1, 2, 4, … until a level fits into one tile."""
-    steps = [1]
-    while -(-max(width, height) // steps[-1]) > TILE_PX:
-        steps.append(2 * steps[-1])
-    return steps
 
 
 def _xml(name: str, labels: PlaneArray, plan: Plan) -> bytes:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from workers import damage, stages, stitch
 from workers.core.catalog import find_model, locate, model_dir
 from workers.core.errors import LDiffusionError, RequestInvalid, SlideUnreadable
+from workers.core.label_layout import STORE
 from workers.core.resolution import resolve_mpp
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideInfo
 from workers.core.settings import Settings
@@ -123,7 +124,7 @@ def prepare(out_dir: Path, *, overwrite: bool) -> None:
             )
         for name in (stages.RESULT, stages.PLAN, stages.TISSUE, *stages.RESULTS):
             (out_dir / name).unlink(missing_ok=True)
-        for folder in (stitch.STORE, damage.FOLDER):
+        for folder in (STORE, damage.FOLDER):
             shutil.rmtree(out_dir / folder, ignore_errors=True)
     out_dir.mkdir(parents=True, exist_ok=True)
 

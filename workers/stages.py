@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from workers import damage, stitch
 from workers.core.errors import ModelInvalid
+from workers.core.label_layout import STORE
 from workers.core.preflight import estimated_peak_bytes
 from workers.core.resolution import resolve_mpp
 from workers.core.roi import MultiPolygon, Polygon
@@ -101,7 +102,7 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
     )
     if read_plan(out_dir) != plan:
         (out_dir / PLAN).unlink(missing_ok=True)
-        for folder in (stitch.STORE, damage.FOLDER):
+        for folder in (STORE, damage.FOLDER):
             shutil.rmtree(out_dir / folder, ignore_errors=True)
         damage.note(out_dir, "plan", slide)
         tissue.save(out_dir / TISSUE)

@@ -19,12 +19,10 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
 
+from workers.core.label_layout import CONFIDENCE, LABELS, STORE, chunk_path, chunks_of_row
 from workers.core.schemas import Plan
 from workers.tiling import Region
 
-STORE = "labels.zarr"
-LABELS = "labels"
-CONFIDENCE = "confidence"
 READ_PX = 4096
 """Side of the largest block one read decodes; a chunk larger than this is a block of its own."""
 
@@ -105,7 +103,7 @@ def write_region(job_dir: Path, plan: Plan, region: Region, labels: UInt8, confi
             raise ValueError(message)
         array = zarr.open_array(store=job_dir / STORE, path=name, mode="r+").with_config(WRITING)
         array[region.w_y0 : region.w_y1, region.w_x0 : region.w_x1] = pixels
-        _sync(_chunk_path(job_dir, name, region.row, region.col))
+        _sync(chunk_path(job_dir, name, region.row, region.col))
 
 
 def regions_present(job_dir: Path, plan: Plan) -> frozenset[int]:
@@ -114,8 +112,8 @@ def regions_present(job_dir: Path, plan: Plan) -> frozenset[int]:
     rows = -(-plan.w_height // plan.region_px)
     present = []
     for row in range(rows):
-        names = [_chunk_names(job_dir, name, row) for name in (LABELS, CONFIDENCE)]
-        present += [row * cols + col for col in range(cols) if all(str(col) in there for there in names)]
+        labels, confidence = (chunks_of_row(job_dir, name, row) for name in (LABELS, CONFIDENCE))
+        present += [row * cols + col for col in range(cols) if col in labels & confidence]
     return frozenset(present)
 
 
@@ -206,15 +204,6 @@ def _check_region(plan: Plan, region: Region) -> None:
     if core != cell:
         message = f"the core {core} of region {region.index} is not the cell {cell} of a grid of {side} px"
         raise ValueError(message)
-
-
-def _chunk_path(job_dir: Path, name: str, row: int, col: int) -> Path:
-    return job_dir / STORE / name / "c" / str(row) / str(col)
-
-
-def _chunk_names(job_dir: Path, name: str, row: int) -> frozenset[str]:
-    folder = job_dir / STORE / name / "c" / str(row)
-    return frozenset(chunk.name for chunk in folder.iterdir()) if folder.is_dir() else frozenset()
 
 
 def _sync(path: Path) -> None:

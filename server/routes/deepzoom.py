@@ -1,6 +1,6 @@
 """Deep Zoom of slides and of overlays, and thumbnails: what a viewer in a browser asks for, a tile at a time."""
 
-import hashlib
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -10,22 +10,19 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from server.deepzoom import OVERVIEW_PX, Grid, descriptor, grid_of
 from server.deps import StoreDep, ViewingDep
 from server.errors import error_responses
-from server.files import is_current, validators
 from server.owners import OWN_JOB, SlideDep
+from server.tile_answers import answer, etag_of, tile_etag
 from workers.core.errors import ResultNotFound
 from workers.core.store import Store
 
 router = APIRouter(prefix="/v1", tags=["viewing"])
 
 LABELS = "labels.ome.tif"
-VERSION = 1
-"""Part of every ETag: a change of how tiles are made must reach who has cached them."""
-
 Level = Annotated[int, Path(ge=0, description="0 is one pixel; the last level is level 0 of the slide.")]
 TilePart = Annotated[int, Path(ge=0)]
 
 
-def _picture(media_type: str, *errors: int) -> dict[int | str, dict[str, Any]]:
+def picture_responses(media_type: str, *errors: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI declaration of a picture."""
     return {
         200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}},
@@ -34,27 +31,27 @@ def _picture(media_type: str, *errors: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-@router.get("/slides/{slide_id}/slide.dzi", response_class=Response, responses=_picture("application/xml"))
+@router.get("/slides/{slide_id}/slide.dzi", response_class=Response, responses=picture_responses("application/xml"))
 def get_slide_dzi(info: SlideDep, request: Request) -> Response:
     """Describe the tiles of a slide, for OpenSeadragon. Its bounds are not cropped to."""
     return _dzi(request, grid_of(info.geometry), "jpeg", info.sha256)
 
 
 @router.get(
-    "/slides/{slide_id}/slide_files/{level}/{col}_{row}.jpeg", response_class=Response, responses=_picture("image/jpeg")
+    "/slides/{slide_id}/slide_files/{level}/{col}_{row}.jpeg",
+    response_class=Response,
+    responses=picture_responses("image/jpeg"),
 )
 async def get_slide_tile(
     info: SlideDep, level: Level, col: TilePart, row: TilePart, request: Request, viewing: ViewingDep
 ) -> Response:
-    """Fetch one tile of a slide: 256 px, no overlap, JPEG."""
-    etag = _etag(info.sha256, f"{level}/{col}_{row}")
-    if is_current(request.headers.get("if-none-match"), etag):
-        return _unchanged(etag)
-    make = partial(viewing.slide_tile, info, (level, col, row))
-    return _answer(await to_thread.run_sync(make, limiter=viewing.limiter), etag, "image/jpeg")
+    """Fetch one tile of a slide: as large as the description says, no overlap, JPEG."""
+    etag, make = tile_etag(info.sha256, (level, col, row)), partial(viewing.slide_tile, info, (level, col, row))
+    run = partial(_answer, request, etag, "image/jpeg", make)
+    return await to_thread.run_sync(run, limiter=viewing.limiter)
 
 
-@router.get("/slides/{slide_id}/thumbnail.jpeg", response_class=Response, responses=_picture("image/jpeg"))
+@router.get("/slides/{slide_id}/thumbnail.jpeg", response_class=Response, responses=picture_responses("image/jpeg"))
 async def get_thumbnail(
     info: SlideDep,
     request: Request,
@@ -62,17 +59,15 @@ async def get_thumbnail(
     max_px: Annotated[int, Query(ge=16, le=OVERVIEW_PX, description="Longer side, in pixels.")] = 512,
 ) -> Response:
     """Fetch a small picture of the whole slide."""
-    etag = _etag(info.sha256, f"thumbnail/{max_px}")
-    if is_current(request.headers.get("if-none-match"), etag):
-        return _unchanged(etag)
-    make = partial(viewing.thumbnail, info, max_px)
-    return _answer(await to_thread.run_sync(make, limiter=viewing.limiter), etag, "image/jpeg")
+    etag, make = etag_of(info.sha256, f"thumbnail/{max_px}"), partial(viewing.thumbnail, info, max_px)
+    run = partial(_answer, request, etag, "image/jpeg", make)
+    return await to_thread.run_sync(run, limiter=viewing.limiter)
 
 
 @router.get(
     "/jobs/{job_id}/overlay.dzi",
     response_class=Response,
-    responses=_picture("application/xml", 409),
+    responses=picture_responses("application/xml", 409),
     dependencies=[OWN_JOB],
 )
 def get_overlay_dzi(job_id: str, request: Request, store: StoreDep) -> Response:
@@ -84,19 +79,20 @@ def get_overlay_dzi(job_id: str, request: Request, store: StoreDep) -> Response:
 @router.get(
     "/jobs/{job_id}/overlay_files/{level}/{col}_{row}.png",
     response_class=Response,
-    responses=_picture("image/png", 409),
+    responses=picture_responses("image/png", 409),
     dependencies=[OWN_JOB],
 )
 async def get_overlay_tile(
     job_id: str, level: Level, col: TilePart, row: TilePart, request: Request, store: StoreDep, viewing: ViewingDep
 ) -> Response:
     """Fetch one tile of the overlay: PNG in the classes' colours, background transparent, never smoothed."""
-    digest = await to_thread.run_sync(_labels_digest, store, job_id)
-    etag = _etag(digest, f"{level}/{col}_{row}")
-    if is_current(request.headers.get("if-none-match"), etag):
-        return _unchanged(etag)
-    make = partial(viewing.overlay_tile, job_id, (level, col, row))
-    return _answer(await to_thread.run_sync(make, limiter=viewing.limiter), etag, "image/png")
+    address = level, col, row
+
+    def run() -> Response:
+        etag = tile_etag(_labels_digest(store, job_id), address)
+        return _answer(request, etag, "image/png", partial(viewing.overlay_tile, job_id, address))
+
+    return await to_thread.run_sync(run, limiter=viewing.limiter)
 
 
 def _labels_digest(store: Store, job_id: str) -> str:
@@ -107,19 +103,8 @@ def _labels_digest(store: Store, job_id: str) -> str:
 
 
 def _dzi(request: Request, grid: Grid, picture: str, digest: str) -> Response:
-    etag = _etag(digest, "dzi")
-    if is_current(request.headers.get("if-none-match"), etag):
-        return _unchanged(etag)
-    return _answer(descriptor(grid, picture), etag, "application/xml")
+    return _answer(request, etag_of(digest, "dzi"), "application/xml", partial(descriptor, grid, picture))
 
 
-def _etag(digest: str, part: str) -> str:
-    return hashlib.sha256(f"{VERSION}/{digest}/{part}".encode()).hexdigest()[:32]
-
-
-def _unchanged(etag: str) -> Response:
-    return Response(status_code=304, headers=validators(etag))
-
-
-def _answer(content: bytes, etag: str, media_type: str) -> Response:
-    return Response(content, media_type=media_type, headers=validators(etag))
+def _answer(request: Request, etag: str, media_type: str, make: Callable[[], bytes]) -> Response:
+    return answer(request.headers.get("if-none-match"), etag, media_type, make)

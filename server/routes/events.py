@@ -15,6 +15,17 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 """No cache keeps it and no proxy holds it back."""
 
+EVENT = {
+    "type": "object",
+    "description": "Fields of one event. Its data is JSON: of `end` the whole job, else where it stands.",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"enum": ["state", "progress", "end"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["id", "event", "data"],
+}
+
 
 @router.get(
     "/{job_id}/events",
@@ -23,7 +34,7 @@ HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
     responses={
         200: {
             "description": "Server-Sent Events `state`, `progress` and, once, `end`.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": EVENT}},
         },
         204: {"description": "Last-Event-ID names the end: there is nothing more to come."},
         **error_responses(404, 422, 503),

@@ -16,7 +16,10 @@ router = APIRouter(include_in_schema=False)
 
 STATIC = FilePath(__file__).resolve().parents[1] / "static"
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-"""What the build writes. Said here: the system's own table of types differs between machines."""
+"""What the build writes, under names that hold a digest. Said here: the system's table of types differs by machine."""
+
+LICENSES = "licenses.md"
+"""Of the libraries in the page's script. Its name stays the same."""
 
 NOT_BUILT = """<!doctype html>
 <html lang="en">
@@ -41,12 +44,14 @@ def get_page() -> Response:
 
 @router.get("/assets/{name}", response_class=Response)
 def get_asset(name: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$")]) -> Response:
-    """Fetch a script, style or picture of the page. Its name holds a digest of its content: it never changes.
+    """Fetch a script, style or picture of the page, which never changes, or the licences of what is in it.
 
     Raises:
         ResultNotFound: The page has no such file.
     """
     path = STATIC / "assets" / name
-    if path.suffix not in MEDIA_TYPES or not path.is_file():
+    if not path.is_file() or (path.suffix not in MEDIA_TYPES and name != LICENSES):
         raise ResultNotFound("The page has no such file.", value=name)
+    if name == LICENSES:
+        return FileResponse(path, media_type="text/plain", headers={"cache-control": "no-cache"})
     return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=validators(name))

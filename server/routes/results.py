@@ -93,7 +93,8 @@ def get_result(
     result = RESULTS[name]
     sha256 = _digest(store, job_id, result.file)
     path = store.job_dir(job_id) / result.file
-    headers = {"content-disposition": f'{result.disposition}; filename="{name}"'}
+    saved_as = name if "." in name else result.file
+    headers = {"content-disposition": f'{result.disposition}; filename="{saved_as}"'}
     if name == "statistics.csv":
         etag = f"{sha256}-csv"
         table = statistics_csv(json.loads(path.read_bytes()))

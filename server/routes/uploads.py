@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from pydantic import Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server import tus
@@ -58,6 +59,7 @@ class UploadView(Frozen):
     expires_at: datetime
     slide_id: str | None
     error: ErrorBody | None
+    source: str | None = Field(default=None, description="Where the server fetches it from, if it does.")
 
 
 class UploadList(Frozen):
@@ -66,14 +68,21 @@ class UploadList(Frozen):
     items: tuple[UploadView, ...]
 
 
-@router.options("", status_code=204)
-@router.options("/{upload_id}", status_code=204, include_in_schema=False)
+@router.options("", status_code=204, response_class=Response)
+@router.options("/{upload_id}", status_code=204, response_class=Response, include_in_schema=False)
 async def describe_uploads(settings: SettingsDep) -> Response:
     """Say which version and extensions of the tus protocol are spoken, and how large an upload may be."""
     return Response(status_code=204, headers=TUS | tus.server_headers(settings.upload_max_bytes))
 
 
-@router.post("", status_code=201, responses=CREATE_ERRORS, dependencies=SPEAKS_TUS, openapi_extra=BYTES)
+@router.post(
+    "",
+    status_code=201,
+    response_class=Response,
+    responses=CREATE_ERRORS,
+    dependencies=SPEAKS_TUS,
+    openapi_extra=BYTES,
+)
 async def create_upload(
     request: Request,
     resumable: ResumableDep,
@@ -112,14 +121,24 @@ async def get_upload(upload_id: str, resumable: ResumableDep) -> UploadView:
     return _view(await resumable.read(upload_id))
 
 
-@router.head("/{upload_id}", responses=error_responses(404, 410, 412), dependencies=[*SPEAKS_TUS, OWN_UPLOAD])
+@router.head(
+    "/{upload_id}",
+    response_class=Response,
+    responses=error_responses(404, 410, 412),
+    dependencies=[*SPEAKS_TUS, OWN_UPLOAD],
+)
 async def locate_upload(upload_id: str, resumable: ResumableDep) -> Response:
     """Say where the next chunk begins, in `Upload-Offset`."""
     return Response(headers=TUS | tus.upload_headers(await resumable.position(upload_id)))
 
 
 @router.patch(
-    "/{upload_id}", status_code=204, responses=CHUNK_ERRORS, dependencies=[*SPEAKS_TUS, OWN_UPLOAD], openapi_extra=BYTES
+    "/{upload_id}",
+    status_code=204,
+    response_class=Response,
+    responses=CHUNK_ERRORS,
+    dependencies=[*SPEAKS_TUS, OWN_UPLOAD],
+    openapi_extra=BYTES,
 )
 async def append_chunk(
     upload_id: str,

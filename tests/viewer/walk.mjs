@@ -1,96 +1,12 @@
 // Walks through the page in Chromium, in a way that the first argument names, and says what it saw as JSON on stdout.
 //
-//   node walk.mjs whole|measure|refused|resume|key <url> <slide> <folder for screenshots> [key]
+//   node walk.mjs whole|live|failed|tablet|measure|refused|resume|key <url> <slide> <folder for screenshots> [key]
 
-import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { chromium } from 'playwright-core'
+import { context, drawn, folder, goTo, inspect, key, opaque, open, said, shoot, slide, url, way } from './tools.mjs'
 
-const [, , way, url, slide, folder, key] = process.argv
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-const said = { complaints: [], requests: [], axe: [] }
-const args = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
-const context = await chromium.launchPersistentContext(join(folder, 'profile'), {
-  executablePath: process.env.CHROMIUM,
-  headless: true,
-  args,
-  viewport: { width: 1280, height: 800 },
-})
-context.setDefaultTimeout(60_000)
-
-/** Return a page whose complaints and requests are noted. */
-async function open(address, options = context) {
-  const page = await options.newPage()
-  page.on('console', (message) => {
-    // A refused request is said by the page itself; the browser's line on it tells nothing new.
-    if (['error', 'warning'].includes(message.type()) && !message.text().startsWith('Failed to load resource')) {
-      said.complaints.push(`${message.text()} (${JSON.stringify(message.location())})`)
-    }
-  })
-  page.on('pageerror', (error) => said.complaints.push(String(error)))
-  page.on('response', (answer) => {
-    const path = new URL(answer.url()).pathname
-    said.requests.push(`${answer.request().method()} ${path} ${answer.status()}`)
-  })
-  await page.goto(address)
-  return page
-}
-
-/** Wait until every tile of the view is there. A change is noticed with the next frame, and drawn with one more. */
-async function drawn(page) {
-  const frames = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
-  await page.evaluate(frames)
-  await page.waitForSelector('#slide[aria-busy="false"]')
-  await page.evaluate(frames)
-}
-
-/** Take a picture of the slide alone, without what lies over it, and say what the address says of it. */
-async function shoot(page, name) {
-  await drawn(page)
-  const box = await page.locator('#slide').boundingBox()
-  const over = (visibility) =>
-    page.evaluate((value) => {
-      for (const element of document.querySelectorAll('#tools, #scale-bar, #position, .navigator')) {
-        element.style.visibility = value
-      }
-    }, visibility)
-  await over('hidden')
-  await page.screenshot({ path: join(folder, `${name}.png`), clip: box, caret: 'initial' })
-  await over('')
-  return { name, hash: new URL(page.url()).hash }
-}
-
-/** Note what axe-core takes for a serious or critical fault. */
-async function inspect(page, state) {
-  await page.evaluate(AXE) // as a debugger, not as a script of the page, which the page's policy would refuse
-  const { violations } = await page.evaluate(() => globalThis.axe.run())
-  for (const { id, impact, nodes } of violations) {
-    if (['serious', 'critical'].includes(impact)) said.axe.push(`${state}: ${id}: ${nodes.map((node) => node.html).join(' ')}`)
-  }
-}
-
-async function opaque(page) {
-  await page.locator('#opacity').focus()
-  await page.keyboard.press('End')
-}
-
-async function goTo(page, place) {
-  await page.waitForFunction(() => location.hash.includes('z=')) // the page itself has said where it is
-  await page.evaluate((fields) => {
-    const hash = new URLSearchParams(location.hash.slice(1))
-    for (const [name, value] of Object.entries(fields)) hash.set(name, value)
-    location.hash = hash
-  }, place)
-}
+const STILL_MS = 800 // longer than a move of the view goes on
 
 const ways = {
   async whole() {
@@ -126,6 +42,9 @@ const ways = {
       page.getByText('Download', { exact: true }).click().then(() => page.getByRole('button', { name: 'Areas (CSV)' }).click()),
     ])
     await download.saveAs(join(folder, 'statistics.csv'))
+    const [script] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Open in QuPath' }).click()])
+    await script.saveAs(join(folder, 'script'))
+    said.script = script.suggestedFilename()
     const link = page.url()
     await page.close()
     const other = await open('about:blank')
@@ -140,6 +59,83 @@ const ways = {
     await other.keyboard.press('ArrowRight')
     await other.waitForFunction((before) => location.href !== before, link)
     said.moved = new URL(other.url()).hash
+  },
+
+  async live() {
+    const page = await open(url)
+    await page.setInputFiles('#file', slide)
+    await page.locator('#slides .choose[aria-pressed="true"]').waitFor()
+    await page.getByLabel('Skip glass').uncheck()
+    await page.getByRole('button', { name: 'Start', exact: true }).click()
+    await page.getByText('Shows 3 of 6 regions.').waitFor()
+    await opaque(page)
+    await goTo(page, { x: '1152', y: '768', z: '0.4' })
+    said.shots = [await shoot(page, 'running')]
+    said.state = await page.locator('#jobs li').getAttribute('data-state')
+    said.downloads = await page.locator('#downloads').isVisible()
+    await inspect(page, 'running')
+    await page.screenshot({ path: join(folder, 'live.png'), caret: 'initial' })
+    await page.reload()
+    await page.getByText('Shows 3 of 6 regions.').waitFor()
+    await opaque(page)
+    await page.getByRole('checkbox', { name: 'red' }).uncheck()
+    said.shots.push(await shoot(page, 'toggled'))
+    writeFileSync(join(folder, 'go'), '')
+    await page.locator('#jobs li[data-state="succeeded"]').waitFor()
+    await page.getByRole('button', { name: 'Open in QuPath' }).waitFor()
+    await page.waitForFunction(() => performance.getEntriesByType('resource').some(({ name }) => name.includes('/overlay_files/')))
+    said.shots.push(await shoot(page, 'finished'))
+    await page.getByRole('checkbox', { name: 'red' }).check()
+    await page.getByRole('radio', { name: 'Outlines' }).check()
+    said.shots.push(await shoot(page, 'outlined'))
+    await page.getByRole('radio', { name: 'Filled' }).check()
+    said.shots.push(await shoot(page, 'filled'))
+  },
+
+  async failed() {
+    const page = await open(url)
+    await page.setInputFiles('#file', slide)
+    await page.locator('#slides .choose[aria-pressed="true"]').waitFor()
+    said.unshown = await page.locator('#notices p').innerText()
+    await page.fill('#mpp', '40')
+    await page.getByRole('button', { name: 'Start', exact: true }).click()
+    await page.locator('#notices').getByText('µm').waitFor()
+    said.refusal = await page.locator('#notices p').innerText()
+    await page.fill('#mpp', '')
+    await page.getByRole('button', { name: 'Start', exact: true }).click()
+    await page.locator('#jobs li[data-state="failed"]').waitFor()
+    said.failure = await page.locator('#jobs li').innerText()
+    said.result = await page.locator('#result').isVisible()
+    await page.getByText('What the server says').click()
+    said.sentence = await page.locator('#jobs details p').innerText()
+    await inspect(page, 'failed')
+    await page.screenshot({ path: join(folder, 'failed-job.png'), caret: 'initial' })
+    await page.getByLabel('Leave out damaged parts').check()
+    await page.getByRole('button', { name: 'Start', exact: true }).click()
+    await page.locator('#result').waitFor()
+  },
+
+  async tablet() {
+    const page = await open(url)
+    await page.setInputFiles('#file', slide)
+    await page.locator('#slides .choose[aria-pressed="true"]').waitFor()
+    await page.getByLabel('Skip glass').tap()
+    await page.getByRole('button', { name: 'Start', exact: true }).tap()
+    await page.locator('#result').waitFor()
+    await goTo(page, { x: '1152', y: '768', z: '0.4' })
+    await drawn(page)
+    said.start = new URL(page.url()).hash
+    said.overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+    await page.locator('#result').scrollIntoViewIfNeeded()
+    await page.getByRole('checkbox', { name: 'red' }).tap()
+    said.isOn = await page.getByRole('checkbox', { name: 'red' }).isChecked()
+    await inspect(page, 'tablet')
+    await page.screenshot({ path: join(folder, 'tablet.png'), caret: 'initial' })
+    const fingers = await touches(page)
+    await fingers([[600, 400]], [[700, 460]])
+    said.dragged = new URL(page.url()).hash
+    await fingers([[650, 400], [690, 400]], [[570, 400], [770, 400]])
+    said.pinched = new URL(page.url()).hash
   },
 
   async measure() {
@@ -212,6 +208,26 @@ const ways = {
     await page.reload()
     await page.locator('#slides .choose').waitFor()
   },
+}
+
+/** Return a function that puts fingers down, moves them, and lifts them; the view has come to rest when it returns. */
+async function touches(page) {
+  const session = await context.newCDPSession(page)
+  const box = await page.locator('#slide').boundingBox()
+  const points = (places) => places.map(([x, y], id) => ({ x, y, id }))
+  return async (from, to) => {
+    if (from.some(([x]) => x < box.x)) throw new Error('a finger is beside the slide')
+    const before = page.url()
+    await session.send('Input.dispatchTouchEvent', { type: 'touchStart', touchPoints: points(from) })
+    for (const share of [0.25, 0.5, 0.75, 1]) {
+      const places = from.map(([x, y], i) => [x + share * (to[i][0] - x), y + share * (to[i][1] - y)])
+      await session.send('Input.dispatchTouchEvent', { type: 'touchMove', touchPoints: points(places) })
+    }
+    await session.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: [] })
+    await page.waitForFunction((was) => location.href !== was, before)
+    for (let last = ''; last !== page.url(); await page.waitForTimeout(STILL_MS)) last = page.url()
+    await drawn(page)
+  }
 }
 
 try {

@@ -7,6 +7,7 @@ import type { JobView, SlideInfo } from './types'
 
 const WAIT_MS = 2000
 const LIFE_S = 600
+const REVOKE_MS = 60_000
 
 /** What each result is good for; results that are not listed go under their own name. */
 const TITLES: Record<string, string> = {
@@ -22,16 +23,37 @@ const MADE: Record<string, string> = {
   'features.fgb': 'Polygons (FlatGeobuf)',
 }
 
-/** Return the list of what can be downloaded of a succeeded job. */
-export function downloadList(job: JobView, slide: SlideInfo): HTMLUListElement {
+const QUPATH = 'open-in-qupath.groovy'
+
+/** Return what can be downloaded of a succeeded job: a script for QuPath, and a list of files. */
+export function downloadsOf(job: JobView, slide: SlideInfo): HTMLElement[] {
+  const list = el('details', {}, el('summary', { textContent: 'Download' }), downloadList(job, slide))
+  if (!('regions.geojson.gz' in job.results)) return [list]
+  const script = button('Open in QuPath', () => void saveScript(job).catch(report))
+  const hint = el('p', { className: 'hint', id: 'qupath-hint', textContent: 'A script: run it in QuPath with this slide open.' })
+  script.setAttribute('aria-describedby', hint.id)
+  return [script, hint, list]
+}
+
+function downloadList(job: JobView, slide: SlideInfo): HTMLUListElement {
   const ready = Object.entries(TITLES).filter(([name]) => name in job.results)
   const made = Object.entries(slide.vendor === 'dicom' ? { ...MADE, 'segmentation.dcm': 'Segmentation (DICOM)' } : MADE)
-  const items = [...ready, ...made].map(([name, title]) => {
-    const path = `/v1/jobs/${job.id}/${name}`
-    const item = button(title, () => void start(item, path, name))
-    return el('li', {}, item)
-  })
+  const items = [...ready, ...made].map(([name, title]) => el('li', {}, download(job, name, title)))
   return el('ul', { className: 'downloads' }, ...items)
+}
+
+function download(job: JobView, name: string, title: string): HTMLButtonElement {
+  const path = `/v1/jobs/${job.id}/${name}`
+  const item = button(title, () => void start(item, path, name))
+  return item
+}
+
+/** Fetched with the key: the script holds a link of its own, which would else last no longer than that of a download. */
+async function saveScript(job: JobView): Promise<void> {
+  const text = await (await send(`/v1/jobs/${job.id}/${QUPATH}`)).blob()
+  const href = URL.createObjectURL(text)
+  el('a', { href, download: QUPATH }).click()
+  setTimeout(() => URL.revokeObjectURL(href), REVOKE_MS) // not before the browser has read it
 }
 
 async function start(item: HTMLButtonElement, path: string, name: string): Promise<void> {

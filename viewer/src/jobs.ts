@@ -1,11 +1,12 @@
 /** The jobs of the slide that is shown: how far they are, and which one's result is looked at. */
 
-import { getJson, remove, sentence } from './api'
+import { getJson, remove } from './api'
 import { button, byId, el, progressBar } from './dom'
 import { followJob } from './follow'
 import { duration, moment } from './measure'
 import { report } from './notices'
-import { isFinal, type JobView, type Page } from './types'
+import { isFinal, isVisible, type JobView, type Page } from './types'
+import { failure } from './words'
 
 const PAGE = 50
 
@@ -26,10 +27,10 @@ export class JobList {
   #following = new AbortController()
   #chosen: string | null = null
 
-  /** `onChoose` is told the job whose result is to be shown: the chosen one, when it has succeeded. */
+  /** `onChoose` is told the job of which something is to be shown, and again whenever there is more of it. */
   constructor(private readonly onChoose: (job: JobView | null) => void) {}
 
-  /** List the jobs of a slide; shows `wanted`, or else the newest that has succeeded. */
+  /** List the jobs of a slide; shows `wanted`, or else the newest of which there is something to see. */
   async show(slideId: string | null, wanted: string | null): Promise<void> {
     this.#following.abort()
     this.#following = new AbortController()
@@ -41,7 +42,7 @@ export class JobList {
     const { items } = await getJson<Page<JobView>>(`/v1/jobs?slide=${slideId}&limit=${PAGE}`)
     if (signal.aborted) return
     for (const job of items) this.#add(job, false)
-    const first = items.find(({ id }) => id === wanted) ?? items.find(({ state }) => state === 'succeeded')
+    const first = items.find(({ id }) => id === wanted) ?? items.find(isVisible)
     if (first) this.choose(first.id)
     this.#empty.hidden = items.length > 0
   }
@@ -59,7 +60,7 @@ export class JobList {
       item.setAttribute('aria-pressed', String(item.dataset['id'] === jobId))
     }
     const job = jobId === null ? undefined : this.#jobs.get(jobId)
-    this.onChoose(job?.state === 'succeeded' ? job : null)
+    this.onChoose(job && isVisible(job) ? job : null)
   }
 
   #add(job: JobView, isFirst: boolean): void {
@@ -70,13 +71,20 @@ export class JobList {
     else this.#list.append(item)
     if (isFinal(job.state)) return
     const update = (changed: JobView): void => {
-      const hasEnded = isFinal(changed.state) && !isFinal(this.#jobs.get(job.id)?.state ?? 'failed')
+      const before = this.#jobs.get(job.id) ?? changed
       this.#jobs.set(job.id, changed)
       this.#draw(item, changed)
-      if (hasEnded) byId('status', HTMLElement).textContent = `${changed.request.model}: ${WORDS[changed.state]}`
-      if (hasEnded && this.#chosen === job.id) this.choose(job.id)
+      if (before.state !== changed.state) this.#announce(changed)
+      const hasMore = before.state !== changed.state || before.regions_done !== changed.regions_done
+      if (hasMore && this.#chosen === job.id) this.onChoose(isVisible(changed) ? changed : null)
     }
     followJob(job, update, this.#following.signal).catch(() => item.remove()) // it was deleted meanwhile
+  }
+
+  /** Let screen readers say that a job has begun or ended. */
+  #announce(job: JobView): void {
+    if (job.state !== 'running' && !isFinal(job.state)) return
+    byId('status', HTMLElement).textContent = `${job.request.model}: ${WORDS[job.state]}`
   }
 
   #draw(item: HTMLLIElement, job: JobView): void {
@@ -110,9 +118,7 @@ export class JobList {
 
 /** Return how far a job is, in words and as a bar, or why it failed. */
 function progressOf(job: JobView): HTMLElement[] {
-  if (job.state === 'failed' && job.error) {
-    return [el('p', { className: 'error', textContent: `Failed: ${sentence(job.error)}` })]
-  }
+  if (job.state === 'failed') return failure(job.error)
   const words = [
     job.state === 'finishing' && job.phase ? `Writes ${job.phase}` : WORDS[job.state],
     job.state === 'running' && job.regions_total !== null ? `${job.regions_done} of ${job.regions_total} regions` : '',

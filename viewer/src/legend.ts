@@ -2,23 +2,23 @@
 
 import { el } from './dom'
 import { area, share } from './measure'
-import type { Hidden } from './overlay'
+import type { Look } from './overlay'
 import type { ClassStatistics, ModelClass } from './types'
 
 /** Return the legend as a table. Index 0 is the background, which has nothing to show. */
 export function legendTable(
   classes: (ModelClass | ClassStatistics)[],
-  hidden: Hidden,
+  look: Look,
   onToggle: () => void,
 ): HTMLTableElement {
   const head = el('tr', {}, ...['Class', 'Area', 'Of tissue'].map((text) => el('th', { scope: 'col', textContent: text })))
-  const rows = classes.map((each) => row(each, hidden, onToggle))
+  const rows = classes.map((each) => row(each, look, onToggle))
   return el('table', { className: 'legend' }, el('thead', {}, head), el('tbody', {}, ...rows))
 }
 
-function row(each: ModelClass | ClassStatistics, hidden: Hidden, onToggle: () => void): HTMLTableRowElement {
+function row(each: ModelClass | ClassStatistics, look: Look, onToggle: () => void): HTMLTableRowElement {
   const measured = 'mm2' in each
-  const name = each.index === 0 ? each.name : el('label', {}, toggle(each, hidden, onToggle), swatch(each), each.name)
+  const name = each.index === 0 ? each.name : el('label', {}, toggle(each, look, onToggle), swatch(each), each.name)
   return el(
     'tr',
     {},
@@ -28,10 +28,10 @@ function row(each: ModelClass | ClassStatistics, hidden: Hidden, onToggle: () =>
   )
 }
 
-function toggle(each: ModelClass, hidden: Hidden, onToggle: () => void): HTMLInputElement {
-  const box = el('input', { type: 'checkbox', checked: !hidden.isHidden(each.index) })
+function toggle(each: ModelClass, look: Look, onToggle: () => void): HTMLInputElement {
+  const box = el('input', { type: 'checkbox', checked: !look.isHidden(each.index) })
   box.addEventListener('change', () => {
-    hidden.set(each.index, box.checked)
+    look.set(each.index, box.checked)
     onToggle()
   })
   return box

@@ -3,14 +3,12 @@
 import './style.css'
 import { forgetKey, getJson, hasKey } from './api'
 import { button, byId, el } from './dom'
-import { downloadList } from './downloads'
 import { JobList } from './jobs'
-import { legendTable } from './legend'
 import { report } from './notices'
-import { Hidden } from './overlay'
+import { ResultPanel } from './result'
 import { Slides } from './slides'
 import { SubmitForm } from './submit_form'
-import type { JobView, SlideInfo, Statistics } from './types'
+import type { JobView, SlideInfo } from './types'
 import { Uploads } from './uploads'
 import { formatView, parseView, type View } from './view_link'
 import { SlideViewer } from './viewer'
@@ -22,9 +20,9 @@ class App {
   readonly #slides = new Slides((slide) => void this.#openSlide(slide, null).catch(report))
   readonly #jobs = new JobList((job) => void this.#showResult(job).catch(report))
   readonly #form = new SubmitForm((job) => this.#jobs.add(job))
+  readonly #result = new ResultPanel(this.#viewer, (model) => this.#form.classesOf(model))
   readonly #uploads = new Uploads((slideId) => void this.#arrived(slideId).catch(report))
   #slide: SlideInfo | null = null
-  #job: JobView | null = null
   #isOpening = true
 
   async start(): Promise<void> {
@@ -36,8 +34,6 @@ class App {
   }
 
   #wire(): void {
-    const opacity = byId('opacity', HTMLInputElement)
-    opacity.addEventListener('input', () => this.#viewer.setOpacity(Number(opacity.value) / 100))
     byId('zoom-in', HTMLButtonElement).onclick = () => this.#viewer.zoomBy(ZOOM_STEP)
     byId('zoom-out', HTMLButtonElement).onclick = () => this.#viewer.zoomBy(1 / ZOOM_STEP)
     byId('home', HTMLButtonElement).onclick = () => this.#viewer.home()
@@ -60,7 +56,7 @@ class App {
       return
     }
     if (view.slide === this.#slide?.id) {
-      if (view.job !== null && view.job !== this.#job?.id) this.#jobs.choose(view.job)
+      if (view.job !== null && view.job !== this.#result.jobId()) this.#jobs.choose(view.job)
       if (view.place !== null) this.#viewer.goTo(view.place)
       return
     }
@@ -92,32 +88,15 @@ class App {
   }
 
   async #showResult(job: JobView | null): Promise<void> {
-    this.#job = job
-    const slide = this.#slide
-    byId('result', HTMLElement).hidden = job === null
-    if (job === null || slide === null) {
-      await this.#viewer.showOverlay(null, null)
-      return
-    }
-    this.#viewer.setMpp(job.request.mpp ?? slide.geometry.mpp_x, job.request.mpp ?? slide.geometry.mpp_y)
-    const statistics = 'statistics' in job.results ? await getJson<Statistics>(`/v1/jobs/${job.id}/statistics`) : null
-    if (this.#job !== job) return
-    const classes = statistics?.classes ?? this.#form.classesOf(job.request.model)
-    const hidden = new Hidden(classes)
-    const hasLabels = 'labels.ome.tif' in job.results
-    const note = hasLabels ? null : el('p', { textContent: 'This job made no labels, so there is no overlay to show.' })
-    byId('legend', HTMLElement).replaceChildren(
-      ...(note ? [note] : []),
-      legendTable(classes, hidden, () => void this.#viewer.refilter()),
-    )
-    byId('downloads', HTMLElement).replaceChildren(downloadList(job, slide))
-    this.#writeLink()
-    await this.#viewer.showOverlay(hasLabels ? job.id : null, hidden)
+    const isOther = job !== null && job.id !== this.#result.jobId()
+    const shown = this.#result.show(job, this.#slide)
+    if (isOther) this.#writeLink()
+    await shown
   }
 
   #writeLink(): void {
     if (this.#isOpening || this.#slide === null) return
-    const view = { slide: this.#slide.id, job: this.#job?.id ?? null, place: this.#viewer.place() }
+    const view = { slide: this.#slide.id, job: this.#result.jobId(), place: this.#viewer.place() }
     history.replaceState(null, '', formatView(view))
   }
 

@@ -10,6 +10,7 @@ export class SubmitForm {
   readonly #models = byId('model', HTMLSelectElement)
   readonly #mpp = byId('mpp', HTMLInputElement)
   readonly #tissue = byId('tissue', HTMLInputElement)
+  readonly #tolerant = byId('tolerant', HTMLInputElement)
   #cards: ModelCard[] = []
   #slide: SlideInfo | null = null
 
@@ -60,8 +61,9 @@ export class SubmitForm {
     clearNotices()
     try {
       const mpp = this.#mpp.value === '' ? {} : { mpp: Number(this.#mpp.value) }
-      const asked = { slide_id: this.#slide.id, model: this.#models.value, tissue: this.#tissue.checked, ...mpp }
-      this.onSubmit(await postJson<JobView>('/v1/jobs', asked))
+      const on_bad_tile = this.#tolerant.checked ? 'mask' : 'fail'
+      const asked = { slide_id: this.#slide.id, model: this.#models.value, tissue: this.#tissue.checked, on_bad_tile }
+      this.onSubmit(await postJson<JobView>('/v1/jobs', { ...asked, ...mpp }))
     } catch (error) {
       report(error)
     } finally {

@@ -81,3 +81,8 @@ export interface Page<T> {
 export function isFinal(state: JobState): boolean {
   return state === 'succeeded' || state === 'failed' || state === 'canceled'
 }
+
+/** Whether there is something to see of a job. */
+export function isVisible({ state }: JobView): boolean {
+  return state === 'running' || state === 'finishing' || state === 'succeeded'
+}

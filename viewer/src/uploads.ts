@@ -5,6 +5,7 @@ import { getJson, keyHeaders, remove, sentence } from './api'
 import { button, byId, el, progressBar } from './dom'
 import { bytes } from './measure'
 import type { Page, UploadView } from './types'
+import { rejection } from './words'
 
 const ENDPOINT = '/v1/uploads'
 const CHUNK_BYTES = 32 * 1024 * 1024
@@ -113,7 +114,7 @@ export class Uploads {
   }
 
   #showLost(row: Row, upload: tus.Upload, error: Error): void {
-    row.fail(reasonOf(error))
+    row.fail(el('p', { className: 'error', textContent: reasonOf(error) }))
     row.actions(
       button('Try again', () => {
         row.actions(...this.#controls(row, upload))
@@ -131,7 +132,7 @@ export class Uploads {
 
   #showRejected(row: Row, upload: UploadView): void {
     row.renamed(upload.filename)
-    row.fail(upload.error ? `Not taken as a slide: ${sentence(upload.error)}` : 'Not taken as a slide.')
+    row.fail(...rejection(upload.error))
     row.actions(this.#dismiss(row, upload.id, 'Dismiss'))
   }
 
@@ -152,7 +153,7 @@ export class Uploads {
 /** One line of the list. */
 class Row {
   readonly #name = el('strong')
-  readonly #text = el('p')
+  readonly #text = el('div')
   readonly #bar = progressBar(null, '')
   readonly #actions = el('div', { className: 'actions' })
   readonly #item = el('li', {}, this.#name, this.#bar, this.#text, this.#actions)
@@ -170,15 +171,13 @@ class Row {
 
   say(text: string, share: number | null): void {
     this.#text.textContent = text
-    this.#text.className = ''
     this.#bar.hidden = false
     if (share === null) this.#bar.removeAttribute('value')
     else this.#bar.value = share
   }
 
-  fail(text: string): void {
-    this.#text.textContent = text
-    this.#text.className = 'error'
+  fail(...reasons: HTMLElement[]): void {
+    this.#text.replaceChildren(...reasons)
     this.#text.setAttribute('role', 'alert')
     this.#bar.hidden = true
   }

@@ -4,7 +4,9 @@ import OpenSeadragon from 'openseadragon'
 import { keyHeaders } from './api'
 import { byId } from './dom'
 import { scaleBar } from './measure'
-import { hideColors, type Hidden } from './overlay'
+import { report } from './notices'
+import type { Look } from './overlay'
+import { type LayerOptions, OverlayLayer } from './overlay_layer'
 import type { SlideInfo } from './types'
 import type { Place } from './view_link'
 
@@ -17,11 +19,10 @@ export class SlideViewer {
   readonly #element = byId('slide', HTMLElement)
   readonly #bar = byId('scale-bar', HTMLElement)
   readonly #position = byId('position', HTMLElement)
-  #overlay: OpenSeadragon.TiledImage | null = null
-  #hidden: Hidden | null = null
-  #opacity = 0.5
+  readonly #overlay: OverlayLayer
   #opened = 0
   #pending = 0
+  #isMissingSaid = false
   #mpp: [number, number] | null = null
 
   /** `onMove` is told whenever the view has come to rest. */
@@ -50,8 +51,9 @@ export class SlideViewer {
     })
     this.#osd.canvas.setAttribute('role', 'application')
     this.#osd.canvas.setAttribute('aria-label', 'Slide. Arrow keys move, plus and minus zoom, 0 shows all of it.')
-    this.#osd.addHandler('tile-invalidated', (event) => this.#filter(event))
+    this.#overlay = new OverlayLayer(this.#osd, (tileSource, options) => this.#add(tileSource, options))
     this.#osd.addHandler('update-viewport', () => this.#measure())
+    this.#osd.addHandler('tile-load-failed', ({ tiledImage }) => this.#sayWhatIsMissing(tiledImage))
     for (const rest of ['animation-finish', 'open'] as const) this.#osd.addHandler(rest, onMove)
     this.#osd.world.addHandler('add-item', ({ item }) => {
       item.addHandler('fully-loaded-change', () => this.#sayWhetherBusy())
@@ -61,21 +63,24 @@ export class SlideViewer {
   }
 
   /** Show a slide; where it should be looked at is given in level-0 px. */
-  open(slide: SlideInfo, place: Place | null): Promise<void> {
+  async open(slide: SlideInfo, place: Place | null): Promise<void> {
     const turn = ++this.#opened
-    this.#overlay = null
+    this.#isMissingSaid = false
+    this.#overlay.clear()
     this.setMpp(slide.geometry.mpp_x, slide.geometry.mpp_y)
     this.#osd.setAjaxHeaders(keyHeaders())
     this.#osd.close()
-    return this.#add(`/v1/slides/${slide.id}/slide.dzi`, 1, () => turn === this.#opened).then((image) => {
-      if (image === null) return
-      // Opening a slide shows a panel beside it. OpenSeadragon sees the new size only with its next frame.
-      const { clientWidth, clientHeight } = this.#element
-      this.#osd.viewport.resize(new OpenSeadragon.Point(clientWidth, clientHeight), true)
-      this.#osd.viewport.goHome(true)
-      if (place !== null) this.goTo(place)
-      this.#measure()
-    })
+    const image = await this.#add(`/v1/slides/${slide.id}/slide.dzi`)
+    if (turn !== this.#opened) {
+      this.#osd.world.removeItem(image)
+      return
+    }
+    // Opening a slide shows a panel beside it. OpenSeadragon sees the new size only with its next frame.
+    const { clientWidth, clientHeight } = this.#element
+    this.#osd.viewport.resize(new OpenSeadragon.Point(clientWidth, clientHeight), true)
+    this.#osd.viewport.goHome(true)
+    if (place !== null) this.goTo(place)
+    this.#measure()
   }
 
   /** Say how wide a level-0 px is; null if nobody knows. */
@@ -84,27 +89,23 @@ export class SlideViewer {
     this.#measure()
   }
 
-  /** Lay the overlay of a job over the slide, or take away the one that is there. */
-  async showOverlay(jobId: string | null, hidden: Hidden | null): Promise<void> {
-    const turn = this.#opened
-    if (this.#overlay !== null) this.#osd.world.removeItem(this.#overlay)
-    this.#overlay = null
-    this.#hidden = hidden
-    if (jobId === null) return
-    const isWanted = (): boolean => turn === this.#opened && hidden === this.#hidden
-    this.#overlay = await this.#add(`/v1/jobs/${jobId}/overlay.dzi`, this.#opacity, isWanted)
-    this.#overlay?.setOpacity(this.#opacity)
+  /** Lay tiles over the slide, in place of those that lie there; see `OverlayLayer.show`. */
+  async showOverlay(address: string, version: string, look: Look): Promise<void> {
+    await this.#overlay.show(address, version, look)
+  }
+
+  /** Take the overlay away. */
+  clearOverlay(): void {
+    this.#overlay.clear()
   }
 
   setOpacity(opacity: number): void {
-    this.#opacity = opacity
-    this.#overlay?.setOpacity(opacity)
+    this.#overlay.setOpacity(opacity)
   }
 
-  /** Draw the overlay anew after another class was switched on or off. */
-  async refilter(): Promise<void> {
-    if (this.#overlay === null) return
-    await this.#whileBusy(this.#overlay.requestInvalidate(true))
+  /** Draw the overlay anew after its look has changed. */
+  async redrawOverlay(): Promise<void> {
+    await this.#whileBusy(this.#overlay.redraw())
   }
 
   /** Return where the view is; null before a slide is open. */
@@ -131,24 +132,17 @@ export class SlideViewer {
     this.#osd.viewport.goHome()
   }
 
-  /** Add tiles on top; null if they are not wanted any more when they come. */
-  async #add(
-    tileSource: string,
-    opacity: number,
-    isWanted: () => boolean,
-  ): Promise<OpenSeadragon.TiledImage | null> {
+  /** Add tiles on top. */
+  #add(tileSource: string, options: LayerOptions = {}): Promise<OpenSeadragon.TiledImage> {
     const added = new Promise<OpenSeadragon.TiledImage>((resolve, reject) => {
       this.#osd.addTiledImage({
+        ...options,
         tileSource,
-        opacity,
         success: (event) => resolve((event as unknown as { item: OpenSeadragon.TiledImage }).item),
         error: () => reject(new Error('The picture cannot be shown: the server does not give its tiles.')),
       })
     })
-    const image = await this.#whileBusy(added)
-    if (isWanted()) return image
-    this.#osd.world.removeItem(image)
-    return null
+    return this.#whileBusy(added)
   }
 
   async #whileBusy<T>(work: Promise<T>): Promise<T> {
@@ -169,16 +163,15 @@ export class SlideViewer {
     this.#element.setAttribute('aria-busy', String(isBusy))
   }
 
-  #slideImage(): OpenSeadragon.TiledImage | null {
-    return this.#osd.world.getItemCount() > 0 ? this.#osd.world.getItemAt(0) : null
+  /** Tell once of each slide that there is more of it than can be seen. */
+  #sayWhatIsMissing(image: OpenSeadragon.TiledImage): void {
+    if (image !== this.#slideImage() || this.#isMissingSaid) return
+    this.#isMissingSaid = true
+    report(new Error('Parts of this slide cannot be shown: the server could not read them, or did not answer.'))
   }
 
-  async #filter(event: OpenSeadragon.TileInvalidatedEvent): Promise<void> {
-    const colors = event.tiledImage === this.#slideImage() ? undefined : this.#hidden?.colors()
-    if (!colors?.size) return
-    const context = (await event.getData('context2d')) as CanvasRenderingContext2D
-    hideColors(context, colors)
-    await event.setData(context, 'context2d')
+  #slideImage(): OpenSeadragon.TiledImage | null {
+    return this.#osd.world.getItemCount() > 0 ? this.#osd.world.getItemAt(0) : null
   }
 
   #measure(): void {

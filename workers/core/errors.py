@@ -27,6 +27,10 @@
     │   ├── JobTooLarge*         job_too_large
     │   ├── KeyReused*           idempotency_key_reused
     │   ├── WebhookRefused*      webhook_refused
+    │   ├── ArchiveRefused**     archive_refused
+    │   ├── SlideSetIncomplete** slide_set_incomplete
+    │   ├── DeidentifyRefused**  deidentify_refused
+    │   ├── ImportRefused**      import_refused
     │   ├── ModelInvalid         model_invalid
     │   └── ProductRefused       product_refused
     ├── Conflict                 the request is fine, the moment is not
@@ -46,7 +50,8 @@
 Who may ask, and how often: more branches, in `workers.core.access_errors`.
 
 An error knows its code, a sentence, the offending value and what would have been accepted. It knows
-nothing of HTTP: `server.errors` maps the branches to status codes. Leaves with a * are in `workers.core.job_errors`.
+nothing of HTTP: `server.errors` maps the branches to status codes. Leaves with a * are in `workers.core.job_errors`,
+those with ** in `workers.core.intake_errors`.
 """
 
 from typing import ClassVar

@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Literal
 
 from workers.core.errors import ResultNotReady
-from workers.core.schemas import ErrorBody, Frozen, JobView
+from workers.core.schemas import ErrorBody, Frozen, JobView, WebhookDelivery
 from workers.core.store import Store
 
 ENDING = "ended.json"
-KEPT = frozenset({"job.json", ENDING})
+DELIVERY = "webhook.json"
+KEPT = frozenset({"job.json", ENDING, DELIVERY})
 """What stays of a job that failed or was canceled."""
 
 
@@ -29,14 +30,24 @@ def view_from_disk(store: Store, job_id: str) -> JobView:
     """
     stored = store.read_request(job_id)
     waiting = JobView(state="queued", **dict(stored))
+    has_webhook = waiting.request.webhook is not None
     if ending := _read_ending(store, job_id):
-        return waiting.model_copy(update=dict(ending))
+        told = {"webhook": _read_delivery(store, job_id) if has_webhook else None}
+        return waiting.model_copy(update=dict(ending) | told)
     try:
         result = store.read_result(job_id)
-    except ResultNotReady:
-        return waiting
+    except ResultNotReady:  # it will be queued again, and its end told
+        return waiting.model_copy(update={"webhook": WebhookDelivery() if has_webhook else None})
     counts = {"regions_done": result.regions, "regions_total": result.regions}
-    return waiting.model_copy(update={"state": "succeeded", "finished_at": result.finished_at} | counts)
+    told = {"webhook": _read_delivery(store, job_id) if has_webhook else None}
+    return waiting.model_copy(update={"state": "succeeded", "finished_at": result.finished_at} | counts | told)
+
+
+def write_delivery(store: Store, job_id: str, delivery: WebhookDelivery) -> None:
+    """Write `webhook.json`: what became of the news of a job's end. A job without a folder is left alone."""
+    folder = store.job_dir(job_id)
+    if folder.is_dir():
+        store.write_json(folder / DELIVERY, delivery)
 
 
 def write_ending(store: Store, job_id: str, ending: Ending) -> None:
@@ -56,6 +67,13 @@ def clear_results(store: Store, job_id: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
         elif path.name not in KEPT:
             path.unlink(missing_ok=True)
+
+
+def _read_delivery(store: Store, job_id: str) -> WebhookDelivery:
+    try:
+        return WebhookDelivery.model_validate_json((store.job_dir(job_id) / DELIVERY).read_bytes())
+    except FileNotFoundError:  # Redis lost what was due: nobody calls any more
+        return WebhookDelivery(state="failed")
 
 
 def _read_ending(store: Store, job_id: str) -> Ending | None:

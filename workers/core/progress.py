@@ -5,7 +5,10 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from workers.core.events import Progress
-from workers.core.schemas import LOCAL_TENANT, ErrorBody, JobRequest, JobState, JobView, Preflight
+from workers.core.schemas import LOCAL_TENANT, ErrorBody, JobRequest, JobState, JobView, Preflight, WebhookDelivery
+
+DELIVERY = "delivery"
+"""Field of a job's record: the delivery of its webhook."""
 
 PHASE_OF = {"planning": "planning", "running": "segmenting"}
 """What is being done in a state that does one thing only."""
@@ -19,16 +22,24 @@ def view_of(job_id: str, record: Mapping[str, str], left: int) -> JobView:
         record: Its hash.
         left: Regions that have not landed.
     """
+    request = JobRequest.model_validate_json(record["request"])
     times: dict[str, Any] = {name: record.get(name) for name in ("created_at", "started_at", "finished_at")}
     return JobView(
         id=job_id,
         tenant=record.get("tenant", LOCAL_TENANT),
-        request=JobRequest.model_validate_json(record["request"]),
+        request=request,
+        webhook=None if request.webhook is None else delivery_of(record),
         preflight=Preflight.model_validate_json(record["preflight"]) if "preflight" in record else None,
         error=ErrorBody.model_validate_json(record["error"]) if "error" in record else None,
         **progress_of(record, left).model_dump(),
         **{name: None if text is None else datetime.fromisoformat(text) for name, text in times.items()},
     )
+
+
+def delivery_of(record: Mapping[str, str]) -> WebhookDelivery:
+    """Return how far the news of the end of a job has come; nothing of it in the record: nobody was called yet."""
+    stored = record.get(DELIVERY)
+    return WebhookDelivery() if stored is None else WebhookDelivery.model_validate_json(stored)
 
 
 def progress_of(record: Mapping[str, str], left: int) -> Progress:

@@ -52,6 +52,8 @@ class SlideLevel(Frozen):
     width: int = Field(gt=0)
     height: int = Field(gt=0)
     downsample: float = Field(ge=1, description="Level-0 px per px of this level.")
+    tile_width: int | None = Field(default=None, description="Of the file's own tiles, None if it does not say.")
+    tile_height: int | None = None
 
 
 class SlideGeometry(Frozen):
@@ -73,8 +75,14 @@ class SlideInfo(Frozen):
     id: str
     tenant: str = Field(default=LOCAL_TENANT, description="Whose it is.")
     filename: str = Field(description="The name the client gave, for people; never a path.")
-    size_bytes: int
-    sha256: str
+    size_bytes: int = Field(description="What it takes on the disk.")
+    sha256: str = Field(description="Of the bytes as they were uploaded.")
+    stored_sha256: str | None = Field(
+        default=None,
+        description="Of what is stored, where that differs: of the stripped file, or of the lines "
+        "`<sha256>  <name>` of the files of a set, in the order of their names.",
+    )
+    deidentified: bool = Field(default=False, description="Label, macro and identifying tags were removed.")
     vendor: str = Field(description="Format as the reader names it.", examples=["aperio"])
     backend: Literal["openslide", "tiffslide"]
     geometry: SlideGeometry
@@ -110,7 +118,20 @@ class Webhook(Frozen):
 
     url: str = Field(max_length=2048, examples=["https://lab.example/hooks/segmentation"])
     secret: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Name of a secret that the operator has put down; signs."
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
+        description="Name of a secret that the operator has put down for the tenant; signs.",
+    )
+
+
+class WebhookDelivery(Frozen):
+    """How far the news of a job's end has come."""
+
+    state: Literal["pending", "delivered", "failed"] = Field(
+        default="pending", description="`failed`: given up, or refused when it was to be called."
+    )
+    attempts: int = Field(default=0, description="Calls that were made.")
+    last_status: int | None = Field(
+        default=None, description="HTTP status of the last call; None if nobody answered it, or none was made."
     )
 
 
@@ -190,6 +211,7 @@ class JobView(Frozen):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error: ErrorBody | None = None
+    webhook: WebhookDelivery | None = Field(default=None, description="None if the job has no webhook.")
     results: dict[str, str] = Field(default_factory=dict, description="Name of a result → its URL, once succeeded.")
 
 

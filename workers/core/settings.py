@@ -68,6 +68,13 @@ class Settings(BaseSettings):
     probe_timeout_s: float = Field(default=60.0, gt=0, description="Wall-clock seconds a slide probe may take.")
     probe_cpu_s: int = Field(default=60, gt=0, description="CPU seconds a slide probe may take.")
     probe_memory_bytes: int = Field(default=4 * 2**30, gt=0, description="Address space of the probe process.")
+    unpack_timeout_s: float = Field(
+        default=900.0, gt=0, description="Seconds, of clock and of CPU, that unpacking or stripping a slide may take."
+    )
+    deidentify: Literal["keep", "strip"] = Field(
+        default="keep",
+        description="`strip`: remove label, macro and identifying tags of every slide, or refuse it.",
+    )
     slide_max_pixels: int = Field(default=10**11, gt=0, description="Most level-0 pixels of a slide.")
 
     tile_threads: int = Field(default=4, gt=0, description="Threads of the gateway that decode tiles for viewers.")
@@ -87,10 +94,21 @@ class Settings(BaseSettings):
         default="", description="Hosts that webhooks may call, with commas between; `*`: any; empty: no webhooks."
     )
     webhook_secrets_dir: Path = Field(
-        default=Path("webhook-secrets"), description="Folder of the secrets that sign webhooks, one file each."
+        default=Path("webhook-secrets"),
+        description="Folder of the secrets that sign webhooks: a folder for each tenant, a file for each secret.",
     )
     webhook_private: bool = Field(
         default=False, description="Let webhooks call addresses that are not public: loopback, private, link-local."
+    )
+    import_hosts: str = Field(
+        default="", description="Hosts from which slides may be fetched, with commas between; `*`: any; empty: none."
+    )
+    import_private: bool = Field(
+        default=False, description="Let slides be fetched from addresses that are not public, too."
+    )
+    import_timeout_s: float = Field(default=3600.0, gt=0, description="Seconds that fetching a slide may take.")
+    import_connectors: Path = Field(
+        default=Path("import-connectors.toml"), description="File of the named buckets to fetch from, if there are any."
     )
     heartbeat_s: float = Field(default=5.0, gt=0, description="Seconds between two signs of life of a worker.")
     lease_s: float = Field(default=20.0, gt=0, description="Silence after which a worker's task is given to another.")

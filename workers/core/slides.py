@@ -19,8 +19,8 @@ import openslide
 from PIL import Image
 
 from workers.core.errors import SlideUnreadable
-from workers.core.resolution import is_plausible
-from workers.core.schemas import SlideGeometry, SlideLevel
+from workers.core.schemas import SlideGeometry
+from workers.core.slide_geometry import geometry_of
 
 WHITE = 255
 BAND_PX = 2**22
@@ -146,7 +146,7 @@ class _OpenSlide(Slide):
         properties: Mapping[str, Any] = self._slide.properties
         self.vendor = str(properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown"))
         self._downsamples = self._slide.level_downsamples
-        self.geometry = _geometry(self._slide.level_dimensions, self._downsamples, properties, "openslide")
+        self.geometry = geometry_of(self._slide.level_dimensions, self._downsamples, properties, "openslide")
 
     def _read(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
         downsample = self._downsamples[level]
@@ -191,7 +191,7 @@ class _TiffSlide(Slide):
                 value=f"{samples} x {series.dtype}",
                 accepted="1, 3 or 4 samples of 8 bits",
             )
-        self.geometry = _geometry(self._slide.level_dimensions, self._downsamples, properties, "tiffslide")
+        self.geometry = geometry_of(self._slide.level_dimensions, self._downsamples, properties, "tiffslide")
 
     def _read(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
         l0_origin = (self._l0_of(level, lv_x), self._l0_of(level, lv_y))
@@ -256,38 +256,6 @@ def block_mean(pixels: Pixels, factor: int) -> Pixels:
     sums = np.add.reduceat(np.add.reduceat(pixels, rows, axis=0, dtype=np.int64), cols, axis=1)
     counts = np.outer(np.diff(np.append(rows, height)), np.diff(np.append(cols, width)))[..., np.newaxis]
     return np.asarray((2 * sums + counts) // (2 * counts), np.uint8)
-
-
-def _geometry(
-    sizes: tuple[tuple[int, int], ...], downsamples: tuple[float, ...], properties: Mapping[str, Any], prefix: str
-) -> SlideGeometry:
-    mpp_x, mpp_y = _plausible_mpp(properties.get(f"{prefix}.mpp-x"), properties.get(f"{prefix}.mpp-y"))
-    return SlideGeometry(
-        l0_width=sizes[0][0],
-        l0_height=sizes[0][1],
-        mpp_x=mpp_x,
-        mpp_y=mpp_y,
-        bounds=_bounds(properties, prefix),
-        levels=tuple(
-            SlideLevel(width=width, height=height, downsample=max(1.0, downsample))
-            for (width, height), downsample in zip(sizes, downsamples, strict=True)
-        ),
-    )
-
-
-def _bounds(properties: Mapping[str, Any], prefix: str) -> tuple[int, int, int, int] | None:
-    raw = [properties.get(f"{prefix}.bounds-{name}") for name in ("x", "y", "width", "height")]
-    known = [int(number) for number in raw if number is not None]
-    return (known[0], known[1], known[2], known[3]) if len(known) == len(raw) else None
-
-
-def _plausible_mpp(raw_x: Any, raw_y: Any) -> tuple[float | None, float | None]:
-    """Return both numbers, or neither: half a resolution is none."""
-    try:
-        mpp_x, mpp_y = float(raw_x), float(raw_y)
-    except (TypeError, ValueError):
-        return None, None
-    return (mpp_x, mpp_y) if is_plausible(mpp_x) and is_plausible(mpp_y) else (None, None)
 
 
 def _reason(error: Exception, path: Path) -> str:

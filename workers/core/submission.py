@@ -45,7 +45,7 @@ class Admission:
             raise slide_missing(request.slide_id)
         card = find_model(self.jobs.settings.models_dir, request.model)
         if request.webhook is not None:
-            check_webhook(request.webhook, self.jobs.settings)
+            check_webhook(request.webhook, self.tenant, self.jobs.settings)
         workers, memory_bytes = self._measure()
         estimate = preflight(slide.geometry, request, card, self._rate(card), workers)
         require_memory(estimate, memory_bytes)

@@ -19,12 +19,15 @@ MAX_TILE_SIDE = 8192
 MAX_STRIP_PIXELS = 2**26
 """A strip is decoded as a whole: 200 MB of RGB."""
 
+MAX_SAMPLES = 64
+MAX_SAMPLE_BITS = 64
 MAX_CHUNKS = 2**23
 
 _MAGIC = {b"II*\0": ("<", 4), b"MM\0*": (">", 4), b"II+\0": ("<", 8), b"MM\0+": (">", 8)}
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TYPE_FORMAT = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 
+_BITS, _SAMPLES = 258, 277
 _WIDTH, _HEIGHT, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT, _SUB_DIRECTORIES = 256, 257, 278, 322, 323, 330
 _NDPI = 65420
 _CHUNKS = ((273, 279), (324, 325))
@@ -130,6 +133,13 @@ class _Walker:
                 "A tile of this TIFF is too large.",
                 value=f"{tile[0]} x {tile[1]}",
                 accepted=f"at most {MAX_TILE_SIDE} x {MAX_TILE_SIDE}",
+            )
+        samples, bits = self._number(entries, _SAMPLES), self._number(entries, _BITS)
+        if samples > MAX_SAMPLES or bits > MAX_SAMPLE_BITS:
+            raise SlideTooLarge(
+                "A pixel of this TIFF is too large.",
+                value=f"{samples} samples of {bits} bits",
+                accepted=f"at most {MAX_SAMPLES} samples of {MAX_SAMPLE_BITS} bits",
             )
         width, height = self._number(entries, _WIDTH), self._number(entries, _HEIGHT)
         rows = min(self._number(entries, _ROWS_PER_STRIP) or height, height)

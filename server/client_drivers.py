@@ -1,0 +1,175 @@
+"""What does the steps of the protocol over httpx: one driver blocks, one awaits. Neither knows what they mean."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, closing
+from typing import Any, TypeVar
+
+import anyio
+import httpx
+from anyio import to_thread
+
+from server.client_errors import Refused, RemoteError, failure, unreachable
+from server.client_protocol import Answer, Ask, Body, Open, Pause, Read, Step, Steps, Work
+
+TIMEOUT = httpx.Timeout(60.0, read=120.0)
+KEY_VARIABLE = "LDIFFUSION_KEY"
+T = TypeVar("T")
+
+
+def connection_of(url: str, key: str | None) -> dict[str, Any]:
+    """Return the options of an httpx client for a server; where no key is given, that of the environment is sent.
+
+    Raises:
+        Refused: Address or key are none.
+    """
+    key = os.environ.get(KEY_VARIABLE) if key is None else key
+    if key and not (key.isascii() and key.isprintable()):
+        told = "key: it has other characters than a key."
+        raise failure(Refused, "invalid_key", told, accepted=f"{KEY_VARIABLE}=ldk_…")
+    try:
+        base_url = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise failure(Refused, "invalid_url", f"url: {error}.", url, "http://127.0.0.1:8000") from error
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return {"base_url": base_url, "headers": headers, "timeout": TIMEOUT, "trust_env": False}
+
+
+class Driver:
+    """Does steps and blocks meanwhile.
+
+    Args:
+        url: Address of the server.
+        key: The key, if the server asks for one.
+    """
+
+    def __init__(self, url: str, key: str | None) -> None:
+        self.http = httpx.Client(**connection_of(url, key))
+        self._ever_reached = False
+
+    def run(self, steps: Steps[T]) -> T:
+        """Do what the steps say, and return what they come to.
+
+        Raises:
+            RemoteError: As the steps say.
+        """
+        reply: Any = None
+        failed: RemoteError | None = None
+        with closing(steps), _Opened() as opened:
+            while True:
+                try:
+                    step = steps.throw(failed) if failed else steps.send(reply)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                reply, failed = None, None
+                try:
+                    reply = self._do(step, opened)
+                except httpx.TransportError as error:
+                    failed = unreachable(self.http.base_url, error, ever_reached=self._ever_reached)
+
+    def _do(self, step: Step, opened: "_Opened") -> Any:
+        match step:
+            case Ask():
+                body = None if step.body is None else iter(step.body)
+                return self._answer(self.http.request(step.method, step.address, content=body, **_options(step)))
+            case Open():
+                opened.close()
+                answer = opened.enter_context(self.http.stream("GET", step.address, **_options(step)))
+                opened.pieces = answer.iter_bytes(step.piece_bytes)
+                if answer.is_error:
+                    answer.read()
+                return self._answer(answer)
+            case Read():
+                return next(opened.pieces, b"")
+            case Pause():
+                return time.sleep(step.seconds)
+            case Work():
+                return step.call()
+
+    def _answer(self, answer: httpx.Response) -> Answer:
+        self._ever_reached = True
+        return _told(answer)
+
+
+class AsyncDriver:
+    """Does steps and lets others go on meanwhile; the same as `Driver` otherwise."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        self.http = httpx.AsyncClient(**connection_of(url, key))
+        self._ever_reached = False
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Do what the steps say, and return what they come to.
+
+        Raises:
+            RemoteError: As the steps say.
+        """
+        reply: Any = None
+        failed: RemoteError | None = None
+        with closing(steps):
+            async with _AsyncOpened() as opened:
+                while True:
+                    try:
+                        step = steps.throw(failed) if failed else steps.send(reply)
+                    except StopIteration as end:
+                        result: T = end.value
+                        return result
+                    reply, failed = None, None
+                    try:
+                        reply = await self._do(step, opened)
+                    except httpx.TransportError as error:
+                        failed = unreachable(self.http.base_url, error, ever_reached=self._ever_reached)
+
+    async def _do(self, step: Step, opened: "_AsyncOpened") -> Any:
+        match step:
+            case Ask():
+                body = None if step.body is None else _pieces(step.body)
+                return self._answer(await self.http.request(step.method, step.address, content=body, **_options(step)))
+            case Open():
+                await opened.aclose()
+                answer = await opened.enter_async_context(self.http.stream("GET", step.address, **_options(step)))
+                opened.pieces = answer.aiter_bytes(step.piece_bytes)
+                if answer.is_error:
+                    await answer.aread()
+                return self._answer(answer)
+            case Read():
+                return await anext(opened.pieces, b"")
+            case Pause():
+                return await anyio.sleep(step.seconds)
+            case Work():
+                return await to_thread.run_sync(step.call)
+
+    def _answer(self, answer: httpx.Response) -> Answer:
+        self._ever_reached = True
+        return _told(answer)
+
+
+class _Opened(ExitStack):
+    """The answer that is being read, if there is one."""
+
+    pieces: Any = iter(())
+
+
+class _AsyncOpened(AsyncExitStack):
+    """The answer that is being read, if there is one."""
+
+    pieces: Any
+
+
+async def _pieces(body: Body) -> AsyncIterator[bytes]:
+    """Yield a part of a file; it is read in another thread, and told of in this one."""
+    pieces = iter(body)
+    while piece := await to_thread.run_sync(next, pieces, b""):
+        yield piece
+
+
+def _options(step: Ask | Open) -> dict[str, Any]:
+    options = {"params": dict(step.params), "headers": dict(step.headers)}
+    return options | ({"json": step.json} if isinstance(step, Ask) and step.json is not None else {})
+
+
+def _told(answer: httpx.Response) -> Answer:
+    """Return what steps may know of an answer; the body of one that is being read comes by `Read`."""
+    return Answer(answer.status_code, answer.headers, answer.content if answer.is_closed else b"")

@@ -1,0 +1,114 @@
+"""One GET of somebody else's file, by the rules of `workers.core.outward`, read piece by piece. No FastAPI here."""
+
+import http.client
+import threading
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+from anyio import to_thread
+
+from workers.core.intake_errors import ImportRefused
+from workers.core.outward import CheckedConnection, Outward, request_target
+
+PIECE_BYTES = 2**20
+ANSWER_S = 30.0
+"""Longest wait for the head of an answer, however slowly it drips."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file elsewhere.
+
+    Attributes:
+        url: Where.
+        outward: What may be reached.
+        label: What is shown of the address: no query, which may hold a key.
+        headers: Sent with the request; may hold a signature.
+    """
+
+    url: str
+    outward: Outward
+    label: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Fetched:
+    """An answer whose body is still to be read.
+
+    Attributes:
+        length: Bytes of the body.
+    """
+
+    def __init__(self, connection: CheckedConnection, response: http.client.HTTPResponse, length: int) -> None:
+        self.length = length
+        self._connection = connection
+        self._response = response
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Give the body; it ends where it ends.
+
+        Raises:
+            ImportRefused: The line broke.
+        """
+        while piece := await to_thread.run_sync(self._read, abandon_on_cancel=True):
+            yield piece
+
+    def _read(self) -> bytes:
+        try:
+            return self._response.read1(PIECE_BYTES)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise ImportRefused("The line to the server of the file broke.", value=type(error).__name__) from error
+
+    def close(self) -> None:
+        """Hang up. Blocks until nobody reads any more."""
+        self._connection.abort()
+        self._response.close()
+        self._connection.close()
+
+
+def fetch(source: Source, idle_s: float) -> Fetched:
+    """Ask for a file, and look at the head of the answer. Blocks.
+
+    Args:
+        source: What to ask for.
+        idle_s: Longest silence while its bytes come.
+
+    Raises:
+        ImportRefused: The address is not allowed, nobody answers, or the answer is no file of a known size.
+    """
+    target = source.outward.parse_url(source.url)
+    try:
+        connection = source.outward.connect(target, idle_s)
+        timer = threading.Timer(ANSWER_S, connection.abort)
+        timer.start()
+        try:
+            headers = {"Accept-Encoding": "identity", "User-Agent": "ldiffusion-server", **source.headers}
+            connection.request("GET", request_target(target), headers=headers)
+            response = connection.getresponse()
+        finally:
+            timer.cancel()
+    except (OSError, http.client.HTTPException) as error:
+        raise ImportRefused(
+            "The server of this file does not answer, or not by https.",
+            value=type(error).__name__,
+            accepted="an address that answers",
+        ) from error
+    try:
+        return Fetched(connection, response, _length_of(response))
+    except ImportRefused:
+        connection.close()
+        raise
+
+
+def _length_of(response: http.client.HTTPResponse) -> int:
+    if response.status != http.client.OK:  # redirects too: they could lead anywhere
+        raise ImportRefused(
+            "The server of this file answers with another status; redirects are not followed.",
+            value=response.status,
+            accepted="200",
+        )
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise ImportRefused("The server of this file sends it encoded.", value=response.headers["Content-Encoding"])
+    if response.length is None:
+        raise ImportRefused("The server of this file does not say how long it is.", accepted="Content-Length")
+    return response.length

@@ -1,0 +1,153 @@
+"""Slides that the server fetches itself: from an https address, or from a named bucket. No FastAPI here.
+
+An import is a resumable upload whose bytes the server sends to itself: the same states, limits, quotas and checks, and
+the same address to ask at. Off until the operator names hosts or connectors.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+from anyio import CancelScope, to_thread
+from pydantic import Field, model_validator
+
+from server.connectors import Connector, read_connectors, source_of
+from server.fetching import Fetched, Source, fetch
+from server.partials import Upload
+from server.resumable import Resumable
+from server.upload_requests import Chunk, Wish
+from workers.core.errors import LDiffusionError, Unavailable, UploadNotFound
+from workers.core.intake_errors import ImportRefused
+from workers.core.outward import Outward
+from workers.core.schemas import Frozen
+from workers.core.settings import Settings
+
+AT_ONCE = 4
+LABEL_MAX = 300
+
+logger = logging.getLogger(__name__)
+
+
+class ImportWish(Frozen):
+    """Where a slide lies: at a `url`, or under a `key` of a `connector`."""
+
+    url: str | None = Field(default=None, max_length=4096, examples=["https://slides.example/case-7.svs"])
+    connector: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", examples=["archive"])
+    key: str | None = Field(default=None, min_length=1, max_length=1024, examples=["2024/case-7.svs"])
+    filename: str | None = Field(default=None, max_length=1024, description="Instead of the address's own.")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="What the file must have, in hex.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.url is None) == (self.connector is None) or (self.connector is None) != (self.key is None):
+            raise ValueError("either url, or connector and key")
+        return self
+
+
+class Imports:
+    """Fetches slides, each in a task of the event loop."""
+
+    def __init__(self, resumable: Resumable, settings: Settings, connectors: dict[str, Connector]) -> None:
+        self._resumable = resumable
+        self._settings = settings
+        self._connectors = connectors
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def begin(self, wish: ImportWish, tenant: str) -> Upload:
+        """Ask for a file and, once its head is there, go on in the background.
+
+        Raises:
+            ImportRefused: It may not, or cannot, be fetched.
+            RequestInvalid, SlideSetIncomplete, UploadEmpty, UploadTooLarge, QuotaExceeded, DiskFull: As any upload.
+            Unavailable: Too many are being fetched.
+        """
+        source = self._source(wish, tenant)
+        if len(self._tasks) >= AT_ONCE:
+            raise Unavailable("The server fetches as many slides as it can.", value=AT_ONCE, accepted="to ask later")
+        fetched = await to_thread.run_sync(fetch, source, self._settings.upload_idle_s)
+        upload = None
+        try:
+            name = wish.filename or unquote(urlsplit(source.url).path.rpartition("/")[2])
+            asked = Wish(length=fetched.length, filename=name, sha256=wish.sha256, source=source.label[:LABEL_MAX])
+            upload = await self._resumable.create(asked, tenant)
+        finally:
+            if upload is None:
+                await _hang_up(fetched)
+        task = asyncio.create_task(self._run(upload, fetched), name=f"import {upload.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return upload
+
+    def _source(self, wish: ImportWish, tenant: str) -> Source:
+        if wish.connector is not None:
+            return source_of(wish.connector, wish.key or "", tenant, self._connectors)
+        outward = Outward(
+            field="url",
+            hosts=self._settings.import_hosts,
+            private=self._settings.import_private,
+            refusal=ImportRefused,
+            off="This server fetches nothing by address.",
+            instead="an upload",
+        )
+        url = wish.url or ""
+        target = outward.parse_url(url)
+        outward.check_literal(target)
+        return Source(url=url, outward=outward, label=f"https://{target.netloc}{target.path}")
+
+    async def _run(self, upload: Upload, fetched: Fetched) -> None:
+        try:
+            await self._receive(upload, fetched)
+        except LDiffusionError as error:
+            with suppress(UploadNotFound):
+                await self._resumable.refuse(upload.id, error)
+        finally:
+            await _hang_up(fetched)
+
+    async def _receive(self, upload: Upload, fetched: Fetched) -> None:
+        limit_s = self._settings.import_timeout_s
+        chunk = Chunk(offset=0, length=upload.length, source=upload.source)
+        try:
+            async with asyncio.timeout(limit_s):
+                done = await self._resumable.append(upload.id, chunk, fetched.pieces())
+        except TimeoutError as error:
+            raise ImportRefused(f"Fetching took more than {limit_s:g} seconds.") from error
+        if not done.is_complete:
+            raise ImportRefused(
+                "The file ended before its end.", value=f"{done.offset} bytes", accepted=f"{done.length} bytes"
+            )
+
+    async def recover(self) -> None:
+        """Say of imports that a stop of the server cut off that they were."""
+        for upload in await self._resumable.cut_off_imports():
+            await self._resumable.refuse(
+                upload.id, ImportRefused("The server was stopped while it fetched this slide.")
+            )
+
+    async def stop(self) -> None:
+        """End all fetching; `recover` says so at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _hang_up(fetched: Fetched) -> None:
+    with CancelScope(shield=True):
+        await to_thread.run_sync(fetched.close)
+
+
+@asynccontextmanager
+async def slide_imports(resumable: Resumable, settings: Settings) -> AsyncIterator[Imports]:
+    """Give the imports of a gateway, with those mended that were cut off.
+
+    Raises:
+        RequestInvalid: The file of connectors makes no sense.
+    """
+    imports = Imports(resumable, settings, read_connectors(settings.import_connectors))
+    await imports.recover()
+    try:
+        yield imports
+    finally:
+        await imports.stop()

@@ -1,0 +1,20 @@
+"""Imports: the server fetches a slide itself, and shows it as a resumable upload."""
+
+from fastapi import APIRouter, Response
+
+from server import tus
+from server.access.guards import CallerDep
+from server.deps import ImportsDep
+from server.errors import error_responses
+from server.imports import ImportWish
+from server.routes.uploads import UploadView
+
+router = APIRouter(prefix="/v1/imports", tags=["uploads"])
+
+
+@router.post("", status_code=201, responses=error_responses(400, 413, 422, 429, 503, 507))
+async def import_slide(wish: ImportWish, response: Response, imports: ImportsDep, caller: CallerDep) -> UploadView:
+    """Fetch a slide from an address or a bucket that the operator allows; follow it at `Location`, as an upload."""
+    upload = await imports.begin(wish, caller.tenant)
+    response.headers["Location"] = tus.address(upload.id)
+    return UploadView.model_validate(upload.model_dump(include=set(UploadView.model_fields)))

@@ -1,0 +1,94 @@
+"""A small https server on loopback whose certificate this process trusts: files, and answers that misbehave."""
+
+import http.server
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class Files(http.server.BaseHTTPRequestHandler):
+    """Answers with `files`, or does what `acts` says; keeps what it is asked."""
+
+    protocol_version = "HTTP/1.1"
+    files: dict[str, bytes]
+    asked: list[tuple[str, dict[str, str]]]
+    released: threading.Event
+
+    def do_GET(self) -> None:
+        self.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+        act = getattr(self, f"act_{self.path.strip('/').partition('.')[0]}", None)
+        content = self.files.get(self.path)
+        if act is not None:
+            act()
+        elif content is None:
+            self.say(404, 0)
+        else:
+            self.say(200, len(content))
+            self.wfile.write(content)
+
+    def say(self, status: int, length: int | None, **headers: str) -> None:
+        self.send_response(status)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def act_redirect(self) -> None:
+        self.say(302, 0, Location="/good.tif")
+
+    def act_endless(self) -> None:
+        self.say(200, None, Connection="close")
+        self.close_connection = True
+
+    def act_packed(self) -> None:
+        self.say(200, 5, Content_Encoding="gzip")
+
+    def act_short(self) -> None:
+        self.say(200, 1000)
+        self.wfile.write(b"II*\0" + bytes(100))
+        self.close_connection = True
+
+    def act_slow(self) -> None:
+        self.say(200, 1000)
+        self.wfile.write(b"II*\0" + bytes(100))
+        self.released.wait(30)
+        self.close_connection = True
+
+    def act_huge(self) -> None:
+        self.say(200, 2**50)
+        self.close_connection = True
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, type[Files]]]:
+    """A server with a certificate for `localhost` that this process trusts: its `host:port`, and what it was asked."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    kind: type[Files] = type("OneServer", (Files,), {"files": {}, "asked": [], "released": threading.Event()})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # who hangs up is no news
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"localhost:{server.server_port}", kind
+    kind.released.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -1,0 +1,102 @@
+/** The overlay as a layer over the slide. New tiles take the place of old ones once they are there, so nothing flickers. */
+
+import OpenSeadragon from 'openseadragon'
+import type { Look } from './overlay'
+
+/** How tiles are laid over others. */
+export interface LayerOptions {
+  opacity?: number
+  preload?: boolean
+}
+
+type Add = (tileSource: string, options: LayerOptions) => Promise<OpenSeadragon.TiledImage>
+
+export class OverlayLayer {
+  #image: OpenSeadragon.TiledImage | null = null
+  #coming: OpenSeadragon.TiledImage | null = null
+  #look: Look | null = null
+  #opacity = 0.5
+  #turn = 0
+  #giveUp = (): void => undefined
+
+  /** `add` lays tiles over what is there. */
+  constructor(
+    private readonly osd: OpenSeadragon.Viewer,
+    private readonly add: Add,
+  ) {
+    osd.addHandler('tile-invalidated', (event) => this.#filter(event))
+  }
+
+  /** Take the overlay away. */
+  clear(): void {
+    this.#begin()
+    if (this.#image !== null) this.osd.world.removeItem(this.#image)
+    this.#image = null
+  }
+
+  /**
+   * Show the tiles of an address, in place of what is shown as soon as all of the view has come.
+   *
+   * `version` makes the tiles others than those of the same address before. Where one call overtakes another, the
+   * later one counts.
+   */
+  async show(address: string, version: string, look: Look): Promise<void> {
+    const turn = this.#begin()
+    this.#look = look
+    const isFirst = this.#image === null
+    const image = await this.add(address, { opacity: isFirst ? this.#opacity : 0, preload: true })
+    if (turn !== this.#turn) {
+      this.osd.world.removeItem(image)
+      return
+    }
+    mark(image, version)
+    if (isFirst) {
+      this.#image = image
+      image.setOpacity(this.#opacity)
+      return
+    }
+    this.#coming = image
+    await new Promise<void>((resolve) => {
+      this.#giveUp = resolve
+      image.whenFullyLoaded(resolve)
+    })
+    if (turn !== this.#turn) return
+    if (this.#image !== null) this.osd.world.removeItem(this.#image)
+    image.setOpacity(this.#opacity)
+    this.#image = image
+    this.#coming = null
+  }
+
+  setOpacity(opacity: number): void {
+    this.#opacity = opacity
+    this.#image?.setOpacity(opacity)
+  }
+
+  /** Draw anew after the look has changed. */
+  async redraw(): Promise<void> {
+    await Promise.all([this.#image, this.#coming].map((image) => image?.requestInvalidate(true)))
+  }
+
+  /** Give up what is on its way, and return the number of what comes now. */
+  #begin(): number {
+    if (this.#coming !== null) this.osd.world.removeItem(this.#coming)
+    this.#coming = null
+    this.#giveUp()
+    return ++this.#turn
+  }
+
+  async #filter(event: OpenSeadragon.TileInvalidatedEvent): Promise<void> {
+    const isOurs = event.tiledImage === this.#image || event.tiledImage === this.#coming
+    if (!isOurs || this.#look === null || this.#look.isPlain()) return
+    const context = (await event.getData('context2d')) as CanvasRenderingContext2D
+    this.#look.paint(context)
+    await event.setData(context, 'context2d')
+  }
+}
+
+/** Give the tiles other names than those of an earlier version. The server does not see it, and caches ask it anew. */
+function mark(image: OpenSeadragon.TiledImage, version: string): void {
+  const { source } = image
+  const plain = source.getTileUrl.bind(source)
+  source.getTileUrl = (level, x, y) => `${plain(level, x, y) as string}#${version}`
+}

@@ -1,0 +1,111 @@
+/** What there is of the chosen job: its overlay, also while it runs, the legend, and what can be downloaded. */
+
+import { getJson } from './api'
+import { byId } from './dom'
+import { downloadsOf } from './downloads'
+import { legendTable } from './legend'
+import { report } from './notices'
+import { Look } from './overlay'
+import type { JobView, ModelClass, SlideInfo, Statistics } from './types'
+import type { SlideViewer } from './viewer'
+
+const LABELS = 'labels.ome.tif'
+const REFRESH_MS = 2000
+
+export class ResultPanel {
+  readonly #outlines = byId('outlines', HTMLInputElement)
+  #job: JobView | null = null
+  #look: Look | null = null
+  /** The running job whose overlay is kept up to date. */
+  #following: string | null = null
+
+  /** `classesOf` knows the classes of a model that is installed. */
+  constructor(
+    private readonly viewer: SlideViewer,
+    private readonly classesOf: (model: string) => ModelClass[],
+  ) {
+    const opacity = byId('opacity', HTMLInputElement)
+    opacity.addEventListener('input', () => viewer.setOpacity(Number(opacity.value) / 100))
+    for (const choice of [this.#outlines, byId('fill', HTMLInputElement)]) {
+      choice.addEventListener('change', () => {
+        if (this.#look !== null) this.#look.outlines = this.#outlines.checked
+        void viewer.redrawOverlay()
+      })
+    }
+  }
+
+  /** Return the id of the job that is shown. */
+  jobId(): string | null {
+    return this.#job?.id ?? null
+  }
+
+  /** Show what there is of a job, or nothing. The same job again: what has come since. */
+  async show(job: JobView | null, slide: SlideInfo | null): Promise<void> {
+    const before = this.#job
+    this.#job = job
+    byId('result', HTMLElement).hidden = job === null
+    if (before?.id !== job?.id) {
+      this.#look = null
+      this.viewer.clearOverlay()
+      byId('result-note', HTMLElement).textContent = ''
+    }
+    if (job === null || slide === null) return
+    const { mpp } = job.request
+    this.viewer.setMpp(mpp ?? slide.geometry.mpp_x, mpp ?? slide.geometry.mpp_y)
+    if (job.state === 'succeeded') await this.#showAll(job, slide)
+    else await this.#showSoFar(job)
+  }
+
+  async #showSoFar(job: JobView): Promise<void> {
+    byId('result-title', HTMLElement).textContent = 'Result so far'
+    byId('downloads', HTMLElement).hidden = true
+    const look = this.#look ?? this.#drawLegend(this.classesOf(job.request.model))
+    if (this.#following === job.id) return
+    this.#following = job.id
+    try {
+      await this.#keepUp(job.id, look)
+    } finally {
+      if (this.#following === job.id) this.#following = null
+    }
+  }
+
+  /** Fetch the overlay anew as long as regions come, but not with each of them: there may be many a second. */
+  async #keepUp(jobId: string, look: Look): Promise<void> {
+    let shown = -1
+    for (;;) {
+      const job = this.#job
+      if (job?.id !== jobId || job.state === 'succeeded' || job.regions_done === shown) return
+      shown = job.regions_done
+      await this.viewer.showOverlay(`/v1/jobs/${jobId}/live.dzi`, String(shown), look)
+      if (this.#job?.id === jobId && this.#job.state !== 'succeeded') {
+        const regions = `Shows ${shown} of ${job.regions_total ?? '?'} regions.`
+        byId('result-note', HTMLElement).textContent = `${regions} Areas and downloads come when the job has finished.`
+      }
+      await new Promise((resolve) => setTimeout(resolve, REFRESH_MS))
+    }
+  }
+
+  async #showAll(job: JobView, slide: SlideInfo): Promise<void> {
+    const statistics = 'statistics' in job.results ? await getJson<Statistics>(`/v1/jobs/${job.id}/statistics`) : null
+    if (this.#job !== job) return
+    const hasLabels = LABELS in job.results
+    byId('result-title', HTMLElement).textContent = 'Result'
+    byId('result-note', HTMLElement).textContent = hasLabels ? '' : 'This job made no labels, so there is no overlay to show.'
+    const look = this.#drawLegend(statistics?.classes ?? this.classesOf(job.request.model))
+    const downloads = byId('downloads', HTMLElement)
+    downloads.hidden = false
+    downloads.replaceChildren(...downloadsOf(job, slide))
+    if (hasLabels) await this.viewer.showOverlay(`/v1/jobs/${job.id}/overlay.dzi`, 'final', look)
+    else this.viewer.clearOverlay()
+  }
+
+  /** Draw the legend anew; what was switched off stays so. */
+  #drawLegend(classes: ModelClass[]): Look {
+    const look = new Look(classes, this.#outlines.checked)
+    for (const { index } of classes) look.set(index, !this.#look?.isHidden(index))
+    this.#look = look
+    const table = legendTable(classes, look, () => void this.viewer.redrawOverlay().catch(report))
+    byId('legend', HTMLElement).replaceChildren(table)
+    return look
+  }
+}

@@ -1,0 +1,72 @@
+"""Strips a slide of what identifies a patient: the label, the macro picture, names, dates and numbers in its tags.
+
+`deidentify` is the parent's side. `python -m workers.core.deidentify` is the child's: it changes the files in place,
+reads them again to see that it worked, and refuses the formats whose parts it does not know.
+"""
+
+import sys
+from pathlib import Path
+
+import openslide
+
+from workers.core.confinement import limits_of, run_confined, serve_confined
+from workers.core.dicom_strip import strip_dicom
+from workers.core.intake_errors import DeidentifyRefused
+from workers.core.schemas import Frozen
+from workers.core.settings import Settings
+from workers.core.tiff_strip import strip_tiff
+from workers.core.tiff_structure import check_tiff
+
+
+class StripOrder(Frozen):
+    """Which slide to strip."""
+
+    name: str
+
+
+class Stripped(Frozen):
+    """What kind of slide it was."""
+
+    vendor: str
+
+
+def deidentify(path: Path, settings: Settings) -> Stripped:
+    """Strip a slide in a child process with limits.
+
+    Args:
+        path: `original.*` in a folder of its own, which may be changed; after an error it is of no use. All other
+            `original*` of a DICOM slide are stripped with it.
+        settings: The limits.
+
+    Raises:
+        DeidentifyRefused: This cannot be done with this slide.
+        SlideUnreadable: It is damaged, or it took too long.
+    """
+    order = StripOrder(name=path.name)
+    limits = limits_of(settings, settings.upload_max_bytes, settings.unpack_timeout_s)
+    return run_confined("workers.core.deidentify", order, Stripped, path.parent, limits, settings.unpack_timeout_s)
+
+
+def deidentify_here(order: StripOrder) -> Stripped:
+    """Strip a slide in the current folder: the child's work.
+
+    Raises:
+        DeidentifyRefused, SlideUnreadable.
+    """
+    path = Path(order.name)
+    if check_tiff(path):
+        strip_tiff(path)
+        return Stripped(vendor="tiff")
+    vendor = openslide.OpenSlide.detect_format(path)
+    if vendor != "dicom":
+        raise DeidentifyRefused(
+            "This server strips slides of what identifies a patient, and cannot do that with this format.",
+            value=vendor or path.suffix,
+            accepted="Aperio SVS, tiled pyramidal TIFF, DICOM",
+        )
+    strip_dicom(sorted(Path().glob("original*.dcm")))
+    return Stripped(vendor=vendor)
+
+
+if __name__ == "__main__":
+    sys.exit(serve_confined(sys.argv[1:], StripOrder, deidentify_here))

@@ -1,0 +1,27 @@
+"""Why a slide does not come in, beside what its bytes say: leaves of the tree in `workers.core.errors`."""
+
+from workers.core.errors import Invalid
+
+
+class ArchiveRefused(Invalid):
+    """The archive breaks a rule: names, links, sizes, or how it is packed."""
+
+    code = "archive_refused"
+
+
+class SlideSetIncomplete(Invalid):
+    """A slide of several files came without some of them, or with more than one slide."""
+
+    code = "slide_set_incomplete"
+
+
+class DeidentifyRefused(Invalid):
+    """Slides are to be stripped of what identifies a patient, and this one cannot be."""
+
+    code = "deidentify_refused"
+
+
+class ImportRefused(Invalid):
+    """The server does not fetch from there, or what it found there is not what it takes."""
+
+    code = "import_refused"
