@@ -54,7 +54,7 @@ class Imports:
         self._resumable = resumable
         self._settings = settings
         self._connectors = connectors
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def begin(self, wish: ImportWish, tenant: str) -> Upload:
         """Ask for a file and, once its head is there, go on in the background.
@@ -77,9 +77,16 @@ class Imports:
             if upload is None:
                 await _hang_up(fetched)
         task = asyncio.create_task(self._run(upload, fetched), name=f"import {upload.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[upload.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(upload.id, None))
         return upload
+
+    async def abandon(self, upload_id: str) -> None:
+        """Fetch this slide no more, if it is being fetched: somebody removes the upload."""
+        task = self._tasks.get(upload_id)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
 
     def _source(self, wish: ImportWish, tenant: str) -> Source:
         if wish.connector is not None:
@@ -128,9 +135,10 @@ class Imports:
 
     async def stop(self) -> None:
         """End all fetching; `recover` says so at the next start."""
-        for task in self._tasks:
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _hang_up(fetched: Fetched) -> None:

@@ -11,6 +11,18 @@ from typing import Any
 
 import pytest
 
+SECRET = "wJalrXUtnFEMI-example"
+CONNECTOR = """[archive]
+endpoint = "https://{host}"
+region = "eu-central-1"
+bucket = "slides"
+prefix = "research/"
+access_key_id = "AKIDEXAMPLE"
+secret_access_key = "{secret}"
+private = {private}
+tenants = {tenants}
+"""
+
 
 class Files(http.server.BaseHTTPRequestHandler):
     """Answers with `files`, or does what `acts` says; keeps what it is asked."""

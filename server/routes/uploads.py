@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server import tus
 from server.access.guards import CallerDep
 from server.bodies import body_of, content_length
-from server.deps import ResumableDep, SettingsDep
+from server.deps import ImportsDep, ResumableDep, SettingsDep
 from server.errors import ErrorAnswer, error_responses
 from server.owners import OWN_UPLOAD
 from server.partials import Upload, UploadState, upload_missing
@@ -160,8 +160,9 @@ async def append_chunk(
     responses=error_responses(404, 410, 412, 423),
     dependencies=[*SPEAKS_TUS, OWN_UPLOAD],
 )
-async def delete_upload(upload_id: str, resumable: ResumableDep) -> Response:
-    """Remove an upload with its bytes. A slide that came of it stays."""
+async def delete_upload(upload_id: str, resumable: ResumableDep, imports: ImportsDep) -> Response:
+    """Remove an upload with its bytes; an import that is being fetched ends. A slide that came of it stays."""
+    await imports.abandon(upload_id)
     await resumable.remove(upload_id)
     return Response(status_code=204, headers=TUS)
 
