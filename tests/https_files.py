@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +82,18 @@ class Files(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, type[Files]]]:
-    """A server with a certificate for `localhost` that this process trusts: its `host:port`, and what it was asked."""
+@contextmanager
+def https_server(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: type[http.server.BaseHTTPRequestHandler]
+) -> Iterator[int]:
+    """Serve on loopback with a certificate for `localhost` that this process trusts; give the port."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to make a certificate with")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run([*command.split(), *names], check=True, capture_output=True)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    kind: type[Files] = type("OneServer", (Files,), {"files": {}, "asked": [], "released": threading.Event()})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -99,8 +101,18 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple
     server.handle_error = lambda *_: None  # type: ignore[method-assign] # who hangs up is no news
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
-    yield f"localhost:{server.server_port}", kind
-    kind.released.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, type[Files]]]:
+    """A server of files: its `host:port`, and what it was asked."""
+    kind: type[Files] = type("OneServer", (Files,), {"files": {}, "asked": [], "released": threading.Event()})
+    with https_server(tmp_path, monkeypatch, kind) as port:
+        yield f"localhost:{port}", kind
+        kind.released.set()

@@ -4,16 +4,13 @@ import hashlib
 import hmac
 import http.server
 import json
-import shutil
-import ssl
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from https_files import https_server
 from queue_fixtures import REQUEST, finishing, stored, until
 
 from server import courier as module
@@ -45,25 +42,9 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, type[Receiver]]]:
     """A server on loopback with a certificate that this process trusts: its port, and what it got."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True)
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     kind = type("OneReceiver", (Receiver,), {"statuses": [204], "got": []})
-    server = http.server.HTTPServer(("127.0.0.1", 0), kind)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] # who hangs up in the handshake is no news
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server.server_port, kind
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with https_server(tmp_path, monkeypatch, kind) as port:
+        yield port, kind
 
 
 @pytest.fixture
