@@ -1,6 +1,8 @@
 """Products over HTTP: 202 until a worker has made them, then files that are kept for good; the OME-Zarr as a folder."""
 
+import gzip
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +87,32 @@ def test_a_layout_is_the_layout(client: httpx.Client, runtime: tasks.Runtime, tm
             assert slide.level_count == levels
     assert client.get("overlay.ome.tif", params={"layout": "hybrid"}).status_code == 200
     assert client.get("overlay.ome.tif", params={"layout": "other"}).status_code == 422
+
+
+def test_simplified_regions_are_made_once_and_change_like_the_exact_ones(
+    client: httpx.Client, runtime: tasks.Runtime
+) -> None:
+    exact = client.get("regions.geojson").json()
+    answer = made(client, runtime, "regions.geojson?simplify=2")
+    assert answer.headers["content-type"] == "application/geo+json"
+    assert 'filename="regions-within-2px.geojson"' in answer.headers["content-disposition"]
+    assert answer.json() == exact | {"simplified_px": 2}  # the marks are rectangles
+    packed = client.get("regions.geojson.gz", params={"simplify": "2"})
+    assert packed.content == client.get("regions-within-2px.geojson.gz").content
+    assert json.loads(gzip.decompress(packed.content)) == answer.json()
+    assert packed.headers["etag"] == answer.headers["etag"] == f'"{hashlib.sha256(packed.content).hexdigest()}"'
+    assert client.get("regions.geojson.gz").headers["etag"] != packed.headers["etag"]
+    changed = {"space": "qupath", "objects": "detection"}
+    theirs, ours = (client.get("regions.geojson", params=changed | {"simplify": step}).json() for step in ("0", "2"))
+    assert ours == theirs | {"simplified_px": 2}
+    assert {each["properties"]["objectType"] for each in ours["features"]} == {"detection"}
+
+
+@pytest.mark.parametrize("simplify", ["3", "-1", "0.5", "1e9", ""])
+def test_a_step_that_has_no_name_is_refused(client: httpx.Client, simplify: str) -> None:
+    assert client.get("regions.geojson", params={"simplify": simplify}).status_code == 422
+    states = {each["state"] for each in client.get("products").json()["items"]}
+    assert states == {"absent"}
 
 
 def test_the_zarr_is_a_folder_that_zarr_opens(client: httpx.Client, runtime: tasks.Runtime, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from workers import stitch, tasks
 from workers.core.errors import DiskFull, JobNotFound, LDiffusionError, QueueUnavailable, ResultNotReady, SlideNotFound
-from workers.core.products import FOLDER, Made, Products
+from workers.core.products import FOLDER, SIMPLIFIED, Made, Products
 from workers.core.schemas import Plan
 from workers.core.store import Store
 from workers.dicom_seg import Kind, write_segmentation
@@ -28,7 +28,7 @@ from workers.ome_zarr import write_ome_zarr
 from workers.provenance import sha256_of
 from workers.pyramid import write_confidence, write_overlay
 from workers.stitch import LabelArrays
-from workers.vectorize import write_geojson
+from workers.vectorize import write_geojson, write_simplified
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +152,10 @@ def _features(path: Path, source: Source) -> None:
     write_features(path, geojson, source.plan)
 
 
+def _simplifier(step_px: int) -> Callable[[Path, Source], object]:
+    return lambda path, source: write_simplified(path, source.arrays, source.plan, step_px)
+
+
 MAKERS: Mapping[str, Callable[[Path, Source], object]] = {
     "labels.ome.zarr": lambda path, source: write_ome_zarr(path, source.arrays, source.plan, source.check),
     "confidence.ome.tif": lambda path, source: write_confidence(path, source.arrays, source.plan),
@@ -160,6 +164,7 @@ MAKERS: Mapping[str, Callable[[Path, Source], object]] = {
     "segmentation.dcm": lambda path, source: _segmentation(path, source, "LABELMAP"),
     "segmentation-binary.dcm": lambda path, source: _segmentation(path, source, "BINARY"),
     "features.fgb": _features,
+    **{name: _simplifier(step_px) for step_px, name in SIMPLIFIED.items()},
 }
 
 

@@ -1,22 +1,27 @@
-"""Label plane → polygons of all its shapes, as GeoJSON that QuPath imports: streamed, exact, nothing simplified.
+"""Label plane → polygons of all its shapes, as GeoJSON that QuPath imports: exact and streamed, or made simpler.
 
-Coordinates are level-0 px (a working corner × the exact scale), so a polygon's area is its pixels'. The file is a
-function of the labels alone: not of region sizes, nor of how many rows were in memory.
+Coordinates are level-0 px (a working corner × the exact scale), so an exact polygon's area is its pixels'. The file is
+a function of the labels alone: not of region sizes, nor of how many rows were in memory.
 """
 
 import gzip
 import io
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
+from workers.borders import Boundary, assemble, cut, join, part
 from workers.components import Tracer
-from workers.contours import Ints, Shapes, Small, rings
+from workers.contours import Shapes, Small, rings
+from workers.core.errors import ProductRefused
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write
+from workers.simplify import simplify
 from workers.stitch import LabelArrays, band_height, read_rows
 from workers.tiling import WorkingPlane, exact
 
@@ -28,6 +33,8 @@ DECIMALS = 4
 """Decimals of a coordinate where the scale is no whole number: a ten-thousandth of a level-0 px."""
 COMPRESSION = 5
 POINTS_AT_ONCE = 2**14
+CORNERS_MAX = 4_000_000
+"""Corners of all shapes together above which they are not made simpler: all of them are in memory then."""
 
 
 def write_geojson(path: Path, arrays: LabelArrays, plan: Plan) -> int:
@@ -41,6 +48,42 @@ def write_geojson(path: Path, arrays: LabelArrays, plan: Plan) -> int:
     Returns:
         How many features were written.
     """
+    with _collection(path, plan, {}) as text:
+        return _write_features(text, arrays, plan)
+
+
+def write_simplified(path: Path, arrays: LabelArrays, plan: Plan, step_px: int) -> int:
+    """Write `path` (.geojson.gz) with the same features, no border farther than a step from where it was.
+
+    Identifiers and measurements are those of the exact shapes. All corners are in memory.
+
+    Args:
+        path: Where to; replaced atomically.
+        arrays: Labels and confidence of the working plane.
+        plan: The plan they were made for.
+        step_px: Farthest distance from the exact border, working px.
+
+    Returns:
+        How many features were written.
+
+    Raises:
+        ProductRefused: The shapes have more than `CORNERS_MAX` corners.
+    """
+    batches = list(_few_corners(_shapes(arrays)))
+    exact, firsts = join(boundary for shapes in batches for boundary in rings(shapes))
+    borders = cut(exact)
+    simpler = part(assemble(borders, simplify(borders, step_px)), firsts)
+    count = len(firsts) - 1
+    with _collection(path, plan, {"simplified_px": step_px}) as text:
+        writer = _FeatureWriter(text, plan, _object_type(count))
+        for shapes in batches:
+            writer.write(shapes, islice(simpler, len(shapes)))
+    return count
+
+
+@contextmanager
+def _collection(path: Path, plan: Plan, more: dict[str, int]) -> Iterator[IO[str]]:
+    """Open a collection for its features."""
     with (
         atomic_write(path) as temporary,
         temporary.open("wb") as raw,
@@ -48,11 +91,24 @@ def write_geojson(path: Path, arrays: LabelArrays, plan: Plan) -> int:
         io.TextIOWrapper(io.BufferedWriter(packed, 2**18), "ascii", newline="\n") as text,
     ):
         bounds = plan.geometry.bounds or (0, 0, 0, 0)
-        head = {"type": "FeatureCollection", "coordinate_space": "level0", "bounds_offset": bounds[:2]}
+        head = {"type": "FeatureCollection", "coordinate_space": "level0", "bounds_offset": bounds[:2], **more}
         text.write(json.dumps(head)[:-1] + ',"features":[')
-        count = _write_features(text, arrays, plan)
+        yield text
         text.write("\n]}\n")
-    return count
+
+
+def _few_corners(batches: Iterable[Shapes]) -> Iterator[Shapes]:
+    corners = 0
+    for shapes in batches:
+        corners += len(shapes.corners)
+        if corners > CORNERS_MAX:
+            message = "The polygons of this job have too many corners to be made simpler."
+            raise ProductRefused(message, accepted=f"{CORNERS_MAX} corners; the exact polygons are there")
+        yield shapes
+
+
+def _object_type(count: int) -> str:
+    return "detection" if count > MANY_SHAPES else "annotation"
 
 
 def l0_texts(scale: Fraction, length: int) -> list[str]:
@@ -74,13 +130,12 @@ def _write_features(text: IO[str], arrays: LabelArrays, plan: Plan) -> int:
     for shapes in _shapes(arrays):
         count += len(shapes)
         waiting.append(shapes)
-        if writer is None and count > MANY_SHAPES:
-            writer = _FeatureWriter(text, plan, "detection")
-        if writer is not None:
-            writer.write(waiting)
+        if count > MANY_SHAPES:
+            writer = writer or _FeatureWriter(text, plan, _object_type(count))
+            writer.write_exact(waiting)
             waiting.clear()
     if waiting:
-        _FeatureWriter(text, plan, "annotation").write(waiting)
+        _FeatureWriter(text, plan, _object_type(count)).write_exact(waiting)
     return count
 
 
@@ -109,14 +164,18 @@ class _FeatureWriter:
         self._job = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ldiffusion:job:{plan.job_id}")
         self._properties = _properties(plan.classes, object_type)
 
-    def write(self, batches: Sequence[Shapes]) -> None:
-        """Write all shapes of all batches."""
+    def write_exact(self, batches: Sequence[Shapes]) -> None:
+        """Write all shapes of all batches with their own boundaries."""
         for shapes in batches:
-            numbers = zip(shapes.value.tolist(), shapes.pixels.tolist(), shapes.confidence.tolist(), strict=True)
-            for (value, pixels, confidence), boundary in zip(numbers, rings(shapes), strict=True):
-                self._write_feature(value, pixels, confidence, boundary)
+            self.write(shapes, rings(shapes))
 
-    def _write_feature(self, value: int, pixels: int, confidence: int, boundary: tuple[Small, Small, Ints]) -> None:
+    def write(self, shapes: Shapes, boundaries: Iterable[Boundary]) -> None:
+        """Write shapes with these boundaries, each beginning at the first corner of its shape."""
+        numbers = zip(shapes.value.tolist(), shapes.pixels.tolist(), shapes.confidence.tolist(), strict=True)
+        for (value, pixels, confidence), boundary in zip(numbers, boundaries, strict=True):
+            self._write_feature(value, pixels, confidence, boundary)
+
+    def _write_feature(self, value: int, pixels: int, confidence: int, boundary: Boundary) -> None:
         w_x, w_y, ends = boundary
         # The first corner is the upper left one of the first pixel: it names the shape whatever else changes.
         feature_id = uuid.uuid5(self._job, f"{value}/{int(w_y[0]) * self._w_width + int(w_x[0])}")

@@ -17,9 +17,11 @@ from server.errors import error_responses
 from server.files import ImmutableFile, accepts_gzip, inflated, is_current, validators
 from server.geojson import Objects, Space, changed, packed
 from server.owners import OWN_JOB
-from server.product_answers import file_products, product_answer
+from server.product_answers import being_made, file_products, product_answer
 from server.tables import statistics_csv
 from workers.core.errors import ResultNotFound
+from workers.core.jobs import Jobs
+from workers.core.products import SIMPLIFIED, Products, product_path
 from workers.core.store import Store
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
@@ -43,6 +45,7 @@ RESULTS = {
     "result": Result("result.json", "application/json", "inline"),
     "preview.png": Result("preview.png", "image/png", "inline"),
 }
+REGIONS = "regions.geojson.gz"
 LAYOUTS = {"ome": "overlay-ome.ome.tif", "pages": "overlay-pages.tif"}
 NAMES = [*RESULTS, *file_products()]
 ResultName = Annotated[
@@ -58,6 +61,23 @@ SpaceQuery = Annotated[
 ObjectsQuery = Annotated[
     Objects | None, Query(description="Of the regions: what QuPath takes each one for. As it was written if not given.")
 ]
+SimplifyQuery = Annotated[
+    Literal["0", "1", "2", "4"],
+    Query(
+        description="Of the regions: how far a border may leave the exact one, working px. Made on request but for 0."
+    ),
+]
+
+
+class Form(NamedTuple):
+    """How regions are asked for."""
+
+    space: Space
+    objects: Objects | None
+    simplify: int
+    """Working px; 0 is exact."""
+
+
 FILE = {"schema": {"type": "string", "format": "binary"}}
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file.", "content": {result.media_type: FILE for result in RESULTS.values()}},
@@ -78,11 +98,12 @@ def get_result(
     layout: LayoutQuery = "hybrid",
     space: SpaceQuery = "level0",
     objects: ObjectsQuery = None,
+    simplify: SimplifyQuery = "0",
 ) -> Response:
     """Fetch a result. The ETag is the SHA-256 that `result.json` gives for the file; ranges and HEAD work.
 
-    Products (confidence.ome.tif, segmentation.dcm, features.fgb, other layouts of the overlay) are made when they are
-    first asked for: that answer is 202 with Retry-After.
+    Products (confidence.ome.tif, segmentation.dcm, features.fgb, other layouts of the overlay, simplified regions) are
+    made when they are first asked for: that answer is 202 with Retry-After.
     """
     if name in file_products():
         return product_answer(request, jobs, job_id, name)
@@ -91,6 +112,8 @@ def get_result(
     if name == "overlay.ome.tif" and layout != "hybrid":
         return product_answer(request, jobs, job_id, LAYOUTS[layout])
     result = RESULTS[name]
+    if result.file == REGIONS:
+        return _regions(request, jobs, job_id, name, Form(space, objects, int(simplify)))
     sha256 = _digest(store, job_id, result.file)
     path = store.job_dir(job_id) / result.file
     saved_as = name if "." in name else result.file
@@ -99,21 +122,32 @@ def get_result(
         etag = f"{sha256}-csv"
         table = statistics_csv(json.loads(path.read_bytes()))
         return _unchanged(request, etag) or Response(table, headers=headers | validators(etag), media_type="text/csv")
-    if result.file == "regions.geojson.gz" and (space != "level0" or objects is not None):
-        return _changed_regions(request, path, name, sha256, space, objects)
-    if name == "regions.geojson":
-        return _regions(request, path, sha256, headers)
     return _unchanged(request, sha256) or ImmutableFile(path, sha256, result.media_type, headers)
 
 
 router.head("/{job_id}/{name}", include_in_schema=False, response_class=Response, dependencies=[OWN_JOB])(get_result)
 
 
-def _regions(request: Request, path: FilePath, sha256: str, headers: dict[str, str]) -> Response:
-    """Answer with the regions as JSON: the stored gzip as the coding of the answer, or inflated."""
-    media_type = RESULTS["regions.geojson"].media_type
+def _regions(request: Request, jobs: Jobs, job_id: str, name: str, form: Form) -> Response:
+    """Answer with the regions, exact or simplified, as a file or as JSON, as they are or changed on their way out."""
+    if form.simplify:
+        product = SIMPLIFIED[form.simplify]
+        products = Products(jobs)
+        if (made := products.ask(job_id, product)) is None:
+            return being_made(products, job_id, product)
+        path, sha256 = product_path(jobs.store, job_id, product), made.sha256
+        saved_as = product.removesuffix(".gz") if name == "regions.geojson" else product
+    else:
+        saved_as = name
+        path, sha256 = jobs.store.job_dir(job_id) / REGIONS, _digest(jobs.store, job_id, REGIONS)
+    if form.space != "level0" or form.objects is not None:
+        return _changed_regions(request, path, saved_as, sha256, form)
+    media_type = RESULTS[name].media_type
+    headers = {"content-disposition": f'attachment; filename="{saved_as}"'}
+    if name == REGIONS:
+        return _unchanged(request, sha256) or ImmutableFile(path, sha256, media_type, headers)
     headers["vary"] = "accept-encoding"
-    if accepts_gzip(request.headers.get("accept-encoding")):
+    if accepts_gzip(request.headers.get("accept-encoding")):  # the stored gzip is the coding of the answer
         headers["content-encoding"] = "gzip"
         return _unchanged(request, sha256) or ImmutableFile(path, sha256, media_type, headers)
     # Other bytes than the stored ones, so another strong validator.
@@ -121,25 +155,25 @@ def _regions(request: Request, path: FilePath, sha256: str, headers: dict[str, s
     return _unchanged(request, etag) or inflated(path, etag, media_type, headers)
 
 
-def _changed_regions(
-    request: Request, path: FilePath, name: str, sha256: str, space: Space, objects: Objects | None
-) -> Response:
+def _changed_regions(request: Request, path: FilePath, saved_as: str, sha256: str, form: Form) -> Response:
     """Answer with the regions in another frame or as other objects, changed on their way out."""
-    is_file = name.endswith(".gz")
+    is_file = saved_as.endswith(".gz")
     is_coded = not is_file and accepts_gzip(request.headers.get("accept-encoding"))
     coding = "file" if is_file else "gzip" if is_coded else "inflated"
-    etag = f"{sha256}-{space}-{objects or 'same'}-{coding}"
+    etag = f"{sha256}-{form.space}-{form.objects or 'same'}-{coding}"
     headers = validators(etag) | {
         "accept-ranges": "none",
         "vary": "accept-encoding",
-        "content-disposition": f'attachment; filename="{name}"',
+        "content-disposition": f'attachment; filename="{saved_as}"',
     }
     if is_coded:
         headers["content-encoding"] = "gzip"
-    pieces = changed(path, space, objects)
+    pieces = changed(path, form.space, form.objects)
     body = packed(pieces) if is_file or is_coded else pieces
     unchanged = _unchanged(request, etag)
-    return unchanged or StreamingResponse(body, headers=headers, media_type=RESULTS[name].media_type)
+    return unchanged or StreamingResponse(
+        body, headers=headers, media_type="application/gzip" if is_file else "application/geo+json"
+    )
 
 
 def _digest(store: Store, job_id: str, file: str) -> str:

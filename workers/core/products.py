@@ -32,6 +32,10 @@ TRY_AGAIN_S = 300.0
 """Age at which a failure no longer stands in the way of another try."""
 
 
+SIMPLIFIED = {step_px: f"regions-within-{step_px}px.geojson.gz" for step_px in (1, 2, 4)}
+"""Polygons made simpler, by the farthest distance in working px between a border and the exact one."""
+
+
 class Product(NamedTuple):
     """What can be made of a succeeded job."""
 
@@ -47,6 +51,12 @@ PRODUCTS = {
     "segmentation.dcm": Product("application/dicom", "DICOM segmentation of a slide that came as DICOM."),
     "segmentation-binary.dcm": Product("application/dicom", "The same for viewers that know BINARY only."),
     "features.fgb": Product("application/vnd.flatgeobuf", "The polygons with a spatial index."),
+    **{
+        name: Product(
+            "application/gzip", f"The polygons made simpler, borders within {step_px} working px of the exact."
+        )
+        for step_px, name in SIMPLIFIED.items()
+    },
 }
 
 
