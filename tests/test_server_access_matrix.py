@@ -37,8 +37,7 @@ KINDS = {
     ],
     LIST: ["GET /v1/slides", "GET /v1/jobs", "GET /v1/batches", "GET /v1/uploads"],
     MAKES: [
-        "POST /v1/slides",
-        "PUT /v1/slides",
+        *("POST /v1/slides", "POST /v1/slides/sets", "PUT /v1/slides"),
         "POST /v1/jobs",
         "POST /v1/batches",
         "POST /v1/uploads",

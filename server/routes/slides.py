@@ -5,10 +5,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from server.access.guards import CallerDep
+from server.archives import ENTRIES_MAX
 from server.bodies import body_of, content_length
 from server.deps import IntakeDep, QuotasDep, RetentionDep, StoreDep
 from server.errors import error_responses
-from server.multipart import FIELD, FORM_OVERHEAD_BYTES, read_form_file
+from server.form_zip import read_form_zip
+from server.multipart import FIELD, FORM_OVERHEAD_BYTES, PART_OVERHEAD_BYTES, read_form_file
 from server.owners import OWN_SLIDE, SlideDep
 from server.uploads import parse_digest
 from workers.core.cursors import after, page, place_of, read_cursor
@@ -60,6 +62,32 @@ async def upload_slide_form(
     async with quotas.room(caller.tenant, max(0, (length or 0) - FORM_OVERHEAD_BYTES)) as room:
         filename, pieces = await read_form_file(request.headers.get("content-type", ""), body)
         return _made(response, await intake.receive(pieces, filename, digest, room))
+
+
+@router.post(
+    "/sets",
+    status_code=201,
+    responses=UPLOAD_ERRORS,
+    openapi_extra=request_body(
+        "multipart/form-data",
+        {"type": "object", "required": [FIELD], "properties": {FIELD: {"type": "array", "items": BINARY}}},
+    ),
+)
+async def upload_slide_set(
+    request: Request, response: Response, intake: IntakeDep, quotas: QuotasDep, caller: CallerDep
+) -> SlideInfo:
+    """Upload a slide of several files (MIRAX, a DICOM series) as a form with a part named `file` for each.
+
+    The filename of a part is the file's path within the slide: `slide.mrxs`, `slide/Data0000.dat`. The server packs
+    them into a zip, which is then taken like one that was uploaded.
+    """
+    body = body_of(request)
+    length = content_length(request)
+    wrapping = FORM_OVERHEAD_BYTES + ENTRIES_MAX * PART_OVERHEAD_BYTES
+    intake.check_claim(length, wrapping)
+    async with quotas.room(caller.tenant, max(0, (length or 0) - wrapping)) as room:
+        name, pieces = await read_form_zip(request.headers.get("content-type", ""), body)
+        return _made(response, await intake.receive(pieces, name, None, room))
 
 
 @router.put(
