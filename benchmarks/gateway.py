@@ -27,7 +27,7 @@ from benchmarks.gateway_uploads import (
     through_crashes,
     timed_upload,
 )
-from benchmarks.report import figure
+from benchmarks.report import Figure, figure
 from server.deepzoom import grid_of
 from workers.core.settings import Settings
 from workers.core.slides import open_slide
@@ -36,8 +36,8 @@ CRASHES = 3
 MADE_PX = 8192
 
 
-def measure_uploads(settings: Settings, folder: Path, size: int, repeat: int) -> None:
-    """Print `upload.vs_copy_and_hash`, of the resumable way in, and `upload.simple_vs_copy_and_hash`."""
+def measure_uploads(settings: Settings, folder: Path, size: int, repeat: int) -> list[Figure]:
+    """Measure `upload.vs_copy_and_hash`, of the resumable way in, and `upload.simple_vs_copy_and_hash`."""
     file = folder / "slide.tif"
     make_slide(file, size)
     gateway = start_gateway(settings)
@@ -59,24 +59,27 @@ def measure_uploads(settings: Settings, folder: Path, size: int, repeat: int) ->
     for row in rows:
         copied, resumable, simple = (size / 1e6 / seconds for seconds in row)
         print(f"{copied:>16.0f}{resumable:>12.0f}{simple:>14.0f}")
-    for name, way in (("upload.vs_copy_and_hash", 1), ("upload.simple_vs_copy_and_hash", 2)):
-        ratios = [row[0] / row[way] for row in rows]
-        figure(name, median(ratios), "", (min(ratios), max(ratios)))
+    ways = {"upload.vs_copy_and_hash": 1, "upload.simple_vs_copy_and_hash": 2}
+    return [_ratio(name, [row[0] / row[way] for row in rows]) for name, way in ways.items()]
 
 
-def measure_memory(settings: Settings, folder: Path, size: int, count: int) -> None:
-    """Print `upload.peak_mb`: of the gateway and all that it started, at the same time."""
+def _ratio(name: str, measured: Sequence[float]) -> Figure:
+    return Figure(name, median(measured), "x", (min(measured), max(measured)))
+
+
+def measure_memory(settings: Settings, folder: Path, size: int, count: int) -> list[Figure]:
+    """Measure `upload.peak_mb`: of the gateway and all that it started, at the same time."""
     file = folder / "slide.tif"
     make_slide(file, size)
     peak = peak_of_many(settings, file, count)
     file.unlink()
     print(f"\n{count} uploads of {size / MIB:.0f} MiB at once: gateway {peak.own_mb:.0f} MB,", end=" ")
     print(f"with the processes that check slides {peak.all_mb:.0f} MB")
-    figure("upload.peak_mb", peak.own_mb, "MB")
+    return [Figure("upload.peak_mb", peak.own_mb, "MB")]
 
 
-def measure_tiles(settings: Settings, slide: Path, most: int, clients: int, repeat: int) -> None:
-    """Print `deepzoom.vs_openslide_server`."""
+def measure_tiles(settings: Settings, slide: Path, most: int, clients: int, repeat: int) -> list[Figure]:
+    """Measure `deepzoom.vs_openslide_server`."""
     gateway = start_gateway(settings)
     stored = Uploader(gateway.port).put(slide)
     gateway.stop()
@@ -92,23 +95,23 @@ def measure_tiles(settings: Settings, slide: Path, most: int, clients: int, repe
     for number, (ours, theirs) in enumerate(runs, 1):
         print(_row(f"run {number}: gateway", ours))
         print(_row("openslide + flask", theirs))
-    ratios = [ours.rate / theirs.rate for ours, theirs in runs]
-    figure("deepzoom.vs_openslide_server", median(ratios), "", (min(ratios), max(ratios)))
+    found = [_ratio("deepzoom.vs_openslide_server", [ours.rate / theirs.rate for ours, theirs in runs])]
     for name, answers in (
         ("gateway", [ours for ours, _ in runs]),
         ("openslide_server", [theirs for _, theirs in runs]),
     ):
         rates, p99s = [each.rate for each in answers], [each.p99_ms for each in answers]
-        figure(f"deepzoom.{name}_rate", mean(rates), "tiles/s", (min(rates), max(rates)))
-        figure(f"deepzoom.{name}_p99", mean(p99s), "ms", (min(p99s), max(p99s)))
+        found.append(Figure(f"deepzoom.{name}_rate", mean(rates), "tiles/s", (min(rates), max(rates))))
+        found.append(Figure(f"deepzoom.{name}_p99", mean(p99s), "ms", (min(p99s), max(p99s))))
+    return found
 
 
 def _row(name: str, answer: Answer) -> str:
     return f"{name:>24}{answer.rate:>10.0f}{answer.p50_ms:>10.1f}{answer.p99_ms:>10.1f}{answer.kib:>10.1f}"
 
 
-def measure_crashes(settings: Settings, folder: Path, size: int) -> None:
-    """Print `upload.crashes_survived`."""
+def measure_crashes(settings: Settings, folder: Path, size: int) -> list[Figure]:
+    """Measure `upload.crashes_survived`."""
     file = folder / "slide.tif"
     make_slide(file, size, sparse=True)
     expected = sha256_of(file)
@@ -118,7 +121,7 @@ def measure_crashes(settings: Settings, folder: Path, size: int) -> None:
         raise RuntimeError(f"{digest} arrived of {expected}")
     gone_on = ", ".join(f"{offset / MIB:.0f}" for offset in offsets)
     print(f"\n{size / MIB:.0f} MiB through {CRASHES} crashes, gone on from MiB {gone_on}: SHA-256 {digest} is right")
-    figure("upload.crashes_survived", CRASHES, "")
+    return [Figure("upload.crashes_survived", CRASHES, "crashes")]
 
 
 def made_slide(path: Path) -> Path:
@@ -157,13 +160,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = Path(name)
         with queue_of(folder / "data") as settings:
             if args.huge:
-                measure_crashes(settings, folder, args.huge_mib * MIB)
-                return
-            measure_tiles(
-                settings, args.slide or made_slide(folder / "made.tif"), args.tiles, args.clients, args.repeat
-            )
-            measure_uploads(settings, folder, args.size_mib * MIB, args.repeat)
-            measure_memory(settings, folder, args.size_mib * MIB, args.uploads)
+                found = measure_crashes(settings, folder, args.huge_mib * MIB)
+            else:
+                found = measure(settings, folder, args)
+    for each in found:
+        figure(*each)
+
+
+def measure(settings: Settings, folder: Path, args: argparse.Namespace) -> list[Figure]:
+    """Measure all but the crashes."""
+    slide, size = args.slide or made_slide(folder / "made.tif"), args.size_mib * MIB
+    return [
+        *measure_tiles(settings, slide, args.tiles, args.clients, args.repeat),
+        *measure_uploads(settings, folder, size, args.repeat),
+        *measure_memory(settings, folder, size, args.uploads),
+    ]
 
 
 if __name__ == "__main__":

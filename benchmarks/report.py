@@ -1,6 +1,16 @@
 """How every benchmark ends: one JSON line per figure, after the table for people."""
 
 import json
+from typing import NamedTuple
+
+
+class Figure(NamedTuple):
+    """What one line says; `spread` is the smallest and the largest measurement."""
+
+    name: str
+    value: float
+    unit: str
+    spread: tuple[float, float] | None = None
 
 
 def figure(name: str, value: float, unit: str, spread: tuple[float, float] | None = None) -> None:
