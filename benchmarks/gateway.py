@@ -23,12 +23,12 @@ from benchmarks.gateway_uploads import (
     copy_and_hash,
     make_slide,
     peak_of_many,
-    sha256_of,
     through_crashes,
     timed_upload,
 )
 from benchmarks.report import Figure, figure
 from server.deepzoom import grid_of
+from workers.core.digests import sha256_of
 from workers.core.settings import Settings
 from workers.core.slides import open_slide
 
@@ -68,7 +68,7 @@ def _ratio(name: str, measured: Sequence[float]) -> Figure:
 
 
 def measure_memory(settings: Settings, folder: Path, size: int, count: int) -> list[Figure]:
-    """Measure `upload.peak_mb`: of the gateway and all that it started, at the same time."""
+    """Measure `upload.peak_mb`, of the gateway itself; the table has all that it started besides."""
     file = folder / "slide.tif"
     make_slide(file, size)
     peak = peak_of_many(settings, file, count)

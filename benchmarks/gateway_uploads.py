@@ -1,6 +1,5 @@
 """Uploads to a real gateway: how fast, in how much memory, and whether 5 GiB arrive whole through three crashes."""
 
-import hashlib
 import http.client
 import json
 import os
@@ -16,6 +15,7 @@ import tifffile
 
 from benchmarks.gateway_process import PeakMemory, start_gateway
 from server import tus
+from workers.core.digests import sha256_of
 from workers.core.settings import Settings
 
 MIB = 2**20
@@ -46,12 +46,6 @@ def make_slide(path: Path, size: int, *, sparse: bool = False) -> None:
         block = os.urandom(WRITE_BYTES)
         while left > 0:
             left -= file.write(block[:left])
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def copy_and_hash(source: Path, target: Path) -> float:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from server.client_errors import Damaged, Missing, Unreachable, failure
 from server.client_protocol import Answer, Ask, Deadline, Open, Patience, Pause, Read, Seen, Steps, Work, patiently
+from workers.core.digests import sha256_of
 from workers.core.products import FOLDERS
 from workers.core.schemas import JobView, Provenance
 
@@ -80,7 +81,7 @@ def download_results(
     names = [name for name in digests if FILE_RESULTS.get(name, name) in job.results and _NAME.fullmatch(name)]
     for name in names:
         path, sha256 = folder / name, digests[name]
-        if path.is_file() and (yield Work(partial(_sha256_of, path))) == sha256:
+        if path.is_file() and (yield Work(partial(sha256_of, path))) == sha256:
             continue
         address = job.results[FILE_RESULTS.get(name, name)]
         yield from _download_file(Transfer(address, {}, sha256, Deadline(name, None), patience_s), path, seen)
@@ -154,11 +155,6 @@ def _fetch(transfer: Transfer, part: Path, name: str, seen: Seen) -> Steps[Fetch
 def _keep(file: BinaryIO, digest: "hashlib._Hash", piece: bytes) -> None:
     digest.update(piece)
     file.write(piece)
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download_zarr(address: str, path: Path, seen: Seen, patience_s: float) -> Steps[Path]:

@@ -4,9 +4,9 @@ import shutil
 import zipfile
 from pathlib import Path
 
+from workers.core import mirax
 from workers.core.errors import RequestInvalid
 
-MIRAX = ".mrxs"
 PIECE_BYTES = 2**20
 
 
@@ -26,7 +26,7 @@ def files_of(path: Path) -> dict[str, Path] | None:
             raise RequestInvalid("The folder holds no files.", value=path, accepted="a folder with one DICOM series")
         return found
     folder = path.with_suffix("")
-    if path.suffix.lower() != MIRAX or not folder.is_dir():
+    if path.suffix.lower() != mirax.EXTENSION or not folder.is_dir():
         return None
     return {path.name: path} | {f"{folder.name}/{each.name}": each for each in _within(folder)}
 

@@ -4,7 +4,6 @@ A file that is stored as it came is moved. What is unpacked or stripped is made 
 that was cut off is done again from the same bytes.
 """
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from server.slide_names import ARCHIVE, DICOM_MAGIC, extension_of, sniff_extensi
 from server.slide_sets import unpack
 from server.upload_limits import check_room, disk_full_told
 from workers.core.deidentify import deidentify
+from workers.core.digests import sha256_of, sha256_of_all
 from workers.core.settings import Settings
 from workers.core.store import fsync_dir
 
@@ -74,14 +74,7 @@ def stored_files(folder: Path, *besides: Path) -> list[Path]:
 
 def digest_of(files: list[Path], folder: Path) -> str:
     """Return the SHA-256 of one file, or of the lines `<sha256>  <name>` of several, in hex."""
-    digests = {}
-    for path in files:
-        with path.open("rb") as opened:
-            digests[path] = hashlib.file_digest(opened, "sha256").hexdigest()
-    if len(files) == 1:
-        return digests[files[0]]
-    lines = "".join(f"{digest}  {path.relative_to(folder).as_posix()}\n" for path, digest in digests.items())
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return sha256_of(files[0]) if len(files) == 1 else sha256_of_all(files, folder)
 
 
 def _sniffed(file: Path) -> str:

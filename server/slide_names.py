@@ -4,18 +4,19 @@ import re
 import unicodedata
 from pathlib import Path
 
+from workers.core import mirax
 from workers.core.errors import RequestInvalid
 from workers.core.intake_errors import SlideSetIncomplete
+from workers.core.tiff_structure import TIFF_MAGIC
 
 ARCHIVE = ".zip"
 """A slide of several files: see `server.slide_sets`."""
 
 EXTENSIONS = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".svslide", ".dcm", ARCHIVE)
 SETS_OF_FILES = (".vms", ".vmu")
-MIRAX = ".mrxs"
 ACCEPTED = f"one file named {', '.join(EXTENSIONS)}"
 FILENAME_MAX = 200
-MAGIC = {b"PK\3\4": ARCHIVE, b"II*\0": ".tif", b"MM\0*": ".tif", b"II+\0": ".tif", b"MM\0+": ".tif"}
+MAGIC = {b"PK\3\4": ARCHIVE} | dict.fromkeys(TIFF_MAGIC, ".tif")
 DICOM_MAGIC = slice(128, 132)
 
 
@@ -39,7 +40,7 @@ def extension_of(name: str) -> str | None:
     extension = Path(name).suffix.lower()
     if not extension:
         return None
-    if extension == MIRAX:
+    if extension == mirax.EXTENSION:
         raise SlideSetIncomplete(
             f"{name} comes without its folder {Path(name).stem}, which holds the pixels.",
             value=name,

@@ -20,6 +20,7 @@ from typing import Literal
 
 import pydicom
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
 from server.archives import Budget, entries_of, opened_archive, take_out
 from workers.core import mirax
@@ -35,7 +36,6 @@ DICOM_NAME = re.compile(r".*\.(?:dcm|dicom)|[0-9.]{1,64}|[A-Z0-9_]{1,16}", re.IG
 """Files of a series: with an extension, named by a UID, or as on a medium."""
 
 DICOM_INDEX = "DICOMDIR"
-WSM_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 HEADER_TAGS = ["SOPClassUID", "SeriesInstanceUID", "TotalPixelMatrixColumns", "TotalPixelMatrixRows", "ImageType"]
 ACCEPTED = "a zip of slide.mrxs with the folder slide, or of the .dcm files of one series"
 
@@ -167,11 +167,11 @@ def _header(path: Path) -> pydicom.Dataset:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
     except (InvalidDicomError, EOFError, *PARSER_ERRORS) as error:
         raise SlideUnreadable("A file of the archive is no DICOM instance.", accepted=ACCEPTED) from error
-    if header.get("SOPClassUID") != WSM_STORAGE:
+    if header.get("SOPClassUID") != VLWholeSlideMicroscopyImageStorage:
         raise SlideUnreadable(
             "A DICOM instance of the archive is no whole-slide image.",
             value=header.get("SOPClassUID"),
-            accepted=f"VL Whole Slide Microscopy ({WSM_STORAGE})",
+            accepted=f"VL Whole Slide Microscopy ({VLWholeSlideMicroscopyImageStorage})",
         )
     return header
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Self
 
 from workers.core.errors import SlideUnreadable
+from workers.core.tiff_structure import TIFF_MAGIC
 
 MAX_DIRECTORIES = 256
 MAX_TAGS = 1024
@@ -16,7 +17,6 @@ MAX_TABLES_BYTES = 64 * 1024
 MAX_OFFSET = 2**62
 JPEG = 7
 
-_MAGIC = {b"II*\0": ("<", 4), b"MM\0*": (">", 4), b"II+\0": ("<", 8), b"MM\0+": (">", 8)}
 _FORMATS = {1: "B", 3: "H", 4: "I", 7: "B", 16: "Q"}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 256, 257, 258, 259, 262, 277, 284
 _TILE_WIDTH, _TILE_HEIGHT, _OFFSETS, _SIZES, _TABLES = 322, 323, 324, 325, 347
@@ -124,7 +124,7 @@ class _Directories(NamedTuple):
 
     @classmethod
     def of(cls, read: Reader) -> Self:
-        return cls(read, *_MAGIC.get(read(0, 4), ("", 0)))
+        return cls(read, *TIFF_MAGIC.get(read(0, 4), ("", 0)))
 
     def tiled(self) -> list[TiledLevel]:
         found: list[TiledLevel] = []

@@ -206,7 +206,7 @@ class Viewing:
         labels = self._labels.get(job_id, lambda: LabelPyramid(path, self._store.read_plan(job_id)))
         return deepzoom.palette_png(labels.tile(*address), labels.classes)
 
-    def live_tile(self, job_id: str, address: tuple[int, int, int]) -> bytes:
+    def live_tile(self, job_id: str, address: Address) -> bytes:
         """Return a tile of the regions that have landed of a job as PNG, all else transparent.
 
         Raises:

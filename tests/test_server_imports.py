@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,19 @@ def settings(gateway_settings: Settings, elsewhere: Elsewhere, tmp_path: Path) -
     return gateway_settings.model_copy(update=allowed)
 
 
+@contextmanager
+def tus_of(gateway_with: GatewayWith, settings: Settings) -> Iterator[Tus]:
+    """Run a gateway with these settings, and speak with it."""
+    with gateway_with(settings) as url:
+        tus = Tus(url, settings)
+        with tus.http:
+            yield tus
+
+
 @pytest.fixture
 def tus(settings: Settings, gateway_with: GatewayWith) -> Iterator[Tus]:
-    with gateway_with(settings) as url:
-        made = Tus(url, settings)
-        with made.http:
-            yield made
+    with tus_of(gateway_with, settings) as made:
+        yield made
 
 
 def ask(tus: Tus, **wish: Any) -> httpx.Response:
@@ -121,10 +129,8 @@ def test_a_file_that_ends_before_its_end_is_refused(tus: Tus, elsewhere: Elsewhe
 
 def test_fetching_has_its_time(settings: Settings, gateway_with: GatewayWith, elsewhere: Elsewhere) -> None:
     short = settings.model_copy(update={"import_timeout_s": 0.5})
-    with gateway_with(short) as url:
-        tus = Tus(url, short)
-        with tus.http:
-            view = settled(tus, ask(tus, url=f"https://{elsewhere[0]}/slow.tif"))
+    with tus_of(gateway_with, short) as tus:
+        view = settled(tus, ask(tus, url=f"https://{elsewhere[0]}/slow.tif"))
     assert "0.5 seconds" in view["error"]["message"]
 
 
@@ -132,18 +138,14 @@ def test_nobody_else_adds_to_what_is_fetched_and_a_stop_is_told(
     settings: Settings, gateway_with: GatewayWith, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(imports, "AT_ONCE", 1)
-    with gateway_with(settings) as url:
-        tus = Tus(url, settings)
-        with tus.http:
-            address = ask(tus, url=f"https://{elsewhere[0]}/slow.tif").headers["location"]
-            sent = tus.http.patch(address, headers=CHUNK | {"Upload-Offset": "0"}, content=b"x")
-            assert (sent.status_code, sent.json()["error"]["code"]) == (403, "upload_joined")
-            refusal(ask(tus, url=f"https://{elsewhere[0]}/slow.tif"), "unavailable", 503)
-            assert tus.view(address)["state"] == "uploading"
-    with gateway_with(settings) as url:
-        tus = Tus(url, settings)
-        with tus.http:
-            view = tus.view(address)
+    with tus_of(gateway_with, settings) as tus:
+        address = ask(tus, url=f"https://{elsewhere[0]}/slow.tif").headers["location"]
+        sent = tus.http.patch(address, headers=CHUNK | {"Upload-Offset": "0"}, content=b"x")
+        assert (sent.status_code, sent.json()["error"]["code"]) == (403, "upload_joined")
+        refusal(ask(tus, url=f"https://{elsewhere[0]}/slow.tif"), "unavailable", 503)
+        assert tus.view(address)["state"] == "uploading"
+    with tus_of(gateway_with, settings) as tus:
+        view = tus.view(address)
     assert view["state"] == "rejected"
     assert "stopped" in view["error"]["message"]
     assert Partials(settings.data_dir / "uploads", settings).data_file(view["id"]).exists() is False
@@ -153,14 +155,12 @@ def test_an_import_that_is_removed_ends_and_leaves_nothing(
     settings: Settings, gateway_with: GatewayWith, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(imports, "AT_ONCE", 1)
-    with gateway_with(settings) as url:
-        tus = Tus(url, settings)
-        with tus.http:
-            for _ in range(2):  # the second one finds the place free
-                address = ask(tus, url=f"https://{elsewhere[0]}/slow.tif").headers["location"]
-                assert tus.view(address)["state"] == "uploading"
-                assert tus.http.delete(address, headers={"Tus-Resumable": "1.0.0"}).status_code == 204
-                assert tus.http.get(address).status_code == 404
+    with tus_of(gateway_with, settings) as tus:
+        for _ in range(2):  # the second one finds the place free
+            address = ask(tus, url=f"https://{elsewhere[0]}/slow.tif").headers["location"]
+            assert tus.view(address)["state"] == "uploading"
+            assert tus.http.delete(address, headers={"Tus-Resumable": "1.0.0"}).status_code == 204
+            assert tus.http.get(address).status_code == 404
     assert list((settings.data_dir / "uploads").glob("*/data")) == []
 
 

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from benchmarks.gateway_process import queue_of
-from benchmarks.gateway_uploads import MIB, make_slide, sha256_of, through_crashes
+from benchmarks.gateway_uploads import MIB, make_slide, through_crashes
+from workers.core.digests import sha256_of
 
 CRASHES = 3
 SIZE_MIB = int(os.environ.get("LDIFFUSION_TEST_HUGE_MIB", "80"))

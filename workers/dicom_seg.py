@@ -19,7 +19,7 @@ from highdicom.seg import Segmentation, SegmentDescription
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
-from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, VLWholeSlideMicroscopyImageStorage
 
 from workers.core.errors import ProductRefused
 from workers.core.schemas import ModelClass, Plan
@@ -31,7 +31,6 @@ from workers.tiling import WorkingPlane
 TILE_PX = 512
 PLANE_MAX_PX = 2**30
 """Largest plane: about four times its bytes are in memory while the file is made."""
-WSM_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 SERIES_NUMBER = 900
 NEEDED = ("TotalPixelMatrixOriginSequence", "ImageOrientationSlide", "SharedFunctionalGroupsSequence")
 MAY_BE_ABSENT = (
@@ -103,7 +102,7 @@ def read_source(path: Path, plan: Plan) -> pydicom.Dataset:
         header = pydicom.dcmread(path, stop_before_pixels=True)
     except InvalidDicomError as error:
         raise _refusal("did not come as DICOM", path.suffix) from error
-    if header.get("SOPClassUID") != WSM_STORAGE or not all(name in header for name in NEEDED):
+    if header.get("SOPClassUID") != VLWholeSlideMicroscopyImageStorage or not all(name in header for name in NEEDED):
         raise _refusal("is no VL Whole Slide Microscopy image with a total pixel matrix", header.get("SOPClassUID"))
     size = (header.TotalPixelMatrixColumns, header.TotalPixelMatrixRows)
     if size != (plan.geometry.l0_width, plan.geometry.l0_height):

@@ -5,7 +5,6 @@ is deleted meanwhile takes the product with it.
 """
 
 import errno
-import hashlib
 import logging
 import os
 import shutil
@@ -18,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from workers import stitch, tasks
+from workers.core.digests import sha256_of, sha256_of_all
 from workers.core.errors import DiskFull, JobNotFound, LDiffusionError, QueueUnavailable, ResultNotReady, SlideNotFound
 from workers.core.products import FOLDER, SIMPLIFIED, Made, Products
 from workers.core.schemas import Plan
@@ -25,7 +25,6 @@ from workers.core.store import Store
 from workers.dicom_seg import Kind, write_segmentation
 from workers.features import write_features
 from workers.ome_zarr import write_ome_zarr
-from workers.provenance import sha256_of
 from workers.pyramid import write_confidence, write_overlay
 from workers.stitch import LabelArrays
 from workers.vectorize import write_geojson, write_simplified
@@ -120,10 +119,8 @@ def make(store: Store, job_id: str, name: str) -> Made:
 
 
 def digest_of_folder(folder: Path) -> str:
-    """Return the SHA-256 of the lines `<sha256>  <path>` of all files, as `sha256sum` writes them, sorted by path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    """Return the digest of all files of a folder, sorted by path, as `sha256_of_all` makes it."""
+    return sha256_of_all(sorted(path for path in folder.rglob("*") if path.is_file()), folder)
 
 
 def _record(path: Path) -> Made:

@@ -1,10 +1,8 @@
 """`result.json`: what was made of what, by which versions, with the digest of every file."""
 
-import hashlib
 import importlib.metadata
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
 
 from workers.core.schemas import BadTile, Plan, Provenance, SlideInfo
 from workers.core.slides import Slide
@@ -65,9 +63,3 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
             continue
     return found
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from workers import damage, stages, stitch
 from workers.core.catalog import find_model, locate, model_dir
+from workers.core.digests import sha256_of
 from workers.core.errors import LDiffusionError, RequestInvalid, SlideUnreadable
 from workers.core.label_layout import STORE
 from workers.core.resolution import resolve_mpp
@@ -131,8 +132,7 @@ def prepare(out_dir: Path, *, overwrite: bool) -> None:
 
 def describe(path: Path, slide: Slide) -> SlideInfo:
     """Return what the store would know of this slide; its id is the beginning of its digest."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(path)
     return SlideInfo(
         id=digest[:32],
         filename=path.name,

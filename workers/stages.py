@@ -18,6 +18,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from workers import damage, stitch
+from workers.core.digests import sha256_of
 from workers.core.errors import ModelInvalid
 from workers.core.label_layout import STORE
 from workers.core.preflight import estimated_peak_bytes
@@ -30,7 +31,7 @@ from workers.inference import Check, Segmented, Segmenter, segment_regions, unch
 from workers.interrupt import interruptible
 from workers.plane import PlaneReader
 from workers.preview import write_preview
-from workers.provenance import describe, sha256_of
+from workers.provenance import describe
 from workers.pyramid import write_labels, write_overlay
 from workers.roi import Area, RoiMask
 from workers.statistics import Statistics, write_statistics

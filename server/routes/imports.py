@@ -7,7 +7,7 @@ from server.access.guards import CallerDep
 from server.deps import ImportsDep
 from server.errors import error_responses
 from server.imports import ImportWish
-from server.routes.uploads import UploadView
+from server.routes.uploads import UploadView, view_of
 
 router = APIRouter(prefix="/v1/imports", tags=["uploads"])
 
@@ -17,4 +17,4 @@ async def import_slide(wish: ImportWish, response: Response, imports: ImportsDep
     """Fetch a slide from an address or a bucket that the operator allows; follow it at `Location`, as an upload."""
     upload = await imports.begin(wish, caller.tenant)
     response.headers["Location"] = tus.address(upload.id)
-    return UploadView.model_validate(upload.model_dump(include=set(UploadView.model_fields)))
+    return view_of(upload)

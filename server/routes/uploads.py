@@ -112,13 +112,13 @@ async def list_uploads(
     resumable: ResumableDep, caller: CallerDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> UploadList:
     """List resumable uploads, the newest first. Refused ones stay until they expire."""
-    return UploadList(items=tuple(_view(upload) for upload in (await resumable.list_uploads(caller.tenant))[:limit]))
+    return UploadList(items=tuple(view_of(upload) for upload in (await resumable.list_uploads(caller.tenant))[:limit]))
 
 
 @router.get("/{upload_id}", responses=error_responses(404, 410), dependencies=[OWN_UPLOAD])
 async def get_upload(upload_id: str, resumable: ResumableDep) -> UploadView:
     """Look at an upload: how far it is, and what became of it."""
-    return _view(await resumable.read(upload_id))
+    return view_of(await resumable.read(upload_id))
 
 
 @router.head(
@@ -182,7 +182,8 @@ class MethodOverride:
         await self._app(scope, receive, send)
 
 
-def _view(upload: Upload) -> UploadView:
+def view_of(upload: Upload) -> UploadView:
+    """Return what is shown of an upload."""
     return UploadView.model_validate(upload.model_dump(include=set(UploadView.model_fields)))
 
 

@@ -30,17 +30,11 @@ def view_from_disk(store: Store, job_id: str) -> JobView:
     """
     stored = store.read_request(job_id)
     waiting = JobView(state="queued", **dict(stored))
-    has_webhook = waiting.request.webhook is not None
-    if ending := _read_ending(store, job_id):
-        told = {"webhook": _read_delivery(store, job_id) if has_webhook else None}
-        return waiting.model_copy(update=dict(ending) | told)
-    try:
-        result = store.read_result(job_id)
-    except ResultNotReady:  # it will be queued again, and its end told
-        return waiting.model_copy(update={"webhook": WebhookDelivery() if has_webhook else None})
-    counts = {"regions_done": result.regions, "regions_total": result.regions}
-    told = {"webhook": _read_delivery(store, job_id) if has_webhook else None}
-    return waiting.model_copy(update={"state": "succeeded", "finished_at": result.finished_at} | counts | told)
+    end = _read_end(store, job_id)
+    webhook = None
+    if waiting.request.webhook is not None:  # one that has not ended will be queued again, and its end told
+        webhook = _read_delivery(store, job_id) if end else WebhookDelivery()
+    return waiting.model_copy(update={**end, "webhook": webhook})
 
 
 def write_delivery(store: Store, job_id: str, delivery: WebhookDelivery) -> None:
@@ -74,6 +68,18 @@ def _read_delivery(store: Store, job_id: str) -> WebhookDelivery:
         return WebhookDelivery.model_validate_json((store.job_dir(job_id) / DELIVERY).read_bytes())
     except FileNotFoundError:  # Redis lost what was due: nobody calls any more
         return WebhookDelivery(state="failed")
+
+
+def _read_end(store: Store, job_id: str) -> dict[str, object]:
+    """Return the fields in which a job that has ended differs from one that waits; none if it has not."""
+    if ending := _read_ending(store, job_id):
+        return dict(ending)
+    try:
+        result = store.read_result(job_id)
+    except ResultNotReady:
+        return {}
+    counts = {"regions_done": result.regions, "regions_total": result.regions}
+    return {"state": "succeeded", "finished_at": result.finished_at, **counts}
 
 
 def _read_ending(store: Store, job_id: str) -> Ending | None:

@@ -23,7 +23,9 @@ MAX_SAMPLES = 64
 MAX_SAMPLE_BITS = 64
 MAX_CHUNKS = 2**23
 
-_MAGIC = {b"II*\0": ("<", 4), b"MM\0*": (">", 4), b"II+\0": ("<", 8), b"MM\0+": (">", 8)}
+TIFF_MAGIC = {b"II*\0": ("<", 4), b"MM\0*": (">", 4), b"II+\0": ("<", 8), b"MM\0+": (">", 8)}
+"""First bytes of a TIFF: byte order, and bytes of an offset."""
+
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TYPE_FORMAT = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 
@@ -54,7 +56,7 @@ def check_tiff(path: Path) -> bool:
         SlideTooLarge: A tile, a strip or the number of directories is past the limits.
     """
     with path.open("rb") as file:
-        known = _MAGIC.get(file.read(4))
+        known = TIFF_MAGIC.get(file.read(4))
         if known is None:
             return False
         _Walker(file, path.stat().st_size, *known).check()
