@@ -3,15 +3,18 @@
 name → digest → unpack → strip → probe → commit
 """
 
+import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
 
 from server.preparing import Prepared, prepare
 from server.quotas import Quotas
+from server.turns import Turns
 from workers.core.errors import RequestInvalid, UploadEmpty
 from workers.core.probe import ProbeReport, probe
 from workers.core.schemas import LOCAL_TENANT, SlideInfo
@@ -19,6 +22,8 @@ from workers.core.settings import Settings
 from workers.core.store import Store
 
 PROBES_AT_ONCE = 2
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Admission:
         self._store = store
         self._settings = settings
         self._quotas = quotas
+        self._turns = Turns(PROBES_AT_ONCE)
         self._probes = CapacityLimiter(PROBES_AT_ONCE)
 
     async def admit(self, slide_id: str, file: Path, received: Received, folder: Path) -> SlideInfo:
@@ -70,18 +76,22 @@ class Admission:
             DiskFull.
         """
         check_received(received)
+        async with self._turns.turn(received.tenant):
+            return await self._admit(slide_id, file, received, folder)
+
+    async def _admit(self, slide_id: str, file: Path, received: Received, folder: Path) -> SlideInfo:
+        left = await to_thread.run_sync(self._quotas.left, received.tenant)
+        unpacked_max = None if left is None else received.size + left  # what came in has its room already
         prepared = await to_thread.run_sync(
-            prepare,
-            file,
-            received.filename,
-            folder,
-            self._settings,
+            partial(prepare, file, received.filename, folder, self._settings, unpacked_max),
             limiter=self._probes,
             abandon_on_cancel=True,  # a stop of the server does not wait: the child ends with it
         )
-        more = prepared.size_bytes - received.size  # what came in has its room already
+        more = prepared.size_bytes - received.size
         async with self._quotas.room(received.tenant, more) if more > 0 else nullcontext():
             report = await to_thread.run_sync(probe, prepared.first, self._settings, limiter=self._probes)
+            if report.backend != "openslide":
+                logger.warning("slide %s is read by %s: openslide does not take it", slide_id, report.backend)
             info = _info(slide_id, received, prepared, report)
             await to_thread.run_sync(self._commit, info, file, folder)
         return info

@@ -9,14 +9,17 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from server.access.gate import open_access
-from server.access.sweeping import sweep_for_ever, teller
+from server.access.sweeping import sweep_for_ever, tell_refusals_for_ever, teller, upload_forgetter
 from server.admission import Admission
+from server.bodies import BodyCap
 from server.courier import Courier
 from server.deps import State
 from server.errors import add_error_handlers, error_responses
 from server.events import Listeners
 from server.imports import slide_imports
+from server.partials import Partials
 from server.quotas import Quotas
+from server.rechecking import Rechecking, recheck_for_ever
 from server.resumable import resumable_uploads
 from server.routes import (
     batches,
@@ -78,12 +81,15 @@ def create_app(settings: Settings) -> FastAPI:
         viewing = Viewing(store, settings)
         try:
             quotas = Quotas(queue)
+            partials = Partials(store.root / "uploads", settings)
             admission = Admission(store, settings, quotas)
-            retention = Retention(queue, teller(access.audit, viewing.forget))
+            retention = Retention(queue, teller(access.audit, viewing.forget, upload_forgetter(partials)))
             async with (
                 resumable_uploads(store, settings, admission, quotas) as resumable,
                 slide_imports(resumable, settings) as imports,
                 meanwhile(sweep_for_ever(retention)),
+                meanwhile(tell_refusals_for_ever(access)),
+                meanwhile(recheck_for_ever(Rechecking(store, settings, access.audit))),
             ):
                 yield {
                     "settings": settings,
@@ -131,7 +137,8 @@ def create_app(settings: Settings) -> FastAPI:
         page,
     ):
         app.include_router(routes.router)
-    app.add_middleware(MethodOverride)
+    app.add_middleware(BodyCap)
+    app.add_middleware(MethodOverride)  # before the cap: it says what is an upload
     app.add_middleware(TileLane)
     add_error_handlers(app)
     return app

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from server.upload_limits import disk_full_told
+from server.upload_limits import ROOM_BYTES, check_room, disk_full_told
 from workers.core.errors import ChecksumMismatch, UploadLocked, UploadTooLarge
 
 
@@ -31,15 +31,21 @@ class Appender:
         offset: Bytes of it that are acknowledged; the chunk begins there.
         length: Bytes that the upload may have in all.
         checksum: What the chunk must have, if the client said it.
+        reserve_bytes: What the disk must keep free.
 
     Raises:
         UploadLocked: Another process is writing to it.
     """
 
-    def __init__(self, path: Path, offset: int, length: int, checksum: Checksum | None = None) -> None:
+    def __init__(
+        self, path: Path, offset: int, length: int, checksum: Checksum | None = None, reserve_bytes: int = 0
+    ) -> None:
         self.offset = offset
         self.synced = offset
         self._length = length
+        self._folder = path.parent
+        self._reserve_bytes = reserve_bytes
+        self._room_until = offset
         self._checksum = checksum
         self._hash = None if checksum is None else hashlib.new(checksum.algorithm, usedforsecurity=False)
         self._file = path.open("r+b", buffering=0)
@@ -56,7 +62,7 @@ class Appender:
 
         Raises:
             UploadTooLarge: They go past the length of the upload; none of them is taken.
-            DiskFull.
+            DiskFull: The disk has no room for what comes next, or for these; what was taken before stays.
         """
         if self.offset + len(block) > self._length:
             raise UploadTooLarge(
@@ -64,6 +70,10 @@ class Appender:
                 value=f"{self.offset + len(block)} bytes",
                 accepted=f"{self._length} bytes in all",
             )
+        if self.offset + len(block) > self._room_until:
+            wanted = min(max(ROOM_BYTES, len(block)), self._length - self.offset)
+            check_room(self._folder, wanted, self._reserve_bytes)
+            self._room_until = self.offset + wanted
         if self._hash is not None:
             self._hash.update(block)
         left = memoryview(block)

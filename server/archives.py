@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from server.upload_limits import disk_full_told
+from workers.core.access_errors import QuotaExceeded
 from workers.core.errors import DiskFull
 from workers.core.intake_errors import ArchiveRefused
 
@@ -113,13 +114,15 @@ class Budget:
         total_bytes: Of all entries together.
         room_bytes: What the disk has room for.
         packed_bytes: Size of the archive itself.
+        quota_bytes: What its tenant has room for; None: no limit.
     """
 
-    def __init__(self, total_bytes: int, room_bytes: int, packed_bytes: int) -> None:
+    def __init__(self, total_bytes: int, room_bytes: int, packed_bytes: int, quota_bytes: int | None = None) -> None:
         self.used = 0
         self._total = total_bytes
         self._room = room_bytes
         self._packed = packed_bytes
+        self._quota = quota_bytes
 
     def take(self, entry: zipfile.ZipInfo, taken: int, more: int) -> None:
         """Count bytes that came out, before they are written.
@@ -131,6 +134,7 @@ class Budget:
 
         Raises:
             ArchiveRefused: These are too many.
+            QuotaExceeded: The tenant has no room for them.
             DiskFull: The disk has no room for them.
         """
         self.used += more
@@ -139,6 +143,12 @@ class Budget:
                 "The archive unpacks to more bytes than a slide may have.",
                 value=f"more than {self._total} bytes",
                 accepted=f"at most {self._total} bytes",
+            )
+        if self._quota is not None and self.used > self._quota:
+            raise QuotaExceeded(
+                "The tenant has no room for what this archive unpacks to; delete slides first.",
+                value=f"more than {self._quota} bytes",
+                accepted=f"at most {self._quota} bytes",
             )
         if self.used > self._room:
             raise DiskFull("The server's disk has too little room for this slide.", value=f"{self.used} bytes")
@@ -164,7 +174,7 @@ def take_out(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, bud
 
     Raises:
         ArchiveRefused: They are too many, or not as many as the archive says.
-        DiskFull: The disk has no room for them.
+        QuotaExceeded, DiskFull: There is no room for them.
         zipfile.BadZipFile: They do not have their checksum; `opened_archive` tells it.
     """
     taken = 0

@@ -23,8 +23,10 @@ from workers.core.schemas import JobView, ModelCard, Provenance, SlideInfo
 class AsyncClient:
     """The server at `url`; see `server.client.Client`. A callback for progress is called in the event loop."""
 
-    def __init__(self, url: str, key: str | None = None, patience_s: float = PATIENCE_S) -> None:
-        self._driver = AsyncDriver(url, key)
+    def __init__(
+        self, url: str, key: str | None = None, patience_s: float = PATIENCE_S, ca_file: str | Path | None = None
+    ) -> None:
+        self._driver = AsyncDriver(url, key, ca_file)
         self._run = self._driver.run
         self._patience_s = patience_s
 
@@ -113,9 +115,13 @@ class AsyncClient:
         *,
         class_name: str | None = None,
         limit: int = 1000,
+        cursor: str | None = None,
     ) -> dict[str, Any]:
-        """Return the polygons that touch a box `x0, y0, x1, y1` in level-0 px, as a GeoJSON FeatureCollection."""
-        return await self._run(client_products.find_features(job_id, box, class_name, limit, self._patience_s))
+        """Return the polygons that touch a box `x0, y0, x1, y1` in level-0 px, as a GeoJSON FeatureCollection.
+
+        `cursor` is `next_cursor` of the page before, for as long as there is one.
+        """
+        return await self._run(client_products.find_features(job_id, box, class_name, limit, cursor, self._patience_s))
 
     async def submit_batch(
         self, slide_ids: Sequence[str], *, idempotency_key: str | None = None, **options: Unpack[JobOptions]

@@ -1,11 +1,75 @@
-"""Bodies that a route reads itself, as they come in."""
+"""Bodies that a route reads itself, as they come in; all others are bounded before a route sees them."""
 
 from collections.abc import AsyncIterator
 
 from fastapi import Request
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workers.core.errors import UploadIncomplete
+from server import tus
+from server.errors import answer_of
+from workers.core.errors import UploadIncomplete, UploadTooLarge
+
+BODY_MAX_BYTES = 4 * 2**20
+"""Of a request whose body is read as a whole: a region of interest of 100 000 corners fits."""
+
+STREAMED = frozenset({("POST", "/v1/slides"), ("PUT", "/v1/slides"), ("POST", "/v1/slides/sets"), ("POST", tus.PREFIX)})
+
+
+class BodyCap:
+    """Reads what is no upload up to a cap, and answers 413 above it; uploads go by. Pure ASGI, inside the gate.
+
+    The framework would keep the whole body of a JSON route in memory, however long it is.
+
+    Args:
+        app: What takes the request.
+        most: Bytes.
+    """
+
+    def __init__(self, app: ASGIApp, most: int = BODY_MAX_BYTES) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on with its body, or answer that this is too long."""
+        if scope["type"] != "http" or is_streamed(scope["method"], scope["path"]) or not has_body(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+            return
+        claimed = Headers(scope=scope).get("content-length", "0")
+        pieces = None if int(claimed) > self._most else await self._read(receive)
+        if pieces is None:
+            error = UploadTooLarge("The body of this request is too long.", accepted=f"at most {self._most} bytes")
+            await answer_of(error, body_unread=True)(scope, receive, send)
+            return
+        pieces.reverse()
+
+        async def read_again() -> Message:
+            return pieces.pop() if pieces else await receive()
+
+        await self._app(scope, read_again, send)
+
+    async def _read(self, receive: Receive) -> list[Message] | None:
+        """Return the messages up to the end of the body; None if it is past the cap."""
+        pieces: list[Message] = []
+        size, is_whole = 0, False
+        while not is_whole:
+            pieces.append(await receive())
+            size += len(pieces[-1].get("body", b""))
+            if size > self._most:
+                return None
+            is_whole = not pieces[-1].get("more_body", False)  # the last piece, or the client went away
+        return pieces
+
+
+def is_streamed(method: str, path: str) -> bool:
+    """Whether a request is an upload, whose route reads the body as it comes in."""
+    return (method, path) in STREAMED or (method == "PATCH" and path.startswith(f"{tus.PREFIX}/"))
+
+
+def has_body(headers: Headers) -> bool:
+    """Whether a request says that it has a body."""
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def body_of(request: Request) -> AsyncIterator[bytes]:

@@ -12,10 +12,12 @@ import logging
 from pathlib import Path
 from threading import Event
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 
 from server.admission import Admission, Received
-from server.partials import Partials, Upload
+from server.partials import Partials
+from server.turns import Turns
+from server.upload_records import Upload
 from workers.core.access_errors import QuotaExceeded
 from workers.core.errors import Invalid, LDiffusionError, SlideNotFound, Unavailable
 from workers.core.schemas import ErrorBody, SlideInfo
@@ -37,23 +39,23 @@ class Checking:
         self._admission = admission
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._crashes: dict[str, int] = {}
-        self._places = CapacityLimiter(AT_ONCE)
+        self._turns = Turns(AT_ONCE)
         self._stopping = Event()
 
-    def start(self, upload_id: str) -> None:
-        """Have an upload checked, unless it is already."""
-        if upload_id in self._tasks or self._stopping.is_set():
+    def start(self, upload: Upload) -> None:
+        """Have an upload checked, unless it is already; its tenant takes turns with the others."""
+        if upload.id in self._tasks or self._stopping.is_set():
             return
-        task = asyncio.create_task(self._check(upload_id), name=f"check of {upload_id}")
-        self._tasks[upload_id] = task
-        task.add_done_callback(lambda done: self._on_done(upload_id, done))
+        task = asyncio.create_task(self._check(upload.id, upload.tenant), name=f"check of {upload.id}")
+        self._tasks[upload.id] = task
+        task.add_done_callback(lambda done: self._on_done(upload.id, done))
 
     async def resume(self) -> None:
         """Start what is complete and not being checked: after a restart, or after a check that failed."""
         uploads = await to_thread.run_sync(self._partials.list_uploads)
         for upload in uploads:
             if upload.state == "checking":
-                self.start(upload.id)
+                self.start(upload)
 
     async def stop(self) -> None:
         """End all checks; they are taken up again at the next start."""
@@ -72,8 +74,8 @@ class Checking:
         if not isinstance(error, LDiffusionError):  # those are ours to mend: tried for as long as it takes
             self._crashes[upload_id] = self._crashes.get(upload_id, 0) + 1
 
-    async def _check(self, upload_id: str) -> None:
-        async with self._places:
+    async def _check(self, upload_id: str, tenant: str) -> None:
+        async with self._turns.turn(tenant):
             upload = await to_thread.run_sync(self._partials.read, upload_id)
             if upload.state != "checking":
                 return

@@ -145,14 +145,28 @@ def data(arguments: tuple[str, ...]) -> None:
 @click.option(
     "--key", envvar="LDIFFUSION_KEY", help="Key, if the server asks for one; in the variable no other user sees it."
 )
+@click.option(
+    "--ca-file",
+    envvar="LDIFFUSION_CA_FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificates to trust, PEM, of a certificate authority of your own.",
+)
 def submit(
-    slide: Path, out: Path, url: str, key: str | None, products: tuple[str, ...], *, fresh: bool, **request: Any
+    slide: Path,
+    out: Path,
+    url: str,
+    key: str | None,
+    products: tuple[str, ...],
+    ca_file: Path | None,
+    *,
+    fresh: bool,
+    **request: Any,
 ) -> None:
     """Send a slide to a server, follow the job, fetch and check all results. Killed and started again, it goes on."""
     from server.submitting import submit as submit_slide
 
     asked = {name: value for name, value in request.items() if value is not None and value != ()}
-    submit_slide(url, slide, out, asked, key, products, fresh=fresh)
+    submit_slide(url, slide, out, asked, key, products, fresh=fresh, ca_file=ca_file)
 
 
 @main.command()

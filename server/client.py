@@ -32,10 +32,14 @@ class Client:
         url: Its address.
         key: What `ldiffusion keys create` printed, if the server asks for one; else `LDIFFUSION_KEY` is looked at.
         patience_s: How long a server that was there and does not answer is asked again.
+        ca_file: Certificates to trust, PEM, of who signed the server's if they are your own; else
+            `LDIFFUSION_CA_FILE` is looked at, and then those that everybody trusts.
     """
 
-    def __init__(self, url: str, key: str | None = None, patience_s: float = PATIENCE_S) -> None:
-        self._driver = Driver(url, key)
+    def __init__(
+        self, url: str, key: str | None = None, patience_s: float = PATIENCE_S, ca_file: str | Path | None = None
+    ) -> None:
+        self._driver = Driver(url, key, ca_file)
         self._run = self._driver.run
         self._patience_s = patience_s
 
@@ -168,9 +172,13 @@ class Client:
         *,
         class_name: str | None = None,
         limit: int = 1000,
+        cursor: str | None = None,
     ) -> dict[str, Any]:
-        """Return the polygons that touch a box `x0, y0, x1, y1` in level-0 px, as a GeoJSON FeatureCollection."""
-        return self._run(client_products.find_features(job_id, box, class_name, limit, self._patience_s))
+        """Return the polygons that touch a box `x0, y0, x1, y1` in level-0 px, as a GeoJSON FeatureCollection.
+
+        `cursor` is `next_cursor` of the page before, for as long as there is one.
+        """
+        return self._run(client_products.find_features(job_id, box, class_name, limit, cursor, self._patience_s))
 
     def submit_batch(
         self, slide_ids: Sequence[str], *, idempotency_key: str | None = None, **options: Unpack[JobOptions]

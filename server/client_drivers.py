@@ -1,9 +1,11 @@
 """What does the steps of the protocol over httpx: one driver blocks, one awaits. Neither knows what they mean."""
 
 import os
+import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, closing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
@@ -15,14 +17,15 @@ from server.client_protocol import Answer, Ask, Body, Open, Pause, Read, Step, S
 
 TIMEOUT = httpx.Timeout(60.0, read=120.0)
 KEY_VARIABLE = "LDIFFUSION_KEY"
+CA_VARIABLE = "LDIFFUSION_CA_FILE"
 T = TypeVar("T")
 
 
-def connection_of(url: str, key: str | None) -> dict[str, Any]:
-    """Return the options of an httpx client for a server; where no key is given, that of the environment is sent.
+def connection_of(url: str, key: str | None, ca_file: str | Path | None) -> dict[str, Any]:
+    """Return the options of an httpx client for a server; where no key or file is given, the environment is looked at.
 
     Raises:
-        Refused: Address or key are none.
+        Refused: Address, key or file of certificates are none.
     """
     key = os.environ.get(KEY_VARIABLE) if key is None else key
     if key and not (key.isascii() and key.isprintable()):
@@ -33,7 +36,22 @@ def connection_of(url: str, key: str | None) -> dict[str, Any]:
     except httpx.InvalidURL as error:
         raise failure(Refused, "invalid_url", f"url: {error}.", url, "http://127.0.0.1:8000") from error
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return {"base_url": base_url, "headers": headers, "timeout": TIMEOUT, "trust_env": False}
+    options = {"base_url": base_url, "headers": headers, "timeout": TIMEOUT, "trust_env": False}
+    ca_file = ca_file or os.environ.get(CA_VARIABLE)
+    return options | ({"verify": trusting(ca_file)} if ca_file else {})
+
+
+def trusting(ca_file: str | Path) -> ssl.SSLContext:
+    """Return what takes the certificates that were signed by those of a PEM file, and no others.
+
+    Raises:
+        Refused: It is no such file.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # an SSLError is one
+        told = f"ca_file: {error.strerror or error}."
+        raise failure(Refused, "invalid_ca_file", told, ca_file, "a file of certificates, PEM") from error
 
 
 class Driver:
@@ -42,10 +60,11 @@ class Driver:
     Args:
         url: Address of the server.
         key: The key, if the server asks for one.
+        ca_file: Certificates to trust, if the server's was signed by none that everybody trusts.
     """
 
-    def __init__(self, url: str, key: str | None) -> None:
-        self.http = httpx.Client(**connection_of(url, key))
+    def __init__(self, url: str, key: str | None, ca_file: str | Path | None) -> None:
+        self.http = httpx.Client(**connection_of(url, key, ca_file))
         self._ever_reached = False
 
     def run(self, steps: Steps[T]) -> T:
@@ -72,7 +91,7 @@ class Driver:
     def _do(self, step: Step, opened: "_Opened") -> Any:
         match step:
             case Ask():
-                body = None if step.body is None else iter(step.body)
+                body = None if step.body is None else _pieces(step.body)
                 return self._answer(self.http.request(step.method, step.address, content=body, **_options(step)))
             case Open():
                 opened.close()
@@ -96,8 +115,8 @@ class Driver:
 class AsyncDriver:
     """Does steps and lets others go on meanwhile; the same as `Driver` otherwise."""
 
-    def __init__(self, url: str, key: str | None) -> None:
-        self.http = httpx.AsyncClient(**connection_of(url, key))
+    def __init__(self, url: str, key: str | None, ca_file: str | Path | None) -> None:
+        self.http = httpx.AsyncClient(**connection_of(url, key, ca_file))
         self._ever_reached = False
 
     async def run(self, steps: Steps[T]) -> T:
@@ -125,7 +144,7 @@ class AsyncDriver:
     async def _do(self, step: Step, opened: "_AsyncOpened") -> Any:
         match step:
             case Ask():
-                body = None if step.body is None else _pieces(step.body)
+                body = None if step.body is None else _awaited_pieces(step.body)
                 return self._answer(await self.http.request(step.method, step.address, content=body, **_options(step)))
             case Open():
                 await opened.aclose()
@@ -158,16 +177,30 @@ class _AsyncOpened(AsyncExitStack):
     pieces: Any
 
 
-async def _pieces(body: Body) -> AsyncIterator[bytes]:
+def _pieces(body: Body) -> Iterator[bytes]:
+    """Yield a part of a file, and tell of each piece that was taken."""
+    done = 0
+    for piece in body:
+        yield piece
+        done += len(piece)
+        body.report(done)
+
+
+async def _awaited_pieces(body: Body) -> AsyncIterator[bytes]:
     """Yield a part of a file; it is read in another thread, and told of in this one."""
-    pieces = iter(body)
+    pieces, done = iter(body), 0
     while piece := await to_thread.run_sync(next, pieces, b""):
         yield piece
+        done += len(piece)
+        body.report(done)
 
 
 def _options(step: Ask | Open) -> dict[str, Any]:
-    options = {"params": dict(step.params), "headers": dict(step.headers)}
-    return options | ({"json": step.json} if isinstance(step, Ask) and step.json is not None else {})
+    options: dict[str, Any] = {"params": dict(step.params), "headers": dict(step.headers)}
+    if isinstance(step, Open):
+        timeout = TIMEOUT if step.silence_s is None else httpx.Timeout(60.0, read=step.silence_s)
+        return options | {"timeout": timeout}
+    return options | ({} if step.json is None else {"json": step.json})
 
 
 def _told(answer: httpx.Response) -> Answer:

@@ -31,6 +31,10 @@ POLL_S = 1.0
 POLLS_WITHOUT_EVENTS = 30
 """How often the job itself is asked for before events are tried again that the server had refused."""
 
+HEARD_WITHIN_S = 30.0
+"""A stream of events is heard of more often than this. Nearer to its deadline, a client does not listen: it asks."""
+
+SILENCE_S = 120.0
 SeenJob = Callable[[Progress], None]
 SeenBatch = Callable[[BatchView], None]
 
@@ -134,15 +138,15 @@ def wait(job_id: str, seen: SeenJob, timeout_s: float | None, patience_s: float)
         seen(Progress(**view.model_dump(include=set(Progress.model_fields))))
         if view.state in FINAL_STATES:
             return succeeded(view)
-        if polls > 0:
-            polls -= 1
+        if polls > 0 or _is_near(deadline):
+            polls = max(0, polls - 1)
         else:
             ended, last_id = yield from _listen(job_id, last_id, seen, deadline)
             polls = POLLS_WITHOUT_EVENTS if ended is None and not last_id else 0
             if ended is not None:
                 return succeeded(ended)
         deadline.check()
-        yield Pause(POLL_S)
+        yield Pause(deadline.left(POLL_S))
 
 
 def wait_batch(batch_id: str, seen: SeenBatch, timeout_s: float | None, patience_s: float) -> Steps[BatchView]:
@@ -158,7 +162,7 @@ def wait_batch(batch_id: str, seen: SeenBatch, timeout_s: float | None, patience
         if batch.done:
             return batch
         deadline.check()
-        yield Pause(POLL_S)
+        yield Pause(deadline.left(POLL_S))
 
 
 def succeeded(view: JobView) -> JobView:
@@ -210,17 +214,21 @@ def _listen(job_id: str, last_id: str, seen: SeenJob, deadline: Deadline) -> Ste
     parser = EventParser()
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
     try:
-        yield from once(Open(f"{JOBS}/{job_id}/events", headers=headers, piece_bytes=None))
-        while piece := (yield Read()):
+        events = Open(f"{JOBS}/{job_id}/events", headers=headers, piece_bytes=None, silence_s=deadline.left(SILENCE_S))
+        yield from once(events)
+        while not _is_near(deadline) and (piece := (yield Read())):
             for event in parser.feed(piece):
                 last_id = event.id or last_id
                 if event.kind == "end":
                     return _ending(event), last_id
                 seen(Progress.model_validate_json(event.data, extra="ignore"))
-            deadline.check()
     except (Unreachable, Busy):  # too many listen, or the line broke: the job itself is asked for
         return None, last_id
     return None, last_id
+
+
+def _is_near(deadline: Deadline) -> bool:
+    return deadline.left(HEARD_WITHIN_S) < HEARD_WITHIN_S
 
 
 def _ending(event: Event) -> JobView:

@@ -92,7 +92,12 @@ def download_results(
 
 
 def find_features(
-    job_id: str, box: tuple[float, float, float, float] | None, class_name: str | None, limit: int, patience_s: float
+    job_id: str,
+    box: tuple[float, float, float, float] | None,
+    class_name: str | None,
+    limit: int,
+    cursor: str | None,
+    patience_s: float,
 ) -> Steps[dict[str, Any]]:
     """Fetch the polygons that touch a box, level-0 px, as GeoJSON; the first question makes the index.
 
@@ -102,6 +107,7 @@ def find_features(
     params: dict[str, Any] = {"limit": limit}
     params |= {} if box is None else {"bbox": ",".join(map(str, box))}
     params |= {} if class_name is None else {"class": class_name}
+    params |= {} if cursor is None else {"cursor": cursor}
     step = Ask("GET", f"/v1/jobs/{job_id}/features", params)
     found: dict[str, Any] = json.loads((yield from _made(step, Deadline(job_id, None), patience_s)).content)
     return found

@@ -45,7 +45,7 @@ Seen = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A part of a file as the body of a request; `report` is told how many bytes of the part have been read."""
+    """A part of a file as the body of a request; the driver tells `report` how many bytes of it have been taken."""
 
     path: Path
     offset: int
@@ -67,7 +67,6 @@ class Body:
                     raise RequestInvalid("The file became shorter while it was sent.", value=self.path)
                 yield piece
                 done += len(piece)
-                self.report(done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +90,9 @@ class Open:
     headers: Mapping[str, str] = field(default_factory=dict)
     piece_bytes: int | None = PIECE_BYTES
     """Size of the pieces; None: as they come."""
+
+    silence_s: float | None = None
+    """Seconds without a byte after which the line counts as broken; None: as long as the driver waits otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +171,17 @@ class Deadline:
         self._what = what
         self._end = None if timeout_s is None else time.monotonic() + timeout_s
 
+    def left(self, most_s: float) -> float:
+        """Return the seconds that are left, `most_s` at most."""
+        return most_s if self._end is None else min(most_s, max(0.0, self._end - time.monotonic()))
+
     def check(self) -> None:
         """Go on while there is time.
 
         Raises:
             TookTooLong.
         """
-        if self._end is not None and time.monotonic() > self._end:
+        if self._end is not None and time.monotonic() >= self._end:
             raise failure(TookTooLong, "took_too_long", "It did not come in the time that was given.", self._what)
 
 

@@ -16,8 +16,8 @@ from typing import BinaryIO
 from server import client_sets, tus
 from server.client_errors import Busy, Missing, Refused, RemoteError, Unreachable
 from server.client_protocol import Ask, Body, Patience, Pause, Seen, Steps, Work, look, may_pass, once, patiently
-from server.partials import UploadState
 from server.slide_names import display_name
+from server.upload_records import UploadState
 from workers.core.schemas import ErrorBody, Frozen, SlideInfo
 
 CHUNK_BYTES = 32 * 2**20

@@ -148,5 +148,8 @@ class Courier:
                 found = self.deliver_next()
             except QueueUnavailable:
                 found = False
+            except Exception:  # a thread that ends is missing until the restart; what it did is due again after CLAIM_S
+                logger.exception("a webhook could not be dealt with, and is taken up again")
+                found = False
             if not found:
                 self._ended.wait(IDLE_S)

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from workers.core.errors import ResultNotFound
+from workers.core.errors import ResultNotFound, SlideTooLarge
 from workers.core.schemas import ModelClass, SlideGeometry
+from workers.core.slide_geometry import level_for_side
 from workers.core.slides import Pixels, Slide
 
 TILE_PX = 256
@@ -24,6 +25,8 @@ OVERVIEW_PX = 1024
 """Levels up to this size are cut from one picture of the slide, made once."""
 READ_PX = 2048
 """Side of the largest rectangle of a slide that is in memory for a tile."""
+MAX_READ_PX = 2**30
+"""Most px of a slide that are decoded for one picture: seconds. Only a large slide without small levels needs more."""
 JPEG_QUALITY = 85
 PNG_COMPRESSION = 1
 SAME_SCALE = 1e-3
@@ -115,6 +118,16 @@ def overview_tile(overview: Pixels, grid: Grid, address: Address) -> Pixels:
     return np.asarray(Image.fromarray(overview).resize(size, Image.Resampling.BOX, box))
 
 
+def check_overview(geometry: SlideGeometry) -> None:
+    """Refuse to make the overview of a slide whose smallest fitting level is a large one.
+
+    Raises:
+        SlideTooLarge: It would take minutes.
+    """
+    size = geometry.levels[level_for_side(geometry, OVERVIEW_PX)]
+    _check_read(size.width * size.height)
+
+
 def slide_tile(slide: Slide, grid: Grid, address: Address) -> Pixels:
     """Return a tile of a slide, read from the coarsest of its levels that is fine enough.
 
@@ -129,11 +142,13 @@ def slide_tile(slide: Slide, grid: Grid, address: Address) -> Pixels:
     Raises:
         ResultNotFound: There is no such tile.
         SlideUnreadable: The file cannot be decoded there.
+        SlideTooLarge: The slide has no level that is small enough for this.
     """
     left, upper, right, lower = grid.tile(*address)
     step = grid.step(address[0])
     level = _level_for(slide.geometry, step)
     ratio = step / slide.geometry.levels[level].downsample
+    _check_read(round((right - left) * (lower - upper) * ratio**2))
     if abs(ratio - 1) < SAME_SCALE:
         return slide.read_level(level, round(left * ratio), round(upper * ratio), right - left, lower - upper)
     out = np.empty((lower - upper, right - left, 3), np.uint8)
@@ -180,6 +195,15 @@ def _level_for(geometry: SlideGeometry, step: int) -> int:
     """Return the coarsest level that is not coarser than `step` level-0 px."""
     fine = [i for i, each in enumerate(geometry.levels) if each.downsample <= step * (1 + SAME_SCALE)]
     return max(fine, key=lambda i: geometry.levels[i].downsample, default=0)
+
+
+def _check_read(pixels: int) -> None:
+    if pixels > MAX_READ_PX:
+        raise SlideTooLarge(
+            "This slide has no level that is small enough for this view; closer views and jobs are fine.",
+            value=f"{pixels} pixels to decode",
+            accepted=f"at most {MAX_READ_PX}",
+        )
 
 
 def _shrunk(slide: Slide, level: int, ratio: float, box: tuple[int, int, int, int]) -> Pixels:

@@ -5,7 +5,7 @@ that was seen gets what came after it; if that is no longer there, again where t
 """
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from anyio import to_thread
@@ -24,6 +24,9 @@ HEARTBEAT_S = 15.0
 AT_ONCE = 100
 BEGINNING = "0-0"
 Present = Callable[[JobView], JobView]
+LetIn = Callable[[], Awaitable[bool]]
+"""Whether the client may still see what it asked for."""
+
 RETRY_MS = 2000
 """How long a client waits before it comes back."""
 
@@ -49,8 +52,11 @@ class Listeners:
         """Let go of the connections to Redis."""
         await self._redis.aclose()
 
-    async def begin(self, job_id: str, last_id: str | None) -> AsyncIterator[bytes] | None:
+    async def begin(self, job_id: str, last_id: str | None, is_let_in: LetIn) -> AsyncIterator[bytes] | None:
         """Return the events of a job as bytes; None if the client has seen its end.
+
+        They end, whatever becomes of the job, when the client is not let in any more: asked for before anything is
+        told, and with each heartbeat.
 
         Raises:
             JobNotFound: There is no such job.
@@ -64,9 +70,11 @@ class Listeners:
         if view.state in FINAL_STATES and last_id is not None and last_id == (newest or BEGINNING):
             return None
         missed = last_id is not None and await self._reaches_back(job_id, last_id)
-        return self._follow(view, last_id or BEGINNING if missed else newest, snapshot=not missed)
+        return self._follow(view, last_id or BEGINNING if missed else newest, is_let_in, snapshot=not missed)
 
-    async def _follow(self, view: JobView, seen: str | None, *, snapshot: bool) -> AsyncIterator[bytes]:
+    async def _follow(
+        self, view: JobView, seen: str | None, is_let_in: LetIn, *, snapshot: bool
+    ) -> AsyncIterator[bytes]:
         self._count += 1
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
@@ -77,16 +85,18 @@ class Listeners:
                     return
                 shown = Progress(**view.model_dump(include=set(Progress.model_fields)))
                 yield event(seen, "state", shown.model_dump_json())
-            async for piece in self._after(view.id, seen):
+            async for piece in self._after(view.id, seen, is_let_in):
                 yield piece
         except QueueUnavailable:
             return  # the client comes back by itself, and is told where the job stands
         finally:
             self._count -= 1
 
-    async def _after(self, job_id: str, seen: str) -> AsyncIterator[bytes]:
+    async def _after(self, job_id: str, seen: str, is_let_in: LetIn) -> AsyncIterator[bytes]:
         while True:
             entries = await self._entries(job_id, seen)
+            if not await is_let_in():
+                return
             for entry_id, kind, data in entries:
                 seen = entry_id
                 if kind == "end":

@@ -1,18 +1,18 @@
 """One GET of somebody else's file, by the rules of `workers.core.outward`, read piece by piece. No FastAPI here."""
 
 import http.client
-import threading
 from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
 from workers.core.intake_errors import ImportRefused
 from workers.core.outward import CheckedConnection, Outward, request_target
 
 PIECE_BYTES = 2**20
 ANSWER_S = 30.0
-"""Longest wait for the head of an answer, however slowly it drips."""
+"""Longest time from the look-up of a name to the head of an answer, however slowly it drips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ class Fetched:
         self._connection = connection
         self._response = response
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Give the body; it ends where it ends.
+    async def pieces(self, threads: CapacityLimiter) -> AsyncIterator[bytes]:
+        """Give the body, read in one of these threads; it ends where it ends.
 
         Raises:
             ImportRefused: The line broke.
         """
-        while piece := await to_thread.run_sync(self._read, abandon_on_cancel=True):
+        while piece := await to_thread.run_sync(self._read, abandon_on_cancel=True, limiter=threads):
             yield piece
 
     def _read(self) -> bytes:
@@ -67,7 +67,7 @@ class Fetched:
 
 
 def fetch(source: Source, idle_s: float) -> Fetched:
-    """Ask for a file, and look at the head of the answer. Blocks.
+    """Ask for a file, and look at the head of the answer. Blocks for at most `ANSWER_S`.
 
     Args:
         source: What to ask for.
@@ -77,27 +77,22 @@ def fetch(source: Source, idle_s: float) -> Fetched:
         ImportRefused: The address is not allowed, nobody answers, or the answer is no file of a known size.
     """
     target = source.outward.parse_url(source.url)
-    try:
-        connection = source.outward.connect(target, idle_s)
-        timer = threading.Timer(ANSWER_S, connection.abort)
-        timer.start()
+    headers = {"Accept-Encoding": "identity", "User-Agent": "ldiffusion-server", **source.headers}
+    with ExitStack() as unless_taken:
         try:
-            headers = {"Accept-Encoding": "identity", "User-Agent": "ldiffusion-server", **source.headers}
-            connection.request("GET", request_target(target), headers=headers)
-            response = connection.getresponse()
-        finally:
-            timer.cancel()
-    except (OSError, http.client.HTTPException) as error:
-        raise ImportRefused(
-            "The server of this file does not answer, or not by https.",
-            value=type(error).__name__,
-            accepted="an address that answers",
-        ) from error
-    try:
-        return Fetched(connection, response, _length_of(response))
-    except ImportRefused:
-        connection.close()
-        raise
+            with source.outward.call(target, idle_s, ANSWER_S) as connection:
+                unless_taken.callback(connection.close)
+                connection.request("GET", request_target(target), headers=headers)
+                response = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise ImportRefused(
+                "The server of this file does not answer, or not by https.",
+                value=type(error).__name__,
+                accepted="an address that answers",
+            ) from error
+        fetched = Fetched(connection, response, _length_of(response))
+        unless_taken.pop_all()
+        return fetched
 
 
 def _length_of(response: http.client.HTTPResponse) -> int:

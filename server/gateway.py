@@ -16,6 +16,7 @@ from server.access.keys import Keys
 from server.access.protection import protect
 from server.app import create_app
 from workers.core.errors import LDiffusionError
+from workers.core.reader_versions import check_readers
 from workers.core.settings import Settings
 
 GRACE_S = 8
@@ -60,6 +61,7 @@ def main() -> None:
     logging.getLogger("uvicorn.access").addFilter(is_worth_a_line)
     settings = Settings()
     try:
+        check_readers()
         check_exposure(settings, Keys(settings.data_dir).read(), datetime.now(UTC))
         config = server_config(settings)
     except LDiffusionError as error:

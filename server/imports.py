@@ -7,19 +7,19 @@ the same address to ask at. Off until the operator names hosts or connectors.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from anyio import CancelScope, to_thread
+from anyio import CancelScope, CapacityLimiter, WouldBlock, to_thread
 from pydantic import Field, model_validator
 
 from server.connectors import Connector, read_connectors, source_of
 from server.fetching import Fetched, Source, fetch
-from server.partials import Upload
 from server.resumable import Resumable
+from server.upload_records import Upload
 from server.upload_requests import Chunk, Wish
-from workers.core.errors import LDiffusionError, Unavailable, UploadNotFound
+from workers.core.errors import LDiffusionError, NotFound, Unavailable
 from workers.core.intake_errors import ImportRefused
 from workers.core.outward import Outward
 from workers.core.schemas import Frozen
@@ -27,6 +27,8 @@ from workers.core.settings import Settings
 
 AT_ONCE = 4
 LABEL_MAX = 300
+RETRY_S = 30.0
+"""Pause after which the end of an import that could not be written down is written again."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ class Imports:
         self._settings = settings
         self._connectors = connectors
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._places = CapacityLimiter(AT_ONCE)
+        self._threads = CapacityLimiter(AT_ONCE)  # of their own: whoever answers slowly holds up no other request
 
     async def begin(self, wish: ImportWish, tenant: str) -> Upload:
         """Ask for a file and, once its head is there, go on in the background.
@@ -65,21 +69,38 @@ class Imports:
             Unavailable: Too many are being fetched.
         """
         source = self._source(wish, tenant)
-        if len(self._tasks) >= AT_ONCE:
-            raise Unavailable("The server fetches as many slides as it can.", value=AT_ONCE, accepted="to ask later")
-        fetched = await to_thread.run_sync(fetch, source, self._settings.upload_idle_s)
+        place = object()
+        try:
+            self._places.acquire_on_behalf_of_nowait(place)
+        except WouldBlock as error:
+            raise Unavailable(
+                "The server fetches as many slides as it can.", value=AT_ONCE, accepted="to ask later"
+            ) from error
+        upload = None
+        try:
+            upload, fetched = await self._opened(wish, source, tenant)
+        finally:
+            if upload is None:
+                self._places.release_on_behalf_of(place)
+        task = self._tasks[upload.id] = asyncio.create_task(self._run(upload, fetched), name=f"import {upload.id}")
+        task.add_done_callback(lambda _: self._on_done(upload.id, place))
+        return upload
+
+    def _on_done(self, upload_id: str, place: object) -> None:
+        del self._tasks[upload_id]
+        self._places.release_on_behalf_of(place)
+
+    async def _opened(self, wish: ImportWish, source: Source, tenant: str) -> tuple[Upload, Fetched]:
+        fetched = await to_thread.run_sync(fetch, source, self._settings.upload_idle_s, limiter=self._threads)
         upload = None
         try:
             name = wish.filename or unquote(urlsplit(source.url).path.rpartition("/")[2])
             asked = Wish(length=fetched.length, filename=name, sha256=wish.sha256, source=source.label[:LABEL_MAX])
             upload = await self._resumable.create(asked, tenant)
+            return upload, fetched
         finally:
             if upload is None:
                 await _hang_up(fetched)
-        task = asyncio.create_task(self._run(upload, fetched), name=f"import {upload.id}")
-        self._tasks[upload.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(upload.id, None))
-        return upload
 
     async def abandon(self, upload_id: str) -> None:
         """Fetch this slide no more, if it is being fetched: somebody removes the upload."""
@@ -108,30 +129,48 @@ class Imports:
         try:
             await self._receive(upload, fetched)
         except LDiffusionError as error:
-            with suppress(UploadNotFound):
-                await self._resumable.refuse(upload.id, error)
-        finally:
-            await _hang_up(fetched)
+            await self._refuse(upload.id, error)
+        except Exception:  # nobody waits for this task: what is not said of the upload here is never said
+            logger.exception("the import %s failed", upload.id)
+            await self._refuse(upload.id, LDiffusionError("The server failed to take this slide; its log says why."))
+
+    async def _refuse(self, upload_id: str, error: LDiffusionError) -> None:
+        """Write down why an upload ended; again and again on a disk that does not take it, until the server stops."""
+        while True:
+            try:
+                await self._resumable.refuse(upload_id, error)
+            except NotFound:  # removed meanwhile
+                return
+            except (OSError, LDiffusionError):
+                logger.exception("the end of the import %s could not be written and is tried again", upload_id)
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
 
     async def _receive(self, upload: Upload, fetched: Fetched) -> None:
         limit_s = self._settings.import_timeout_s
         chunk = Chunk(offset=0, length=upload.length, source=upload.source)
         try:
             async with asyncio.timeout(limit_s):
-                done = await self._resumable.append(upload.id, chunk, fetched.pieces())
+                done = await self._resumable.append(upload.id, chunk, fetched.pieces(self._threads))
         except TimeoutError as error:
             raise ImportRefused(f"Fetching took more than {limit_s:g} seconds.") from error
+        finally:
+            await _hang_up(fetched)
         if not done.is_complete:
             raise ImportRefused(
                 "The file ended before its end.", value=f"{done.offset} bytes", accepted=f"{done.length} bytes"
             )
 
     async def recover(self) -> None:
-        """Say of imports that a stop of the server cut off that they were."""
+        """Say of imports that a stop of the server cut off that they were; one that cannot be told holds up nothing."""
         for upload in await self._resumable.cut_off_imports():
-            await self._resumable.refuse(
-                upload.id, ImportRefused("The server was stopped while it fetched this slide.")
-            )
+            try:
+                await self._resumable.refuse(
+                    upload.id, ImportRefused("The server was stopped while it fetched this slide.")
+                )
+            except (OSError, LDiffusionError):
+                logger.exception("the end of the import %s could not be written", upload.id)
 
     async def stop(self) -> None:
         """End all fetching; `recover` says so at the next start."""
@@ -143,7 +182,7 @@ class Imports:
 
 async def _hang_up(fetched: Fetched) -> None:
     with CancelScope(shield=True):
-        await to_thread.run_sync(fetched.close)
+        await to_thread.run_sync(fetched.close)  # in a common thread: one of its own may be what it waits for
 
 
 @asynccontextmanager

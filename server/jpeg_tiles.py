@@ -125,7 +125,7 @@ def assembled(head: bytes, stored: bytes, side: int) -> bytes | None:
             continue
         elif marker == _SOS:
             end = _END_OF_SCAN.search(stored, at)
-            if segment[4] != 3 or end is None or end[0][1] != _EOI:
+            if segment[4:5] != b"\x03" or end is None or end[0][1] != _EOI:
                 return None
             return b"".join((*parts, segment, stored[at : end.end()]))
         elif marker not in _TABLES:

@@ -10,59 +10,28 @@
 An upload that expired keeps its info.json for as long again, so that a client that comes back is told why.
 """
 
+import logging
 import os
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from threading import Lock
 
-from pydantic import Field
+from pydantic import ValidationError
 
 from server.upload_limits import check_room, disk_full_told
+from server.upload_records import Upload
 from workers.core.errors import UploadExpired, UploadIncomplete, UploadNotFound
-from workers.core.schemas import LOCAL_TENANT, ErrorBody, Frozen
 from workers.core.settings import Settings
 from workers.core.store import fsync_dir, write_json
 
-UploadState = Literal["uploading", "checking", "ready", "rejected"]
 ID = re.compile(r"[0-9a-f]{32}")
 COPY_BYTES = 4 * 2**20
 _INFO, _DATA, _PARTS, _SLIDE = "info.json", "data", "parts", "slide"
 _NEW, _OLD = ".new-", ".old-"
 
-
-class Part(Frozen):
-    """One part of a joined upload."""
-
-    id: str
-    length: int = Field(gt=0, description="Bytes.")
-
-
-class Upload(Frozen):
-    """`info.json` of a resumable upload."""
-
-    id: str
-    tenant: str = Field(default=LOCAL_TENANT, description="Whose it is.")
-    state: UploadState = "uploading"
-    length: int = Field(gt=0, description="Bytes it will have.")
-    offset: int = Field(default=0, ge=0, description="Bytes acknowledged: they are on the disk.")
-    filename: str
-    sha256: str | None = Field(default=None, description="What the client said the whole file has, in hex.")
-    metadata: str = Field(default="", description="Upload-Metadata as it came.")
-    is_part: bool = Field(default=False, description="To be joined with others; no slide by itself.")
-    parts: tuple[Part, ...] = Field(default=(), description="What it is joined from, in order.")
-    joined: int = Field(default=0, description="How many parts are in `data` already.")
-    created_at: datetime
-    expires_at: datetime
-    slide_id: str | None = None
-    error: ErrorBody | None = None
-    source: str | None = Field(default=None, description="Where the server fetches it from, if it does.")
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every byte is there."""
-        return self.offset == self.length
+logger = logging.getLogger(__name__)
 
 
 class Partials:
@@ -77,6 +46,8 @@ class Partials:
         self._root = root
         self._expires = timedelta(seconds=settings.upload_expires_s)
         self._reserve_bytes = settings.disk_reserve_bytes
+        self._creating = Lock()
+        self._unreadable: set[str] = set()  # those that the log has a line of
 
     def new_expiry(self) -> datetime:
         """Return when an upload whose last byte came now expires."""
@@ -94,12 +65,17 @@ class Partials:
         """Make the folder of a new upload, taking over the folders of its parts, durably and at once.
 
         Raises:
-            DiskFull: The upload would leave too little room.
+            DiskFull: The upload would leave too little room, once those under way have all their bytes.
             UploadNotFound: A part is not there any more. The others stay as they were.
         """
         self._root.mkdir(parents=True, exist_ok=True)
         more = max((part.length for part in upload.parts), default=upload.length)  # a part goes once it is copied
-        check_room(self._root, more, self._reserve_bytes)
+        with self._creating:  # two at once see each other
+            promised = sum(other.promised for other in self._all())
+            check_room(self._root, promised + more, self._reserve_bytes)
+            self._make(upload)
+
+    def _make(self, upload: Upload) -> None:
         folder = self._root / f"{_NEW}{upload.id}"
         (folder / _PARTS).mkdir(parents=True)
         try:
@@ -122,7 +98,7 @@ class Partials:
             UploadExpired: There was.
         """
         upload = self._read(upload_id)
-        if _is_expired(upload):
+        if upload.is_expired:
             raise UploadExpired("This upload has expired.", value=upload_id, accepted="a new upload")
         return upload
 
@@ -136,7 +112,7 @@ class Partials:
 
     def list_uploads(self) -> list[Upload]:
         """Return all uploads that have not expired, the newest first."""
-        known = [upload for upload in self._all() if not _is_expired(upload)]
+        known = [upload for upload in self._all() if not upload.is_expired]
         return sorted(known, key=lambda upload: (upload.created_at, upload.id), reverse=True)
 
     def save(self, upload: Upload) -> None:
@@ -216,7 +192,7 @@ class Partials:
 
     def expired(self) -> list[str]:
         """Return the ids of uploads whose time is over; those being checked have all the time they need."""
-        return [upload.id for upload in self._all() if _is_expired(upload)]
+        return [upload.id for upload in self._all() if upload.is_expired]
 
     def expire(self, upload_id: str) -> None:
         """Remove the bytes of an expired upload, or all of it when it has been expired for as long as it had lived."""
@@ -224,7 +200,7 @@ class Partials:
             upload = self._read(upload_id)
         except UploadNotFound:
             return
-        if not _is_expired(upload):
+        if not upload.is_expired:
             return
         if upload.expires_at + self._expires < datetime.now(UTC):
             self.remove(upload_id)
@@ -255,9 +231,13 @@ class Partials:
         shutil.rmtree(folder, ignore_errors=True)
 
     def _read(self, upload_id: str) -> Upload:
+        """Return what is known of an upload; a record that says nothing is none, and stays for a person to look at."""
         try:
             return Upload.model_validate_json((self._root / _checked(upload_id) / _INFO).read_bytes())
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise upload_missing(upload_id) from error
+        except ValidationError as error:
+            self._pass_over(upload_id, error)
             raise upload_missing(upload_id) from error
 
     def _all(self) -> list[Upload]:
@@ -267,13 +247,16 @@ class Partials:
                 continue
             try:
                 uploads.append(self._read(folder.name))
-            except UploadNotFound:  # removed meanwhile
+            except UploadNotFound:  # removed meanwhile, or not to be understood
                 continue
+            except OSError as error:  # one that the disk does not give is no reason to know nothing of the others
+                self._pass_over(folder.name, error)
         return uploads
 
-
-def _is_expired(upload: Upload) -> bool:
-    return upload.state != "checking" and upload.expires_at < datetime.now(UTC)
+    def _pass_over(self, upload_id: str, error: Exception) -> None:
+        if upload_id not in self._unreadable:
+            self._unreadable.add(upload_id)
+            logger.error("%s cannot be read and is passed over: %s", self._root / upload_id / _INFO, error)
 
 
 def _checked(upload_id: str) -> str:

@@ -6,13 +6,14 @@ that was cut off is done again from the same bytes.
 
 import shutil
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from server.slide_names import ARCHIVE, DICOM_MAGIC, extension_of, sniff_extension
 from server.slide_sets import unpack
 from server.upload_limits import check_room, disk_full_told
 from workers.core.deidentify import deidentify
-from workers.core.digests import sha256_of, sha256_of_all
+from workers.core.digests import Opener, sha256_of, sha256_of_all
 from workers.core.settings import Settings
 from workers.core.store import fsync_dir
 
@@ -34,20 +35,22 @@ class Prepared:
     deidentified: bool = False
 
 
-def prepare(file: Path, filename: str, folder: Path, settings: Settings) -> Prepared:
+def prepare(file: Path, filename: str, folder: Path, settings: Settings, unpacked_max: int | None = None) -> Prepared:
     """Make the files of a slide in `folder`, from the bytes in `file`.
 
     Args:
         file: The bytes, durable, on the file system of `folder`; still there if they had to be unpacked or stripped.
-        filename: Its extension says what it is, if it has one.
+        filename: Its extension says what it is, if it is known; else the bytes do.
         folder: Made if absent; what an earlier attempt left in it is removed.
         settings: Whether to strip, and the limits.
+        unpacked_max: Bytes of an archive that the tenant has room for; None: the limits alone count.
 
     Raises:
         RequestInvalid, ArchiveRefused, SlideSetIncomplete, DeidentifyRefused, SlideUnreadable: The file is refused.
+        QuotaExceeded: The archive unpacks to more than there is room for.
         DiskFull.
     """
-    extension = extension_of(filename) or _sniffed(file)
+    extension = extension_of(filename) or _sniffed(file, filename)
     is_stripped = settings.deidentify == "strip"
     folder.mkdir(exist_ok=True)
     if extension != ARCHIVE and not is_stripped:
@@ -56,7 +59,7 @@ def prepare(file: Path, filename: str, folder: Path, settings: Settings) -> Prep
         return Prepared(first, first.stat().st_size)
     _clear(folder, file)
     if extension == ARCHIVE:
-        first = folder / unpack(file, folder, settings).first
+        first = folder / unpack(file, folder, settings, unpacked_max).first
     else:
         first = _copy(file, folder / f"original{extension}", settings)
     if is_stripped:
@@ -72,14 +75,14 @@ def stored_files(folder: Path, *besides: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def digest_of(files: list[Path], folder: Path) -> str:
+def digest_of(files: list[Path], folder: Path, opener: Opener = FileIO) -> str:
     """Return the SHA-256 of one file, or of the lines `<sha256>  <name>` of several, in hex."""
-    return sha256_of(files[0]) if len(files) == 1 else sha256_of_all(files, folder)
+    return sha256_of(files[0], opener) if len(files) == 1 else sha256_of_all(files, folder, opener)
 
 
-def _sniffed(file: Path) -> str:
+def _sniffed(file: Path, filename: str) -> str:
     with file.open("rb") as opened:
-        return sniff_extension(opened.read(DICOM_MAGIC.stop))
+        return sniff_extension(opened.read(DICOM_MAGIC.stop), filename)
 
 
 def _clear(folder: Path, besides: Path) -> None:

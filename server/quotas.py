@@ -25,12 +25,14 @@ class Room:
         quotas: Who counts.
         tenant: Whose upload it is.
         number: Its name among those that are held.
+        size: Bytes that are held now.
     """
 
-    def __init__(self, quotas: "Quotas", tenant: str, number: int) -> None:
+    def __init__(self, quotas: "Quotas", tenant: str, number: int, size: int) -> None:
         self.tenant = tenant
         self._quotas = quotas
         self._number = number
+        self._size = size
 
     async def fit(self, size: int) -> None:
         """Hold this many bytes instead, now that it is known how many there are.
@@ -39,6 +41,16 @@ class Room:
             QuotaExceeded: The tenant has no room for them.
         """
         await to_thread.run_sync(self._quotas.hold, self._number, self.tenant, size)
+        self._size = size
+
+    async def cover(self, size: int) -> None:
+        """Hold at least this many bytes: so many have come, and more may.
+
+        Raises:
+            QuotaExceeded: The tenant has no room for them.
+        """
+        if size > self._size:
+            await self.fit(size)
 
 
 class Quotas:
@@ -86,7 +98,7 @@ class Quotas:
         number = next(self._numbers)
         await to_thread.run_sync(self.hold, number, tenant, wanted or 0)
         try:
-            yield Room(self, tenant, number)
+            yield Room(self, tenant, number, wanted or 0)
         finally:
             self._held.pop(number, None)
 
@@ -103,6 +115,15 @@ class Quotas:
             others = [each for held, each in list(self._held.items()) if held != number]
             check_storage(tenant, [*self._stored(), *others], wanted, most)
             self._held[number] = tenant, wanted
+
+    def left(self, tenant: str) -> int | None:
+        """Return the bytes that a tenant may still store; None: there is no limit."""
+        most = self._jobs.settings.quota_bytes
+        if not most:
+            return None
+        with self._bytes_lock:
+            taken = [*self._stored(), *list(self._held.values())]
+        return max(0, most - sum(size for owner, size in taken if owner == tenant))
 
     def _stored(self) -> list[tuple[str, int]]:
         # By id: an upload becomes the slide of the same id, and is both for a moment.

@@ -6,7 +6,7 @@ create → chunk, chunk, … → complete → `server.checking` in the backgroun
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 
@@ -16,12 +16,13 @@ from server.admission import Admission
 from server.appending import Appender
 from server.checking import Checking
 from server.checkpoints import Checkpoints
-from server.partials import Part, Partials, Upload
+from server.partials import Partials
 from server.quotas import Quotas
 from server.slide_names import display_name, extension_of
 from server.upload_leases import Lease, Leases
 from server.upload_limits import check_size
-from server.upload_requests import Chunk, Wish, check_chunk
+from server.upload_records import Part, Upload
+from server.upload_requests import Chunk, Wish, check_chunk, check_offset
 from workers.core.errors import (
     HeaderInvalid,
     LDiffusionError,
@@ -87,7 +88,7 @@ class Resumable:
             async with self._quotas.room(tenant, length) if not parts else nullcontext():
                 await to_thread.run_sync(self._partials.create, upload)
         if upload.state == "checking":
-            self._checking.start(upload.id)
+            self._checking.start(upload)
         return upload
 
     async def _part(self, part_id: str) -> Part:
@@ -131,15 +132,16 @@ class Resumable:
         check_chunk(await self.read(upload_id), chunk)
         async with self._leases.hold(upload_id) as lease:
             upload = await self.read(upload_id)
-            check_chunk(upload, chunk)
+            check_offset(upload, chunk)  # not before: where the upload ends is only known while nobody adds to it
             if not upload.is_complete:
                 upload = await self._receive(upload, chunk, lease.blocks(pieces, self._settings.upload_idle_s), lease)
         if upload.state == "checking":
-            self._checking.start(upload_id)
+            self._checking.start(upload)
         return upload
 
     async def _receive(self, upload: Upload, chunk: Chunk, blocks: AsyncIterator[bytes], lease: Lease) -> Upload:
-        opened = partial(Appender, self._partials.data_file(upload.id), upload.offset, upload.length, chunk.checksum)
+        place = self._partials.data_file(upload.id), upload.offset, upload.length
+        opened = partial(Appender, *place, chunk.checksum, self._settings.disk_reserve_bytes)
         with await to_thread.run_sync(opened) as appender:
             checkpoints = Checkpoints(partial(self._acknowledge, appender=appender), upload)
             whole = False
@@ -226,33 +228,38 @@ class Resumable:
         return [upload for upload in uploads if upload.source is not None and upload.state == "uploading"]
 
     async def refuse(self, upload_id: str, error: LDiffusionError) -> None:
-        """End an upload that the server could not fetch.
+        """End an upload that the server could not fetch; one whose bytes are all there is checked like any other.
 
         Raises:
             UploadNotFound, UploadExpired, UploadLocked.
         """
         async with self._leases.hold(upload_id):
             upload = await self.read(upload_id)
+            if upload.state != "uploading":
+                return
             ending = {"state": "rejected", "error": ErrorBody.model_validate(error.as_dict())}
+            await to_thread.run_sync(self._partials.drop_bytes, upload_id)  # first: what follows wants room on the disk
             await to_thread.run_sync(self._partials.save, upload.model_copy(update=ending))
-            await to_thread.run_sync(self._partials.drop_bytes, upload_id)
 
     async def keep_tidy(self) -> None:
         """Sweep now and then, for ever."""
         while True:
             try:
                 await self.sweep()
-            except (OSError, LDiffusionError):  # a disk that fails now may not fail next time
+            except Exception:  # whatever it was: without this loop nothing expires, and no check is taken up again
                 logger.exception("the sweep of uploads failed")
             await asyncio.sleep(SWEEP_S)
 
     async def sweep(self) -> None:
         """Remove what has expired, and see to it that what is complete is checked."""
+        await self._checking.resume()
         for upload_id in await to_thread.run_sync(self._partials.expired):
             if not self._leases.is_held(upload_id):
-                async with self._leases.hold(upload_id):
-                    await to_thread.run_sync(self._partials.expire, upload_id)
-        await self._checking.resume()
+                try:
+                    async with self._leases.hold(upload_id):
+                        await to_thread.run_sync(self._partials.expire, upload_id)
+                except (OSError, LDiffusionError):  # the next one may well go, and this one the next time
+                    logger.exception("the expired upload %s could not be removed", upload_id)
 
 
 @asynccontextmanager
@@ -269,6 +276,5 @@ async def resumable_uploads(
         yield resumable
     finally:
         tidying.cancel()
-        with suppress(asyncio.CancelledError):
-            await tidying
+        await asyncio.gather(tidying, return_exceptions=True)
         await checking.stop()

@@ -22,74 +22,22 @@ import click
 
 from server.access.exposure import check_exposure
 from server.access.keys import Keys
-from server.children import module_command, module_environment
+from server.children import Child, module_command, module_environment
 from workers.core.embedded import EmbeddedRedis
-from workers.core.errors import LDiffusionError, RequestInvalid, Unavailable
-from workers.core.lifeline import die_with_parent
+from workers.core.errors import LDiffusionError, QueueUnavailable, RequestInvalid, Unavailable
+from workers.core.jobs import Jobs, answering
+from workers.core.pulse import note_end
 from workers.core.settings import Settings
 from workers.core.store import atomic_write
 
 STOP_S = 12.0
 """Grace before SIGKILL: more than the gateway gives its open requests."""
 
-STEADY_S = 60.0
-"""A child that lived this long is counted as healthy: its next crash is its first."""
-
-BACKOFF_S = 0.5
-BACKOFF_MAX_S = 30.0
-CRASHES_MAX = 6
 POLL_S = 0.1
 BACKLOG = 512
 ADDRESS_FILE = "server.json"
 
 logger = logging.getLogger(__name__)
-
-
-class Child:
-    """One supervised process: started, and started again with growing pauses when it ends by itself."""
-
-    def __init__(self, name: str, command: list[str], environment: dict[str, str], fds: tuple[int, ...] = ()) -> None:
-        self.name = name
-        self.process: subprocess.Popen[bytes] | None = None
-        self.crashes = 0
-        self._command = command
-        self._environment = environment
-        self._fds = fds
-        self._started_at = 0.0
-        self._start_at = 0.0
-
-    def tend(self, now: float) -> None:
-        """Start the process if it is not running and its pause is over; note it if it has crashed.
-
-        Raises:
-            Unavailable: It crashed too often in a row.
-        """
-        if self.process is None:
-            if now >= self._start_at:
-                self._start(now)
-            return
-        status = self.process.poll()
-        if status is None:
-            return
-        self.process = None
-        self.crashes = 1 if now - self._started_at > STEADY_S else self.crashes + 1
-        if self.crashes >= CRASHES_MAX:
-            raise Unavailable(f"The {self.name} ended {self.crashes} times in a row, last with status {status}.")
-        pause = min(BACKOFF_S * 2 ** (self.crashes - 1), BACKOFF_MAX_S)
-        self._start_at = now + pause
-        logger.warning("%s ended with status %s; it is started again in %.1f s", self.name, status, pause)
-
-    def _start(self, now: float) -> None:
-        # A session of its own: Ctrl-C in a terminal reaches the supervisor alone, which then stops all in order.
-        self.process = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            pass_fds=self._fds,
-            start_new_session=True,
-            preexec_fn=die_with_parent(),  # noqa: PLW1509 - started from the only thread
-        )
-        self._started_at = now
 
 
 class Supervisor:
@@ -107,9 +55,13 @@ class Supervisor:
         worker = module_command("workers")
         self.children = [
             Child("gateway", gateway, environment, (listener.fileno(),)),
-            *(Child(f"worker {number}", worker, environment) for number in range(1, settings.workers + 1)),
+            *(
+                Child(f"worker {number}", worker, environment, on_end=self._on_worker_end)
+                for number in range(1, settings.workers + 1)
+            ),
         ]
         self._queue = queue
+        self._jobs = Jobs(settings.redis_url, settings)
         self._address = _address(listener)
         self._ready_file = settings.data_dir / ADDRESS_FILE
         self._ready = False
@@ -152,6 +104,16 @@ class Supervisor:
         self._queue.stop()
         if self._queue.start() != before:
             raise Unavailable("The queue server ended and came back under another address.")
+
+    def _on_worker_end(self, worker_id: str, status: int) -> None:
+        """Leave word in the queue that a worker was killed: a job that kills each of its workers shall say so."""
+        if status >= 0:
+            return
+        try:
+            with answering():
+                note_end(self._jobs.redis, worker_id, signal.Signals(-status).name)
+        except QueueUnavailable as silence:
+            logger.warning("the queue does not hear that worker %s was killed: %s", worker_id, silence)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._stop.is_set():  # asked twice: no more patience

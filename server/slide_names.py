@@ -14,7 +14,7 @@ ARCHIVE = ".zip"
 
 EXTENSIONS = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".svslide", ".dcm", ARCHIVE)
 SETS_OF_FILES = (".vms", ".vmu")
-ACCEPTED = f"one file named {', '.join(EXTENSIONS)}"
+ACCEPTED = f"one file named {', '.join(EXTENSIONS)}; or by any other name, if its bytes are a TIFF, DICOM or zip"
 FILENAME_MAX = 200
 MAGIC = {b"PK\3\4": ARCHIVE} | dict.fromkeys(TIFF_MAGIC, ".tif")
 DICOM_MAGIC = slice(128, 132)
@@ -31,15 +31,13 @@ def display_name(filename: str) -> str:
 
 
 def extension_of(name: str) -> str | None:
-    """Return the extension a slide is stored under, None if the name has none.
+    """Return the extension a slide is stored under, None if its bytes must say it: see `sniff_extension`.
 
     Raises:
-        RequestInvalid: It is no slide format.
+        RequestInvalid: It is one of several files that are never taken.
         SlideSetIncomplete: It is one file of a slide of several.
     """
     extension = Path(name).suffix.lower()
-    if not extension:
-        return None
     if extension == mirax.EXTENSION:
         raise SlideSetIncomplete(
             f"{name} comes without its folder {Path(name).stem}, which holds the pixels.",
@@ -50,13 +48,11 @@ def extension_of(name: str) -> str | None:
         raise RequestInvalid(
             f"{extension} slides are sets of files that are not taken, zipped or not.", value=name, accepted=ACCEPTED
         )
-    if extension not in EXTENSIONS:
-        raise RequestInvalid(f"filename: {extension} is no slide format.", value=name, accepted=ACCEPTED)
-    return extension
+    return extension if extension in EXTENSIONS else None
 
 
-def sniff_extension(head: bytes) -> str:
-    """Return the extension for a file that came without one, from its first bytes.
+def sniff_extension(head: bytes, name: str) -> str:
+    """Return the extension for a file whose name has none that is known, from its first bytes.
 
     Raises:
         RequestInvalid: They are those of no slide format.
@@ -64,5 +60,5 @@ def sniff_extension(head: bytes) -> str:
     if head[DICOM_MAGIC] == b"DICM":
         return ".dcm"
     if head[:4] not in MAGIC:
-        raise RequestInvalid("filename: it has no extension and the bytes are no slide's.", accepted=ACCEPTED)
+        raise RequestInvalid("Neither the name nor the bytes are those of a slide.", value=name, accepted=ACCEPTED)
     return MAGIC[head[:4]]

@@ -46,6 +46,7 @@ class UnpackOrder(Frozen):
     archive: str
     max_bytes: int
     room_bytes: int
+    quota_bytes: int | None = None
 
 
 class Unpacked(Frozen):
@@ -56,22 +57,25 @@ class Unpacked(Frozen):
     size_bytes: int
 
 
-def unpack(archive: Path, folder: Path, settings: Settings) -> Unpacked:
+def unpack(archive: Path, folder: Path, settings: Settings, quota_bytes: int | None = None) -> Unpacked:
     """Unpack an uploaded archive into a folder, in a child process with limits.
 
     Args:
         archive: The zip.
         folder: Holds nothing, or the archive alone.
         settings: The limits; no slide may have more bytes than an upload.
+        quota_bytes: What its tenant has room for; None: no limit.
 
     Raises:
         ArchiveRefused, SlideSetIncomplete, SlideUnreadable: The archive is refused.
+        QuotaExceeded: It unpacks to more than its tenant has room for.
         DiskFull: What is in it does not fit on the disk.
     """
     order = UnpackOrder(
         archive=os.path.relpath(archive, folder),
         max_bytes=settings.upload_max_bytes,
         room_bytes=max(0, shutil.disk_usage(folder).free - settings.disk_reserve_bytes),
+        quota_bytes=quota_bytes,
     )
     limits = limits_of(settings, settings.upload_max_bytes, settings.unpack_timeout_s)
     return run_confined("server.slide_sets", order, Unpacked, folder, limits, settings.unpack_timeout_s)
@@ -81,12 +85,12 @@ def unpack_here(order: UnpackOrder) -> Unpacked:
     """Unpack into the current folder: the child's work.
 
     Raises:
-        ArchiveRefused, SlideSetIncomplete, SlideUnreadable, DiskFull.
+        ArchiveRefused, SlideSetIncomplete, SlideUnreadable, QuotaExceeded, DiskFull.
     """
     path = Path(order.archive)
     with opened_archive(path) as archive:
         layout = mirax_layout(entries := entries_of(archive)) or dicom_layout(entries)
-        budget = Budget(order.max_bytes, order.room_bytes, path.stat().st_size)
+        budget = Budget(order.max_bytes, order.room_bytes, path.stat().st_size, order.quota_bytes)
         for entry, target in layout.items():
             target.parent.mkdir(exist_ok=True)
             take_out(archive, entry, target, budget)

@@ -71,6 +71,7 @@ def submit(
     products: Sequence[str] = (),
     *,
     fresh: bool = False,
+    ca_file: Path | None = None,
 ) -> None:
     """Do the whole: upload, job, results into `out`, and a table of the classes' areas.
 
@@ -82,11 +83,12 @@ def submit(
         key: For a server that asks for one.
         products: What is to be fetched besides the results.
         fresh: Make a new slide and job, also where the server has the same.
+        ca_file: Certificates to trust, if the server's was signed by none that everybody trusts.
 
     Raises:
         RemoteError: Something failed; its code says what.
     """
-    with Client(url, key) as client:
+    with Client(url, key, ca_file=ca_file) as client:
         with Bar() as bar:
             info = client.upload(slide, resume=not fresh, progress=bar.bytes)
         click.echo(f"slide {info.id}: {info.vendor}, {info.geometry.l0_width} x {info.geometry.l0_height} px")

@@ -10,7 +10,7 @@ import re
 from email.utils import format_datetime
 
 from server.appending import Checksum
-from server.partials import Upload
+from server.upload_records import Upload
 from server.upload_requests import Chunk, Wish
 from workers.core.errors import BodyUnsupported, HeaderInvalid, VersionUnsupported
 

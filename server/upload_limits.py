@@ -9,6 +9,8 @@ from pathlib import Path
 from workers.core.errors import DiskFull, UploadTooLarge
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+ROOM_BYTES = 64 * 2**20
+"""After so many bytes of an upload, the room for it is looked at again."""
 
 
 def check_room(folder: Path, wanted_bytes: int, reserve_bytes: int) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from server.appending import Checksum
-from server.partials import Upload
+from server.upload_records import Upload
 from workers.core.errors import OffsetMismatch, UploadJoined, UploadTooLarge
 
 
@@ -41,22 +41,30 @@ class Chunk:
 
 
 def check_chunk(upload: Upload, chunk: Chunk) -> None:
-    """Refuse a chunk that does not go on where the upload ends, before its bytes.
+    """Refuse a chunk that the upload can never take, before its bytes.
 
     Raises:
-        UploadJoined, OffsetMismatch, UploadTooLarge.
+        UploadJoined, UploadTooLarge.
     """
     if upload.parts:
         raise UploadJoined("This upload was joined from parts and takes no bytes.", value=upload.id)
     if upload.source != chunk.source:
         raise UploadJoined("The server fetches this upload itself and takes no bytes.", value=upload.id)
-    if chunk.offset != upload.offset:
-        raise OffsetMismatch(
-            "The chunk does not begin where the upload ends.", value=chunk.offset, accepted=str(upload.offset)
-        )
     if chunk.length is not None and chunk.offset + chunk.length > upload.length:
         raise UploadTooLarge(
             "The chunk goes past the end of the upload.",
             value=f"{chunk.length} bytes from {chunk.offset}",
             accepted=f"{upload.length} bytes in all",
+        )
+
+
+def check_offset(upload: Upload, chunk: Chunk) -> None:
+    """Refuse a chunk that does not go on where the upload ends.
+
+    Raises:
+        OffsetMismatch.
+    """
+    if chunk.offset != upload.offset:
+        raise OffsetMismatch(
+            "The chunk does not begin where the upload ends.", value=chunk.offset, accepted=str(upload.offset)
         )

@@ -20,14 +20,13 @@ from anyio import to_thread
 from server.admission import Admission, Received, check_received
 from server.quotas import Room
 from server.slide_names import display_name, extension_of
-from server.upload_limits import check_room, check_size, disk_full_told
+from server.upload_limits import ROOM_BYTES, check_room, check_size, disk_full_told
 from workers.core.errors import RequestInvalid, UploadEmpty, UploadIncomplete
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
 from workers.core.store import Store
 
 BLOCK_BYTES = 2**20
-DISK_CHECK_BYTES = 64 * 2**20
 
 
 class Intake:
@@ -69,11 +68,15 @@ class Intake:
         """
         name = display_name(filename)
         extension_of(name)
+        counted = 0
         with self._store.incoming() as folder:
             part = folder / "upload.part"
             with _Sink(part, self._settings) as sink:
                 async for block in _blocks(_not_idle(pieces, self._settings.upload_idle_s)):
                     await to_thread.run_sync(sink.write, block)
+                    if sink.size >= counted + ROOM_BYTES:  # it may not have said how much will come
+                        counted = sink.size
+                        await room.cover(counted)
                 received = Received(name, sink.size, sink.sha256, digest, room.tenant)
                 check_received(received)
                 await room.fit(sink.size)
@@ -90,7 +93,7 @@ class _Sink:
         self._max_bytes = settings.upload_max_bytes
         self._reserve_bytes = settings.disk_reserve_bytes
         self._hash = hashlib.sha256()
-        self._next_disk_check = DISK_CHECK_BYTES
+        self._next_disk_check = ROOM_BYTES
         self._file = path.open("xb")
 
     @property
@@ -102,7 +105,7 @@ class _Sink:
         check_size(self.size, self._max_bytes)
         if self.size > self._next_disk_check:
             check_room(self._folder, 0, self._reserve_bytes)
-            self._next_disk_check += DISK_CHECK_BYTES
+            self._next_disk_check += ROOM_BYTES
         self._hash.update(block)
         with disk_full_told(self.size):
             self._file.write(block)

@@ -1,5 +1,6 @@
 """Pictures for viewers: which files are open for them, and what is remembered between two tiles. All of it bounded."""
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -20,9 +21,12 @@ from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
 from workers.core.slides import Pixels, Slide, open_slide
 from workers.core.store import Store, slide_missing
+from workers.core.tolerant import TolerantSlide
 
 REMEMBERED = 16
 """Overviews (3 MB each at most), of running jobs too, and tables of tiles that are kept."""
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -41,16 +45,20 @@ class SlidePool:
 
     @contextmanager
     def borrow(self, path: Path) -> Iterator[Slide]:
-        """Give an open slide that nobody else uses meanwhile.
+        """Give an open slide that nobody else uses meanwhile. One that failed is closed: it might fail for ever after.
 
         Raises:
             SlideUnreadable: No reader opens the file.
         """
-        slide = self._take(path) or open_slide(path)
+        slide, is_sound = self._take(path) or open_slide(path), False
         try:
             yield slide
+            is_sound = True
         finally:
-            self._put(path, slide)
+            if is_sound:
+                self._put(path, slide)
+            else:
+                slide.close()
 
     def close(self) -> None:
         """Close what nobody uses."""
@@ -167,6 +175,7 @@ class Viewing:
         Raises:
             ResultNotFound: There is no such tile.
             SlideNotFound, SlideUnreadable: The slide was deleted, or cannot be decoded there.
+            SlideTooLarge: It has no level that is small enough for this tile.
         """
         grid = grid_of(info.geometry)
         left, upper, right, lower = grid.tile(*address)  # before anything is opened
@@ -189,10 +198,11 @@ class Viewing:
         return stored.tile_at_hand(grid.step(address[0]), *address[1:])
 
     def thumbnail(self, info: SlideInfo, max_px: int) -> bytes:
-        """Return the whole slide as JPEG, its longer side at most `max_px`.
+        """Return the whole slide as JPEG, its longer side at most `max_px`, white where it cannot be decoded.
 
         Raises:
-            SlideNotFound, SlideUnreadable: The slide was deleted, or cannot be decoded.
+            SlideNotFound, SlideUnreadable: The slide was deleted, or no reader opens it.
+            SlideTooLarge: It has no small level.
         """
         return deepzoom.jpeg(deepzoom.shrunk_to(self._overview(info), max_px))
 
@@ -231,7 +241,11 @@ class Viewing:
 
     def _overview(self, info: SlideInfo) -> Pixels:
         def make() -> Pixels:
-            with self._slides.borrow(self._store.slide_file(info.id)) as slide:
-                return slide.thumbnail(OVERVIEW_PX)
+            deepzoom.check_overview(info.geometry)
+            with TolerantSlide(self._store.slide_file(info.id)) as slide:
+                overview = slide.thumbnail(OVERVIEW_PX)
+            if slide.bad:
+                logger.warning("slide %s: %d blocks of its overview cannot be decoded", info.id, len(slide.bad))
+            return overview
 
         return self._overviews.get(info.id, make)

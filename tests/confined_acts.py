@@ -66,11 +66,16 @@ def linger() -> str:
     return ""
 
 
+def touch() -> str:
+    Path("touched").touch()
+    return ""
+
+
 def fail() -> str:
     raise LDiffusionError("internal detail of ours")
 
 
-ACTS = {act.__name__: act for act in (spin, hoard, write, call_out, look_around, open_many, linger, fail)}
+ACTS = {act.__name__: act for act in (spin, hoard, write, call_out, look_around, open_many, linger, touch, fail)}
 
 if __name__ == "__main__":
     sys.exit(serve_confined(sys.argv[1:], Order, work))

@@ -23,6 +23,7 @@ MadeSlide = Callable[..., Path]
 
 pytest_plugins = [
     *("tests.gateway_fixtures", "queue_fixtures", "pipeline_fixtures", "tus_fixtures", "fiducials", "https_files"),
+    "viewer_fixtures",
 ]
 
 # No deadline: a machine under load is no reason for a test to fail. CI tries the same examples each time.

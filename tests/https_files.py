@@ -1,7 +1,6 @@
 """A small https server on loopback whose certificate this process trusts: files, and answers that misbehave."""
 
 import http.server
-import shutil
 import ssl
 import subprocess
 import threading
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wanted import program
 
 SECRET = "wJalrXUtnFEMI-example"
 CONNECTOR = """[archive]
@@ -74,6 +74,20 @@ class Files(http.server.BaseHTTPRequestHandler):
         self.released.wait(30)
         self.close_connection = True
 
+    def act_silent(self) -> None:
+        self.released.wait(30)
+        self.close_connection = True
+
+    def act_drip(self) -> None:
+        while not self.released.wait(0.05):
+            self.wfile.write(b"H")
+            self.wfile.flush()
+        self.close_connection = True
+
+    def act_wordy(self) -> None:
+        self.say(200, 5, **{f"X_Header_{number}": "word" for number in range(200)})
+        self.close_connection = True
+
     def act_huge(self) -> None:
         self.say(200, 2**50)
         self.close_connection = True
@@ -82,17 +96,22 @@ class Files(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """Make a key and a certificate for a name in `folder`; return both paths."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = f"{program('openssl')} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *names, *files], check=True, capture_output=True)
+    return key, certificate
+
+
 @contextmanager
 def https_server(
     folder: Path, monkeypatch: pytest.MonkeyPatch, kind: type[http.server.BaseHTTPRequestHandler]
 ) -> Iterator[int]:
     """Serve on loopback with a certificate for `localhost` that this process trusts; give the port."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    key, certificate = make_certificate(folder, "localhost")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -51,7 +51,7 @@ def here(queue_settings: Settings, jobs: Jobs, colour: ModuleType) -> tasks.Runt
 @pytest.fixture
 def start(queue_settings: Settings, repo_root: Path, tmp_path: Path) -> Iterator[Start]:
     """Start worker processes; none of them outlives the test."""
-    names = ("data_dir", "models_dir", "heartbeat_s", "lease_s", "task_retries")
+    names = ("data_dir", "models_dir", "heartbeat_s", "lease_s", "task_retries", "read_timeout_s", "job_memory_bytes")
     environment = {f"LDIFFUSION_{name.upper()}": str(getattr(queue_settings, name)) for name in names}
     started: list[subprocess.Popen[bytes]] = []
 

@@ -12,6 +12,7 @@ from confined_acts import Order, Report
 from workers.core import confinement
 from workers.core.confinement import Limits, run_confined
 from workers.core.errors import SlideUnreadable
+from workers.core.intake_errors import ConfinementFailed
 
 LIMITS = Limits(cpu_s=2, memory_bytes=2**31)
 
@@ -51,6 +52,49 @@ def test_the_environment_holds_nothing_of_ours(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("LDIFFUSION_REDIS_URL", "redis://:secret@host")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     assert not {"LDIFFUSION_REDIS_URL", "AWS_SECRET_ACCESS_KEY", "HOME"} & set(act("look_around", tmp_path).split())
+
+
+UNCONFINED = """
+import ctypes, sys
+from tests.confined_acts import Order, work
+from workers.core import confinement
+for name in {patched!r}:
+    if name == "CDLL":
+        ctypes.CDLL = lambda name: type("libc", (), {{"prctl": lambda *arguments: -1}})
+    else:
+        setattr(confinement, name, lambda libc: False)
+sys.exit(confinement.serve_confined(sys.argv[-2:], Order, work))
+"""
+
+
+@pytest.mark.parametrize(
+    ("patched", "sentence"),
+    [
+        (("leave_network",), ""),
+        (("refuse_sockets",), ""),
+        (("leave_network", "refuse_sockets"), "neither gives an empty network namespace nor takes a seccomp filter"),
+        (("CDLL",), "give up new privileges"),
+    ],
+    ids=str,
+)
+def test_a_child_that_cannot_be_locked_in_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: tuple[str, ...], sentence: str
+) -> None:
+    if patched == ("refuse_sockets",) and subprocess.run(["unshare", "-rn", "true"], check=False).returncode != 0:
+        pytest.skip("this kernel gives no network namespace")
+    if patched == ("leave_network",) and platform.machine() not in confinement._SYSCALLS:
+        pytest.skip("the filter does not know the calls of this machine")
+    script, python = tmp_path / "child.py", tmp_path / "python"
+    script.write_text(UNCONFINED.format(patched=patched))
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    if sentence:
+        with pytest.raises(ConfinementFailed, match=sentence):
+            act("touch", tmp_path)
+    else:
+        act("touch", tmp_path)
+    assert (tmp_path / "touched").exists() == (not sentence)
 
 
 PARENT = """

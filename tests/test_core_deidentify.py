@@ -219,3 +219,15 @@ def test_an_instance_that_is_cut_off_is_refused(tmp_path: Path) -> None:
         path.write_bytes(content[:length])
         with pytest.raises(SlideUnreadable):
             strip_dicom([path])
+
+
+@pytest.mark.parametrize(
+    ("limits", "sentence"),
+    [({"unpack_timeout_s": 0.01}, "took more than 0.01 seconds"), ({"upload_max_bytes": 1000}, "gave up")],
+)
+def test_stripping_is_cut_off_by_time_and_by_the_size_of_a_file(
+    tmp_path: Path, limits: dict[str, Any], sentence: str
+) -> None:
+    path = write_aperio(tmp_path / "original.svs")
+    with pytest.raises(SlideUnreadable, match=sentence):
+        deidentify(path, Settings(**limits))

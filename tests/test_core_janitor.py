@@ -24,6 +24,7 @@ from workers.core.janitor import Heartbeat, Janitor
 from workers.core.jobs import Jobs
 from workers.core.leases import Leases, Superseded
 from workers.core.listing import list_jobs
+from workers.core.pulse import note_end
 from workers.core.queue_names import JANITOR_LOCK, JobKeys, Task
 from workers.core.store import new_id
 
@@ -218,12 +219,14 @@ def test_a_poisonous_region_ends_its_job_not_the_workers(jobs: Jobs) -> None:
         victim = worker(jobs)
         begun(victim, Task(job_id, "region", 1))
         victim.retire()
+        note_end(jobs.redis, victim.worker_id, "SIGKILL")
         deaths += 1
         sweep(jobs)
     assert deaths == jobs.settings.task_retries + 1
     view = jobs.view(job_id)
     assert view.error is not None
     assert (view.state, view.error.code, view.error.value) == ("failed", "job_lost", "region-1")
+    assert "the last one by SIGKILL" in view.error.message
     assert jobs.view(other).state == "running"
 
 

@@ -203,6 +203,20 @@ def test_a_failed_job_shows_its_error_and_stays_failed(jobs: Jobs) -> None:
     assert jobs.cancel(job_id).state == "failed"
 
 
+def test_later_jobs_do_not_wait_for_the_tasks_of_one_that_ended(jobs: Jobs) -> None:
+    first, ended, last = (running(jobs, count) for count in (3, 500, 2))
+    waiting = submitted(jobs)
+    drained = jobs.control.get_job_ids()
+    jobs.cancel(ended)
+    assert entries(jobs)[-5:] == [
+        ("segment_region", [job_id, i]) for job_id, n in ((first, 3), (last, 2)) for i in range(n)
+    ]
+    assert [job_id for job_id in drained if not job_id.startswith(ended)] == jobs.control.get_job_ids()
+    assert any(job_id.startswith(waiting) for job_id in jobs.control.get_job_ids())
+    assert jobs.redis.keys(f"rq:job:{ended}-*") == []
+    assert len(jobs.redis.keys(f"rq:job:{first}-region-*")) == 3
+
+
 def test_a_succeeded_job_cannot_be_canceled(jobs: Jobs) -> None:
     job_id = finishing(jobs)
     me = worker(jobs)

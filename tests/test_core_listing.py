@@ -132,6 +132,17 @@ def test_a_stream_is_capped(jobs: Jobs) -> None:
     assert found[-1][1].regions_done == EVENTS_MAX + 19
 
 
+def test_one_job_that_cannot_be_read_hides_no_other(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
+    broken, torn, good = (stored(jobs) for _ in range(3))
+    (jobs.store.job_dir(broken) / "job.json").write_bytes(b'{"id": "\xff')
+    (jobs.store.job_dir(torn) / "ended.json").write_text('{"state"')
+    assert [view.id for view in list_jobs(jobs, 10)[0]] == [good]
+    assert broken in caplog.text
+    assert torn in caplog.text
+    sweep(jobs)
+    assert entries(jobs) == [("plan_slide", [good])]
+
+
 def test_ids_of_events_are_ids() -> None:
     assert parse_event_id(None) is parse_event_id("") is None
     assert parse_event_id("1700000000000-3") == "1700000000000-3"

@@ -9,11 +9,12 @@ import pytest
 
 from workers.core import preflight as module
 from workers.core.catalog import find_model
-from workers.core.errors import MppMissing
+from workers.core.errors import DiskFull, MppMissing
 from workers.core.job_errors import JobTooLarge, RoiOutside
-from workers.core.preflight import machine_memory_bytes, preflight, require_memory
+from workers.core.preflight import machine_memory_bytes, preflight, require_disk, require_memory, worker_memory_bytes
 from workers.core.roi import Polygon
 from workers.core.schemas import JobRequest, ModelCard, SlideGeometry, SlideLevel
+from workers.core.settings import Settings
 from workers.roi import RoiMask
 from workers.tiling import Box, WorkingPlane, regions
 
@@ -88,6 +89,17 @@ def test_a_job_that_no_worker_has_room_for_is_refused(card: ModelCard) -> None:
     assert "MiB" in str(refusal.value.accepted)
 
 
+def test_the_disk_that_results_take_grows_with_what_is_asked_for(card: ModelCard) -> None:
+    whole = preflight(geometry(), asked(), card, None, 1).estimated_disk_bytes  # 1500 x 1000 working px
+    part = preflight(geometry(), asked(roi=[0, 0, 100, 100]), card, None, 1).estimated_disk_bytes  # a region of 512²
+    assert whole is not None
+    assert part is not None
+    assert whole - part == pytest.approx(0.4 * (1500 * 1000 - 512**2), abs=1)
+    require_disk(whole, whole)
+    with pytest.raises(DiskFull, match="results"):
+        require_disk(whole, whole - 1)
+
+
 def test_a_limit_of_the_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(module, "CGROUP_LIMITS", (limit, tmp_path / "absent"))
@@ -95,3 +107,11 @@ def test_a_limit_of_the_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_pa
     for text, expected in (("max\n", whole), ("1048576\n", 1048576), (f"{10**18}\n", whole)):
         limit.write_text(text)
         assert machine_memory_bytes() == expected
+
+
+def test_workers_share_most_of_what_is_there_unless_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    limit.write_text("1000000")
+    monkeypatch.setattr(module, "CGROUP_LIMITS", (limit,))
+    assert worker_memory_bytes(Settings(workers=3)) == 300_000
+    assert worker_memory_bytes(Settings(workers=3, job_memory_bytes=5)) == 5

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from spoiled_tiles import spoil_tile
 
 from workers.core.errors import LDiffusionError, SlideTooLarge, SlideUnreadable
 from workers.core.probe import examine, probe
@@ -103,6 +104,38 @@ def test_a_slide_with_too_many_pixels_is_refused_before_they_are_read(made_slide
     assert probe(path, Settings(slide_max_pixels=360_000)).geometry.l0_width == 600
 
 
+def test_a_slide_with_too_many_pixels_on_one_side_is_refused(tmp_path: Path) -> None:
+    tile = np.zeros((16, 8192, 3), np.uint8)
+    for side, passes in ((2**24, True), (2**24 + 1, False)):
+        path, tiles = tmp_path / f"{side}.tif", -(-side // 8192)
+        tifffile.imwrite(
+            path, (None if i else tile for i in range(tiles)), shape=(16, side, 3), dtype="uint8", tile=(16, 8192),
+            photometric="rgb", metadata=None,
+        )  # fmt: skip
+        if passes:
+            assert examine(path, MAX_PIXELS).geometry.l0_width == side
+        else:
+            with pytest.raises(SlideTooLarge, match="too many pixels on one side"):
+                examine(path, MAX_PIXELS)
+
+
+def test_a_slide_with_too_many_levels_is_refused(tmp_path: Path) -> None:
+    for levels, passes in ((64, True), (65, False)):
+        path = tmp_path / f"{levels}.tif"
+        with tifffile.TiffWriter(path) as tiff:
+            for level in range(levels):
+                pixels = np.zeros((16, 160 - level, 3), np.uint8)
+                tiff.write(
+                    pixels, tile=(16, 16), photometric="rgb", compression="zlib", subfiletype=int(level > 0),
+                    metadata=None,
+                )  # fmt: skip
+        if passes:
+            assert len(examine(path, MAX_PIXELS).geometry.levels) == levels
+        else:
+            with pytest.raises(SlideTooLarge, match="too many levels"):
+                examine(path, MAX_PIXELS)
+
+
 def test_a_slide_that_claims_a_giant_plane_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "original.tif"
     with tifffile.TiffWriter(path) as tiff:
@@ -147,14 +180,7 @@ def test_a_format_that_names_other_files_is_refused(
 def test_a_damaged_tile_in_the_middle_of_the_last_level_is_found(made_slide: Callable[..., Path]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2304, 2304, 3), np.uint8)
     path = made_slide(noise, levels=2, compression="deflate")
-    with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages[1]
-        assert isinstance(page, tifffile.TiffPage)
-        middle = len(page.dataoffsets) // 2
-        offset, length = page.dataoffsets[middle], page.databytecounts[middle]
-    content = bytearray(path.read_bytes())
-    content[offset : offset + length] = b"\xff" * length
-    path.write_bytes(content)
+    spoil_tile(path, 1, 12)  # of 5 x 5
     error = refusal(path)
     assert "cannot be decoded" in error.message
     assert "level 1" in error.message

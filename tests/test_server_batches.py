@@ -1,5 +1,7 @@
 """Batches, lists and repeated requests over HTTP, on a gateway without a worker."""
 
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -162,6 +164,22 @@ def test_a_job_that_does_not_fit_is_refused(gateway_with: GatewayWith, gateway_s
     assert queue.memory_bytes() == 10**9
     with gateway_with(gateway_settings) as url, httpx.Client(base_url=url, trust_env=False) as client:
         assert code_of(submit(client, slide_id, region_px=8192)) == (422, "job_too_large")
+
+
+def test_results_that_the_disk_has_no_room_for_are_refused_before_anything_is_made(
+    gateway: httpx.Client, store: Store, gateway_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slides = [add_slide(store, 0.5) for _ in range(3)]
+    wanted = submit(gateway, slides[0]).json()["preflight"]["estimated_disk_bytes"]
+    for free, one, three in ((3 * wanted, 202, 202), (3 * wanted - 1, 202, 507), (wanted - 1, 507, 507)):
+        disk = SimpleNamespace(free=gateway_settings.disk_reserve_bytes + free)
+        monkeypatch.setattr("workers.core.submission.disk_usage", partial(lambda found, _path: found, disk))
+        assert submit(gateway, slides[0]).status_code == one
+        count = len(store.list_jobs())
+        answer = submit_batch(gateway, slides)
+        assert answer.status_code == three
+        assert len(store.list_jobs()) == count + (3 if three == 202 else 0)
+    assert code_of(answer) == (507, "disk_full")
 
 
 def test_the_same_request_with_the_same_key_is_one_job(gateway: httpx.Client, store: Store) -> None:

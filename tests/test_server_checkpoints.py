@@ -8,7 +8,7 @@ import pytest
 
 from server import checkpoints
 from server.checkpoints import CHECKPOINT_BYTES, Checkpoints
-from server.partials import Upload
+from server.upload_records import Upload
 from workers.core.errors import DiskFull
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

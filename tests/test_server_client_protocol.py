@@ -12,13 +12,24 @@ from hypothesis import strategies as st
 
 from server import client_products, client_uploads
 from server.client import unseen
-from server.client_errors import Busy, Damaged, Missing, NeverReached, RemoteError, ServerFailed, Unreachable, failure
+from server.client_errors import (
+    Busy,
+    Damaged,
+    Missing,
+    NeverReached,
+    RemoteError,
+    ServerFailed,
+    TookTooLong,
+    Unreachable,
+    failure,
+)
 from server.client_jobs import Event, EventParser, wait
 from server.client_protocol import Answer, Ask, Body, Open, Patience, Pause, Read, Work, patiently
 from server.events import event
 from workers.core.errors import RequestInvalid
 
 JOB = "0" * 32
+RUNNING = {"id": JOB, "state": "running", "request": {"slide_id": JOB}, "created_at": "2026-01-02T00:00:00Z"}
 GONE = failure(Unreachable, "server_unreachable", "No answer.")
 
 
@@ -134,9 +145,8 @@ def test_events_are_read_in_whatever_pieces_they_come(pairs: list[tuple[str, str
 
 
 def test_a_stream_that_breaks_is_taken_up_behind_the_last_event() -> None:
-    running = {"id": JOB, "state": "running", "request": {"slide_id": JOB}, "created_at": "2026-01-02T00:00:00Z"}
-    done = running | {"state": "succeeded", "newer": "field"}
-    view = Answer(200, {}, json.dumps(running).encode())
+    done = RUNNING | {"state": "succeeded", "newer": "field"}
+    view = Answer(200, {}, json.dumps(RUNNING).encode())
     progress = event("5-0", "progress", json.dumps({"state": "running", "regions_done": 1}))
     end = event("6-0", "end", json.dumps(done))
     seen: list[int] = []
@@ -151,6 +161,26 @@ def test_a_stream_that_breaks_is_taken_up_behind_the_last_event() -> None:
     deleted = event("0-0", "end", json.dumps({"id": JOB, "state": "deleted"}))
     with pytest.raises(Missing):
         play(wait(JOB, unseen, None, 60), [view, Answer(200, {}), deleted])
+
+
+def test_near_its_deadline_a_client_asks_and_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("server.client_protocol.time.monotonic", lambda: now)
+    view = Answer(200, {}, json.dumps(RUNNING).encode())
+    steps, asked = wait(JOB, unseen, 61.5, 60), list[Any]()
+    step: Any = next(steps)
+    while True:
+        asked.append(step)
+        now += step.seconds if isinstance(step, Pause) else 15 * isinstance(step, Read)
+        try:
+            step = steps.send(b": beat\n\n" if isinstance(step, Read) else view)
+        except TookTooLong:
+            break
+    assert now == pytest.approx(61.5)
+    (opened,) = (step for step in asked if isinstance(step, Open))
+    assert opened.silence_s == 61.5  # a line without a beat ends no later
+    assert [type(step) for step in asked].count(Read) == 3
+    assert {type(step) for step in asked[5:]} == {Ask, Pause}
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

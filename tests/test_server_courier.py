@@ -15,7 +15,8 @@ from queue_fixtures import REQUEST, finishing, stored, until
 
 from server import courier as module
 from server.courier import PAUSES_S, Courier
-from workers.core.job_files import view_from_disk
+from workers.core.errors import DiskFull
+from workers.core.job_files import view_from_disk, write_delivery
 from workers.core.jobs import Jobs
 from workers.core.queue_names import WEBHOOKS
 from workers.core.schemas import JobView, Webhook, WebhookDelivery
@@ -163,6 +164,31 @@ def test_threads_take_up_what_is_due_and_a_deleted_job_is_not_told(
         courier.stop()
     assert [json.loads(body)["job"]["id"] for _, _, body in receiver[1].got] == [job_id]
     assert not jobs.store.job_dir(gone).exists()
+
+
+def test_a_fault_ends_no_thread(
+    jobs: Jobs, receiver: tuple[int, type[Receiver]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "IDLE_S", 0.02)
+    monkeypatch.setattr(module, "COURIERS", 1)
+    sound, faults = write_delivery, [DiskFull("Full."), UnicodeError("label too long")]
+
+    def failing(*arguments: Any) -> None:
+        if faults:
+            raise faults.pop()
+        sound(*arguments)
+
+    monkeypatch.setattr(module, "write_delivery", failing)
+    for _ in range(3):
+        ended(jobs, receiver[0])
+    courier = Courier(jobs, presented)
+    courier.start()
+    try:
+        until(lambda: jobs.redis.zcount(WEBHOOKS, "-inf", "+inf") == 2 and not faults)
+    finally:
+        courier.stop()
+    assert len(receiver[1].got) == 3
+    assert caplog.text.count("could not be dealt with") == 2
 
 
 def test_a_job_without_a_webhook_shows_none_and_a_lost_one_is_told_as_failed(jobs: Jobs) -> None:

@@ -1,4 +1,4 @@
-"""Deep Zoom of slide and overlay: one grid, the marks under the same addresses, against plain arithmetic."""
+"""Deep Zoom of slide and overlay: one grid, marks under the same addresses, against arithmetic and OpenSlide's own."""
 
 import io
 import xml.etree.ElementTree as ET
@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx
 import numpy as np
+import openslide
 import pytest
-from fiducials import HEIGHT, MARKS, WIDTH, Finished, found_boxes, marked_pixels
+from deepzoom_levels import level_of, overlay_tiles, slide_tiles, top_of
+from fiducials import ODD, Finished, found_boxes
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -25,14 +27,8 @@ from workers.core.errors import ResultNotFound
 from workers.core.settings import Settings
 from workers.core.slides import open_slide
 
-TOP = 12
 NAMESPACE = "{http://schemas.microsoft.com/deepzoom/2008}"
-
-
-@pytest.fixture
-def job(bounded: Finished) -> Finished:
-    """The job whose slide has bounds: whoever crops to them shows it."""
-    return bounded
+RED = (200, 0, 0)
 
 
 @pytest.fixture
@@ -42,80 +38,78 @@ def client(job: Finished, gateway_settings: Settings, gateway_with: Any) -> Iter
         yield client
 
 
-def slide_level(client: httpx.Client, job: Finished, level: int) -> NDArray[np.uint8]:
-    return whole_level(client, f"slides/{job.info.id}/slide_files", level, "jpeg", "RGB")
-
-
-def overlay_level(client: httpx.Client, job: Finished, level: int) -> NDArray[np.uint8]:
-    return whole_level(client, f"jobs/{job.job_id}/overlay_files", level, "png", "RGBA")
-
-
-def whole_level(client: httpx.Client, base: str, level: int, picture: str, mode: str) -> NDArray[np.uint8]:
-    """Put the tiles of a level together by their addresses alone."""
-    width, height = (-(-side // 2 ** (TOP - level)) for side in (WIDTH, HEIGHT))
-    out = np.zeros((height, width, len(mode)), np.uint8)
-    for row in range(-(-height // 256)):
-        for col in range(-(-width // 256)):
-            answer = client.get(f"{base}/{level}/{col}_{row}.{picture}")
-            assert answer.status_code == 200, answer.text
-            tile = np.asarray(Image.open(io.BytesIO(answer.content)).convert(mode))
-            assert tile.shape[:2] == (min(256, height - row * 256), min(256, width - col * 256))
-            out[row * 256 : row * 256 + 256, col * 256 : col * 256 + 256] = tile
-    return out
-
-
 def test_slide_and_overlay_have_one_grid(client: httpx.Client, job: Finished) -> None:
     for address, picture in ((f"slides/{job.info.id}/slide.dzi", "jpeg"), (f"jobs/{job.job_id}/overlay.dzi", "png")):
         root = ET.fromstring(client.get(address).text)
         assert root.attrib == {"Format": picture, "Overlap": "0", "TileSize": "256"}
         size = root.find(f"{NAMESPACE}Size")
         assert size is not None
-        assert size.attrib == {"Width": str(WIDTH), "Height": str(HEIGHT)}
+        assert size.attrib == {"Width": str(job.drawn.width), "Height": str(job.drawn.height)}
 
 
-@pytest.mark.parametrize("level", [TOP, TOP - 1, TOP - 2])
-def test_the_marks_are_under_the_same_addresses_in_both(client: httpx.Client, job: Finished, level: int) -> None:
-    step = 2 ** (TOP - level)
-    dark = slide_level(client, job, level).mean(axis=-1) < 140
-    overlay = overlay_level(client, job, level)
+@pytest.mark.parametrize("below", [0, 1, 2])
+def test_the_marks_are_under_the_same_addresses_in_both(client: httpx.Client, job: Finished, below: int) -> None:
+    level, step = top_of(job) - below, 2**below
+    dark = level_of(client, job, slide_tiles(job), level).mean(axis=-1) < 140
+    overlay = level_of(client, job, overlay_tiles(job), level)
     classes = overlay[..., 3] > 0
-    assert (overlay[classes] == (200, 0, 0, 255)).all()
-    expected = sorted(mark.box for mark in MARKS)
-    slack = 0 if step <= 2 else step  # sides of marks are multiples of 2
-    for found in (found_boxes(dark, step), found_boxes(classes, step)):
-        assert np.abs(np.array(found) - np.array(expected)).max() <= slack
+    assert (overlay[classes] == (*RED, 255)).all()
+    assert not overlay[~classes].any()
+    slack = max(job.slack, step if below == 2 or job.drawn is ODD else 0)  # sides of marks are multiples of 2
+    for present in (dark, classes):
+        job.assert_marks(found_boxes(present, (step, step)), slack)
     assert np.mean(dark != classes) < 0.002
 
 
 def test_the_slide_is_what_openslides_own_generator_makes_of_the_full_plane(
     client: httpx.Client, job: Finished
 ) -> None:
-    import openslide
-
+    top = top_of(job)
     with openslide.OpenSlide(job.store.slide_file(job.info.id)) as slide:
         generator = DeepZoomGenerator(slide, tile_size=256, overlap=0, limit_bounds=False)
-        assert generator.level_count == TOP + 1
-        for level in (TOP, TOP - 1, TOP - 3):
-            theirs = np.asarray(generator.get_tile(level, (0, 0)).convert("RGB"), np.int16)
-            answer = client.get(f"slides/{job.info.id}/slide_files/{level}/0_0.jpeg")
+        assert generator.level_count == top + 1
+        for level, col, row in ((top, 3, 2), (top, 0, 0), (top - 1, 1, 1), (top - 3, 0, 0)):
+            theirs = np.asarray(generator.get_tile(level, (col, row)).convert("RGB"), np.int16)
+            answer = client.get(f"{slide_tiles(job).base}/{level}/{col}_{row}.jpeg")
             ours = np.asarray(Image.open(io.BytesIO(answer.content)), np.int16)
             assert np.abs(ours - theirs).mean() < 2
 
 
+def test_the_overlay_is_what_openslides_own_generator_makes_of_the_file(client: httpx.Client, job: Finished) -> None:
+    """A working px of these slides is two level-0 px or a little more: the file's finest level is the second here."""
+    top = top_of(job)
+    ours = level_of(client, job, overlay_tiles(job), top - 1)
+    with openslide.OpenSlide(job.product("overlay.ome.tif")) as slide:
+        generator = DeepZoomGenerator(slide, tile_size=256, overlap=0, limit_bounds=False)
+        columns, rows = generator.level_tiles[-1]
+        theirs = np.zeros((*slide.dimensions[::-1], 3), np.uint8)
+        for col in range(columns):
+            for row in range(rows):
+                tile = np.asarray(generator.get_tile(generator.level_count - 1, (col, row)).convert("RGB"))
+                theirs[row * 256 : row * 256 + 256, col * 256 : col * 256 + 256] = tile
+    is_mark = (theirs == RED).all(axis=-1)
+    assert (theirs[~is_mark] == 255).all()
+    job.assert_marked(is_mark)
+    if job.drawn is not ODD:
+        np.testing.assert_array_equal(is_mark, ours[..., 3] > 0)
+
+
 def test_the_coarsest_level_is_one_pixel(client: httpx.Client, job: Finished) -> None:
-    assert slide_level(client, job, 0).shape == (1, 1, 3)
-    assert overlay_level(client, job, 0).shape == (1, 1, 4)
+    assert level_of(client, job, slide_tiles(job), 0).shape == (1, 1, 3)
+    assert level_of(client, job, overlay_tiles(job), 0).shape == (1, 1, 4)
 
 
+@pytest.mark.parametrize("job", ["bounded"], indirect=True)
 def test_tiles_are_kept_for_good_and_by_the_client_alone(client: httpx.Client, job: Finished) -> None:
+    top = top_of(job)
     tags = set()
     for address in (
-        f"slides/{job.info.id}/slide_files/{TOP}/0_0.jpeg",
-        f"slides/{job.info.id}/slide_files/{TOP}/1_0.jpeg",
+        f"slides/{job.info.id}/slide_files/{top}/0_0.jpeg",
+        f"slides/{job.info.id}/slide_files/{top}/1_0.jpeg",
         f"slides/{job.info.id}/slide.dzi",
         f"slides/{job.info.id}/thumbnail.jpeg",
         f"slides/{job.info.id}/thumbnail.jpeg?max_px=64",
-        f"jobs/{job.job_id}/overlay_files/{TOP}/0_0.png",
+        f"jobs/{job.job_id}/overlay_files/{top}/0_0.png",
         f"jobs/{job.job_id}/overlay.dzi",
     ):
         answer = client.get(address)
@@ -127,15 +121,17 @@ def test_tiles_are_kept_for_good_and_by_the_client_alone(client: httpx.Client, j
 
 
 def test_a_thumbnail_shows_the_whole_slide(client: httpx.Client, job: Finished) -> None:
-    answer = client.get(f"slides/{job.info.id}/thumbnail.jpeg", params={"max_px": 288})
-    picture = np.asarray(Image.open(io.BytesIO(answer.content)), np.float64)
-    expected = marked_pixels().reshape(HEIGHT // 8, 8, WIDTH // 8, 8, 3).mean(axis=(1, 3))
-    assert picture.shape == expected.shape
-    inside = np.s_[32:, 64:]  # where both slides have tiles
-    assert np.abs(picture[inside] - expected[inside]).mean() < 3
+    answer = client.get(f"slides/{job.info.id}/thumbnail.jpeg", params={"max_px": 1000})
+    picture = np.asarray(Image.open(io.BytesIO(answer.content)).convert("L"))
+    height, width = picture.shape
+    assert width == 1000
+    px = job.drawn.width / width, job.drawn.height / height
+    assert px[0] == pytest.approx(px[1], rel=1e-3)
+    job.assert_marks(found_boxes(picture < 140, px), 1.5 * max(px))
 
 
-@pytest.mark.parametrize("part", [f"{TOP + 1}/0_0", f"{TOP}/9_0", f"{TOP}/0_6", "0/1_0"])
+@pytest.mark.parametrize("job", ["bounded"], indirect=True)
+@pytest.mark.parametrize("part", ["13/0_0", "12/9_0", "12/0_6", "0/1_0"])
 def test_tiles_that_are_none_are_not_found(client: httpx.Client, job: Finished, part: str) -> None:
     for base, picture in ((f"slides/{job.info.id}/slide_files", "jpeg"), (f"jobs/{job.job_id}/overlay_files", "png")):
         answer = client.get(f"{base}/{part}.{picture}")
@@ -192,8 +188,8 @@ def test_levels_halve_until_one_pixel(width: int, height: int) -> None:
         grid.tile(grid.top, -(-width // 256), 0)
 
 
-def test_open_slides_are_bounded_and_never_shared(job: Finished, plain: Finished) -> None:
-    path, pool = job.store.slide_file(job.info.id), SlidePool(1)
+def test_open_slides_are_bounded_and_never_shared(bounded: Finished, plain: Finished) -> None:
+    path, pool = bounded.store.slide_file(bounded.info.id), SlidePool(1)
     with pool.borrow(path) as one, pool.borrow(path) as other:
         assert one is not other
     with pool.borrow(path) as again:

@@ -165,6 +165,8 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(
         (job_errors.RoiOutside, 422),
         (job_errors.JobTooLarge, 422),
         (job_errors.KeyReused, 422),
+        (job_errors.KeyInUse, 503),
+        (job_errors.SlideDamaged, 422),
         (job_errors.WebhookRefused, 422),
         (job_errors.TooManyListeners, 503),
         (errors.QueueUnavailable, 503),

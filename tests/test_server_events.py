@@ -11,6 +11,7 @@ from gateway_fixtures import GatewayWith
 from queue_fixtures import DEADLINE_S, begun, running, submitted, until, worker, write_result
 
 from server import events as module
+from server.access.keys import Keys
 from server.events import Listeners
 from workers.core.events import events_key
 from workers.core.jobs import Jobs
@@ -164,3 +165,20 @@ def test_a_queue_that_goes_away_ends_the_stream_and_not_the_gateway(
             assert [line for line in lines if line.startswith("event")] == []
         jobs.redis.delete(events_key(job_id))
         assert client.get(f"{url}/healthz").status_code == 200
+
+
+def test_a_key_that_is_revoked_ends_the_stream(jobs: Jobs, url: str) -> None:
+    keys = Keys(jobs.settings.data_dir)
+    key, token = keys.create("made", "local", ("read",))
+    job_id = submitted(jobs)
+    address, headers = f"{url}/v1/jobs/{job_id}/events", {"X-API-Key": token}
+    with httpx.Client(timeout=DEADLINE_S, trust_env=False, headers=headers) as client:
+        until(lambda: httpx.get(address, trust_env=False).status_code == 401)  # the gateway knows the key
+        with client.stream("GET", address) as answer:
+            lines = answer.iter_lines()
+            assert next(line for line in lines if line.startswith(":")) == ": beat"
+            keys.revoke(key.id)
+            until(lambda: client.get(f"{url}/v1/jobs/{job_id}").status_code == 401)
+            jobs.cancel(job_id)
+            assert [line for line in lines if line.startswith("event")] == []
+        assert client.get(address).status_code == 401

@@ -9,6 +9,8 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 from jpeg_slides import Kind, info_of, smooth_pixels, write_jpeg_slide
 from numpy.typing import NDArray
 from PIL import Image
@@ -117,13 +119,13 @@ def test_levels_in_between_are_averages(tmp_path: Path, kind: Kind) -> None:
 # --- what a tile may hold ---------------------------------------------------------------------------------------------
 
 
+HEAD = b"\xff\xd8"
+
+
 def jpeg_of(size: int = 32, **options: object) -> bytes:
     file = io.BytesIO()
     Image.fromarray(smooth_pixels(size, size)).save(file, "JPEG", **options)
     return file.getvalue()
-
-
-HEAD = b"\xff\xd8"
 
 
 def test_notes_and_what_lies_behind_the_end_stay_out() -> None:
@@ -149,11 +151,31 @@ def test_notes_and_what_lies_behind_the_end_stay_out() -> None:
         jpeg_of()[:-200],
         jpeg_of()[:100],
         jpeg_of().replace(b"\xff\xc0", b"\xff\xc9"),  # arithmetic coding
+        HEAD + b"\xff\xda\0\2" + b"\xff\xd9",
     ],
-    ids=["nothing", "start", "text", "progressive", "size", "cut", "cut head", "arithmetic"],
+    ids=["nothing", "start", "text", "progressive", "size", "cut", "cut head", "arithmetic", "empty scan"],
 )
 def test_what_is_not_of_the_usual_kind_is_not_given(stored: bytes) -> None:
     assert assembled(HEAD, stored, 32) is None
+
+
+@given(data=st.data())
+def test_whatever_a_tile_holds_it_is_a_jpeg_of_its_size_or_not_given(data: st.DataObject) -> None:
+    content = bytearray(jpeg_of())
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(content)))
+        stop = data.draw(st.integers(start, min(start + 8, len(content))))
+        content[start:stop] = data.draw(st.binary(max_size=8))
+    given_back = assembled(HEAD, bytes(content), 32)
+    assert given_back is None or (given_back[:2] == HEAD and given_back[-2:] == b"\xff\xd9")
+    if given_back is not None:
+        pixels = decoded_at(given_back, 16)
+        assert pixels is None or pixels.shape == (16, 16, 3)
+
+
+@given(st.lists(st.sampled_from([b"\xff", b"\xd8", b"\xda", b"\xc0", b"\xdb", b"\0", b"\2", b"\3", b"\xd9", b"\x20"])))
+def test_markers_in_any_order_are_no_surprise(pieces: list[bytes]) -> None:
+    assert isinstance(assembled(HEAD, HEAD + b"".join(pieces), 32), (bytes, type(None)))
 
 
 def test_grey_is_not_given() -> None:

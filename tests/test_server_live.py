@@ -1,5 +1,6 @@
 """What has landed of a job that runs: the same tiles as the finished job's, whatever is missing."""
 
+import dataclasses
 import io
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,7 +10,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from fiducials import MARKS, Finished
+from deepzoom_levels import level_of, overlay_tiles, top_of
+from fiducials import MARKS, Finished, found_boxes
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -112,43 +114,59 @@ def test_what_is_held_of_a_large_job_is_small(make_plan: MakePlan, tmp_path: Pat
 # --- over HTTP --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def job(bounded: Finished, tmp_path: Path) -> Finished:
-    """A job whose regions have not landed yet; where they come from is `bounded`."""
-    store = type(bounded.store)(tmp_path / "data")
-    shutil.copytree(bounded.store.slide_dir(bounded.info.id), store.slide_dir(bounded.info.id))
-    request = bounded.store.read_request(bounded.job_id)
-    store.save_request(bounded.job_id, request.request, request.created_at)
-    made = Finished(store, bounded.job_id, bounded.info, bounded.plan)
-    planned(made.folder, bounded.plan)
-    return made
+ON_BOUNDED = pytest.mark.parametrize("job", ["bounded"], indirect=True)
 
 
 @pytest.fixture
-def client(job: Finished, gateway_settings: Settings, gateway_with: Any) -> Iterator[httpx.Client]:
-    settings = gateway_settings.model_copy(update={"data_dir": job.store.root})
-    base = f"/v1/jobs/{job.job_id}/"
-    with gateway_with(settings) as url, httpx.Client(base_url=url + base, timeout=60, trust_env=False) as client:
+def landing(job: Finished, tmp_path: Path) -> Finished:
+    """The job before its regions have landed."""
+    store = type(job.store)(tmp_path / "data")
+    shutil.copytree(job.store.slide_dir(job.info.id), store.slide_dir(job.info.id))
+    request = job.store.read_request(job.job_id)
+    store.save_request(job.job_id, request.request, request.created_at)
+    planned(store.job_dir(job.job_id), job.plan)
+    return dataclasses.replace(job, store=store)
+
+
+@pytest.fixture
+def client(landing: Finished, gateway_settings: Settings, gateway_with: Any) -> Iterator[httpx.Client]:
+    settings = gateway_settings.model_copy(update={"data_dir": landing.store.root})
+    with gateway_with(settings) as url, httpx.Client(base_url=f"{url}/v1/", timeout=60, trust_env=False) as client:
         yield client
 
 
-def take_over(bounded: Finished, job: Finished, row: int, col: int) -> None:
+def take_over(job: Finished, landing: Finished, row: int, col: int) -> None:
     for name in ("labels", "confidence"):
-        target = chunk_path(job.folder, name, row, col)
+        source, target = (chunk_path(each.folder, name, row, col) for each in (job, landing))
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(chunk_path(bounded.folder, name, row, col), target)
+        if source.exists():  # a chunk of background is not there
+            shutil.copyfile(source, target)
 
 
+def test_all_that_has_landed_lies_where_the_marks_are(client: httpx.Client, job: Finished, landing: Finished) -> None:
+    region_px = job.plan.region_px
+    for row in range(-(-job.plan.w_height // region_px)):
+        for col in range(-(-job.plan.w_width // region_px)):
+            take_over(job, landing, row, col)
+    for below in (0, 2):
+        pixels = level_of(client, job, overlay_tiles(job, "live"), top_of(job) - below)
+        present = pixels[..., 3] > 0
+        assert (pixels[present] == RED).all()
+        px = 2**below
+        job.assert_marks(found_boxes(present, (px, px)), max(job.slack, px if below else 0))
+
+
+@ON_BOUNDED
 def test_a_tile_shows_a_region_once_it_has_landed(
-    client: httpx.Client, job: Finished, bounded: Finished, no_pause: None
+    client: httpx.Client, job: Finished, landing: Finished, no_pause: None
 ) -> None:
-    assert 'Width="2304"' in client.get("live.dzi").text
-    address = "live_files/12/3_2.png"  # level-0 px 768, 512: the first mark
+    assert 'Width="2304"' in client.get(f"jobs/{job.job_id}/live.dzi").text
+    address = f"jobs/{job.job_id}/live_files/12/3_2.png"  # level-0 px 768, 512: the first mark
     before = client.get(address)
     assert (before.status_code, before.headers["cache-control"]) == (200, "private, no-cache")
     held = {"if-none-match": before.headers["etag"]}
     assert client.get(address, headers=held).status_code == 304
-    take_over(bounded, job, 0, 0)
+    take_over(job, landing, 0, 0)
     after = client.get(address, headers=held)
     assert (after.status_code, after.headers["content-type"]) == (200, "image/png")
     tiles = [np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGBA")) for answer in (before, after)]
@@ -158,30 +176,35 @@ def test_a_tile_shows_a_region_once_it_has_landed(
     assert np.count_nonzero(tiles[1][..., 3]) == mark.width * mark.height
 
 
-def test_coarse_tiles_grow_too(client: httpx.Client, job: Finished, bounded: Finished, no_pause: None) -> None:
-    empty = client.get("live_files/8/0_0.png").content
-    take_over(bounded, job, 0, 0)
-    some = client.get("live_files/8/0_0.png").content
-    take_over(bounded, job, 1, 1)
-    more = client.get("live_files/8/0_0.png").content
+@ON_BOUNDED
+def test_coarse_tiles_grow_too(client: httpx.Client, job: Finished, landing: Finished, no_pause: None) -> None:
+    address = f"jobs/{job.job_id}/live_files/8/0_0.png"
+    empty = client.get(address).content
+    take_over(job, landing, 0, 0)
+    some = client.get(address).content
+    take_over(job, landing, 1, 1)
+    more = client.get(address).content
     counts = [
         np.count_nonzero(np.asarray(Image.open(io.BytesIO(each)).convert("RGBA"))) for each in (empty, some, more)
     ]
     assert counts[0] == 0 < counts[1] < counts[2]
 
 
+@ON_BOUNDED
 def test_a_job_that_has_no_results_has_no_live_tiles(
-    client: httpx.Client, job: Finished, bounded: Finished, no_pause: None
+    client: httpx.Client, job: Finished, landing: Finished, no_pause: None
 ) -> None:
-    take_over(bounded, job, 0, 0)
-    assert client.get("live_files/8/0_0.png").status_code == 200
-    shutil.rmtree(job.folder / STORE)  # as it is when the job was canceled
-    (job.folder / "plan.json").unlink()
+    base = f"jobs/{job.job_id}/"
+    take_over(job, landing, 0, 0)
+    assert client.get(f"{base}live_files/8/0_0.png").status_code == 200
+    shutil.rmtree(landing.folder / STORE)  # as it is when the job was canceled
+    (landing.folder / "plan.json").unlink()
     for address in ("live.dzi", "live_files/8/0_0.png"):
-        answer = client.get(address)
+        answer = client.get(base + address)
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "result_not_ready")
 
 
+@ON_BOUNDED
 @pytest.mark.parametrize("part", ["13/0_0", "12/9_0", "0/1_0"])
-def test_tiles_that_are_none_are_not_found(client: httpx.Client, part: str) -> None:
-    assert client.get(f"live_files/{part}.png").status_code == 404
+def test_tiles_that_are_none_are_not_found(client: httpx.Client, job: Finished, part: str) -> None:
+    assert client.get(f"jobs/{job.job_id}/live_files/{part}.png").status_code == 404

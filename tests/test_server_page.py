@@ -1,6 +1,7 @@
 """The page's two routes, with a build and without one; nothing here needs node."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -9,6 +10,8 @@ from gateway_fixtures import GatewayWith
 
 from server.access.keys import Keys
 from server.routes import page
+from workers.core.errors import LDiffusionError
+from workers.core.schemas import JobOptions
 from workers.core.settings import Settings
 
 INDEX = '<!doctype html><script type="module" src="/assets/index-0a1b.js"></script>'
@@ -81,6 +84,23 @@ def test_the_page_needs_no_key_and_gives_nothing_away(
         assert client.get("/").text == INDEX
         assert client.get("/assets/index-0a1b.js").status_code == 200
         assert client.get("/v1/slides").status_code == 401
+
+
+def test_the_page_offers_the_model_that_a_job_gets_without_a_name(repo_root: Path) -> None:
+    source = (repo_root / "viewer" / "src" / "submit_form.ts").read_text(encoding="utf-8")
+    assert f"DEFAULT_MODEL = '{JobOptions.model_fields['model'].default}'" in source
+
+
+def test_the_words_of_the_page_are_for_codes_that_the_server_has(repo_root: Path) -> None:
+    source = (repo_root / "viewer" / "src" / "words.ts").read_text(encoding="utf-8")
+    codes = {error.code for error in known_errors(LDiffusionError)}
+    assert set(re.findall(r"^  ([a-z_]+): '", source, re.MULTILINE)) <= codes
+
+
+def known_errors(kind: type[LDiffusionError]) -> Iterator[type[LDiffusionError]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from known_errors(each)
 
 
 def test_the_source_of_the_page_names_no_other_server(repo_root: Path) -> None:

@@ -4,11 +4,13 @@ import fcntl
 import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from server.appending import Appender
-from server.partials import Part, Partials, Upload
+from server.partials import Partials
+from server.upload_records import Part, Upload
 from workers.core.errors import DiskFull, UploadExpired, UploadLocked, UploadNotFound
 from workers.core.settings import Settings
 from workers.core.store import new_id
@@ -180,3 +182,106 @@ def test_only_identifiers_become_paths(partials: Partials, name: str) -> None:
     for act in (partials.read, partials.remove):
         with pytest.raises(UploadNotFound):
             act(name)
+
+
+# --- room on the disk -------------------------------------------------------------------------------------------------
+
+
+class Usage(NamedTuple):
+    free: int
+
+
+class SmallDisk:
+    """A disk of so many bytes, with nothing on it but the uploads of a folder."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder = folder
+        self.size = size
+
+    def usage(self, _: Path) -> Usage:
+        used = sum(path.stat().st_size for path in self.folder.glob("*/data"))
+        return Usage(free=self.size - used)
+
+
+def disk_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> SmallDisk:
+    disk = SmallDisk(tmp_path / "uploads", size)
+    monkeypatch.setattr("server.upload_limits.shutil.disk_usage", disk.usage)
+    return disk
+
+
+def test_what_uploads_under_way_will_still_bring_is_not_promised_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partials = made(tmp_path, reserve_bytes=10)
+    disk_of(tmp_path, monkeypatch, 100)
+    first = upload_of(60)
+    partials.create(first)
+    partials.data_file(first.id).write_bytes(bytes(40))
+    partials.save(first.model_copy(update={"offset": 40}))
+    with pytest.raises(DiskFull):
+        partials.create(upload_of(31))
+    partials.create(upload_of(30))
+    with pytest.raises(DiskFull):
+        partials.create(upload_of(1))
+    partials.save(first.model_copy(update={"expires_at": datetime.now(UTC) - timedelta(seconds=1)}))
+    partials.create(upload_of(20))  # what expired brings no more
+
+
+def test_an_upload_stops_where_others_took_the_room_and_keeps_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.appending.ROOM_BYTES", 8)
+    partials = made(tmp_path, reserve_bytes=10)
+    disk = disk_of(tmp_path, monkeypatch, 100)
+    upload = upload_of(80)
+    partials.create(upload)
+    with Appender(partials.data_file(upload.id), 0, 80, reserve_bytes=10) as appender:
+        for _ in range(8):
+            appender.write(bytes(2))
+        disk.size = 26  # 10 are left: not one byte more
+        with pytest.raises(DiskFull):
+            appender.write(bytes(2))
+        assert appender.sync() == 16
+    with Appender(partials.data_file(upload.id), 16, 80, reserve_bytes=10) as appender:
+        with pytest.raises(DiskFull):  # also when each chunk is a small one
+            appender.write(bytes(1))
+        disk.size = 100
+        appender.write(bytes(64))
+    assert partials.data_file(upload.id).stat().st_size == 80
+
+
+# --- records that cannot be read --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spoil", ["empty", "newer", "folder", "file"])
+def test_a_record_that_cannot_be_read_is_passed_over_and_left_alone(
+    partials: Partials, tmp_path: Path, spoil: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = upload_of(4), upload_of(4)
+    partials.create(good)
+    partials.create(bad)
+    record = tmp_path / "uploads" / bad.id / "info.json"
+    if spoil == "newer":
+        record.write_text(record.read_text().replace('"uploading"', '"mirrored"'))
+    else:
+        record.unlink()
+    if spoil == "empty":
+        record.touch()
+    elif spoil == "folder":
+        record.mkdir()  # reading it is an error of the system, as of a disk that fails
+    elif spoil == "file":
+        (record.parent / "data").unlink()
+        (record.parent / "parts").rmdir()
+        record.parent.rmdir()
+        record.parent.write_bytes(b"no folder")
+    for _ in range(3):
+        assert [upload.id for upload in partials.list_uploads()] == [good.id]
+        assert partials.expired() == []
+    partials.recover()
+    partials.create(upload_of(4))
+    if spoil != "folder":
+        with pytest.raises(UploadNotFound):
+            partials.owner(bad.id)
+    assert record.parent.exists()
+    told = [line for line in caplog.messages if bad.id in line]
+    assert len(told) == (0 if spoil == "file" else 1)  # once, not at each look

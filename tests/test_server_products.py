@@ -160,6 +160,10 @@ def test_what_cannot_be_made_says_why(client: httpx.Client, runtime: tasks.Runti
 
 def test_features_are_asked_for_like_every_product(client: httpx.Client, runtime: tasks.Runtime) -> None:
     assert len(made(client, runtime, "features").json()["features"]) == 3
+    first = client.get("features", params={"limit": 2}).json()
+    rest = client.get("features", params={"limit": 2, "cursor": first["next_cursor"]})
+    assert (len(first["features"]), len(rest.json()["features"]), rest.json()["next_cursor"]) == (2, 1, None)
+    assert client.get("features", params={"cursor": "-1"}).status_code == 422
     states = {each["name"]: each["state"] for each in client.get("products").json()["items"]}
     assert states["features.fgb"] == "made"
     assert set(states.values()) == {"made", "absent"}

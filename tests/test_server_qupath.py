@@ -12,8 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
-from fiducials import ABSENT_COLS, ABSENT_ROWS, HEIGHT, MARKS, TILE, WIDTH, Finished
+from fiducials import BOUNDED, BOUNDS, HEIGHT, WIDTH, Finished
 from gateway_fixtures import running_gateway
+from groovy_command import groovy
+from qupath_rules import assert_qupath_takes
 
 from server import qupath
 from server.access.keys import Keys
@@ -21,7 +23,6 @@ from workers.core.schemas import Plan
 from workers.core.settings import Settings
 
 GROOVY = Path(__file__).with_name("groovy")
-CROPPED = (WIDTH - ABSENT_COLS * TILE, HEIGHT - ABSENT_ROWS * TILE)
 
 
 @contextmanager
@@ -91,30 +92,38 @@ def test_a_job_without_regions_says_so(plain: Finished, tmp_path: Path, empty_qu
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "result_not_ready")
 
 
+@pytest.mark.parametrize("job", ["plain", "bounded"], indirect=True)
 def test_run_by_groovy_it_puts_the_regions_where_qupath_counts_them(
-    bounded: Finished, tmp_path: Path, empty_queue: str
+    job: Finished, tmp_path: Path, empty_queue: str
 ) -> None:
-    groovy = shutil.which("groovy")
-    if groovy is None:
-        pytest.skip("no groovy on the path")
+    command, environment = groovy()
     script = tmp_path / qupath.FILENAME
 
     def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-        command = [groovy, str(GROOVY / "run.groovy"), str(GROOVY), str(script), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        line = [command, str(GROOVY / "run.groovy"), str(GROOVY), str(script), *map(str, arguments)]
+        return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
-    with serving(bounded, tmp_path, empty_queue) as client:
-        script.write_bytes(client.get(f"/v1/jobs/{bounded.job_id}/{qupath.FILENAME}").content)
-        for (width, height), shift in ((CROPPED, TILE), ((WIDTH, HEIGHT), 0)):
+    # The size of the open image says whether QuPath has cropped it.
+    whole, cropped = (WIDTH, HEIGHT), (WIDTH - BOUNDS[0], HEIGHT - BOUNDS[1])
+    shown = (
+        {whole: ("level0", (0, 0)), cropped: ("qupath", BOUNDS)}
+        if job.drawn is BOUNDED
+        else {whole: ("qupath", (0, 0))}
+    )
+    with serving(job, tmp_path, empty_queue) as client:
+        script.write_bytes(client.get(f"/v1/jobs/{job.job_id}/{qupath.FILENAME}").content)
+        for (width, height), (space, (left, top)) in shown.items():
             done = run(width, height)
             assert done.returncode == 0, done.stderr
-            *_, features = done.stdout.splitlines()  # run twice: what it brought before is replaced
-            assert sorted(map(box_of, json.loads(features))) == sorted(
-                (x0 - shift * ABSENT_COLS, y0 - shift * ABSENT_ROWS, x1 - shift * ABSENT_COLS, y1 - shift * ABSENT_ROWS)
-                for x0, y0, x1, y1 in (mark.box for mark in MARKS)
-            )
-        assert "The open image has [100, 100] pixels" in run(100, 100).stderr
-        assert "No slide is open. Open bounded.tif" in run(WIDTH, HEIGHT, "no-slide").stderr
+            *_, brought = done.stdout.splitlines()
+            found = json.loads(brought)  # run twice: what it brought before is replaced
+            assert found["spaces"] == [space]
+            assert_qupath_takes({"type": "FeatureCollection", "features": found["features"]})
+            boxes = [box_of(feature) for feature in found["features"]]
+            job.assert_marks([(x0 + left, y0 + top, x1 + left, y1 + top) for x0, y0, x1, y1 in boxes])
+        if job.drawn is BOUNDED:  # once is enough
+            assert "The open image has [100, 100] pixels" in run(100, 100).stderr
+            assert f"No slide is open. Open {job.info.filename}" in run(*whole, "no-slide").stderr
 
 
 def box_of(feature: Any) -> tuple[float, float, float, float]:

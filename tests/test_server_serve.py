@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import httpx
 import pytest
 
 from server.access.keys import Keys
-from server.children import module_command, module_environment
-from server.serve import CRASHES_MAX, STEADY_S, Child, listen, serve, stop
+from server.children import CRASHES_MAX, STEADY_S, Child, module_command, module_environment
+from server.serve import listen, serve, stop
 from workers.core.errors import RequestInvalid, Unavailable
 from workers.core.settings import Settings
 
@@ -203,6 +204,48 @@ def test_a_child_that_lived_long_is_forgiven() -> None:
         child.tend(now)
         assert child.crashes == 1
         now += 1
+
+
+@pytest.mark.parametrize(("first", "is_sound"), [("os.write(int(sys.argv[-1]), b'w1')", True), ("pass", False)])
+def test_a_crash_at_a_task_is_not_counted_and_one_before_is(first: str, is_sound: bool) -> None:
+    code = f"import os, signal, sys; {first}; os.kill(os.getpid(), signal.SIGKILL)"
+    ends: list[tuple[str, int]] = []
+    command, now = [sys.executable, "-c", code], 1000.0
+    child = Child("worker 1", command, dict(os.environ), on_end=lambda *end: ends.append(end))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    counted = []
+    for _ in range(CRASHES_MAX - 1):
+        child.tend(now)
+        let_it_end(child)
+        child.tend(now)
+        counted.append(child.crashes)
+        now += STEADY_S / 2  # long enough for any pause, too short to be forgiven
+    assert counted == ([1] * (CRASHES_MAX - 1) if is_sound else list(range(1, CRASHES_MAX)))
+    child.tend(now)
+    let_it_end(child)
+    with nullcontext() if is_sound else pytest.raises(Unavailable, match="last with status -9"):
+        child.tend(now)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert ends == ([("w1", -signal.SIGKILL)] * CRASHES_MAX if is_sound else [])
+
+
+def test_a_child_that_has_worked_once_is_never_given_up(tmp_path: Path) -> None:
+    code = f"""if True:
+        import os, pathlib, sys
+        try:
+            pathlib.Path({str(tmp_path / "worked")!r}).touch(exist_ok=False)
+            os.write(int(sys.argv[-1]), b"w1")
+        finally:
+            os._exit(1)
+    """
+    child = Child("worker 1", [sys.executable, "-c", code], dict(os.environ), on_end=lambda *_: None)
+    now = 1000.0
+    for _ in range(CRASHES_MAX + 2):
+        child.tend(now)
+        let_it_end(child)
+        child.tend(now)
+        now += STEADY_S / 2
+    assert child.crashes == CRASHES_MAX + 2
 
 
 def test_a_process_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:

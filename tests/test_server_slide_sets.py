@@ -1,6 +1,5 @@
 """Slides of several files: zipped, uploaded by every way in, unpacked, opened by openslide, like any other slide."""
 
-import asyncio
 import hashlib
 import io
 import subprocess
@@ -13,27 +12,21 @@ import numpy as np
 import openslide
 import pydicom
 import pytest
-import tifffile
 from dicom_series import write_series
 from gateway_fixtures import GatewayWith
 from mirax_slide import mirax_files, write_mirax
 from numpy.typing import NDArray
-from pipeline_fixtures import asked_for, ended, work
 from tus_fixtures import Tus, metadata
 from zip_files import write_zip
 
 from server import slide_sets
-from server.admission import Admission, Received
-from server.quotas import Quotas
-from workers import products, tasks
-from workers.core import mirax
-from workers.core.errors import SlideUnreadable
+from workers.core import mirax, probe
+from workers.core.errors import LDiffusionError, SlideTooLarge, SlideUnreadable
 from workers.core.intake_errors import SlideSetIncomplete
-from workers.core.jobs import Jobs
 from workers.core.probe import examine
 from workers.core.settings import Settings
 from workers.core.slides import open_slide
-from workers.core.store import Store, new_id
+from workers.core.store import Store
 
 MAX_PIXELS = 10**9
 
@@ -150,6 +143,7 @@ def test_what_an_archive_unpacks_to_counts(
     with gateway_with(tight) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         answer = client.put("/v1/slides?filename=case.zip", content=content)
         assert (answer.status_code, answer.json()["error"]["code"]) == (429, "quota_exceeded")
+        assert "unpacks to" in answer.json()["error"]["message"]  # and it was not unpacked to its end
         headers = {"Tus-Resumable": "1.0.0", "Upload-Length": str(len(content)), "Upload-Metadata": "filename YS56aXA="}
         headers |= {"Content-Type": "application/offset+octet-stream"}
         address = client.post("/v1/uploads", headers=headers, content=content).headers["location"]
@@ -157,28 +151,6 @@ def test_what_an_archive_unpacks_to_counts(
         with tus.http:
             view = tus.ended(address)
     assert (view["state"], view["error"]["code"]) == ("rejected", "quota_exceeded")
-
-
-def test_a_job_on_a_series_runs_to_its_end(
-    jobs: Jobs, here: tasks.Runtime, queue_settings: Settings, stained: NDArray[np.uint8], tmp_path: Path
-) -> None:
-    content = zipped(series_files(tmp_path / "series", stained[:512, :768]))
-    archive = tmp_path / "upload.part"
-    archive.write_bytes(content)
-    with jobs.store.incoming() as folder:
-        received = Received("case.zip", len(content), hashlib.sha256(content).hexdigest())
-        admission = Admission(jobs.store, queue_settings, Quotas(jobs))
-        info = asyncio.run(admission.admit(new_id(), archive, received, folder))
-    assert (info.geometry.mpp_x, len(info.geometry.levels)) == (0.5, 2)
-    job_id = asked_for(jobs, info.id)
-    work(here)
-    assert ended(jobs, job_id).state == "succeeded"
-    labels = tifffile.imread(jobs.store.job_dir(job_id) / "labels.ome.tif")
-    assert labels.shape == (512, 768)
-    assert labels.any()
-    products.make(jobs.store, job_id, "segmentation.dcm")
-    made = pydicom.dcmread(jobs.store.job_dir(job_id) / "products" / "segmentation.dcm")
-    assert (made.TotalPixelMatrixColumns, made.TotalPixelMatrixRows) == (768, 512)
 
 
 # --- the layouts ------------------------------------------------------------------------------------------------------
@@ -278,6 +250,27 @@ def test_a_name_that_is_none_of_a_file_in_the_folder_is_refused(tmp_path: Path, 
     files["s/Slidedat.ini"] += b"\r\n" + line + b"\r\n"
     with pytest.raises(SlideUnreadable, match="names a file"):
         mirax.check_mirax(write_mirax(tmp_path, files))
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "sentence"),
+    [
+        (b"DIGITIZER_WIDTH = 8193", SlideTooLarge, "A tile of this MIRAX slide is too large"),
+        (b"\tDIGITIZER_HEIGHT=60000", SlideTooLarge, "A tile of this MIRAX slide is too large"),
+        (b"IMAGENUMBER_X = 8388608", SlideTooLarge, "too many tiles"),  # and more than one row
+        (b"DIGITIZER_WIDTH = 0x100", SlideUnreadable, "is no number"),
+        (b"IMAGENUMBER_Y = -1", SlideUnreadable, "is no number"),
+        (b"DIGITIZER_HEIGHT = 99999999999999999999", SlideUnreadable, "is no number"),
+    ],
+)
+def test_a_mirax_slide_that_claims_too_much_is_refused_before_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: bytes, error: type[LDiffusionError], sentence: str
+) -> None:
+    files = mirax_files(picture(512, 256))
+    files["s/Slidedat.ini"] += b"\r\n" + line + b"\r\n"
+    monkeypatch.setattr(probe, "open_slide", lambda path: pytest.fail("it was opened"))
+    with pytest.raises(error, match=sentence):
+        examine(write_mirax(tmp_path, files), MAX_PIXELS)
 
 
 def test_a_mirax_slide_without_its_folder_or_a_part_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`ldiffusion submit`: which job it goes on with, what it says, what its options become."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import MadeSlide
 from finished_jobs import FILES, finished_job
+from https_files import Files
 
 from server.cli import main
 from server.client import Client
@@ -83,6 +85,17 @@ def test_what_the_server_refuses_is_one_line(gateway: httpx.Client, small: Path,
     assert refused.stderr.splitlines()[-1].startswith("error: invalid_request: outputs.0: ")
     refused = CliRunner().invoke(main, [*line, "--roi", "here"])
     assert (refused.exit_code, "'here' is neither a box" in refused.stderr) == (2, True)
+
+
+def test_a_certificate_of_ones_own_is_named_on_the_line(
+    elsewhere: tuple[str, type[Files]], small: Path, tmp_path: Path
+) -> None:
+    line = ["submit", str(small), "-o", str(tmp_path / "out"), "--server", f"https://{elsewhere[0]}"]
+    assert "certificate" in CliRunner().invoke(main, line).output
+    reached = CliRunner().invoke(main, [*line, "--ca-file", os.environ["SSL_CERT_FILE"]])
+    assert "does not answer" not in reached.output
+    assert "certificate" not in reached.output
+    assert elsewhere[1].asked[0][0].startswith("/v1/uploads")
 
 
 def test_the_area_table_shows_every_class() -> None:

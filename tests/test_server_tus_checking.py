@@ -10,11 +10,12 @@ import pytest
 
 from server.admission import Admission, Received
 from server.checking import Checking
-from server.partials import Partials, Upload
+from server.partials import Partials
 from server.quotas import Quotas
-from workers.core.errors import DiskFull
+from server.upload_records import Upload
+from workers.core.errors import DiskFull, SlideUnreadable
 from workers.core.jobs import Jobs
-from workers.core.schemas import SlideInfo
+from workers.core.schemas import LOCAL_TENANT, SlideInfo
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id
 
@@ -47,13 +48,18 @@ class Scene:
         self.partials = Partials(folder / "uploads", settings)
         self.admission = Acting(store, settings, act)
         self.checking = Checking(self.partials, store, self.admission)
-        now = datetime.now(UTC)
+        self.upload = self.complete()
+
+    def complete(self, tenant: str = LOCAL_TENANT, minutes: float = 0) -> Upload:
+        """Make an upload that is complete, so many minutes after now."""
+        now = datetime.now(UTC) + timedelta(minutes=minutes)
         size = len(CONTENT)
-        self.upload = Upload(
+        upload = Upload(
             id=new_id(), state="checking", length=size, offset=size, filename="a.tif", created_at=now, expires_at=now
-        ).model_copy(update={"expires_at": now + timedelta(days=1)})
-        self.partials.create(self.upload)
-        self.partials.data_file(self.upload.id).write_bytes(CONTENT)
+        ).model_copy(update={"expires_at": now + timedelta(days=1), "tenant": tenant})
+        self.partials.create(upload)
+        self.partials.data_file(upload.id).write_bytes(CONTENT)
+        return upload
 
     async def sweep(self, times: int) -> Upload:
         """Have what is complete checked so many times, each to its end; return the upload."""
@@ -108,3 +114,21 @@ def test_a_stop_ends_the_checks_and_they_stay_to_be_done(tmp_path: Path) -> None
     assert scene.admission.calls == 1
     assert scene.partials.read(scene.upload.id).state == "checking"
     assert scene.partials.data_file(scene.upload.id).read_bytes() == CONTENT
+
+
+def test_many_uploads_of_one_tenant_hold_up_the_check_of_no_other(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def refuse(received: Received) -> None:
+        order.append(received.tenant)
+        raise SlideUnreadable("That is no slide.")
+
+    async def check_in_the_order_they_came() -> None:
+        for tenant in ("lab-a", "lab-a", "lab-a", "lab-a", "lab-b"):
+            scene.checking.start(scene.complete(tenant))
+        await asyncio.gather(*scene.checking._tasks.values())
+
+    scene = Scene(tmp_path, refuse)
+    asyncio.run(check_in_the_order_they_came())
+    assert order.index("lab-b") <= 3  # two were under way already, and one may have had its turn first
+    assert sorted(order) == ["lab-a"] * 4 + ["lab-b"]

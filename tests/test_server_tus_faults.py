@@ -3,21 +3,19 @@
 import hashlib
 import itertools
 import os
+import shutil
 import socket
 import struct
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gateway_fixtures import running_gateway
-from tus_fixtures import Tus, checksum, error_of, metadata
+from tus_fixtures import Tus, checksum, error_of, gateway_process, metadata
 
-from server.children import module_command, module_environment
-from server.partials import Part, Partials, Upload
+from server.partials import Partials
+from server.upload_records import Part, Upload
 from workers.core.probe import probe
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id
@@ -57,6 +55,34 @@ def test_of_two_clients_one_is_told_to_wait(tus: Tus, tus_slide: bytes) -> None:
         first.sendall(tus_slide[2_000_000:])
         assert first.recv(65536).startswith(b"HTTP/1.1 204 ")
     tus.assert_slide(address, tus_slide)
+
+
+def test_a_second_client_with_an_old_offset_is_told_to_wait_not_that_it_is_wrong(
+    tus: Tus, tus_slide: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.checkpoints.CHECKPOINT_BYTES", 1)
+    monkeypatch.setattr("server.upload_leases.GRACE_S", 0.2)
+    address = tus.new(len(tus_slide))
+    with tus.begin_patch(address, 0, len(tus_slide), tus_slide[:2_000_000]) as first:
+        tus.wait_for_checkpoint(address, 1)
+        assert error_of(tus.patch(address, 0, tus_slide)) == (423, "upload_locked")
+        first.sendall(tus_slide[2_000_000:])
+        assert first.recv(65536).startswith(b"HTTP/1.1 204 ")
+    assert error_of(tus.patch(address, 0, tus_slide)) == (409, "offset_mismatch")
+    tus.assert_slide(address, tus_slide)
+
+
+def test_a_disk_that_fills_up_keeps_what_was_acknowledged(
+    tus_settings: Settings, tus_slide: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    careful = tus_settings.model_copy(update={"disk_reserve_bytes": 2**20})
+    with running_gateway(careful) as url, (tus := Tus(url, careful)).http:
+        address = tus.new(len(tus_slide), tus_slide[:1000])
+        with monkeypatch.context() as full:
+            full.setattr("server.upload_limits.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(2**40, 2**40, 0))
+            assert error_of(tus.patch(address, 1000, tus_slide[1000:])) == (507, "disk_full")
+            assert tus.offset(address) == 1000
+        tus.finish(address, tus_slide)
 
 
 def test_parts_that_are_being_written_are_not_joined(tus: Tus, tus_slide: bytes) -> None:
@@ -202,15 +228,3 @@ def checking_upload(content: bytes) -> Upload:
         created_at=now,
         expires_at=now + timedelta(days=1),
     )
-
-
-@contextmanager
-def gateway_process(settings: Settings, listener: socket.socket) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the gateway as a process of its own on a socket that outlives it."""
-    command = module_command("server.gateway", "--fd", str(listener.fileno()))
-    process = subprocess.Popen(command, env=module_environment(settings), pass_fds=(listener.fileno(),))
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()

@@ -1,16 +1,27 @@
 """Names, extensions and digests of uploads, whatever a client may send."""
 
+import asyncio
 import base64
 import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server import uploads
+from server.admission import Admission
+from server.quotas import Quotas
 from server.slide_names import FILENAME_MAX, display_name, extension_of, sniff_extension
-from server.uploads import parse_digest
+from server.uploads import BLOCK_BYTES, Intake, parse_digest
+from workers.core.access_errors import QuotaExceeded
 from workers.core.errors import LDiffusionError, RequestInvalid
 from workers.core.intake_errors import SlideSetIncomplete
+from workers.core.jobs import Jobs
+from workers.core.schemas import SlideInfo
+from workers.core.settings import Settings
+from workers.core.store import Store
 
 
 @given(st.text())
@@ -36,7 +47,7 @@ def test_an_extension_is_on_the_list_or_refused(filename: str) -> None:
     [(b"II*\0", ".tif"), (b"MM\0+", ".tif"), (b"\0" * 128 + b"DICM", ".dcm"), (b"PK\3\4", ".zip")],
 )
 def test_first_bytes_tell_the_format(head: bytes, extension: str) -> None:
-    assert sniff_extension(head) == extension
+    assert sniff_extension(head, "a.any") == extension
 
 
 @pytest.mark.parametrize("header", ["sha-256=:AAAA:", "sha-256=abc", "sha-256=", "sha-256=:!:", "SHA-256=:AAAA:"])
@@ -50,3 +61,50 @@ def test_a_digest_is_found_among_others() -> None:
     header = f"md5=:AAAA:, sha-256=:{digest}:"
     assert parse_digest(header) == hashlib.sha256(b"x").hexdigest()
     assert parse_digest(None) is None
+
+
+# --- what an upload that does not say its size may put on the disk ----------------------------------------------------
+
+
+def test_bytes_that_were_not_announced_count_while_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "ROOM_BYTES", 2 * BLOCK_BYTES)
+    settings = Settings(data_dir=tmp_path, quota_bytes=5 * BLOCK_BYTES, disk_reserve_bytes=0)
+    quotas = Quotas(Jobs("unix:///nowhere", settings))
+    intake = Intake(store := Store(tmp_path), settings, Admission(store, settings, quotas))
+    given = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(100):
+            given.append(number)
+            yield bytes(BLOCK_BYTES)
+
+    async def send_two_at_once() -> tuple[BaseException | SlideInfo, ...]:
+        async def send() -> SlideInfo:
+            async with quotas.room("lab-a", None) as room:
+                return await intake.receive(pieces(), "a.tif", None, room)
+
+        return await asyncio.gather(send(), send(), return_exceptions=True)
+
+    first, second = asyncio.run(send_two_at_once())
+    assert isinstance(first, QuotaExceeded)
+    assert isinstance(second, QuotaExceeded)
+    assert len(given) <= 5 + 2 * (2 + 1)  # the quota, and what each may be ahead of the count
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_room_that_was_held_for_what_was_announced_is_not_given_away_on_the_way(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, quota_bytes=100)
+    quotas = Quotas(Jobs("unix:///nowhere", settings))
+
+    async def check() -> None:
+        async with quotas.room("lab-a", 80) as room:
+            await room.cover(10)
+            assert quotas.left("lab-a") == 20
+            await room.cover(90)
+            assert quotas.left("lab-a") == 10
+            await room.fit(70)
+            assert (quotas.left("lab-a"), quotas.left("lab-b")) == (30, 100)
+        assert quotas.left("lab-a") == 100
+
+    asyncio.run(check())
+    assert Quotas(Jobs("unix:///nowhere", Settings(data_dir=tmp_path))).left("lab-a") is None

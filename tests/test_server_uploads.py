@@ -227,13 +227,12 @@ def test_a_wrong_digest_is_refused(gateway: httpx.Client, store: Store, slide_by
     assert body["accepted"] == hashlib.sha256(b"other bytes").hexdigest()
 
 
-@pytest.mark.parametrize("filename", ["a.VMS", "a.exe", "a.zip.svg", "a.jpg"])
-def test_other_formats_are_refused_by_their_name(
-    gateway: httpx.Client, store: Store, slide_bytes: bytes, filename: str
+def test_sets_of_files_that_are_never_taken_are_refused_by_their_name(
+    gateway: httpx.Client, store: Store, slide_bytes: bytes
 ) -> None:
-    body = assert_refused(put(gateway, slide_bytes, filename), 422, "invalid_request", store)
+    body = assert_refused(put(gateway, slide_bytes, "a.VMS"), 422, "invalid_request", store)
     assert ".svs" in str(body["accepted"])
-    assert ("sets of files" in str(body["message"])) == (filename == "a.VMS")
+    assert "sets of files" in str(body["message"])
 
 
 def test_a_full_disk_is_told_before_the_bytes(

@@ -6,7 +6,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from fiducials import HEIGHT, MARKS, MODEL_MPP, SLIDE_MPP, WIDTH, Finished, found_boxes
+from fiducials import HEIGHT, MARKS, MODEL_MPP, WIDTH, Finished
 from numpy.typing import NDArray
 
 from workers import dicom_seg, products, stitch
@@ -15,26 +15,19 @@ from workers.core.errors import ProductRefused
 KINDS = {"segmentation.dcm": "LABELMAP", "segmentation-binary.dcm": "BINARY"}
 
 
-def made(job: Finished, name: str) -> Path:
-    path = job.folder / "products" / name
-    if not path.exists():
-        products.make(job.store, job.job_id, name)
-    return path
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_highdicom_finds_the_marks(dicom: Finished, name: str) -> None:
-    segmentation = highdicom.seg.segread(made(dicom, name))
+    segmentation = highdicom.seg.segread(dicom.product(name))
     assert segmentation.segmentation_type.value == KINDS[name]
     assert segmentation.get_segment_description(1).segment_label == "nucleus"
     matrix = segmentation.get_total_pixel_matrix(combine_segments=True)
     assert matrix.shape == (HEIGHT // 2, WIDTH // 2)
-    assert found_boxes(matrix == 1, MODEL_MPP / SLIDE_MPP) == sorted(mark.box for mark in MARKS)
+    dicom.assert_marked(matrix == 1)
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_pydicom_finds_its_own_spacing_and_the_sources_frame(dicom: Finished, name: str) -> None:
-    found = pydicom.dcmread(made(dicom, name))
+    found = pydicom.dcmread(dicom.product(name))
     source = pydicom.dcmread(dicom.store.slide_file(dicom.info.id), stop_before_pixels=True)
     assert found.DimensionOrganizationType == "TILED_FULL"
     assert (found.FrameOfReferenceUID, found.StudyInstanceUID) == (source.FrameOfReferenceUID, source.StudyInstanceUID)
@@ -51,7 +44,7 @@ def test_pydicom_finds_its_own_spacing_and_the_sources_frame(dicom: Finished, na
 def test_a_mark_has_one_place_on_the_glass(dicom: Finished) -> None:
     """The centre of a mark in slide coordinates, by the source's geometry and by the segmentation's."""
     source = pydicom.dcmread(dicom.store.slide_file(dicom.info.id), stop_before_pixels=True)
-    found = pydicom.dcmread(made(dicom, "segmentation.dcm"))
+    found = pydicom.dcmread(dicom.product("segmentation.dcm"))
     mark = MARKS[1]
     l0_center = np.array([mark.x + mark.width / 2, mark.y + mark.height / 2])
     assert on_glass(source, l0_center - 0.5) == pytest.approx(on_glass(found, l0_center / 2 - 0.5), abs=1e-6)
@@ -71,7 +64,7 @@ def test_the_same_job_gives_the_same_identifiers(dicom: Finished, tmp_path: Path
     again = tmp_path / "again.dcm"
     arrays = stitch.open_labels(dicom.folder)
     dicom_seg.write_segmentation(again, arrays, dicom.plan, dicom.store.slide_file(dicom.info.id))
-    first, second = pydicom.dcmread(made(dicom, "segmentation.dcm")), pydicom.dcmread(again)
+    first, second = pydicom.dcmread(dicom.product("segmentation.dcm")), pydicom.dcmread(again)
     assert (first.SOPInstanceUID, first.SeriesInstanceUID) == (second.SOPInstanceUID, second.SeriesInstanceUID)
 
 
@@ -100,4 +93,35 @@ def test_a_plane_that_is_too_large_is_refused(dicom: Finished, monkeypatch: pyte
     arrays = stitch.open_labels(dicom.folder)
     with pytest.raises(ProductRefused, match="too many pixels"):
         dicom_seg.write_segmentation(tmp_path / "s.dcm", arrays, dicom.plan, dicom.store.slide_file(dicom.info.id))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("frames", ["first", "none"])
+def test_pixel_measures_of_each_frame_are_read_and_without_any_it_is_refused(
+    dicom: Finished, tmp_path: Path, frames: str
+) -> None:
+    slide = pydicom.dcmread(dicom.store.slide_file(dicom.info.id))
+    measures = slide.SharedFunctionalGroupsSequence[0].pop("PixelMeasuresSequence")
+    if frames == "first":
+        group = pydicom.Dataset()
+        group[measures.tag] = measures
+        slide.PerFrameFunctionalGroupsSequence = [group] * int(slide.NumberOfFrames)
+    slide.save_as(tmp_path / "slide.dcm")
+    arrays, target = stitch.open_labels(dicom.folder), tmp_path / "made.dcm"
+    if frames == "none":
+        with pytest.raises(ProductRefused, match="does not say how large its pixels are"):
+            dicom_seg.write_segmentation(target, arrays, dicom.plan, tmp_path / "slide.dcm")
+        return
+    dicom_seg.write_segmentation(target, arrays, dicom.plan, tmp_path / "slide.dcm")
+    found = pydicom.dcmread(target).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert [float(each) for each in found.PixelSpacing] == [MODEL_MPP / 1000] * 2
+
+
+def test_a_plane_for_which_there_is_no_memory_is_refused(dicom: Finished, tmp_path: Path) -> None:
+    arrays, slide = stitch.open_labels(dicom.folder), dicom.store.slide_file(dicom.info.id)
+    height, width = arrays.labels.shape
+    with pytest.raises(ProductRefused, match="too little memory"):
+        dicom_seg.write_segmentation(
+            tmp_path / "s.dcm", arrays, dicom.plan, slide, room_bytes=dicom_seg.BYTES_PER_PX * height * width - 1
+        )
     assert list(tmp_path.iterdir()) == []

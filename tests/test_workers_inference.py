@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from workers.core.errors import ModelInvalid, SlideUnreadable
+from workers.core.job_errors import OutOfMemory
 from workers.core.schemas import ModelClass, Plan
 from workers.core.slides import Pixels, open_slide
 from workers.inference import Engine, cpu_threads, read_ahead, segment_regions
@@ -168,3 +169,15 @@ def test_a_broken_model_folder_is_refused(random_model: Path, tmp_path: Path) ->
     with pytest.raises(ModelInvalid) as refusal:
         Engine(tmp_path, "cpu", 1)
     assert refusal.value.value == tmp_path.name
+
+
+def test_an_accelerator_without_memory_is_named(random_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    engine = Engine(random_model, "cpu", 1)
+    monkeypatch.setattr(engine._predictor, "predict", full)
+    with pytest.raises(OutOfMemory, match="region_px"):
+        engine.predict(np.zeros((1, 64, 64, 3), np.uint8), [(0, 0)], 0)

@@ -3,22 +3,39 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pipeline_fixtures import Start, asked_for, chunks, ended
 from queue_fixtures import DEADLINE_S, until
 
+from workers import __main__ as worker
+from workers import tasks
 from workers.core.embedded import EmbeddedRedis
 from workers.core.jobs import Jobs
 from workers.core.queue_names import JobKeys
+from workers.core.queue_worker import QueueWorker
 from workers.core.schemas import FINAL_STATES
 from workers.core.settings import Settings
+from workers.core.store import new_id
+from workers.guard import EXIT_STATUS
 
 
 @pytest.fixture
 def lease_s() -> float:
     return 1.5
+
+
+@pytest.fixture
+def read_timeout_s() -> float:
+    return 60.0
+
+
+@pytest.fixture
+def queue_settings(queue_settings: Settings, read_timeout_s: float) -> Settings:
+    """Limits that a task can reach while a test waits."""
+    return queue_settings.model_copy(update={"read_timeout_s": read_timeout_s, "job_memory_bytes": 512 * 2**20})
 
 
 def test_two_workers_make_the_same_bytes(
@@ -69,7 +86,48 @@ def test_a_region_that_kills_every_worker_ends_its_job(jobs: Jobs, slide_id: str
     assert error is not None
     assert error.code == "job_lost"
     assert deaths == jobs.settings.task_retries + 1
-    assert not (jobs.store.job_dir(poisoned) / "plan.json").exists()
+    until(lambda: not (jobs.store.job_dir(poisoned) / "plan.json").exists())
+
+
+@pytest.mark.parametrize("read_timeout_s", [1.0])
+def test_a_read_that_never_returns_costs_its_worker_and_at_last_the_job(
+    jobs: Jobs, slide_id: str, start: Start
+) -> None:
+    job_id = asked_for(jobs, slide_id)
+    for attempt in range(jobs.settings.task_retries + 1):
+        assert jobs.view(job_id).state not in FINAL_STATES, attempt
+        assert start(0, "hang").wait(DEADLINE_S) == EXIT_STATUS
+    view = jobs.view(job_id)
+    assert (view.state, view.error and view.error.code) == ("failed", "slide_read_timeout")
+    assert not (jobs.store.job_dir(job_id) / "plan.json").exists()
+
+
+def test_a_cancel_frees_the_worker_also_from_a_read_that_never_returns(
+    jobs: Jobs, slide_id: str, start: Start, tmp_path: Path
+) -> None:
+    job_id = asked_for(jobs, slide_id)
+    process = start(0, "hang")
+    until((tmp_path / "hangs").exists)
+    assert jobs.cancel(job_id).state == "canceled"
+    assert process.wait(DEADLINE_S) == EXIT_STATUS
+    assert jobs.workers() == 0
+    view = jobs.view(job_id)
+    assert (view.state, view.error) == ("canceled", None)
+    start(0)
+    assert ended(jobs, asked_for(jobs, slide_id)).state == "succeeded"
+
+
+def test_a_task_that_takes_too_much_memory_is_named_and_not_tried_again(
+    jobs: Jobs, slide_id: str, start: Start
+) -> None:
+    job_id = asked_for(jobs, slide_id)
+    assert start(0, "hoard").wait(DEADLINE_S) == EXIT_STATUS
+    view = jobs.view(job_id)
+    assert view.state == "failed"
+    assert view.error is not None
+    assert view.error.code == "out_of_memory"
+    assert "region_px" in view.error.message
+    assert view.error.accepted == "at most 512 MiB"
 
 
 def test_sigterm_ends_the_region_at_hand_and_then_the_worker(jobs: Jobs, slide_id: str, start: Start) -> None:
@@ -111,3 +169,25 @@ def test_a_worker_without_a_queue_says_so_and_ends(start: Start, tmp_path: Path)
     log = (tmp_path / "worker-0.log").read_text()
     assert "queue_unavailable: The queue does not answer" in log
     assert "Traceback" not in log
+
+
+def test_the_supervisor_is_told_of_the_first_task_and_of_no_other(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, write_end = os.pipe()
+    monkeypatch.setenv("LDIFFUSION_REDIS_URL", jobs.settings.redis_url)
+    seen: list[bytes] = []
+
+    def work(_settings: Settings, _jobs: Jobs, on_task: Callable[[str], None]) -> None:
+        os.set_blocking(told, False)
+        with pytest.raises(BlockingIOError):
+            os.read(told, 99)
+        for _ in range(2):
+            jobs.control.enqueue("workers.tasks.finish_slide", new_id(), result_ttl=0)
+        QueueWorker(jobs, "w" * 32, on_task).run(burst=True)
+        seen.append(os.read(told, 99))
+
+    monkeypatch.setattr(worker, "work", work)
+    monkeypatch.setattr(tasks, "finish_slide", lambda _: None)
+    assert worker.main(["--tell-fd", str(write_end)]) == 0
+    assert seen == [b"w" * 32]
+    assert os.read(told, 99) == b""  # the other end is closed
+    os.close(told)

@@ -7,24 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from fiducials import CONFIDENCE, HEIGHT, MARKS, MODEL_MPP, SLIDE_MPP, WIDTH, Finished, found_boxes
+from fiducials import CONFIDENCE, MARK_CONFIDENCE, MODEL_MPP, Finished
+from gateway_fixtures import GatewayWith
+from obstore.store import HTTPStore
 from ome_zarr_models.v05 import Image, ImageLabel
 from ome_zarr_models.v05.labels import Labels
+from zarr.storage import ObjectStore
 
-from workers import products
 from workers.core.errors import JobNotFound
 from workers.core.schemas import Plan
+from workers.core.settings import Settings
 from workers.ome_zarr import image_label, write_ome_zarr
 from workers.stitch import LabelArrays
 
 
-@pytest.fixture(params=["plain", "bounded"])
-def folder(request: pytest.FixtureRequest) -> Path:
-    job: Finished = request.getfixturevalue(request.param)
-    path = job.folder / "products" / "labels.ome.zarr"
-    if not path.exists():
-        products.make(job.store, job.job_id, path.name)
-    return path
+@pytest.fixture
+def folder(job: Finished) -> Path:
+    return job.product("labels.ome.zarr")
 
 
 def test_it_is_ngff_0_5_by_the_models_of_others(folder: Path) -> None:
@@ -43,16 +42,33 @@ def test_it_is_ngff_0_5_by_the_models_of_others(folder: Path) -> None:
     assert [axis.unit for axis in label.ome_attributes.multiscales[0].axes] == ["micrometer"] * 2
 
 
-def test_the_marks_are_in_their_places_and_levels_are_every_other_pixel(folder: Path) -> None:
-    levels = [np.asarray(zarr.open_array(folder, path=f"labels/classes/{k}", mode="r")[:]) for k in range(3)]
-    assert levels[0].shape == (HEIGHT // 2, WIDTH // 2)
-    assert found_boxes(levels[0] == 1, MODEL_MPP / SLIDE_MPP) == sorted(mark.box for mark in MARKS)
-    for k, level in enumerate(levels):
-        np.testing.assert_array_equal(level, levels[0][:: 2**k, :: 2**k])
-    assert (np.asarray(zarr.open_array(folder, path="0", mode="r")[:]) == CONFIDENCE).all()
+def assert_marked(job: Finished, store: Any) -> None:
+    """Check the levels of image and labels: the marks in their places, every other pixel a level."""
+    for group, mark, rest in (("labels/classes", 1, 0), ("", MARK_CONFIDENCE, CONFIDENCE)):
+        levels = [np.asarray(zarr.open_array(store, path=f"{group}/{k}", mode="r")[:]) for k in range(3)]
+        assert levels[0].shape == (job.plan.w_height, job.plan.w_width)
+        assert set(np.unique(levels[0])) == {mark, rest}
+        job.assert_marked(levels[0] == mark)
+        for k, level in enumerate(levels):
+            np.testing.assert_array_equal(level, levels[0][:: 2**k, :: 2**k])
 
 
-def test_chunks_of_background_are_not_written_and_read_as_such(folder: Path) -> None:
+def test_the_marks_are_in_their_places_and_levels_are_every_other_pixel(job: Finished, folder: Path) -> None:
+    assert_marked(job, folder)
+
+
+def test_zarr_reads_it_from_a_server(
+    job: Finished, folder: Path, gateway_settings: Settings, gateway_with: GatewayWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with gateway_with(gateway_settings.model_copy(update={"data_dir": job.store.root})) as url:
+        address = f"{url}/v1/jobs/{job.job_id}/{folder.name}"
+        remote = HTTPStore.from_url(address, client_options={"allow_http": True})
+        assert_marked(job, ObjectStore(remote, read_only=True))
+
+
+def test_chunks_of_background_are_not_written_and_read_as_such(plain: Finished) -> None:
+    folder = plain.product("labels.ome.zarr")
     chunks = sorted(
         str(path.relative_to(folder)) for path in (folder / "labels/classes/0/c").rglob("*") if path.is_file()
     )

@@ -22,6 +22,7 @@ from workers.core.products import Failed, Products, read_made
 from workers.core.queue_names import JobKeys, Task
 from workers.core.settings import Settings
 from workers.core.store import new_id
+from workers.guard import Guard
 
 NAME = "confidence.ome.tif"
 
@@ -95,6 +96,26 @@ def test_what_cannot_be_made_says_why_and_is_not_tried_again(
     assert entries(asked.jobs) == []
     assert asked.view(job_id, "segmentation.dcm").state == "failed"
     assert asked.jobs.view(job_id).state == "succeeded"
+
+
+def test_what_a_worker_has_no_memory_for_is_refused_until_tomorrow(
+    asked: Products, job_id: str, queue_settings: Settings, colour: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Guard, "fault", lambda _: None)  # the memory is that of the tests
+    name = "regions-within-1px.geojson.gz"
+    small = Leases(asked.jobs, new_id())
+    small.memory_bytes = 0
+    runtime = tasks.configure(queue_settings, small, colour.ColourEngine)
+    assert asked.ask(job_id, name) is None
+    work(runtime)
+    for _ in range(2):
+        with pytest.raises(ProductRefused, match="too little memory"):
+            asked.ask(job_id, name)
+    failed = folder_of(asked, job_id) / f"{name}.failed.json"
+    old = Failed.model_validate_json(failed.read_bytes())
+    long_ago = datetime.now(UTC) - timedelta(seconds=queue_side.REFUSED_S + 1)
+    asked.store.write_json(failed, old.model_copy(update={"failed_at": long_ago}))
+    assert asked.ask(job_id, name) is None
 
 
 def test_a_fault_is_tried_again_and_then_told_for_a_while(

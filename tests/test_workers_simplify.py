@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from qupath_rules import assert_qupath_takes
 
 from workers import simplify, vectorize
 from workers.core.errors import ProductRefused
@@ -80,6 +81,7 @@ def farthest(one: Any, other: Any) -> float:
 
 def assert_sound(written: Written, frame: Any, step: float) -> None:
     """Check everything that holds of any plane; `step` in level-0 px."""
+    assert_qupath_takes(written.simple)
     known = [{**each, "geometry": None} for each in written.exact["features"]]
     assert [{**each, "geometry": None} for each in written.simple["features"]] == known
     for before, after in zip(written.before, written.after, strict=True):
@@ -207,6 +209,19 @@ def test_chunks_and_bands_do_not_change_a_byte(write: Callable[..., Written], mo
 
 def test_a_plane_of_background_gives_an_empty_collection(write: Callable[..., Written]) -> None:
     assert write(np.zeros((30, 30), np.uint8), 1).simple["features"] == []
+
+
+def test_more_corners_than_there_is_memory_for_are_refused(
+    make_plan: MakePlan, watched: Callable[..., Any], tmp_path: Path
+) -> None:
+    labels = np.zeros((9, 9), np.uint8)
+    labels[2:4, 2:4] = 1
+    plane, enough = watched(labels, 64), 4 * vectorize.BYTES_PER_CORNER
+    given = LabelArrays(plane, plane), make_plan(9, 9), 1
+    assert vectorize.write_simplified(tmp_path / "more.gz", *given, enough) == 1
+    with pytest.raises(ProductRefused, match="too little memory"):
+        vectorize.write_simplified(tmp_path / "less.gz", *given, enough - 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["more.gz"]
 
 
 def test_more_corners_than_memory_is_meant_for_are_refused(

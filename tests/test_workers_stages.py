@@ -18,7 +18,8 @@ from workers.core.catalog import find_model
 from workers.core.errors import JobCanceled, ModelInvalid, MppMissing
 from workers.core.preflight import PROCESS_BYTES, estimated_peak_bytes
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideGeometry, SlideInfo, SlideLevel
-from workers.core.slides import Slide, open_slide
+from workers.core.slides import Pixels, Slide, open_slide
+from workers.core.tolerant import TolerantSlide
 
 CREATED = datetime(2026, 1, 2, 3, tzinfo=UTC)
 
@@ -211,6 +212,7 @@ def test_the_result_names_every_file_with_its_digest(bench: Bench) -> None:
     }  # fmt: skip
     for name, digest in result["files"].items():
         assert hashlib.sha256((bench.out_dir / name).read_bytes()).hexdigest() == digest
+        assert result["sizes_bytes"][name] == (bench.out_dir / name).stat().st_size
     assert result["timings_s"].keys() == {"plan", "segment", *stages.RESULTS}
     assert (result["timings_s"]["plan"], result["timings_s"]["segment"]) == (1.0, 2.0)
     assert (result["slide_filename"], result["slide_sha256"], result["regions"]) == (
@@ -244,3 +246,24 @@ def test_finishing_twice_gives_the_same_outputs(bench: Bench) -> None:
     plan = bench.plan()
     bench.segment(plan)
     assert bench.finish(plan).files == bench.finish(plan).files
+
+
+def test_what_only_the_preview_could_not_read_is_listed_until_it_can_be_read(
+    bench: Bench, made_slide: Callable[..., Path], stained: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = TolerantSlide._attempt
+
+    def unless_first(slide: TolerantSlide, level: int, lv_x: int, lv_y: int, *size: int) -> Pixels | None:
+        return None if lv_x < 256 and lv_y < 256 else attempt(slide, level, lv_x, lv_y, *size)
+
+    with TolerantSlide(made_slide(stained, "tolerant.tif")) as slide:
+        bench.slide = slide
+        plan = bench.plan(on_bad_tile="mask")
+        bench.segment(plan)
+        with monkeypatch.context() as patch:
+            patch.setattr(TolerantSlide, "_attempt", unless_first)
+            (bad,) = bench.finish(plan).bad_tiles
+        assert (bad.level, bad.l0_x, bad.l0_y, bad.l0_width, bad.l0_height) == (0, 0, 0, 256, 256)
+    with TolerantSlide(made_slide(stained, "tolerant.tif")) as slide:
+        bench.slide = slide
+        assert bench.finish(plan).bad_tiles == ()

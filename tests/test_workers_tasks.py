@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
-from pipeline_fixtures import asked_for, chunks, work
+from pipeline_fixtures import REGION_PX, asked_for, chunks, work
 from rq.timeouts import JobTimeoutException
 
 from workers import stages, stitch, tasks
+from workers.core.batches import Batches, BatchRequest
 from workers.core.errors import DiskFull
 from workers.core.jobs import Jobs
 from workers.core.queue_names import JobKeys
 from workers.core.slides import open_slide
 from workers.core.store import new_id
+from workers.core.submission import Asker
 
 
 @pytest.fixture
@@ -187,6 +189,55 @@ def test_a_full_disk_has_its_own_code(
     error = jobs.view(job_id).error
     assert error is not None
     assert error.code == DiskFull.code
+
+
+def test_no_memory_has_its_own_code_and_is_not_tried_again(
+    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def full(*_: object) -> float:
+        tries.append(1)
+        raise MemoryError
+
+    monkeypatch.setattr(stages, "segment_one", full)
+    job_id = asked_for(jobs, slide_id)
+    work(here)
+    error = jobs.view(job_id).error
+    assert error is not None
+    assert (error.code, len(tries)) == ("out_of_memory", 1)
+
+
+def damaged_copy(jobs: Jobs, slide_id: str, pixels: NDArray[np.uint8]) -> str:
+    """Store the slide once more, with zeros where the JPEG stream of a tile should be: seen by who reads it."""
+    info = jobs.store.read_slide(slide_id).model_copy(update={"id": new_id()})
+    with jobs.store.incoming() as folder:
+        path = folder / "original.tif"
+        tifffile.imwrite(path, pixels, photometric="rgb", compression="jpeg", tile=(256, 256), metadata=None)
+        with tifffile.TiffFile(path) as tiff, path.open("r+b") as file:
+            place, size = tiff.pages.first.dataoffsets[8], tiff.pages.first.databytecounts[8]
+            file.seek(place)
+            file.write(bytes(size))
+        jobs.store.commit_slide(info, folder)
+    return info.id
+
+
+def test_a_slide_of_a_batch_that_turns_out_to_be_damaged_fails_alone(
+    here: tasks.Runtime, jobs: Jobs, slide_id: str, stained: NDArray[np.uint8]
+) -> None:
+    bad = damaged_copy(jobs, slide_id, stained)
+    here.leases.beat()
+    batches = Batches(jobs)
+    asked = BatchRequest(slide_ids=(bad, slide_id), model="made-model", region_px=REGION_PX)
+    batch_id = batches.make(asked, Asker()).id
+    work(here)
+    batch = batches.view(batch_id)
+    assert [(item.slide_id, item.state) for item in batch.items] == [(bad, "failed"), (slide_id, "succeeded")]
+    assert (batch.counts, batch.done) == ({"failed": 1, "succeeded": 1}, True)
+    assert batch.items[0].job_id is not None
+    error = jobs.view(batch.items[0].job_id).error
+    assert error is not None
+    assert error.code == "slide_unreadable"
 
 
 def test_cancel_stops_a_region_between_two_tiles_and_nothing_stays(

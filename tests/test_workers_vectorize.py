@@ -16,6 +16,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from qupath_rules import assert_qupath_takes
 
 from workers import stitch, vectorize
 from workers.core.schemas import Plan
@@ -54,6 +55,7 @@ def features_of(make_plan: MakePlan, watched: Callable[..., Any], tmp_path: Path
         with gzip.open(path) as file:
             written: dict[str, Any] = json.load(file)
         assert count == len(written["features"])
+        assert_qupath_takes(written)
         return written
 
     return make

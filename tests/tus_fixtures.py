@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ import pytest
 import tifffile
 from gateway_fixtures import running_gateway
 
-from server.partials import Upload
+from server.children import module_command, module_environment
+from server.upload_records import Upload
 from workers.core.settings import Settings
 from workers.core.store import write_json
 
@@ -153,6 +156,18 @@ def error_of(answer: httpx.Response) -> tuple[int, str]:
     """Status and code of an answer; every one says the protocol's version."""
     assert answer.headers["tus-resumable"] == "1.0.0"
     return answer.status_code, answer.json()["error"]["code"]
+
+
+@contextmanager
+def gateway_process(settings: Settings, listener: socket.socket) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the gateway as a process of its own on a socket that outlives it."""
+    command = module_command("server.gateway", "--fd", str(listener.fileno()))
+    process = subprocess.Popen(command, env=module_environment(settings), pass_fds=(listener.fileno(),))
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

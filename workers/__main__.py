@@ -1,14 +1,17 @@
 """A worker process: `python -m workers`.
 
 The model is loaded once, before the first task. SIGTERM and SIGINT end the process after the task at hand; SIGKILL is
-survived by the job, not by the process: another worker's janitor gives the task away.
+survived by the job, not by the process: another worker's janitor gives the task away. A process whose task hangs, or
+takes too much memory, ends itself (`workers.guard`): run it under something that starts it again.
 """
 
 import argparse
 import logging
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from redis.exceptions import RedisError
@@ -20,6 +23,7 @@ from workers.core.janitor import Heartbeat
 from workers.core.jobs import Jobs
 from workers.core.leases import Leases
 from workers.core.queue_worker import QueueWorker
+from workers.core.reader_versions import check_readers
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
 from workers.core.store import new_id
@@ -33,38 +37,43 @@ logger = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Work until told to stop; return the exit status."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m workers",
         description="Run the tasks of LDIFFUSION_REDIS_URL. All settings are LDIFFUSION_<NAME>.",
-    ).parse_args(arguments)
+    )
+    parser.add_argument(
+        "--tell-fd", type=int, help="Descriptor that gets the id of the worker when it takes its first task."
+    )
+    on_task = _teller(parser.parse_args(arguments).tell_fd)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     settings = Settings()
     try:
+        check_readers()
         jobs = Jobs(settings.redis_url, settings)
         jobs.ping()
-        work(settings, jobs)
+        work(settings, jobs, on_task)
     except LDiffusionError as error:
         logger.error("%s: %s", error.code, error.message)  # noqa: TRY400 (a sentence, no traceback)
         return 1
     return 0
 
 
-def work(settings: Settings, jobs: Jobs) -> None:
+def work(settings: Settings, jobs: Jobs, on_task: Callable[[str], None]) -> None:
     """Take tasks until a signal asks for the end; come back after Redis was away."""
     runtime = tasks.configure(settings, Leases(jobs, new_id()))
     preload(runtime, settings.models_dir)
-    while not work_once(runtime):
+    while not work_once(runtime, on_task):
         logger.warning("the loop ended unasked; it starts again in %.0f s", RETRY_S)
         time.sleep(RETRY_S)
         runtime.leases = Leases(jobs, new_id())
 
 
-def work_once(runtime: tasks.Runtime) -> bool:
+def work_once(runtime: tasks.Runtime, on_task: Callable[[str], None]) -> bool:
     """Take tasks until a signal asks for the end or Redis is gone; say whether a signal did."""
     leases = runtime.leases
     try:
         with Heartbeat(leases):
-            return QueueWorker(leases.jobs, leases.worker_id).run()
+            return QueueWorker(leases.jobs, leases.worker_id, on_task).run()
     except (QueueUnavailable, RedisError) as error:
         logger.warning("%s", error)
         return False
@@ -81,6 +90,20 @@ def preload(runtime: tasks.Runtime, models_dir: Path) -> None:
         runtime.engine(chosen)
     except LDiffusionError as error:  # jobs that ask for it will say so; others can still run
         logger.warning("model %s cannot be loaded: %s", chosen, error.message)
+
+
+def _teller(descriptor: int | None) -> Callable[[str], None]:
+    """Return what tells the supervisor, once, who came as far as a task in this process."""
+    waiting = [] if descriptor is None else [descriptor]
+
+    def tell(worker_id: str) -> None:
+        if waiting:
+            told = waiting.pop()
+            with suppress(BrokenPipeError):
+                os.write(told, worker_id.encode())
+            os.close(told)
+
+    return tell
 
 
 if __name__ == "__main__":

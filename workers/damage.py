@@ -5,8 +5,8 @@ from pathlib import Path
 from workers.core.schemas import BadTile, Frozen
 from workers.core.slides import Slide
 from workers.core.store import write_json
+from workers.core.tolerant import TolerantSlide, bad_tile
 from workers.tiling import Box
-from workers.tolerant import TolerantSlide, bad_tile
 
 FOLDER = "bad-tiles"
 
@@ -24,7 +24,7 @@ class Damage(Frozen):
 
 
 def note(out_dir: Path, task: str, slide: Slide, holes: tuple[Box, ...] = ()) -> None:
-    """Write down what a task could not read, before its result counts as there. Nothing is written if that is nothing.
+    """Write down what a task could not read, before its result counts as there; it replaces what an earlier try noted.
 
     Args:
         out_dir: Folder of the job.
@@ -33,6 +33,7 @@ def note(out_dir: Path, task: str, slide: Slide, holes: tuple[Box, ...] = ()) ->
         holes: What was left out of the working plane.
     """
     if not isinstance(slide, TolerantSlide) or not slide.bad:
+        (out_dir / FOLDER / f"{task}.json").unlink(missing_ok=True)
         return
     (out_dir / FOLDER).mkdir(exist_ok=True)
     tiles = tuple(bad_tile(slide, *block) for block in sorted(slide.bad))

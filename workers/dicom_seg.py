@@ -7,6 +7,7 @@ that storage class yet take BINARY from the same function.
 highdicom makes the file from the whole plane in memory, so planes are limited.
 """
 
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, VLWholeSlideMicroscopyImageStorage
 
 from workers.core.errors import ProductRefused
+from workers.core.preflight import require_room
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write
 from workers.ometiff import CREATOR
@@ -30,7 +32,9 @@ from workers.tiling import WorkingPlane
 
 TILE_PX = 512
 PLANE_MAX_PX = 2**30
-"""Largest plane: about four times its bytes are in memory while the file is made."""
+"""Largest plane."""
+BYTES_PER_PX = 4
+"""Memory that making the file takes for a px of the plane."""
 SERIES_NUMBER = 900
 NEEDED = ("TotalPixelMatrixOriginSequence", "ImageOrientationSlide", "SharedFunctionalGroupsSequence")
 MAY_BE_ABSENT = (
@@ -38,11 +42,20 @@ MAY_BE_ABSENT = (
     *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
 """Attributes of patient and study that a segmentation repeats, and that slides in use do without."""
+GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 Kind = Literal["LABELMAP", "BINARY"]
 
 
-def write_segmentation(path: Path, arrays: LabelArrays, plan: Plan, source: Path, kind: Kind = "LABELMAP") -> None:
+def write_segmentation(
+    path: Path,
+    arrays: LabelArrays,
+    plan: Plan,
+    source: Path,
+    kind: Kind = "LABELMAP",
+    *,
+    room_bytes: int = sys.maxsize,
+) -> None:
     """Write a DICOM segmentation object.
 
     Args:
@@ -51,6 +64,7 @@ def write_segmentation(path: Path, arrays: LabelArrays, plan: Plan, source: Path
         plan: The plan they were made for.
         source: The slide: an instance of VL Whole Slide Microscopy.
         kind: How the pixels are stored.
+        room_bytes: Memory that may be taken.
 
     Raises:
         ProductRefused: The slide is no tiled DICOM instance of a total pixel matrix, or the plane is too large.
@@ -63,6 +77,7 @@ def write_segmentation(path: Path, arrays: LabelArrays, plan: Plan, source: Path
             value=f"{width} x {height}",
             accepted=f"at most {PLANE_MAX_PX} pixels; labels.ome.tif has no such limit",
         )
+    require_room(BYTES_PER_PX * height * width, room_bytes)
     described = [each for each in plan.classes if each.index]
     made = Segmentation(
         source_images=[header],
@@ -96,21 +111,31 @@ def read_source(path: Path, plan: Plan) -> pydicom.Dataset:
     """Return the header of the slide, with the attributes empty that it does not have and a segmentation needs.
 
     Raises:
-        ProductRefused: It is no tiled DICOM instance, or not the level that the plan calls level 0.
+        ProductRefused: It is no tiled DICOM instance, not the level that the plan calls level 0, or does not
+            say how large its pixels are.
     """
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
     except InvalidDicomError as error:
         raise _refusal("did not come as DICOM", path.suffix) from error
-    if header.get("SOPClassUID") != VLWholeSlideMicroscopyImageStorage or not all(name in header for name in NEEDED):
+    if header.get("SOPClassUID") != VLWholeSlideMicroscopyImageStorage or not all(map(header.get, NEEDED)):
         raise _refusal("is no VL Whole Slide Microscopy image with a total pixel matrix", header.get("SOPClassUID"))
     size = (header.TotalPixelMatrixColumns, header.TotalPixelMatrixRows)
     if size != (plan.geometry.l0_width, plan.geometry.l0_height):
         raise _refusal("has its first level in another file than the one that was stored", f"{size[0]} x {size[1]}")
+    _share_measures(header)
     for keyword in MAY_BE_ABSENT:
         if keyword not in header:
             setattr(header, keyword, "")
     return header
+
+
+def _share_measures(header: pydicom.Dataset) -> None:
+    """Give all frames the pixel measures of the first, where each has its own: one matrix has one spacing."""
+    groups = [group for name in GROUPS for group in (header.get(name) or ())[:1] if "PixelMeasuresSequence" in group]
+    if not groups or not groups[0].PixelMeasuresSequence[0].get("PixelSpacing"):
+        raise _refusal("does not say how large its pixels are", None)
+    header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = groups[0].PixelMeasuresSequence
 
 
 def _refusal(reason: str, value: object) -> ProductRefused:

@@ -2,13 +2,14 @@
 
 FlatGeobuf and not GeoParquet, because its index reaches single features: a box reads a few nodes and those features,
 where GeoParquet reads whole row groups of columns. Features pass one at a time through a text file and then from GDAL
-to GDAL, so memory does not grow with their number, but for the index (40 bytes each).
+to GDAL, so memory does not grow with their number, but for the index (40 bytes each); each is in memory as a whole.
 
 Coordinates are level-0 px of the full plane, y down, as in `regions.geojson.gz`; there is no map projection.
 """
 
 import gzip
 import json
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 import pyogrio
 
+from workers.core.errors import ProductFailed
+from workers.core.preflight import require_room
 from workers.core.schemas import Plan
 from workers.core.store import atomic_write
 
@@ -24,32 +27,45 @@ GEOMETRY_ENDS = b'},"properties":'
 GEOMETRY_BEGINS = b'"geometry":'
 ID_BEGINS = b'"id":"'
 ID_LENGTH = 36
+BYTES_PER_BYTE = 22
+"""Memory that GDAL takes for a byte of the text of one feature."""
+
+GDAL_LIMITS = {"OGR_GEOJSON_MAX_OBJ_SIZE": 0}
+"""No limit: at a feature larger than its limit (200 MB) GDAL ends the reading, and does not say so."""
+
 FIELDS = ("id", "class", "class_index", "object_type", "area_um2", "mean_probability")
 
 
-def write_features(path: Path, geojson: Path, plan: Plan) -> int:
+def write_features(path: Path, geojson: Path, plan: Plan, room_bytes: int = sys.maxsize) -> int:
     """Write `path` (.fgb) from the polygons of a job.
 
     Args:
         path: Where to; replaced atomically.
         geojson: `regions.geojson.gz` as `workers.vectorize` writes it, one feature a line.
         plan: The plan it was made for: the indices of its classes.
+        room_bytes: Memory that may be taken.
 
     Returns:
         How many features there are.
+
+    Raises:
+        ProductRefused: One polygon is too large for that memory.
+        ProductFailed: GDAL wrote another number of features.
     """
     indices = {each.name: each.index for each in plan.classes}
     flat = path.with_name(f".{path.name}.geojsonl")
     try:
-        count = 0
+        count = longest = 0
         with flat.open("wb") as file:
             for line in _flat_features(geojson, indices):
                 file.write(line)
                 count += 1
+                longest = max(longest, len(line))
+        require_room(BYTES_PER_BYTE * longest, room_bytes)
         with atomic_write(path) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "'crs' was not provided")  # pixels have none
             if count:
-                _convert(flat, temporary)
+                _convert(flat, temporary, count)
             else:  # GDAL takes no empty text for a list of features
                 _write_none(temporary)
     finally:
@@ -82,7 +98,8 @@ def _flat(feature_id: str, properties: dict[str, Any], indices: dict[str, int]) 
     return dict(zip(FIELDS, values, strict=True))
 
 
-def _convert(flat: Path, target: Path) -> None:
+def _convert(flat: Path, target: Path, count: int) -> None:
+    pyogrio.set_gdal_config_options(GDAL_LIMITS)
     options = {"DATE_AS_STRING": "YES"}  # a class may be called like a day
     with pyogrio.open_arrow(f"GeoJSONSeq:{flat}", use_pyarrow=False, **options) as (meta, stream):
         pyogrio.write_arrow(
@@ -94,6 +111,9 @@ def _convert(flat: Path, target: Path) -> None:
             layer="regions",
             SPATIAL_INDEX="YES",
         )
+    written = pyogrio.read_info(target, force_feature_count=True)["features"]
+    if written != count:
+        raise ProductFailed("Not every polygon came into the index.", value=written, accepted=str(count))
 
 
 def _write_none(target: Path) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from workers.core.errors import ModelInvalid
 from workers.core.schemas import Plan
 from workers.core.slides import Pixels
+from workers.guard import out_of_memory
 from workers.interrupt import interruptible
 from workers.plane import PlaneReader
 from workers.roi import Mask, Tissue, without
@@ -61,13 +62,16 @@ class Engine:
     """
 
     def __init__(self, model_dir: Path, device: str, threads: int) -> None:
-        from models.checkpoint import CheckpointError  # noqa: PLC0415 (see the module's docstring)
+        from torch import OutOfMemoryError  # noqa: PLC0415 (see the module's docstring)
+
+        from models.checkpoint import CheckpointError  # noqa: PLC0415
         from models.predictor import Predictor  # noqa: PLC0415
 
         try:
             self._predictor = Predictor.load(model_dir, device, threads)
         except (CheckpointError, OSError, ValueError) as error:
             raise ModelInvalid("The model folder is incomplete or altered.", value=model_dir.name) from error
+        self._out_of_memory = OutOfMemoryError
 
     @property
     def digest(self) -> str:
@@ -75,8 +79,15 @@ class Engine:
         return self._predictor.digest
 
     def predict(self, images: Pixels, w_origins: Sequence[tuple[int, int]], seed: int) -> tuple[Labels, Labels]:
-        """Return class index and confidence, uint8 (N, H, W), of uint8 images (N, H, W, 3) at these origins (x, y)."""
-        return self._predictor.predict(images, w_origins, seed)
+        """Return class index and confidence, uint8 (N, H, W), of uint8 images (N, H, W, 3) at these origins (x, y).
+
+        Raises:
+            OutOfMemory: The accelerator has too little memory.
+        """
+        try:
+            return self._predictor.predict(images, w_origins, seed)
+        except self._out_of_memory as error:
+            raise out_of_memory() from error
 
 
 def cpu_threads(configured: int, workers: int) -> int:

@@ -27,10 +27,14 @@ class Watch:
     Args:
         check: Returns if the work is still wanted, else raises JobCanceled or Superseded.
         every_s: Seconds between two looks.
+        hurry: Called when it is no longer wanted.
     """
 
-    def __init__(self, check: Callable[[], None], every_s: float = WATCH_S) -> None:
+    def __init__(
+        self, check: Callable[[], None], every_s: float = WATCH_S, hurry: Callable[[], None] = lambda: None
+    ) -> None:
         self._check = check
+        self._hurry = hurry
         self._every_s = every_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
@@ -59,6 +63,7 @@ class Watch:
                 self._check()
             except (JobCanceled, Superseded) as reason:
                 self._reason = reason
+                self._hurry()
                 # again at the next look: an exception in a destructor or a callback of C code is lost
                 signal.pthread_kill(self._owner, signal.SIGUSR2)
             except QueueUnavailable as error:

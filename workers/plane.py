@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from workers.core.preflight import READER_CACHE_BYTES
 from workers.core.slides import WHITE, Pixels, Slide
+from workers.core.tolerant import GRID_PX, bad_blocks
 from workers.tiling import Box, WorkingPlane, level_downsample
-from workers.tolerant import GRID_PX, bad_blocks
 
 BLOCK_PX = GRID_PX
 CACHED_BLOCKS = READER_CACHE_BYTES // (3 * BLOCK_PX**2)

@@ -4,26 +4,30 @@ Everything is written beside its place and moved there whole; the record with th
 is deleted meanwhile takes the product with it.
 """
 
-import errno
 import logging
 import os
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from workers import stitch, tasks
 from workers.core.digests import sha256_of, sha256_of_all
-from workers.core.errors import DiskFull, JobNotFound, LDiffusionError, QueueUnavailable, ResultNotReady, SlideNotFound
+from workers.core.errors import JobNotFound, LDiffusionError, QueueUnavailable, ResultNotReady, SlideNotFound
+from workers.core.job_errors import OutOfMemory
+from workers.core.leases import Leases
 from workers.core.products import FOLDER, SIMPLIFIED, Made, Products
 from workers.core.schemas import Plan
 from workers.core.store import Store
 from workers.dicom_seg import Kind, write_segmentation
 from workers.features import write_features
+from workers.guard import Guard, private_bytes
 from workers.ome_zarr import write_ome_zarr
 from workers.pyramid import write_confidence, write_overlay
 from workers.stitch import LabelArrays
@@ -31,18 +35,18 @@ from workers.vectorize import write_geojson, write_simplified
 
 logger = logging.getLogger(__name__)
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 REGIONS = "regions.geojson.gz"
 
 
 @dataclass(frozen=True)
 class Source:
-    """What products are made from."""
+    """What products are made from, and `room_bytes`, the memory that making one may take."""
 
     store: Store
     job_id: str
     plan: Plan
     arrays: LabelArrays
+    room_bytes: int
 
     @property
     def job_dir(self) -> Path:
@@ -68,7 +72,9 @@ def make_product(job_id: str, name: str) -> None:
     started = time.perf_counter()
     outcome = "crashed"
     try:
-        queue.made(job_id, make(runtime.store, job_id, name))
+        with Guard(runtime.limits, partial(_give_up, queue, runtime.leases, job_id, name)):
+            room_bytes = runtime.limits.memory_bytes - private_bytes()
+            queue.made(job_id, make(runtime.store, job_id, name, room_bytes))
         outcome = "made"
     except (JobNotFound, ResultNotReady):
         outcome = "dropped"
@@ -78,11 +84,15 @@ def make_product(job_id: str, name: str) -> None:
     except LDiffusionError as error:
         outcome = error.code
         queue.failed(job_id, name, error)
-    except OSError as error:
-        if _is_there(runtime.store, job_id) and error.errno not in NO_SPACE:
+    except (OSError, MemoryError) as error:
+        if not _is_there(runtime.store, job_id):
+            outcome = "dropped"
+            queue.drop(job_id, name)
+        elif (known := tasks.lacking(error)) is not None:
+            outcome = known.code
+            queue.failed(job_id, name, known)
+        else:
             raise
-        outcome = DiskFull.code if error.errno in NO_SPACE else "dropped"
-        queue.failed(job_id, name, DiskFull("The disk that holds the data folder is full."))
     finally:
         if outcome == "crashed":
             queue.put_back(job_id, name)
@@ -91,15 +101,25 @@ def make_product(job_id: str, name: str) -> None:
         logger.info("job %s product %s: %s in %.2f s", job_id, name, outcome, seconds)
 
 
-def make(store: Store, job_id: str, name: str) -> Made:
-    """Make a product and put it in its place.
+def _give_up(queue: Products, leases: Leases, job_id: str, name: str, error: LDiffusionError) -> None:
+    """Say why this process ends while it makes a product; whoever asks again gets another try, or the reason."""
+    if isinstance(error, OutOfMemory):
+        queue.failed(job_id, name, error)
+    else:
+        queue.put_back(job_id, name)
+    leases.retire()
+
+
+def make(store: Store, job_id: str, name: str, room_bytes: int = sys.maxsize) -> Made:
+    """Make a product and put it in its place, with no more memory than `room_bytes` as far as that can be foreseen.
 
     Raises:
         JobNotFound, ResultNotReady: There is no such job, or it has not succeeded.
         ProductRefused: This product cannot be made of this job.
     """
     store.read_result(job_id)
-    source = Source(store, job_id, store.read_plan(job_id), stitch.open_labels(store.job_dir(job_id)))
+    arrays = stitch.open_labels(store.job_dir(job_id))
+    source = Source(store, job_id, store.read_plan(job_id), arrays, room_bytes)
     folder = source.job_dir / FOLDER
     folder.mkdir(exist_ok=True)
     for stale in folder.glob(f".{name}.*"):  # of a worker that died
@@ -138,7 +158,7 @@ def _segmentation(path: Path, source: Source, kind: Kind) -> None:
     except SlideNotFound as error:
         message = "The slide was deleted, and a DICOM segmentation takes its header."
         raise SlideNotFound(message, value=source.plan.slide_id) from error
-    write_segmentation(path, source.arrays, source.plan, slide, kind)
+    write_segmentation(path, source.arrays, source.plan, slide, kind, room_bytes=source.room_bytes)
 
 
 def _features(path: Path, source: Source) -> None:
@@ -146,11 +166,11 @@ def _features(path: Path, source: Source) -> None:
     if not geojson.exists():  # not among the outputs that were asked for
         geojson = path.with_name(REGIONS)
         write_geojson(geojson, source.arrays, source.plan)
-    write_features(path, geojson, source.plan)
+    write_features(path, geojson, source.plan, source.room_bytes)
 
 
 def _simplifier(step_px: int) -> Callable[[Path, Source], object]:
-    return lambda path, source: write_simplified(path, source.arrays, source.plan, step_px)
+    return lambda path, source: write_simplified(path, source.arrays, source.plan, step_px, source.room_bytes)
 
 
 MAKERS: Mapping[str, Callable[[Path, Source], object]] = {

@@ -26,6 +26,7 @@ def describe(
     created_at: datetime,
     timings_s: dict[str, float],
     files: dict[str, str],
+    sizes_bytes: dict[str, int],
     bad_tiles: tuple[BadTile, ...],
 ) -> Provenance:
     """Return the record of a job.
@@ -37,6 +38,7 @@ def describe(
         created_at: When the job was asked for.
         timings_s: Seconds per phase.
         files: File name → SHA-256.
+        sizes_bytes: File name → size.
         bad_tiles: What could not be decoded.
     """
     shared = plan.model_dump(include=set(Provenance.model_fields) - {"regions"})
@@ -48,6 +50,7 @@ def describe(
         versions=versions(),
         timings_s=timings_s,
         files=files,
+        sizes_bytes=sizes_bytes,
         bad_tiles=bad_tiles,
         created_at=created_at,
         finished_at=datetime.now(UTC),

@@ -31,10 +31,10 @@ from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideI
 from workers.core.settings import Settings
 from workers.core.slides import Slide
 from workers.core.tiff_structure import check_tiff
+from workers.core.tolerant import open_for
 from workers.inference import Engine, Segmenter, cpu_threads, segment_regions
 from workers.plane import PlaneReader
 from workers.tiling import WorkingPlane, region_at
-from workers.tolerant import open_for
 
 EXIT_REFUSED = 2
 BOX_NUMBERS = 4

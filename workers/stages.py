@@ -224,8 +224,7 @@ def finish_job(
     """
     arrays = stitch.open_labels(out_dir)
     timings = dict(timings_s)
-    lost = damage.read_damage(out_dir)
-    writers = _outputs(slide, plan, arrays, replace(load_area(out_dir, plan), holes=lost.holes))
+    writers = _outputs(slide, plan, arrays, replace(load_area(out_dir, plan), holes=damage.read_damage(out_dir).holes))
     for name in plan.outputs:
         check()
         announce(name)
@@ -234,9 +233,11 @@ def finish_job(
             writers[name](out_dir / name)
         timings[name] = round(time.perf_counter() - started, 3)
         logger.info("%s of job %s in %.1f s", name, plan.job_id, timings[name])
+    damage.note(out_dir, "finish", slide)  # the preview reads more of the slide than the regions did
     files = {name: sha256_of(out_dir / name) for name in (*plan.outputs, PLAN, TISSUE)}
+    sizes_bytes = {name: (out_dir / name).stat().st_size for name in files}
     check()
-    provenance = describe(slide, info, plan, created_at, timings, files, lost.tiles)
+    provenance = describe(slide, info, plan, created_at, timings, files, sizes_bytes, damage.read_damage(out_dir).tiles)
     write_json(out_dir / RESULT, provenance)
     return provenance
 

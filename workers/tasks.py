@@ -17,13 +17,15 @@ from pathlib import Path
 from workers import stages, stitch
 from workers.core.catalog import find_model, model_dir
 from workers.core.errors import DiskFull, JobCanceled, LDiffusionError, QueueUnavailable
+from workers.core.job_errors import OutOfMemory
 from workers.core.leases import Lease, Leases, Superseded
 from workers.core.queue_names import Task
 from workers.core.settings import Settings
 from workers.core.store import Store
+from workers.core.tolerant import open_for
+from workers.guard import Guard, Limits, out_of_memory
 from workers.inference import Engine, Segmenter, cpu_threads
 from workers.interrupt import Watch
-from workers.tolerant import open_for
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,11 @@ class Runtime:
     def store(self) -> Store:
         """The data folder."""
         return self.leases.jobs.store
+
+    @property
+    def limits(self) -> Limits:
+        """What a task may take of this process."""
+        return Limits(self.leases.memory_bytes, self.settings.read_timeout_s, self.settings.job_timeout_s)
 
     def engine(self, name: str) -> Segmenter:
         """Return a model, loaded once: the last one stays in memory.
@@ -149,7 +156,10 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
         return
     outcome = "failed"
     try:
-        with Watch(partial(runtime.leases.check, lease)):
+        with (
+            Guard(runtime.limits, partial(_give_up, runtime, lease)) as guard,
+            Watch(partial(runtime.leases.check, lease), hurry=guard.hurry),
+        ):
             body(runtime, lease)
         outcome = "done"
     except (JobCanceled, Superseded) as reason:
@@ -160,19 +170,38 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
     except LDiffusionError as error:
         outcome = error.code
         runtime.leases.jobs.fail(task.job_id, error)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, MemoryError) as error:
         if not _is_wanted(runtime, lease):  # its folder was cleared under its hands
             outcome = "canceled"
             runtime.leases.jobs.tidy(task.job_id)
-        elif isinstance(error, OSError) and error.errno in NO_SPACE:
-            outcome = DiskFull.code
-            runtime.leases.jobs.fail(task.job_id, DiskFull("The disk that holds the data folder is full."))
+        elif (known := lacking(error)) is not None:
+            outcome = known.code
+            runtime.leases.jobs.fail(task.job_id, known)
         else:
             raise
     finally:
         seconds = time.perf_counter() - started
         logger.info("job %s %s: %s in %.2f s (attempt %d)", task.job_id, task.name, outcome, seconds, lease.attempt)
         runtime.leases.release(lease)
+
+
+def lacking(error: Exception) -> LDiffusionError | None:
+    """Return the error of ours for what this machine has too little of: disk or memory; None for any other fault."""
+    if isinstance(error, MemoryError):
+        return out_of_memory()
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return DiskFull("The disk that holds the data folder is full.")
+    return None
+
+
+def _give_up(runtime: Runtime, lease: Lease, error: LDiffusionError) -> None:
+    """Say why this process ends in the middle of a task. Memory would run out again; anything else is tried again."""
+    leases, job_id = runtime.leases, lease.task.job_id
+    is_last = isinstance(error, OutOfMemory) or lease.attempt >= leases.attempts_max
+    if is_last and not isinstance(error, JobCanceled):
+        leases.jobs.fail(job_id, error)
+    leases.jobs.tidy(job_id)
+    leases.retire()
 
 
 def _is_wanted(runtime: Runtime, lease: Lease) -> bool:

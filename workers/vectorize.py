@@ -7,6 +7,7 @@ a function of the labels alone: not of region sizes, nor of how many rows were i
 import gzip
 import io
 import json
+import sys
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from workers.borders import Boundary, assemble, cut, join, part
 from workers.components import Tracer
 from workers.contours import Shapes, Small, rings
 from workers.core.errors import ProductRefused
+from workers.core.preflight import require_room
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write
 from workers.simplify import simplify
@@ -35,6 +37,8 @@ COMPRESSION = 5
 POINTS_AT_ONCE = 2**14
 CORNERS_MAX = 4_000_000
 """Corners of all shapes together above which they are not made simpler: all of them are in memory then."""
+BYTES_PER_CORNER = 450
+"""Memory that making simpler takes for a corner, at most."""
 
 
 def write_geojson(path: Path, arrays: LabelArrays, plan: Plan) -> int:
@@ -52,7 +56,7 @@ def write_geojson(path: Path, arrays: LabelArrays, plan: Plan) -> int:
         return _write_features(text, arrays, plan)
 
 
-def write_simplified(path: Path, arrays: LabelArrays, plan: Plan, step_px: int) -> int:
+def write_simplified(path: Path, arrays: LabelArrays, plan: Plan, step_px: int, room_bytes: int = sys.maxsize) -> int:
     """Write `path` (.geojson.gz) with the same features, no border farther than a step from where it was.
 
     Identifiers and measurements are those of the exact shapes. All corners are in memory.
@@ -62,14 +66,15 @@ def write_simplified(path: Path, arrays: LabelArrays, plan: Plan, step_px: int) 
         arrays: Labels and confidence of the working plane.
         plan: The plan they were made for.
         step_px: Farthest distance from the exact border, working px.
+        room_bytes: Memory that may be taken.
 
     Returns:
         How many features were written.
 
     Raises:
-        ProductRefused: The shapes have more than `CORNERS_MAX` corners.
+        ProductRefused: The shapes have more than `CORNERS_MAX` corners, or more than that memory holds.
     """
-    batches = list(_few_corners(_shapes(arrays)))
+    batches = list(_few_corners(_shapes(arrays), room_bytes))
     exact, firsts = join(boundary for shapes in batches for boundary in rings(shapes))
     borders = cut(exact)
     simpler = part(assemble(borders, simplify(borders, step_px)), firsts)
@@ -97,13 +102,14 @@ def _collection(path: Path, plan: Plan, more: dict[str, int]) -> Iterator[IO[str
         text.write("\n]}\n")
 
 
-def _few_corners(batches: Iterable[Shapes]) -> Iterator[Shapes]:
+def _few_corners(batches: Iterable[Shapes], room_bytes: int) -> Iterator[Shapes]:
     corners = 0
     for shapes in batches:
         corners += len(shapes.corners)
         if corners > CORNERS_MAX:
             message = "The polygons of this job have too many corners to be made simpler."
             raise ProductRefused(message, accepted=f"{CORNERS_MAX} corners; the exact polygons are there")
+        require_room(BYTES_PER_CORNER * corners, room_bytes)
         yield shapes
 
 

@@ -16,21 +16,37 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")  # RFC 6761: nobody else can have these
 
 
+def listed(setting: str) -> list[str]:
+    """Return the entries of a setting that has commas between, in lower case."""
+    return [entry.strip().lower() for entry in setting.split(",") if entry.strip()]
+
+
+def exposed_by(settings: Settings) -> str | None:
+    """Return the address or name by which others reach this server; None if only this machine does.
+
+    A name besides those of this machine is there for a server in front: what comes through that one comes from
+    anywhere, although it comes from the loopback address.
+    """
+    names = (settings.host, *listed(settings.allowed_hosts))
+    return next((name for name in names if not is_loopback(name)), None)
+
+
 def check_exposure(settings: Settings, keys: KeySet, now: datetime) -> None:
-    """Refuse to listen to other machines without a key that opens anything.
+    """Refuse to serve other machines without a key that opens anything.
 
     Raises:
-        RequestInvalid: Whoever reaches the port could read, upload and delete.
+        RequestInvalid: Whoever reaches the port, or a server in front of it, could read, upload and delete.
     """
-    if is_loopback(settings.host) or keys.has_usable(now):
+    others = exposed_by(settings)
+    if others is None or keys.has_usable(now):
         return
     raise RequestInvalid(
-        "host: without a usable key this server listens to this machine only.",
-        value=settings.host,
-        accepted="127.0.0.1, or a key: `ldiffusion keys create NAME`",
+        "host, allowed_hosts: without a usable key this server serves this machine only.",
+        value=others,
+        accepted="127.0.0.1 and no other names, or a key: `ldiffusion keys create NAME`",
     )
 
 
 def is_open(settings: Settings, keys: KeySet) -> bool:
     """Whether requests need no key: there never was one, and only this machine reaches the server."""
-    return not keys and is_loopback(settings.host)
+    return not keys and exposed_by(settings) is None

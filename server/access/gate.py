@@ -8,7 +8,7 @@ else ─────────────────────────
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
 
@@ -22,6 +22,7 @@ from server.access.limits import Rates
 from server.access.notes import note_of, refuse, remote_of
 from server.access.principals import LOCAL, Principal, link_principal
 from server.access.principals import Scope as AccessScope
+from server.access.refusals import Refusals
 from server.access.signing import Links, is_link, read_secret
 from workers.core.access_errors import LinkInvalid, Unauthorized
 from workers.core.errors import LDiffusionError
@@ -45,6 +46,7 @@ class Access:
     links: Links
     rates: Rates
     audit: AuditLog
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 def open_access(settings: Settings) -> Access:
@@ -97,9 +99,8 @@ class Gate:
 
     async def _admit(self, scope: Scope) -> Principal:
         access = cast("Access", scope["state"]["access"])
-        keys = await access.keys.current()
         try:
-            principal = LOCAL if is_open(access.settings, keys) else _identify(scope, keys, access.links)
+            principal = await _principal(scope)
         except (Unauthorized, LinkInvalid):
             access.rates.turn_away(remote_of(scope), time.monotonic())
             raise
@@ -109,10 +110,24 @@ class Gate:
         return principal
 
 
+async def is_still_let_in(scope: Scope) -> bool:
+    """Whether a request that was let in would be now: its key may have been revoked, or have expired, meanwhile."""
+    try:
+        return await _principal(scope) == cast("Principal", scope["state"]["principal"])
+    except LDiffusionError:
+        return False
+
+
 def scope_needed(method: str, path: str) -> AccessScope:
     """Return the scope that a request needs at least; a route may ask for more."""
     # Who may look may let others look: making a link changes nothing.
     return "read" if method in LOOKING or (method, path) == ("POST", LINKS_PATH) else "submit"
+
+
+async def _principal(scope: Scope) -> Principal:
+    access = cast("Access", scope["state"]["access"])
+    keys = await access.keys.current()
+    return LOCAL if is_open(access.settings, keys) else _identify(scope, keys, access.links)
 
 
 def _identify(scope: Scope, keys: KeySet, links: Links) -> Principal:

@@ -7,7 +7,7 @@ import re
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.access.exposure import is_loopback
+from server.access.exposure import is_loopback, listed
 from server.access.notes import SAFE, refuse
 from workers.core.access_errors import HostRefused, OriginRefused
 from workers.core.errors import RequestInvalid
@@ -176,8 +176,3 @@ def origins_of(settings: Settings) -> list[str]:
         if not _ORIGIN.fullmatch(origin):
             raise RequestInvalid("cors_origins: not an origin.", value=origin, accepted="https://viewer.example, …")
     return origins
-
-
-def listed(setting: str) -> list[str]:
-    """Return the entries of a setting that has commas between."""
-    return [entry.strip().lower() for entry in setting.split(",") if entry.strip()]

@@ -7,6 +7,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from server.access.principals import Principal
+from server.bodies import has_body
 from server.errors import answer_of
 from workers.core.access_errors import Forbidden, RateLimited, TooMany, Unauthorized
 from workers.core.errors import LDiffusionError
@@ -50,6 +51,4 @@ async def refuse(error: LDiffusionError, scope: Scope, receive: Receive, send: S
     note = note_of(scope)
     note.refused = error.code if isinstance(error, (Unauthorized, Forbidden, TooMany)) else None
     note.is_silent = isinstance(error, RateLimited) and not error.is_first
-    headers = Headers(scope=scope)
-    body_unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-    await answer_of(error, body_unread=body_unread)(scope, receive, send)
+    await answer_of(error, body_unread=has_body(Headers(scope=scope)))(scope, receive, send)

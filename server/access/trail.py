@@ -1,5 +1,6 @@
 """Writes a line of the audit log for each request that changes something, fetches or is refused. Pure ASGI."""
 
+import time
 from typing import cast
 
 from anyio import CancelScope, CapacityLimiter, to_thread
@@ -46,10 +47,13 @@ class AuditTrail:
 
     async def _tell(self, scope: Scope, note: Note, status: int | None) -> None:
         event = event_of(scope, note, status)
-        if event is not None:
-            access = cast("Access", scope["state"]["access"])
+        if event is None:
+            return
+        access = cast("Access", scope["state"]["access"])
+        is_strangers = event.action == "refusal" and note.principal is None
+        for line in access.refusals.lines(event, time.monotonic()) if is_strangers else [event]:
             with CancelScope(shield=True):
-                await to_thread.run_sync(access.audit.record, event, limiter=self._thread)
+                await to_thread.run_sync(access.audit.record, line, limiter=self._thread)
 
 
 def event_of(scope: Scope, note: Note, status: int | None) -> Event | None:

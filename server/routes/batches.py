@@ -23,7 +23,7 @@ class BatchList(Frozen):
     next_cursor: str | None = None
 
 
-@router.post("", status_code=202, responses=error_responses(422, 503))
+@router.post("", status_code=202, responses=error_responses(413, 422, 503, 507))
 def submit_batch(
     request: BatchRequest,
     response: Response,

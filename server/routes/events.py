@@ -1,10 +1,12 @@
 """What happens to a job, as it happens."""
 
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 from starlette.responses import StreamingResponse
 
+from server.access.gate import is_still_let_in
 from server.deps import ListenersDep
 from server.errors import error_responses
 from server.owners import OWN_JOB
@@ -41,10 +43,11 @@ EVENT = {
     },
 )
 async def follow_job(
-    job_id: str, listeners: ListenersDep, last_event_id: Annotated[str | None, Header()] = None
+    request: Request, job_id: str, listeners: ListenersDep, last_event_id: Annotated[str | None, Header()] = None
 ) -> Response:
-    """Follow one job until it ends. A client that comes back with Last-Event-ID gets what it missed."""
-    events = await listeners.begin(job_id, parse_event_id(last_event_id))
+    """Follow one job until it ends, or its key does. Who comes back with Last-Event-ID gets what was missed."""
+    is_let_in = partial(is_still_let_in, request.scope)
+    events = await listeners.begin(job_id, parse_event_id(last_event_id), is_let_in)
     if events is None:
         return Response(status_code=204)
     return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)

@@ -32,7 +32,7 @@ class JobList(Frozen):
     next_cursor: str | None = None
 
 
-@router.post("", status_code=202, responses=error_responses(404, 422, 503))
+@router.post("", status_code=202, responses=error_responses(404, 413, 422, 503, 507))
 def submit_job(
     request: JobRequest,
     response: Response,

@@ -101,16 +101,19 @@ def find_features(
     bbox: Annotated[str | None, Query(max_length=PART_MAX_CHARS, description=features.ACCEPTED_BOX)] = None,
     name: Annotated[str | None, Query(alias="class", description="Name of a class.")] = None,
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = 1000,
+    cursor: Annotated[
+        str, Query(pattern="^[0-9]{1,12}$", description="`next_cursor` of the page before; the same question else.")
+    ] = "0",
 ) -> Response:
-    """Find the polygons that touch a box, from a spatial index that is made with the first question."""
+    """Find the polygons that touch a box, in pages, from a spatial index that is made with the first question."""
     box = features.parse_box(bbox)
     products = Products(jobs)
     if (made := products.ask(job_id, FEATURES)) is None:
         return being_made(products, job_id, FEATURES)
-    etag = hashlib.sha256(f"{made.sha256}/{box}/{name}/{limit}".encode()).hexdigest()[:32]
+    etag = hashlib.sha256(f"{made.sha256}/{box}/{name}/{limit}/{cursor}".encode()).hexdigest()[:32]
     if is_current(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=validators(etag))
     classes = store.read_plan(job_id).classes
-    query = features.Query(box, features.find_class(classes, name), limit)
+    query = features.Query(box, features.find_class(classes, name), limit, int(cursor))
     pieces = features.find(product_path(store, job_id, FEATURES), query, classes)
     return StreamingResponse(pieces, media_type="application/geo+json", headers=validators(etag))

@@ -13,7 +13,8 @@ from server.bodies import body_of, content_length
 from server.deps import ImportsDep, ResumableDep, SettingsDep
 from server.errors import ErrorAnswer, error_responses
 from server.owners import OWN_UPLOAD
-from server.partials import Upload, UploadState, upload_missing
+from server.partials import upload_missing
+from server.upload_records import Upload, UploadState
 from workers.core.schemas import ErrorBody, Frozen
 
 OVERRIDE = b"x-http-method-override"

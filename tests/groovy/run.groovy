@@ -15,4 +15,4 @@ def offered = [
 ]
 def script = new File(args[1])
 2.times { new GroovyShell(loader, new Binding(offered)).evaluate(script) }
-println JsonOutput.toJson(hierarchy*.content)
+println JsonOutput.toJson([spaces: hierarchy*.space.unique(), features: hierarchy*.content])

@@ -7,6 +7,8 @@ import { chromium } from 'playwright-core'
 
 export const [, , way, url, slide, folder, key] = process.argv
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+/** Ways on which tiles do not come. */
+const LOSES_TILES = ['failed', 'switching', 'revoked']
 /** What the walk tells the test. */
 export const said = { complaints: [], requests: [], axe: [] }
 const args = [
@@ -31,7 +33,7 @@ export async function open(address, options = context) {
   const page = await options.newPage()
   page.on('console', (message) => {
     // A refused request is said by the page itself; the lines of the browser and of the viewer tell nothing new.
-    const isKnown = message.text().startsWith('Failed to load resource') || (way === 'failed' && message.text().startsWith('Tile '))
+    const isKnown = /^(Failed to load resource|Ignoring tile )/.test(message.text()) || (LOSES_TILES.includes(way) && message.text().startsWith('Tile '))
     if (['error', 'warning'].includes(message.type()) && !isKnown) {
       said.complaints.push(`${message.text()} (${JSON.stringify(message.location())})`)
     }

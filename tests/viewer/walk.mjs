@@ -1,14 +1,21 @@
 // Walks through the page in Chromium, in a way that the first argument names, and says what it saw as JSON on stdout.
 //
-//   node walk.mjs whole|live|failed|tablet|measure|refused|resume|key <url> <slide> <folder for screenshots> [key]
+//   node walk.mjs whole|live|failed|tablet|measure|refused|key|<of the other files> <url> <slide> <folder for screenshots> [keys]
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { context, drawn, folder, goTo, inspect, key, opaque, open, said, shoot, slide, url, way } from './tools.mjs'
+import { jobWays } from './ways_jobs.mjs'
+import { overlayWays } from './ways_overlay.mjs'
+import { uploadWays } from './ways_uploads.mjs'
 
 const STILL_MS = 800 // longer than a move of the view goes on
 
 const ways = {
+  ...jobWays,
+  ...overlayWays,
+  ...uploadWays,
+
   async whole() {
     const page = await open(url)
     await page.getByText('no slides on the server yet').waitFor()
@@ -158,27 +165,14 @@ const ways = {
     said.refusal = await page.locator('#uploads li').innerText()
     await inspect(page, 'refused')
     await page.reload()
-    await page.locator('#uploads .error').waitFor()
+    await page.locator('#earlier-uploads .error').waitFor()
     await page.screenshot({ path: join(folder, 'refused.png'), caret: 'initial' })
     await page.getByRole('button', { name: 'Dismiss' }).click()
-    await page.waitForFunction(() => document.querySelectorAll('#uploads li').length === 0)
+    await page.waitForFunction(() => document.querySelectorAll('#earlier-uploads li').length === 0)
     await page.setInputFiles('#file', slide)
     await page.locator('#slides .choose[aria-pressed="true"]').waitFor()
     said.needsMpp = await page.locator('#mpp').evaluate((field) => field.required)
     said.scaleIsHidden = await page.locator('#scale-bar').isHidden()
-  },
-
-  async resume() {
-    const page = await open(url)
-    await page.route('**/v1/uploads/*', (route) => (route.request().method() === 'PATCH' ? route.abort() : route.continue()))
-    await page.setInputFiles('#file', slide)
-    await page.waitForEvent('requestfailed')
-    await page.reload()
-    await page.getByText('Choose the same file again to go on').waitFor()
-    await page.unrouteAll()
-    await page.setInputFiles('#file', slide)
-    await page.locator('#slides .choose[aria-pressed="true"]').waitFor()
-    said.left = await page.locator('#uploads li').count()
   },
 
   async key() {

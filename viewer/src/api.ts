@@ -4,6 +4,10 @@ import { askForKey } from './key_dialog'
 import type { ErrorBody } from './types'
 
 const STORED = 'ldiffusion-key'
+/** What a new key is tried on: anything that needs one. */
+const TRIED_ON = '/v1/slides?limit=1'
+/** What may stand in a header. */
+const SENDABLE = /^[\x21-\x7e]+$/
 
 /** What the server refused, in its own words. */
 export class Refused extends Error {
@@ -14,6 +18,11 @@ export class Refused extends Error {
   ) {
     super(message)
   }
+
+  /** Whether the same request may be answered in another way a moment later. */
+  mayPass(): boolean {
+    return this.status === 0 || this.status === 429 || this.status >= 500
+  }
 }
 
 /** Return the sentence of an error, with what would have been accepted. */
@@ -23,8 +32,20 @@ export function sentence(error: ErrorBody): string {
     .join(' ')
 }
 
-export function hasKey(): boolean {
-  return sessionStorage.getItem(STORED) !== null
+/** Tells `change` when a key has come that the server takes, and `declined` when one is wanted and was not given. */
+export const keyEvents = new EventTarget()
+
+let asking: Promise<boolean> | null = null
+/** The key, or the lack of one, that the server refused and the person gave no other for. */
+let declined: { key: string | null } | null = null
+
+export function currentKey(): string | null {
+  return sessionStorage.getItem(STORED)
+}
+
+/** Whether the server wants a key that it was not given. */
+export function isKeyWanted(): boolean {
+  return declined !== null
 }
 
 export function forgetKey(): void {
@@ -33,29 +54,46 @@ export function forgetKey(): void {
 
 /** Return the headers that carry the key, if there is one. */
 export function keyHeaders(): Record<string, string> {
-  const key = sessionStorage.getItem(STORED)
+  const key = currentKey()
   return key === null ? {} : { 'X-API-Key': key }
 }
 
-let asking: Promise<boolean> | null = null
-
-/** Ask for a key, once for all requests that wait for it; false if the person gave none. */
-async function renewKey(): Promise<boolean> {
-  asking ??= askForKey(hasKey())
-    .then((key) => {
-      if (key !== null) sessionStorage.setItem(STORED, key)
-      return key !== null
-    })
-    .finally(() => {
-      asking = null
-    })
+/** Ask for a key, once for all that wait for it; false if the person gave none. */
+export function enterKey(): Promise<boolean> {
+  asking ??= newKey().finally(() => {
+    asking = null
+  })
   return asking
+}
+
+/** Return whether there is another key than `used`, which the server refused. A person who gave none is not asked again. */
+export async function hasOtherKey(used: string | null): Promise<boolean> {
+  if (currentKey() !== used) return true
+  return declined?.key !== used && (await enterKey())
+}
+
+async function newKey(): Promise<boolean> {
+  const before = currentKey()
+  for (let isWrong = before !== null; ; isWrong = true) {
+    const key = await askForKey(isWrong)
+    if (key !== null && !(await isTaken(key))) continue
+    declined = key === null ? { key: before } : null
+    if (key !== null) sessionStorage.setItem(STORED, key)
+    keyEvents.dispatchEvent(new Event(key === null ? 'declined' : 'change'))
+    return key !== null
+  }
+}
+
+async function isTaken(key: string): Promise<boolean> {
+  if (!SENDABLE.test(key)) return false
+  const answer = await fetch(TRIED_ON, { headers: { 'X-API-Key': key } }).catch(() => null)
+  return answer?.status !== 401 // no answer is not the key's fault
 }
 
 /** Send a request with the key; asks for one when the server wants one. Any answer but a refusal comes back. */
 export async function send(path: string, init: RequestInit = {}): Promise<Response> {
   for (;;) {
-    const used = sessionStorage.getItem(STORED)
+    const used = currentKey()
     let answer: Response
     try {
       answer = await fetch(path, { ...init, headers: { ...init.headers, ...keyHeaders() } })
@@ -64,13 +102,22 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
       throw new Refused(0, 'unreachable', 'The server does not answer.')
     }
     if (answer.ok) return answer
-    const isRenewed = answer.status === 401 && (used !== sessionStorage.getItem(STORED) || (await renewKey()))
-    if (!isRenewed) throw await refusalOf(answer)
+    if (answer.status !== 401 || !(await hasOtherKey(used))) throw await refusalOf(answer)
   }
 }
 
 export async function getJson<T>(path: string): Promise<T> {
   return (await (await send(path)).json()) as T
+}
+
+/** Fetch what may not be there; null if it is not. */
+export async function findJson<T>(path: string): Promise<T | null> {
+  try {
+    return await getJson<T>(path)
+  } catch (error) {
+    if (error instanceof Refused && error.status === 404) return null
+    throw error
+  }
 }
 
 export async function postJson<T>(path: string, body: unknown): Promise<T> {

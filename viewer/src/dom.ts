@@ -35,3 +35,8 @@ export function progressBar(share: number | null, label: string): HTMLProgressEl
   bar.setAttribute('aria-label', label)
   return bar
 }
+
+/** Wait some milliseconds. */
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

@@ -1,7 +1,7 @@
 /** Results as downloads. With a key, each goes by a signed link: a browser sends no key with a download. */
 
-import { hasKey, postJson, send } from './api'
-import { button, el } from './dom'
+import { currentKey, postJson, send } from './api'
+import { button, el, pause } from './dom'
 import { report } from './notices'
 import type { JobView, SlideInfo } from './types'
 
@@ -63,7 +63,7 @@ async function start(item: HTMLButtonElement, path: string, name: string): Promi
     await untilMade(path, () => {
       item.textContent = `${title}: being made…`
     })
-    const href = hasKey() ? (await postJson<{ url: string }>('/v1/links', { path, life_s: LIFE_S })).url : path
+    const href = currentKey() !== null ? (await postJson<{ url: string }>('/v1/links', { path, life_s: LIFE_S })).url : path
     el('a', { href, download: name }).click()
   } catch (error) {
     report(error)
@@ -80,6 +80,6 @@ async function untilMade(path: string, onWait: () => void): Promise<void> {
     await answer.body?.cancel()
     if (answer.status !== 202) return
     onWait()
-    await new Promise((resolve) => setTimeout(resolve, WAIT_MS))
+    await pause(WAIT_MS)
   }
 }

@@ -1,6 +1,7 @@
 /** Follows a job by its events. `EventSource` cannot send a key, so the stream is read here, with or without one. */
 
 import { getJson, Refused, send } from './api'
+import { pause } from './dom'
 import { isFinal, type JobView } from './types'
 
 const PAUSE_MS = 3000
@@ -10,7 +11,11 @@ interface Event {
   data: string
 }
 
-/** Tell where a job stands until it ends, or until `signal` says to stop. A lost line is taken up again. */
+/**
+ * Tell where a job stands until it ends, or until `signal` says to stop. A lost line is taken up again.
+ *
+ * Throws `Refused` if the job is gone, or may not be seen any more.
+ */
 export async function followJob(job: JobView, onChange: (job: JobView) => void, signal: AbortSignal): Promise<void> {
   let current = job
   let last: string | null = null
@@ -21,22 +26,32 @@ export async function followJob(job: JobView, onChange: (job: JobView) => void, 
       for await (const event of eventsOf(answer)) {
         last = event.id ?? last
         // Every event says all; the last one is the whole job, with its results.
-        current = { ...current, ...(JSON.parse(event.data) as Partial<JobView>) }
+        current = { ...current, ...stateOf(event) }
         onChange(current)
       }
     } catch (error) {
       if (signal.aborted) return
-      if (error instanceof Refused && error.status === 404) throw error
+      if (isRefusal(error)) throw error
     }
     if (isFinal(current.state)) return
-    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+    await pause(PAUSE_MS)
     if (signal.aborted) return
     current = await getJson<JobView>(`/v1/jobs/${job.id}`).catch((error: unknown) => {
-      if (error instanceof Refused && error.status === 404) throw error
+      if (isRefusal(error)) throw error
       return current
     })
-    onChange(current)
+    if (!signal.aborted) onChange(current)
   }
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof Refused && !error.mayPass()
+}
+
+function stateOf(event: Event): Partial<JobView> {
+  const told = JSON.parse(event.data) as Partial<JobView> | { state: 'deleted' }
+  if (told.state === 'deleted') throw new Refused(404, 'job_not_found', 'The job was deleted.')
+  return told
 }
 
 /** Read Server-Sent Events as they come. */

@@ -1,131 +1,171 @@
 /** The jobs of the slide that is shown: how far they are, and which one's result is looked at. */
 
-import { getJson, remove } from './api'
-import { button, byId, el, progressBar } from './dom'
+import { findJson, getJson, Refused, remove } from './api'
+import { byId, pause } from './dom'
 import { followJob } from './follow'
-import { duration, moment } from './measure'
-import { report } from './notices'
-import { isFinal, isVisible, type JobView, type Page } from './types'
-import { failure } from './words'
+import { JobRow, WORDS } from './job_row'
+import { announce, report } from './notices'
+import { isFinal, isVisible, type JobView, type Page, type SlideInfo } from './types'
 
 const PAGE = 50
+const POLL_MS = 5000
 
-const WORDS: Record<JobView['state'], string> = {
-  queued: 'Waits for a worker',
-  planning: 'Looks for tissue',
-  running: 'Segments',
-  finishing: 'Writes results',
-  succeeded: 'Finished',
-  failed: 'Failed',
-  canceled: 'Canceled',
+interface Entry {
+  job: JobView
+  row: JobRow
 }
 
+/**
+ * The chosen job is followed by its events, the others by asking now and then: a browser opens six connections to a
+ * server at once, and a stream of events holds one.
+ */
 export class JobList {
   readonly #list = byId('jobs', HTMLUListElement)
   readonly #empty = byId('no-jobs', HTMLElement)
-  readonly #jobs = new Map<string, JobView>()
-  #following = new AbortController()
+  readonly #entries = new Map<string, Entry>()
+  #slide: SlideInfo | null = null
+  /** Ends what belongs to the slide. */
+  #shown = new AbortController()
+  /** Ends the events of the chosen job. */
+  #stream = new AbortController()
   #chosen: string | null = null
 
   /** `onChoose` is told the job of which something is to be shown, and again whenever there is more of it. */
   constructor(private readonly onChoose: (job: JobView | null) => void) {}
 
-  /** List the jobs of a slide; shows `wanted`, or else the newest of which there is something to see. */
-  async show(slideId: string | null, wanted: string | null): Promise<void> {
-    this.#following.abort()
-    this.#following = new AbortController()
-    const { signal } = this.#following
-    this.#jobs.clear()
+  /** Show no jobs, and nothing of any. */
+  clear(): void {
+    this.#shown.abort()
+    this.#shown = new AbortController()
+    this.#entries.clear()
     this.#list.replaceChildren()
+    this.#empty.hidden = true
     this.choose(null)
-    if (slideId === null) return
-    const { items } = await getJson<Page<JobView>>(`/v1/jobs?slide=${slideId}&limit=${PAGE}`)
-    if (signal.aborted) return
-    for (const job of items) this.#add(job, false)
-    const first = items.find(({ id }) => id === wanted) ?? items.find(isVisible)
-    if (first) this.choose(first.id)
-    this.#empty.hidden = items.length > 0
   }
 
-  /** Add a job that was just submitted; its result is shown when it comes. */
+  /** List the jobs of a slide; shows `wanted`, or else the newest of which there is something to see. */
+  async show(slide: SlideInfo, wanted: string | null): Promise<void> {
+    this.clear()
+    this.#slide = slide
+    const { signal } = this.#shown
+    const items = await this.#fetch(slide)
+    if (signal.aborted) return
+    for (const job of items) this.#list.append(this.#made(job, slide).item)
+    this.#empty.hidden = items.length > 0
+    void this.#poll(slide, signal)
+    if (wanted !== null) await this.open(wanted)
+    else this.choose((items.find(isVisible) ?? items.find(({ state }) => !isFinal(state)))?.id ?? null)
+  }
+
+  /** Choose a job by its id, also one that is too old for the list. Tells it if there is none on this slide. */
+  async open(jobId: string): Promise<void> {
+    const slide = this.#slide
+    if (slide !== null && !this.#entries.has(jobId)) {
+      const { signal } = this.#shown
+      const job = await findJson<JobView>(`/v1/jobs/${jobId}`)
+      if (signal.aborted) return
+      if (job?.request.slide_id !== slide.id) {
+        report(new Error('The job that the link names is not on the server any more. Choose another one, or start one.'))
+        this.choose(null)
+        return
+      }
+      if (!this.#entries.has(jobId)) this.#list.append(this.#made(job, slide).item)
+      this.#empty.hidden = true
+    }
+    this.choose(jobId)
+  }
+
+  /** Add a job that was just submitted on the slide that is shown; its result is shown when it comes. */
   add(job: JobView): void {
-    this.#add(job, true)
-    this.choose(job.id)
+    if (job.request.slide_id !== this.#slide?.id) return // another slide was opened before the answer came
+    if (!this.#entries.has(job.id)) this.#list.prepend(this.#made(job, this.#slide).item)
     this.#empty.hidden = true
+    this.choose(job.id)
   }
 
   choose(jobId: string | null): void {
+    this.#stream.abort()
+    this.#stream = new AbortController()
     this.#chosen = jobId
-    for (const item of this.#list.querySelectorAll<HTMLButtonElement>('button.choose')) {
-      item.setAttribute('aria-pressed', String(item.dataset['id'] === jobId))
-    }
-    const job = jobId === null ? undefined : this.#jobs.get(jobId)
+    for (const [id, { row }] of this.#entries) row.mark(id === jobId)
+    const job = jobId === null ? undefined : this.#entries.get(jobId)?.job
     this.onChoose(job && isVisible(job) ? job : null)
+    if (job && !isFinal(job.state)) void this.#follow(job, this.#stream.signal)
   }
 
-  #add(job: JobView, isFirst: boolean): void {
-    const item = el('li')
-    this.#jobs.set(job.id, job)
-    this.#draw(item, job)
-    if (isFirst) this.#list.prepend(item)
-    else this.#list.append(item)
-    if (isFinal(job.state)) return
-    const update = (changed: JobView): void => {
-      const before = this.#jobs.get(job.id) ?? changed
-      this.#jobs.set(job.id, changed)
-      this.#draw(item, changed)
-      if (before.state !== changed.state) this.#announce(changed)
-      const hasMore = before.state !== changed.state || before.regions_done !== changed.regions_done
-      if (hasMore && this.#chosen === job.id) this.onChoose(isVisible(changed) ? changed : null)
-    }
-    followJob(job, update, this.#following.signal).catch(() => item.remove()) // it was deleted meanwhile
+  async #fetch(slide: SlideInfo): Promise<JobView[]> {
+    return (await getJson<Page<JobView>>(`/v1/jobs?slide=${slide.id}&limit=${PAGE}`)).items
   }
 
-  /** Let screen readers say that a job has begun or ended. */
-  #announce(job: JobView): void {
-    if (job.state !== 'running' && !isFinal(job.state)) return
-    byId('status', HTMLElement).textContent = `${job.request.model}: ${WORDS[job.state]}`
+  #made(job: JobView, slide: SlideInfo): JobRow {
+    const actions = { choose: () => this.choose(job.id), end: () => this.#end(job.id) }
+    const row = new JobRow(job, slide.filename, actions)
+    this.#entries.set(job.id, { job, row })
+    return row
   }
 
-  #draw(item: HTMLLIElement, job: JobView): void {
-    const hadFocus = item.contains(document.activeElement)
-    const choose = button('', () => this.choose(job.id))
-    choose.className = 'choose'
-    choose.dataset['id'] = job.id
-    choose.setAttribute('aria-pressed', String(this.#chosen === job.id))
-    choose.append(el('span', {}, el('strong', { textContent: job.request.model }), el('small', { textContent: moment(job.created_at) })))
-    const end = isFinal(job.state)
-      ? button('×', () => void this.#delete(item, job), `Delete job of ${moment(job.created_at)}`)
-      : button('Cancel', () => void remove(`/v1/jobs/${job.id}`).catch(report), `Cancel job of ${moment(job.created_at)}`)
-    item.replaceChildren(choose, end, ...progressOf(job))
-    item.dataset['state'] = job.state
-    if (hadFocus) choose.focus()
-  }
-
-  async #delete(item: HTMLLIElement, job: JobView): Promise<void> {
-    if (!confirm('Delete this job and its results from the server?')) return
+  async #follow(job: JobView, signal: AbortSignal): Promise<void> {
     try {
-      await remove(`/v1/jobs/${job.id}`)
-      item.remove()
-      this.#jobs.delete(job.id)
-      this.#empty.hidden = this.#jobs.size > 0
-      if (this.#chosen === job.id) this.choose(null)
+      await followJob(job, (changed) => this.#update(changed), signal)
+    } catch (error) {
+      // Without a key there is nothing to follow; with a new one the slide is opened anew.
+      if (error instanceof Refused && error.status === 404) this.#drop(job.id)
+    }
+  }
+
+  /** Ask for the jobs that nobody looks at, as long as one of them has not ended. */
+  async #poll(slide: SlideInfo, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await pause(POLL_MS)
+      const unfinished = [...this.#entries.values()].filter(({ job }) => !isFinal(job.state) && job.id !== this.#chosen)
+      if (signal.aborted || unfinished.length === 0) continue
+      try {
+        const items = new Map((await this.#fetch(slide)).map((job) => [job.id, job]))
+        if (!signal.aborted) for (const { job } of unfinished) this.#renew(job.id, items)
+      } catch (error) {
+        if (!(error instanceof Refused && error.mayPass())) return
+      }
+    }
+  }
+
+  #renew(jobId: string, items: Map<string, JobView>): void {
+    const job = items.get(jobId)
+    if (jobId === this.#chosen) return // its events know better
+    if (job !== undefined) this.#update(job)
+    else if (items.size < PAGE) this.#drop(jobId) // it was deleted meanwhile
+  }
+
+  #update(job: JobView): void {
+    const entry = this.#entries.get(job.id)
+    if (entry === undefined) return
+    const before = entry.job
+    entry.job = job
+    entry.row.show(job)
+    const isOther = before.state !== job.state
+    if (isOther && (job.state === 'running' || isFinal(job.state))) announce(`${job.request.model}: ${WORDS[job.state]}`)
+    const hasMore = isOther || before.regions_done !== job.regions_done
+    if (hasMore && this.#chosen === job.id) this.onChoose(isVisible(job) ? job : null)
+  }
+
+  async #end(jobId: string): Promise<boolean> {
+    const job = this.#entries.get(jobId)?.job
+    if (job === undefined) return false
+    const hasEnded = isFinal(job.state)
+    if (hasEnded && !confirm('Delete this job and its results from the server?')) return false
+    try {
+      await remove(`/v1/jobs/${jobId}`)
     } catch (error) {
       report(error)
+      return false
     }
+    if (hasEnded) this.#drop(jobId)
+    return true
   }
-}
 
-/** Return how far a job is, in words and as a bar, or why it failed. */
-function progressOf(job: JobView): HTMLElement[] {
-  if (job.state === 'failed') return failure(job.error)
-  const words = [
-    job.state === 'finishing' && job.phase ? `Writes ${job.phase}` : WORDS[job.state],
-    job.state === 'running' && job.regions_total !== null ? `${job.regions_done} of ${job.regions_total} regions` : '',
-    job.state === 'running' && job.eta_s !== null ? `about ${duration(job.eta_s)} left` : '',
-  ]
-  const text = el('p', { textContent: words.filter(Boolean).join(' · ') })
-  if (isFinal(job.state)) return [text]
-  const known = job.state === 'running' && job.regions_total
-  return [progressBar(known ? job.regions_done / known : null, 'Progress of the job'), text]
+  #drop(jobId: string): void {
+    this.#entries.get(jobId)?.row.item.remove()
+    this.#entries.delete(jobId)
+    this.#empty.hidden = this.#entries.size > 0
+    if (this.#chosen === jobId) this.choose(null)
+  }
 }

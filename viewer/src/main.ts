@@ -1,10 +1,11 @@
 /** The page: what is chosen in one part is handed to the others. */
 
 import './style.css'
-import { forgetKey, getJson, hasKey } from './api'
-import { button, byId, el } from './dom'
+import { currentKey, enterKey, findJson, forgetKey, isKeyWanted, keyEvents } from './api'
+import { byId } from './dom'
 import { JobList } from './jobs'
-import { report } from './notices'
+import { showLink } from './link_box'
+import { clearNotices, report } from './notices'
 import { ResultPanel } from './result'
 import { Slides } from './slides'
 import { SubmitForm } from './submit_form'
@@ -16,79 +17,126 @@ import { SlideViewer } from './viewer'
 const ZOOM_STEP = 1.6
 
 class App {
-  readonly #viewer = new SlideViewer(() => this.#writeLink())
+  readonly #viewer = new SlideViewer(() => this.#writeLink(), () => void this.#openAgain().catch(report))
   readonly #slides = new Slides((slide) => void this.#openSlide(slide, null).catch(report))
   readonly #jobs = new JobList((job) => void this.#showResult(job).catch(report))
   readonly #form = new SubmitForm((job) => this.#jobs.add(job))
   readonly #result = new ResultPanel(this.#viewer, (model) => this.#form.classesOf(model))
   readonly #uploads = new Uploads((slideId) => void this.#arrived(slideId).catch(report))
   #slide: SlideInfo | null = null
-  #isOpening = true
+  /** Of two slides that were asked for, the later one counts. */
+  #turn = 0
+  #isOpening = false
+  #isLoading = false
 
   async start(): Promise<void> {
     this.#wire()
-    await Promise.all([this.#form.load(), this.#slides.refresh(), this.#uploads.restore()])
-    byId('forget-key', HTMLButtonElement).hidden = !hasKey()
-    await this.#goToLink()
-    addEventListener('hashchange', () => void this.#goToLink().catch(report))
+    await this.#load()
+  }
+
+  /** Read what there is, and open what the address names. */
+  async #load(): Promise<void> {
+    this.#isLoading = true
+    try {
+      await Promise.all([this.#form.load(), this.#slides.refresh(), this.#uploads.restore()])
+      await this.#goToLink()
+    } finally {
+      this.#isLoading = false
+      this.#showKeyState()
+    }
   }
 
   #wire(): void {
     byId('zoom-in', HTMLButtonElement).onclick = () => this.#viewer.zoomBy(ZOOM_STEP)
     byId('zoom-out', HTMLButtonElement).onclick = () => this.#viewer.zoomBy(1 / ZOOM_STEP)
     byId('home', HTMLButtonElement).onclick = () => this.#viewer.home()
-    byId('copy-link', HTMLButtonElement).onclick = () => void this.#copyLink()
+    byId('copy-link', HTMLButtonElement).onclick = () => {
+      this.#writeLink()
+      void showLink(location.href)
+    }
+    byId('enter-key', HTMLButtonElement).onclick = () => void enterKey()
     byId('forget-key', HTMLButtonElement).onclick = () => {
       forgetKey()
       location.assign('/')
     }
+    addEventListener('hashchange', () => void this.#goToLink().catch(report))
+    keyEvents.addEventListener('change', () => this.#keyChanged())
+    keyEvents.addEventListener('declined', () => this.#showKeyState())
   }
 
+  /** With a new key everything is asked for anew, also what the old one did not open any more. */
+  #keyChanged(): void {
+    this.#showKeyState()
+    if (this.#isLoading) return // the requests on their way go on with it
+    clearNotices()
+    this.#slide = null
+    void this.#load().catch(report)
+  }
+
+  #showKeyState(): void {
+    byId('enter-key', HTMLButtonElement).hidden = !isKeyWanted()
+    byId('forget-key', HTMLButtonElement).hidden = currentKey() === null
+    // A browser sends no key with a link, so behind keys it would lead nowhere.
+    byId('interface', HTMLAnchorElement).hidden = isKeyWanted() || currentKey() !== null
+  }
+
+  /** Show a slide that has just come up, unless another one is being looked at. */
   async #arrived(slideId: string): Promise<void> {
     await this.#slides.refresh()
-    await this.#openSlide(await getJson<SlideInfo>(`/v1/slides/${slideId}`), null)
+    const slide = await findJson<SlideInfo>(`/v1/slides/${slideId}`)
+    if (this.#slide === null && slide !== null) await this.#openSlide(slide, null)
   }
 
   async #goToLink(): Promise<void> {
     const view = parseView(location.hash)
-    if (view.slide === null) {
-      this.#isOpening = false
-      return
-    }
+    if (view.slide === null) return
     if (view.slide === this.#slide?.id) {
-      if (view.job !== null && view.job !== this.#result.jobId()) this.#jobs.choose(view.job)
+      if (view.job !== null && view.job !== this.#result.jobId()) await this.#jobs.open(view.job)
       if (view.place !== null) this.#viewer.goTo(view.place)
       return
     }
-    await this.#openSlide(await getJson<SlideInfo>(`/v1/slides/${view.slide}`), view)
+    const turn = ++this.#turn
+    const slide = await findJson<SlideInfo>(`/v1/slides/${view.slide}`)
+    if (turn !== this.#turn) return
+    await this.#openSlide(slide, slide && view)
+    if (slide === null) report(new Error('The slide that the link names is not on the server any more.'))
+  }
+
+  async #openAgain(): Promise<void> {
+    await this.#openSlide(this.#slide, parseView(location.hash))
   }
 
   async #openSlide(slide: SlideInfo | null, view: View | null): Promise<void> {
+    const turn = ++this.#turn
     this.#slide = slide
+    this.#isOpening = true
+    this.#jobs.clear()
+    clearNotices()
     this.#slides.mark(slide?.id ?? null)
     byId('chosen', HTMLElement).hidden = slide === null
     byId('welcome', HTMLElement).hidden = slide !== null
     byId('stage', HTMLElement).classList.toggle('empty', slide === null)
     document.title = slide ? `${slide.filename} – L-Diffusion` : 'L-Diffusion'
     if (slide === null) {
-      await this.#jobs.show(null, null)
+      this.#isOpening = false
+      this.#viewer.close()
       history.replaceState(null, '', location.pathname)
       return
     }
-    byId('chosen-name', HTMLElement).textContent = slide.filename
+    const name = byId('chosen-name', HTMLElement)
+    name.textContent = name.title = slide.filename
     this.#form.show(slide)
-    this.#isOpening = true
     try {
-      await this.#viewer.open(slide, view?.place ?? null)
-      await this.#jobs.show(slide.id, view?.job ?? null)
+      const isShown = await this.#viewer.open(slide, view?.place ?? null)
+      if (isShown) await this.#jobs.show(slide, view?.job ?? null)
     } finally {
-      this.#isOpening = false
+      if (turn === this.#turn) this.#isOpening = false
     }
     this.#writeLink()
   }
 
   async #showResult(job: JobView | null): Promise<void> {
-    const isOther = job !== null && job.id !== this.#result.jobId()
+    const isOther = (job?.id ?? null) !== this.#result.jobId()
     const shown = this.#result.show(job, this.#slide)
     if (isOther) this.#writeLink()
     await shown
@@ -98,17 +146,6 @@ class App {
     if (this.#isOpening || this.#slide === null) return
     const view = { slide: this.#slide.id, job: this.#result.jobId(), place: this.#viewer.place() }
     history.replaceState(null, '', formatView(view))
-  }
-
-  async #copyLink(): Promise<void> {
-    this.#writeLink()
-    const field = el('input', { readOnly: true, value: location.href })
-    field.setAttribute('aria-label', 'Link to this view')
-    const box = byId('link', HTMLElement)
-    box.replaceChildren(field, button('Close', () => box.replaceChildren()))
-    field.select()
-    // Off TLS and off this machine a page may not write to the clipboard; the field is there to copy from.
-    await navigator.clipboard?.writeText(location.href).catch(() => undefined)
   }
 }
 

@@ -25,6 +25,7 @@ export class OverlayLayer {
     private readonly add: Add,
   ) {
     osd.addHandler('tile-invalidated', (event) => this.#filter(event))
+    osd.addHandler('tile-drawing', (event) => this.#sharpen(event))
   }
 
   /** Take the overlay away. */
@@ -50,6 +51,7 @@ export class OverlayLayer {
       return
     }
     mark(image, version)
+    keepSharp(image)
     if (isFirst) {
       this.#image = image
       image.setOpacity(this.#opacity)
@@ -85,9 +87,17 @@ export class OverlayLayer {
     return ++this.#turn
   }
 
+  #isOurs(image: OpenSeadragon.TiledImage): boolean {
+    return image === this.#image || image === this.#coming
+  }
+
+  /** Draw the pixels of a tile as they are: no third colour between two classes. It holds for this tile alone. */
+  #sharpen(event: OpenSeadragon.TileDrawingEvent): void {
+    if (this.#isOurs(event.tiledImage)) event.context.imageSmoothingEnabled = false
+  }
+
   async #filter(event: OpenSeadragon.TileInvalidatedEvent): Promise<void> {
-    const isOurs = event.tiledImage === this.#image || event.tiledImage === this.#coming
-    if (!isOurs || this.#look === null || this.#look.isPlain()) return
+    if (!this.#isOurs(event.tiledImage) || this.#look === null || this.#look.isPlain()) return
     const context = (await event.getData('context2d')) as CanvasRenderingContext2D
     this.#look.paint(context)
     await event.setData(context, 'context2d')
@@ -99,4 +109,9 @@ function mark(image: OpenSeadragon.TiledImage, version: string): void {
   const { source } = image
   const plain = source.getTileUrl.bind(source)
   source.getTileUrl = (level, x, y) => `${plain(level, x, y) as string}#${version}`
+}
+
+/** Enlarge each tile by itself. By default all are drawn at 100 % first and enlarged together, which smooths them. */
+function keepSharp(image: OpenSeadragon.TiledImage): void {
+  Object.assign(image, { smoothTileEdgesMinZoom: Infinity })
 }

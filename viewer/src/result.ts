@@ -1,7 +1,7 @@
 /** What there is of the chosen job: its overlay, also while it runs, the legend, and what can be downloaded. */
 
 import { getJson } from './api'
-import { byId } from './dom'
+import { byId, pause } from './dom'
 import { downloadsOf } from './downloads'
 import { legendTable } from './legend'
 import { report } from './notices'
@@ -49,9 +49,10 @@ export class ResultPanel {
       this.viewer.clearOverlay()
       byId('result-note', HTMLElement).textContent = ''
     }
-    if (job === null || slide === null) return
-    const { mpp } = job.request
+    if (slide === null) return
+    const mpp = job?.request.mpp ?? null
     this.viewer.setMpp(mpp ?? slide.geometry.mpp_x, mpp ?? slide.geometry.mpp_y)
+    if (job === null) return
     if (job.state === 'succeeded') await this.#showAll(job, slide)
     else await this.#showSoFar(job)
   }
@@ -81,7 +82,7 @@ export class ResultPanel {
         const regions = `Shows ${shown} of ${job.regions_total ?? '?'} regions.`
         byId('result-note', HTMLElement).textContent = `${regions} Areas and downloads come when the job has finished.`
       }
-      await new Promise((resolve) => setTimeout(resolve, REFRESH_MS))
+      await pause(REFRESH_MS)
     }
   }
 

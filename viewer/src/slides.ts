@@ -15,6 +15,8 @@ export class Slides {
   readonly #empty = byId('no-slides', HTMLElement)
   #cursor: string | null = null
   #chosen: string | null = null
+  /** Of two requests on their way, the later one counts. */
+  #turn = 0
 
   constructor(private readonly onChoose: (slide: SlideInfo | null) => void) {
     this.#more.addEventListener('click', () => void this.#load(this.#cursor).catch(report))
@@ -22,7 +24,6 @@ export class Slides {
 
   /** Read the newest slides anew. */
   async refresh(): Promise<void> {
-    this.#list.replaceChildren()
     await this.#load(null)
   }
 
@@ -36,7 +37,16 @@ export class Slides {
 
   async #load(cursor: string | null): Promise<void> {
     const query = new URLSearchParams({ limit: String(PAGE), ...(cursor === null ? {} : { cursor }) })
-    const page = await getJson<Page<SlideInfo>>(`/v1/slides?${query}`)
+    const turn = ++this.#turn
+    this.#more.disabled = true
+    let page: Page<SlideInfo>
+    try {
+      page = await getJson<Page<SlideInfo>>(`/v1/slides?${query}`)
+    } finally {
+      if (turn === this.#turn) this.#more.disabled = false
+    }
+    if (turn !== this.#turn) return
+    if (cursor === null) this.#list.replaceChildren()
     this.#list.append(...page.items.map((slide) => this.#item(slide)))
     this.#cursor = page.next_cursor ?? null
     this.#more.hidden = this.#cursor === null
@@ -48,7 +58,7 @@ export class Slides {
     const { l0_width, l0_height } = slide.geometry
     const picture = el('img', { alt: '', width: 56, height: 56 })
     void showThumbnail(picture, slide.id)
-    const text = el('span', {}, el('strong', { textContent: slide.filename }), el('small', {
+    const text = el('span', {}, el('strong', { textContent: slide.filename, title: slide.filename }), el('small', {
       textContent: `${l0_width} × ${l0_height} px · ${bytes(slide.size_bytes)} · ${moment(slide.created_at)}`,
     }))
     const choose = button('', () => this.onChoose(slide))

@@ -5,6 +5,9 @@ import { byId, el } from './dom'
 import { clearNotices, report } from './notices'
 import type { JobView, ModelCard, Page, SlideInfo } from './types'
 
+/** What the server takes where a job names no model. */
+const DEFAULT_MODEL = 'nuclei-tiny'
+
 export class SubmitForm {
   readonly #form = byId('submit', HTMLFormElement)
   readonly #models = byId('model', HTMLSelectElement)
@@ -22,12 +25,16 @@ export class SubmitForm {
     })
   }
 
-  /** Read the installed models. */
+  /** Read the installed models; what is chosen stays so. */
   async load(): Promise<void> {
     this.#cards = (await getJson<Page<ModelCard>>('/v1/models')).items
+    const wanted = [this.#models.value, DEFAULT_MODEL]
     this.#models.replaceChildren(
-      ...this.#cards.map((card) => el('option', { value: card.name, textContent: card.title })),
+      // The name comes first: titles that begin alike are cut alike.
+      ...this.#cards.map(({ name, title }) => el('option', { value: name, textContent: `${name}: ${title}` })),
     )
+    const chosen = wanted.find((wish) => this.#cards.some(({ name }) => name === wish))
+    if (chosen !== undefined) this.#models.value = chosen
     this.#describe()
   }
 
@@ -50,7 +57,7 @@ export class SubmitForm {
   #describe(): void {
     const card = this.#cards.find(({ name }) => name === this.#models.value)
     byId('model-hint', HTMLElement).textContent = card
-      ? `${card.intended_use} Works at ${card.mpp} µm per pixel.`
+      ? `${card.title}. Works at ${card.mpp} µm per pixel. ${card.intended_use} ${card.license}`
       : 'The server has no model installed.'
   }
 

@@ -61,6 +61,8 @@ export interface UploadView {
   offset: number
   slide_id: string | null
   error: ErrorBody | null
+  /** Where the server fetches it from, if it does. */
+  source: string | null
 }
 
 export interface ClassStatistics extends ModelClass {

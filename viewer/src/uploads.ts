@@ -1,28 +1,33 @@
 /** Uploads: chosen or dropped files go up by tus, go on after a lost line or a reload, and are then checked. */
 
-import * as tus from 'tus-js-client'
-import { getJson, keyHeaders, remove, sentence } from './api'
-import { button, byId, el, progressBar } from './dom'
+import type * as tus from 'tus-js-client'
+import { getJson, keyEvents, Refused, remove } from './api'
+import { button, byId, el, pause } from './dom'
 import { bytes } from './measure'
+import { announce, report } from './notices'
+import { ENDPOINT, isForWantOfAKey, reasonOf, uploadOf } from './sending'
 import type { Page, UploadView } from './types'
+import { Row } from './upload_row'
 import { rejection } from './words'
 
-const ENDPOINT = '/v1/uploads'
-const CHUNK_BYTES = 32 * 1024 * 1024
-const RETRY_DELAYS_MS = [0, 1000, 3000, 5000, 10_000, 20_000]
 const CHECK_MS = 1000
+const LISTED = 50
+/** So many earlier uploads do not push the slides out of sight. */
+const SHOWN_OPEN = 2
 const TUS = { 'Tus-Resumable': '1.0.0' }
 
-/** The list of uploads that are not slides yet. `onSlide` is told the id of each one that has become a slide. */
+/** The uploads that are not slides yet. `onSlide` is told the id of each one that has become a slide. */
 export class Uploads {
+  /** What goes on now, and what ended while the page was open. */
   readonly #list = byId('uploads', HTMLUListElement)
+  readonly #earlier = byId('earlier-uploads', HTMLUListElement)
   readonly #rows = new Map<string, Row>()
 
   constructor(private readonly onSlide: (slideId: string) => void) {
     const zone = byId('drop', HTMLElement)
     const input = byId('file', HTMLInputElement)
     input.addEventListener('change', () => {
-      this.#take(input.files)
+      for (const file of input.files ?? []) void this.#start(file)
       input.value = ''
     })
     document.addEventListener('dragover', (event) => {
@@ -35,104 +40,151 @@ export class Uploads {
     document.addEventListener('drop', (event) => {
       event.preventDefault()
       zone.classList.remove('over')
-      this.#take(event.dataTransfer?.files ?? null)
+      for (const item of event.dataTransfer?.items ?? []) this.#take(item)
     })
   }
 
-  /** Show what the server holds of earlier uploads, and follow those that are being checked. */
+  /** Show what the server holds of earlier uploads, and follow those that are fetched or checked. */
   async restore(): Promise<void> {
-    const { items } = await getJson<Page<UploadView>>(`${ENDPOINT}?limit=50`)
+    const { items } = await getJson<Page<UploadView>>(`${ENDPOINT}?limit=${LISTED}`)
+    this.#earlier.replaceChildren()
     for (const upload of items) {
-      const row = this.#row(upload.id)
-      if (upload.state === 'uploading') this.#showCutOff(row, upload)
-      else if (upload.state === 'rejected') this.#showRejected(row, upload)
-      else if (upload.state === 'checking') void this.#check(row, upload.id)
-      else row.remove()
+      if (!this.#rows.get(upload.id)?.isIn(this.#list)) this.#restoreOne(upload)
     }
+    byId('earlier', HTMLDetailsElement).open = this.#earlier.childElementCount <= SHOWN_OPEN
   }
 
-  #take(files: FileList | null): void {
-    for (const file of files ?? []) void this.#start(file)
+  #restoreOne(upload: UploadView): void {
+    if (upload.state === 'ready') return
+    const isOnItsWay = upload.state === 'checking' || (upload.state === 'uploading' && upload.source !== null)
+    const row = new Row(isOnItsWay ? this.#list : this.#earlier, upload.filename)
+    this.#rows.set(upload.id, row)
+    if (isOnItsWay) void this.#check(row, upload.id)
+    else if (upload.state === 'rejected') this.#showRejected(row, upload)
+    else this.#showIncomplete(row, upload)
+  }
+
+  #take(item: DataTransferItem): void {
+    const entry = item.webkitGetAsEntry()
+    const file = item.getAsFile()
+    if (entry?.isDirectory) {
+      report(new Error(`${entry.name} is a folder. A slide of several files comes as one zip: zip it, and drop that.`))
+    } else if (file !== null) void this.#start(file)
   }
 
   async #start(file: File): Promise<void> {
     const row = new Row(this.#list, file.name)
-    const upload = new tus.Upload(file, {
-      endpoint: ENDPOINT,
-      chunkSize: CHUNK_BYTES,
-      retryDelays: RETRY_DELAYS_MS,
-      headers: keyHeaders(),
-      metadata: { filename: file.name },
-      removeFingerprintOnSuccess: true,
-      onProgress: (sent, total) => showSent(row, file.name, sent, total),
+    const upload = await uploadOf(file, {
+      onProgress: (sent, total) => row.sayBytes(sent, total),
       onError: (error) => this.#showLost(row, upload, error),
       onSuccess: () => void this.#check(row, idOf(upload.url)),
-      onUploadUrlAvailable: () => {
-        this.#rows.get(idOf(upload.url))?.remove() // the row of what a reload had cut off
-        this.#rows.set(idOf(upload.url), row)
-      },
+      onUploadUrlAvailable: () => this.#own(row, idOf(upload.url)),
     })
-    const [previous] = await upload.findPreviousUploads()
-    if (previous) upload.resumeFromPreviousUpload(previous)
+    row.sayBytes(0, file.size)
     row.actions(...this.#controls(row, upload))
     upload.start()
   }
 
+  /** Make a row that of an upload, in place of what a reload had cut off. It is told again after each pause. */
+  #own(row: Row, id: string): void {
+    const before = this.#rows.get(id)
+    if (before !== row) before?.remove()
+    this.#rows.set(id, row)
+  }
+
   #controls(row: Row, upload: tus.Upload): HTMLButtonElement[] {
     let isRunning = true
-    const pause = button('Pause', () => {
+    const toggle = button('Pause', () => {
       isRunning = !isRunning
-      pause.textContent = isRunning ? 'Pause' : 'Go on'
+      toggle.textContent = isRunning ? 'Pause' : 'Go on'
       if (isRunning) upload.start()
       else void upload.abort()
     })
-    return [
-      pause,
-      button('Cancel', () => {
-        row.remove()
-        void upload.abort(true).catch(() => undefined) // what stays on the server there ends by itself
-      }),
-    ]
+    const cancel = button('Cancel', () => {
+      row.remove()
+      void upload.abort(true).catch(() => undefined) // what stays on the server there ends by itself
+    })
+    return [toggle, cancel]
   }
 
+  /** Follow what the server does with a file until it is a slide, or is not going to be one. */
   async #check(row: Row, id: string): Promise<void> {
-    row.say('The server checks the file…', null)
     row.actions()
+    row.say('The server checks the file…', null)
+    announce(`${row.name}: the server checks it.`)
     for (;;) {
-      const upload = await getJson<UploadView>(`${ENDPOINT}/${id}`).catch(() => null)
-      if (upload?.state === 'ready' && upload.slide_id !== null) {
-        row.remove()
-        this.onSlide(upload.slide_id)
-        return
+      try {
+        const upload = await getJson<UploadView>(`${ENDPOINT}/${id}`)
+        if (this.#isDone(row.renamed(upload.filename), upload)) return
+      } catch (error) {
+        if (!(error instanceof Refused && error.mayPass())) {
+          this.#showUnknown(row, id, error)
+          return
+        }
+        row.say('The server does not answer. It is asked again…', null)
       }
-      if (upload?.state === 'rejected') {
-        this.#showRejected(row.renamed(upload.filename), upload)
-        return
-      }
-      await new Promise((resolve) => setTimeout(resolve, CHECK_MS))
+      await pause(CHECK_MS)
     }
   }
 
-  #showLost(row: Row, upload: tus.Upload, error: Error): void {
-    row.fail(el('p', { className: 'error', textContent: reasonOf(error) }))
-    row.actions(
-      button('Try again', () => {
-        row.actions(...this.#controls(row, upload))
-        upload.start()
-      }),
-      button('Dismiss', () => row.remove()),
-    )
+  /** Show where an upload stands; return whether that was the end. */
+  #isDone(row: Row, upload: UploadView): boolean {
+    if (upload.state === 'uploading') row.say(`The server fetches it: ${bytes(upload.offset)} of ${bytes(upload.length)}.`, upload.offset / upload.length)
+    else if (upload.state === 'checking') row.say('The server checks the file…', null)
+    else if (upload.state === 'rejected') {
+      this.#showRejected(row, upload)
+      announce(`${upload.filename} was not taken as a slide.`)
+    } else {
+      row.remove()
+      announce(`${upload.filename} is ready.`)
+      if (upload.slide_id !== null) this.onSlide(upload.slide_id)
+    }
+    return upload.state === 'rejected' || upload.state === 'ready'
   }
 
-  #showCutOff(row: Row, upload: UploadView): void {
-    row.renamed(upload.filename)
-    row.say(`Cut off at ${bytes(upload.offset)} of ${bytes(upload.length)}. Choose the same file again to go on.`, upload.offset / upload.length)
+  #showLost(row: Row, upload: tus.Upload, error: Error): void {
+    this.#showStopped(row, reasonOf(error), isForWantOfAKey(error), () => {
+      row.actions(...this.#controls(row, upload))
+      upload.start()
+    })
+  }
+
+  #showUnknown(row: Row, id: string, error: unknown): void {
+    const status = error instanceof Refused ? error.status : 0
+    if (status === 404 || status === 410) {
+      this.#showStopped(row, 'The server does not have this upload any more. Choose the file again.', false, null)
+    } else {
+      const text = error instanceof Error ? error.message : String(error)
+      this.#showStopped(row, text, status === 401, () => void this.#check(row, id))
+    }
+  }
+
+  /** Say why it does not go on, and go on when somebody says so, or when there is the key that was missing. */
+  #showStopped(row: Row, reason: string, needsKey: boolean, goOn: (() => void) | null): void {
+    const listening = new AbortController()
+    const again = (): void => {
+      listening.abort()
+      row.say('Goes on…', null)
+      goOn?.()
+    }
+    if (needsKey) keyEvents.addEventListener('change', again, { signal: listening.signal })
+    row.fail(el('p', { className: 'error', textContent: reason }))
+    announce(`${row.name}: ${reason}`)
+    const dismiss = button('Dismiss', () => {
+      listening.abort()
+      row.remove()
+    })
+    row.actions(...(goOn ? [button('Try again', again)] : []), dismiss)
+  }
+
+  #showIncomplete(row: Row, upload: UploadView): void {
+    const text = `Not complete: ${bytes(upload.offset)} of ${bytes(upload.length)}. Choose the same file again to go on.`
+    row.say(text, upload.offset / upload.length)
     row.actions(this.#dismiss(row, upload.id, 'Discard'))
   }
 
   #showRejected(row: Row, upload: UploadView): void {
-    row.renamed(upload.filename)
-    row.fail(...rejection(upload.error))
+    row.fail(...rejection(upload.error, upload.filename))
     row.actions(this.#dismiss(row, upload.id, 'Dismiss'))
   }
 
@@ -142,69 +194,8 @@ export class Uploads {
       void remove(`${ENDPOINT}/${id}`, TUS).catch(() => undefined) // gone already
     })
   }
-
-  #row(id: string): Row {
-    const row = new Row(this.#list, '')
-    this.#rows.set(id, row)
-    return row
-  }
-}
-
-/** One line of the list. */
-class Row {
-  readonly #name = el('strong')
-  readonly #text = el('div')
-  readonly #bar = progressBar(null, '')
-  readonly #actions = el('div', { className: 'actions' })
-  readonly #item = el('li', {}, this.#name, this.#bar, this.#text, this.#actions)
-
-  constructor(list: HTMLUListElement, name: string) {
-    this.renamed(name)
-    list.append(this.#item)
-  }
-
-  renamed(name: string): this {
-    this.#name.textContent = name
-    this.#bar.setAttribute('aria-label', `Upload of ${name}`)
-    return this
-  }
-
-  say(text: string, share: number | null): void {
-    this.#text.textContent = text
-    this.#bar.hidden = false
-    if (share === null) this.#bar.removeAttribute('value')
-    else this.#bar.value = share
-  }
-
-  fail(...reasons: HTMLElement[]): void {
-    this.#text.replaceChildren(...reasons)
-    this.#text.setAttribute('role', 'alert')
-    this.#bar.hidden = true
-  }
-
-  actions(...buttons: HTMLButtonElement[]): void {
-    this.#actions.replaceChildren(...buttons)
-  }
-
-  remove(): void {
-    this.#item.remove()
-  }
-}
-
-function showSent(row: Row, name: string, sent: number, total: number): void {
-  row.renamed(name).say(`${bytes(sent)} of ${bytes(total)}`, total ? sent / total : 0)
 }
 
 function idOf(url: string | null): string {
   return url?.split('/').pop() ?? ''
-}
-
-/** Return what the server said, or that it said nothing. */
-function reasonOf(error: Error): string {
-  const body = error instanceof tus.DetailedError ? error.originalResponse?.getBody() : undefined
-  try {
-    return sentence((JSON.parse(body ?? '') as { error: Parameters<typeof sentence>[0] }).error)
-  } catch {
-    return 'The line to the server was lost. What has arrived is kept.'
-  }
 }

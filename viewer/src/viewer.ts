@@ -1,7 +1,7 @@
 /** The slide and the overlay on it: OpenSeadragon, with a scale bar and positions in level-0 px and µm. */
 
 import OpenSeadragon from 'openseadragon'
-import { keyHeaders } from './api'
+import { currentKey, hasOtherKey, keyHeaders, send } from './api'
 import { byId } from './dom'
 import { scaleBar } from './measure'
 import { report } from './notices'
@@ -13,6 +13,9 @@ import type { Place } from './view_link'
 const MAX_SCALE_BAR_PX = 160
 const MOST_SCREEN_PX_PER_PX = 8
 const SCROLL_ZOOM = 1.4
+const TILE_RETRIES = 2
+const TILE_RETRY_MS = 1000
+const UNAUTHORIZED = 401
 
 export class SlideViewer {
   readonly #osd: OpenSeadragon.Viewer
@@ -22,11 +25,16 @@ export class SlideViewer {
   readonly #overlay: OverlayLayer
   #opened = 0
   #pending = 0
-  #isMissingSaid = false
+  /** With which tiles are asked for. */
+  #key: string | null = null
+  readonly #missingSaid = new Set<string>()
   #mpp: [number, number] | null = null
 
-  /** `onMove` is told whenever the view has come to rest. */
-  constructor(onMove: () => void) {
+  /** `onMove` is told whenever the view has come to rest; `openAgain` fetches anew what could not be shown. */
+  constructor(
+    onMove: () => void,
+    private readonly openAgain: () => void,
+  ) {
     const element = this.#element
     withoutInlineStyle()
     const isCalm = matchMedia('(prefers-reduced-motion: reduce)').matches
@@ -35,6 +43,8 @@ export class SlideViewer {
       drawer: 'canvas',
       crossOriginPolicy: 'Anonymous',
       loadTilesWithAjax: true,
+      tileRetryMax: TILE_RETRIES,
+      tileRetryDelay: TILE_RETRY_MS,
       showNavigationControl: false,
       showNavigator: true,
       navigatorPosition: 'TOP_RIGHT',
@@ -53,7 +63,7 @@ export class SlideViewer {
     this.#osd.canvas.setAttribute('aria-label', 'Slide. Arrow keys move, plus and minus zoom, 0 shows all of it.')
     this.#overlay = new OverlayLayer(this.#osd, (tileSource, options) => this.#add(tileSource, options))
     this.#osd.addHandler('update-viewport', () => this.#measure())
-    this.#osd.addHandler('tile-load-failed', ({ tiledImage }) => this.#sayWhatIsMissing(tiledImage))
+    this.#osd.addHandler('tile-load-failed', (event) => this.#missed(event))
     for (const rest of ['animation-finish', 'open'] as const) this.#osd.addHandler(rest, onMove)
     this.#osd.world.addHandler('add-item', ({ item }) => {
       item.addHandler('fully-loaded-change', () => this.#sayWhetherBusy())
@@ -62,18 +72,24 @@ export class SlideViewer {
     element.addEventListener('pointerleave', () => this.#say(null))
   }
 
-  /** Show a slide; where it should be looked at is given in level-0 px. */
-  async open(slide: SlideInfo, place: Place | null): Promise<void> {
+  /**
+   * Show a slide; where it should be looked at is given in level-0 px.
+   *
+   * Returns whether it is shown: false if another call, or `close`, came before its end.
+   */
+  async open(slide: SlideInfo, place: Place | null): Promise<boolean> {
     const turn = ++this.#opened
-    this.#isMissingSaid = false
+    this.#missingSaid.clear()
     this.#overlay.clear()
     this.setMpp(slide.geometry.mpp_x, slide.geometry.mpp_y)
-    this.#osd.setAjaxHeaders(keyHeaders())
     this.#osd.close()
-    const image = await this.#add(`/v1/slides/${slide.id}/slide.dzi`)
-    if (turn !== this.#opened) {
-      this.#osd.world.removeItem(image)
-      return
+    const image = await this.#add(`/v1/slides/${slide.id}/slide.dzi`).catch((error: unknown) => {
+      if (turn === this.#opened) throw error
+      return null
+    })
+    if (turn !== this.#opened || image === null) {
+      if (image !== null) this.#osd.world.removeItem(image)
+      return false
     }
     // Opening a slide shows a panel beside it. OpenSeadragon sees the new size only with its next frame.
     const { clientWidth, clientHeight } = this.#element
@@ -81,6 +97,14 @@ export class SlideViewer {
     this.#osd.viewport.goHome(true)
     if (place !== null) this.goTo(place)
     this.#measure()
+    return true
+  }
+
+  /** Show nothing. */
+  close(): void {
+    this.#opened += 1
+    this.#overlay.clear()
+    this.#osd.close()
   }
 
   /** Say how wide a level-0 px is; null if nobody knows. */
@@ -132,17 +156,22 @@ export class SlideViewer {
     this.#osd.viewport.goHome()
   }
 
-  /** Add tiles on top. */
+  /** Add tiles on top. What is wrong with them the server says in its own words, so it is asked first. */
   #add(tileSource: string, options: LayerOptions = {}): Promise<OpenSeadragon.TiledImage> {
-    const added = new Promise<OpenSeadragon.TiledImage>((resolve, reject) => {
-      this.#osd.addTiledImage({
-        ...options,
-        tileSource,
-        success: (event) => resolve((event as unknown as { item: OpenSeadragon.TiledImage }).item),
-        error: () => reject(new Error('The picture cannot be shown: the server does not give its tiles.')),
+    const added = async (): Promise<OpenSeadragon.TiledImage> => {
+      await (await send(tileSource)).text()
+      this.#key = currentKey()
+      this.#osd.setAjaxHeaders(keyHeaders())
+      return new Promise((resolve, reject) => {
+        this.#osd.addTiledImage({
+          ...options,
+          tileSource,
+          success: (event) => resolve((event as unknown as { item: OpenSeadragon.TiledImage }).item),
+          error: () => reject(new Error('The picture cannot be shown: the server does not give its tiles.')),
+        })
       })
-    })
-    return this.#whileBusy(added)
+    }
+    return this.#whileBusy(added())
   }
 
   async #whileBusy<T>(work: Promise<T>): Promise<T> {
@@ -163,11 +192,17 @@ export class SlideViewer {
     this.#element.setAttribute('aria-busy', String(isBusy))
   }
 
-  /** Tell once of each slide that there is more of it than can be seen. */
-  #sayWhatIsMissing(image: OpenSeadragon.TiledImage): void {
-    if (image !== this.#slideImage() || this.#isMissingSaid) return
-    this.#isMissingSaid = true
-    report(new Error('Parts of this slide cannot be shown: the server could not read them, or did not answer.'))
+  /** A tile did not come: ask for a key if that is why, or else tell it, once of the slide and once of what lies on it. */
+  #missed({ tiledImage, tileRequest, maxReached }: OpenSeadragon.TileLoadFailedEvent): void {
+    if (tileRequest?.status === UNAUTHORIZED) {
+      void hasOtherKey(this.#key) // with a new one, all of it is opened again
+      return
+    }
+    const what = tiledImage === this.#slideImage() ? 'this slide' : 'the overlay'
+    if (!maxReached || this.#missingSaid.has(what)) return
+    this.#missingSaid.add(what)
+    const reason = 'the server could not read them, or did not answer.'
+    report(new Error(`Parts of ${what} cannot be shown: ${reason}`), this.openAgain)
   }
 
   #slideImage(): OpenSeadragon.TiledImage | null {

@@ -5,8 +5,10 @@ that a batch that was cut short is completed by sending it again with the same I
 """
 
 import logging
+import re
+import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,10 +16,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from workers.core.cursors import Place, after, page, place_of
-from workers.core.errors import Invalid, JobNotFound, NotFound
+from workers.core.errors import Invalid, LDiffusionError, NotFound
 from workers.core.idempotency import Reservation
 from workers.core.job_errors import BatchNotFound
-from workers.core.job_files import view_from_disk
+from workers.core.job_files import stored_view
 from workers.core.jobs import Jobs
 from workers.core.schemas import (
     FINAL_STATES,
@@ -36,6 +38,7 @@ from workers.core.submission import Admission, Asker
 SLIDES_MAX = 1000
 
 logger = logging.getLogger(__name__)
+_NAME = re.compile(r"[0-9a-zA-Z]+")
 ItemState = JobState | Literal["refused", "deleted"]
 
 
@@ -81,6 +84,11 @@ def batch_missing(batch_id: str) -> BatchNotFound:
     return BatchNotFound("No batch has this id.", value=batch_id[:64])
 
 
+def job_id_of(batch_id: str, slide_id: str) -> str:
+    """Return the id of the job on a slide of a batch: the same, however often the batch is made."""
+    return uuid.uuid5(uuid.UUID(batch_id), slide_id).hex
+
+
 class BatchItem(StoredItem):
     """One slide of a batch, as it stands."""
 
@@ -113,22 +121,21 @@ class Batches:
 
         Raises:
             KeyReused: The key came before, with another request.
+            KeyInUse: A request with the key is still being worked on.
             QuotaExceeded: The tenant may not have so many more jobs; none is made.
             QueueUnavailable: Redis does not answer; what was made runs, and sending it again completes it.
         """
-        batch_id = new_id()
-        if asker.key is not None:
-            batch_id = Reservation(self.jobs, "batch", asker.key, request, asker.tenant).take(batch_id)
-        if batch := self._stored(batch_id):
-            self._complete(batch)
-            return self.view(batch_id)
-        batch = self._lay_out(batch_id, request, asker.tenant)
-        with asker.room(sum(item.job_id is not None for item in batch.items)):
-            self._folder.mkdir(exist_ok=True)
-            write_json(self._path(batch_id), batch)
-            fsync_dir(self._folder)
-            self._complete(batch)
-        return self.view(batch_id)
+        if asker.key is None:
+            return self._make(new_id(), request, asker)
+        reservation = Reservation(self.jobs, "batch", asker.key, request, asker.tenant)
+        with reservation.turn():
+            batch_id = reservation.take(new_id())
+            try:
+                return self._make(batch_id, request, asker)
+            except LDiffusionError:
+                if self._stored(batch_id) is None:
+                    reservation.release()
+                raise
 
     def owner(self, batch_id: str) -> str:
         """Return the tenant whose batch this is.
@@ -151,9 +158,7 @@ class Batches:
         self, limit: int, cursor: Place | None = None, tenant: str = LOCAL_TENANT
     ) -> tuple[tuple[BatchView, ...], str | None]:
         """Return up to `limit` batches of a tenant after a cursor, the newest first, and the next page's cursor."""
-        paths = self._folder.glob("*.json") if self._folder.is_dir() else ()
-        known = (self._stored(path.stem) for path in paths)
-        stored = {batch.id: batch for batch in known if batch is not None and batch.tenant == tenant}
+        stored = {batch.id: batch for batch in self._all() if batch.tenant == tenant}
         places = after(map(place_of, stored.values()), cursor)[: limit + 1]
         shown, following = page([(place, stored[place.id]) for place in places], limit)
         return tuple(self._view(batch) for batch in shown), following
@@ -168,6 +173,29 @@ class Batches:
         for item in reversed(self.view(batch_id).items):  # the last first: those at the front may start meanwhile
             if item.job_id and (item.state == "queued" or (running and item.state not in {*FINAL_STATES, "deleted"})):
                 self.jobs.cancel(item.job_id)
+        return self.view(batch_id)
+
+    def drop_jobless(self, concerns: Callable[[StoredBatch], bool]) -> None:
+        """Remove what is known of batches none of whose jobs is left; of the others, nothing.
+
+        Args:
+            concerns: Which batches are looked at: one that is being made has no jobs yet.
+        """
+        for batch in filter(concerns, self._all()):
+            if not any(item.job_id and self.jobs.store.job_dir(item.job_id).exists() for item in batch.items):
+                self._path(batch.id).unlink(missing_ok=True)
+
+    def _make(self, batch_id: str, request: BatchRequest, asker: Asker) -> BatchView:
+        """Make a batch, or what is missing of one that was cut short."""
+        if batch := self._stored(batch_id):
+            self._complete(batch)
+            return self.view(batch_id)
+        batch = self._lay_out(batch_id, request, asker.tenant)
+        with asker.room(sum(item.job_id is not None for item in batch.items)):
+            self._folder.mkdir(exist_ok=True)
+            write_json(self._path(batch_id), batch)
+            fsync_dir(self._folder)
+            self._complete(batch)
         return self.view(batch_id)
 
     def _complete(self, batch: StoredBatch) -> None:
@@ -186,15 +214,15 @@ class Batches:
 
     def _lay_out(self, batch_id: str, request: BatchRequest, tenant: str) -> StoredBatch:
         admission = Admission(self.jobs, tenant)
-        items = tuple(self._item(admission, request.for_slide(slide_id)) for slide_id in request.slide_ids)
+        items = tuple(self._item(admission, batch_id, request.for_slide(slide_id)) for slide_id in request.slide_ids)
         return StoredBatch(id=batch_id, tenant=tenant, created_at=datetime.now(UTC), request=request, items=items)
 
-    def _item(self, admission: Admission, asked: JobRequest) -> StoredItem:
+    def _item(self, admission: Admission, batch_id: str, asked: JobRequest) -> StoredItem:
         try:
             admission.admit(asked)
         except (NotFound, Invalid) as error:
             return StoredItem(slide_id=asked.slide_id, error=ErrorBody.model_validate(error.as_dict()))
-        return StoredItem(slide_id=asked.slide_id, job_id=new_id())
+        return StoredItem(slide_id=asked.slide_id, job_id=job_id_of(batch_id, asked.slide_id))
 
     def _view(self, batch: StoredBatch) -> BatchView:
         views = self._views([item.job_id for item in batch.items])
@@ -206,14 +234,9 @@ class Batches:
     def _views(self, job_ids: Sequence[str | None]) -> Sequence[JobView | None]:
         in_redis = self.jobs.views([job_id or "" for job_id in job_ids])
         return [
-            view or (self._on_disk(job_id) if job_id else None) for job_id, view in zip(job_ids, in_redis, strict=True)
+            view or (stored_view(self.jobs.store, job_id) if job_id else None)
+            for job_id, view in zip(job_ids, in_redis, strict=True)
         ]
-
-    def _on_disk(self, job_id: str) -> JobView | None:
-        try:
-            return view_from_disk(self.jobs.store, job_id)
-        except JobNotFound:
-            return None
 
     def _read(self, batch_id: str) -> StoredBatch:
         batch = self._stored(batch_id)
@@ -221,14 +244,22 @@ class Batches:
             raise batch_missing(batch_id)
         return batch
 
+    def _all(self) -> Iterator[StoredBatch]:
+        for path in self._folder.glob("*.json") if self._folder.is_dir() else ():
+            if _NAME.fullmatch(path.stem) and (batch := self._stored(path.stem)):
+                yield batch
+
     def _stored(self, batch_id: str) -> StoredBatch | None:
         try:
             return StoredBatch.model_validate_json(self._path(batch_id).read_bytes())
-        except (FileNotFoundError, ValidationError):
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            logger.warning("what is known of batch %s cannot be read: %s", batch_id, type(error).__name__)
             return None
 
     def _path(self, batch_id: str) -> Path:
-        if not (batch_id.isalnum() and batch_id.isascii()):
+        if not _NAME.fullmatch(batch_id):
             raise BatchNotFound("No batch has this id.", value=batch_id[:64], accepted="32 hexadecimal characters")
         return self._folder / f"{batch_id}.json"
 

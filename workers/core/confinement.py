@@ -2,7 +2,8 @@
 
 `run_confined` is the parent's side, `serve_confined` the child's. The child gets its order as one JSON argument, works
 in the folder of the file, which it knows by its bare name, and says one JSON object on stdout. It has limits of memory,
-CPU, file size and open files, no environment of ours, no new privileges and no network: see `lock_in`.
+CPU, file size and open files, no environment of ours, no new privileges and no network: see `lock_in`. Where that
+cannot be had, it does nothing.
 """
 
 import ctypes
@@ -24,8 +25,9 @@ from typing import IO, Generic, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from workers.core.access_errors import QuotaExceeded
 from workers.core.errors import DiskFull, LDiffusionError, SlideTooLarge, SlideUnreadable
-from workers.core.intake_errors import ArchiveRefused, DeidentifyRefused, SlideSetIncomplete
+from workers.core.intake_errors import ArchiveRefused, ConfinementFailed, DeidentifyRefused, SlideSetIncomplete
 from workers.core.schemas import ErrorBody, Frozen
 from workers.core.settings import Settings
 
@@ -46,7 +48,10 @@ _LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 
 _ERRORS: dict[str, type[LDiffusionError]] = {
     kind.code: kind
-    for kind in (SlideUnreadable, SlideTooLarge, ArchiveRefused, SlideSetIncomplete, DeidentifyRefused, DiskFull)
+    for kind in (
+        *(SlideUnreadable, SlideTooLarge, ArchiveRefused, SlideSetIncomplete, DeidentifyRefused),
+        *(QuotaExceeded, DiskFull, ConfinementFailed),
+    )
 }
 """What a child may say of a file."""
 
@@ -89,7 +94,8 @@ def run_confined(module: str, order: BaseModel, report: type[T], folder: Path, l
 
     Raises:
         Invalid: The file is refused, in the child's words.
-        DiskFull: The child found no room for what it writes.
+        QuotaExceeded, DiskFull: The child found no room for what it writes.
+        ConfinementFailed: This system does not let the child lock itself in; it looked at nothing.
         SlideUnreadable: The child crashed, or ran out of time or memory.
     """
     command = [sys.executable, "-P", "-m", module, limits.model_dump_json(), order.model_dump_json()]
@@ -167,8 +173,8 @@ def serve_confined(arguments: list[str], order: type[Order], work: Callable[[Ord
         The exit status.
     """
     limits, wanted = Limits.model_validate_json(arguments[0]), order.model_validate_json(arguments[1])
-    lock_in(limits)
     try:
+        lock_in(limits)
         answer: dict[str, object] = {"report": work(wanted).model_dump(mode="json")}
     except LDiffusionError as error:
         answer = {"error": error.as_dict()}
@@ -183,7 +189,10 @@ def lock_in(limits: Limits) -> None:
     """Give up memory, CPU, files and the network, for good, and end with the parent.
 
     The network goes twice: into an empty network namespace, where the kernel lets us make one (containers mostly do
-    not), and by a filter that refuses the making of sockets, which needs no privilege.
+    not), and by a filter that refuses the making of sockets, which needs no privilege. One of them must hold.
+
+    Raises:
+        ConfinementFailed: Neither does, or the process could still gain privileges.
     """
     for kind, limit in (
         (resource.RLIMIT_AS, limits.memory_bytes),
@@ -197,10 +206,26 @@ def lock_in(limits: Limits) -> None:
         resource.setrlimit(kind, (most, most))
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # whoever takes the work up again is alone with the files
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if libc.unshare(_CLONE_NEWNET) != 0:  # needs a privilege …
-        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)  # … which a namespace of its own gives, where that is allowed
-    refuse_sockets(libc)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise _not_confined("The kernel does not let this process give up new privileges.")
+    held = (leave_network(libc), refuse_sockets(libc))  # both are tried
+    if not any(held):
+        raise _not_confined("The kernel neither gives an empty network namespace nor takes a seccomp filter.")
+
+
+def _not_confined(reason: str) -> ConfinementFailed:
+    return ConfinementFailed(
+        f"This server cannot look at slides safely, so it does not. {reason}",
+        value=platform.machine(),
+        accepted="user namespaces, or seccomp on x86-64 or ARM64: see docs/deploy.md",
+    )
+
+
+def leave_network(libc: ctypes.CDLL) -> bool:
+    """Move this process into a network namespace of its own, which is empty; say whether it did."""
+    if libc.unshare(_CLONE_NEWNET) == 0:  # needs a privilege …
+        return True
+    return bool(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0)  # … which one of its own gives, where allowed
 
 
 def refuse_sockets(libc: ctypes.CDLL) -> bool:

@@ -26,6 +26,7 @@
     │   ├── RoiOutside*          roi_outside
     │   ├── JobTooLarge*         job_too_large
     │   ├── KeyReused*           idempotency_key_reused
+    │   ├── SlideDamaged*        slide_damaged
     │   ├── WebhookRefused*      webhook_refused
     │   ├── ArchiveRefused**     archive_refused
     │   ├── SlideSetIncomplete** slide_set_incomplete
@@ -42,9 +43,14 @@
     │   └── JobCanceled          job_canceled
     └── Unavailable              ours to mend, the same request may work later
         ├── DiskFull             disk_full
+        ├── ConfinementFailed**  confinement_failed
+        ├── ReaderOutdated**     reader_outdated
         ├── ProductFailed        product_failed
         ├── QueueUnavailable     queue_unavailable
         ├── TooManyListeners*    too_many_listeners
+        ├── KeyInUse*            idempotency_key_in_use
+        ├── SlideReadTimeout*    slide_read_timeout
+        ├── OutOfMemory*         out_of_memory
         └── JobLost              job_lost
 
 Who may ask, and how often: more branches, in `workers.core.access_errors`.

@@ -1,11 +1,14 @@
 """The same request sent twice makes one job: a key is remembered with what it asked for and what it made."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from pydantic import BaseModel
+from redis.exceptions import RedisError
 
 from workers.core.errors import RequestInvalid
-from workers.core.job_errors import KeyReused
+from workers.core.job_errors import KeyInUse, KeyReused
 from workers.core.jobs import Jobs, answering
 from workers.core.schemas import LOCAL_TENANT
 
@@ -13,6 +16,12 @@ KEY_TTL_S = 24 * 3600
 """How long a key is remembered."""
 
 KEY_CHARS_MAX = 255
+
+TURN_S = 300.0
+"""How long one request may have its turn; then its gateway counts as gone, and another goes on with what it began."""
+
+WAIT_S = 5.0
+"""How long a request waits for its turn while another with the same key is at work."""
 
 
 class Reservation:
@@ -41,10 +50,31 @@ class Reservation:
         self._asked = hashlib.sha256(request.model_dump_json().encode()).hexdigest()
         self._key = key
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Have no other request with this key at work while the context lasts: the second one sees what the first did.
+
+        Raises:
+            KeyInUse: Another is at work, for longer than one waits here.
+            QueueUnavailable: Redis does not answer.
+        """
+        lock = self._redis.lock(f"{self._name}:turn", timeout=TURN_S)
+        with answering():
+            has_turn = lock.acquire(blocking_timeout=WAIT_S)
+        if not has_turn:
+            raise KeyInUse(
+                "Idempotency-Key: a request with it is still being worked on.",
+                value=self._key,
+                accepted="the same request again, later",
+            )
+        try:
+            yield
+        finally:
+            with suppress(RedisError):  # it took too long, or Redis is gone: the turn ends by itself
+                lock.release()
+
     def take(self, fresh_id: str) -> str:
         """Return the id that this key stands for: the fresh one, or that of the first request with it.
-
-        Two requests at once get the same id, so whoever comes second writes the same again.
 
         Raises:
             KeyReused: The first request asked for something else.
@@ -64,6 +94,6 @@ class Reservation:
         return str(made_id)
 
     def release(self) -> None:
-        """Forget the key: nothing came of its request."""
+        """Forget the key: nothing came of its request. For whoever has its turn."""
         with answering():
             self._redis.delete(self._name)

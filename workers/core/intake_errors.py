@@ -1,6 +1,6 @@
 """Why a slide does not come in, beside what its bytes say: leaves of the tree in `workers.core.errors`."""
 
-from workers.core.errors import Invalid
+from workers.core.errors import Invalid, Unavailable
 
 
 class ArchiveRefused(Invalid):
@@ -25,3 +25,15 @@ class ImportRefused(Invalid):
     """The server does not fetch from there, or what it found there is not what it takes."""
 
     code = "import_refused"
+
+
+class ReaderOutdated(Unavailable):
+    """The library that reads slides has known faults; no process starts with it."""
+
+    code = "reader_outdated"
+
+
+class ConfinementFailed(Unavailable):
+    """This system does not let a child that looks at slides lock itself in; none is looked at."""
+
+    code = "confinement_failed"

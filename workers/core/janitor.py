@@ -17,10 +17,11 @@ from typing import Self
 
 from rq.registry import StartedJobRegistry
 
-from workers.core.errors import JobNotFound, QueueUnavailable
-from workers.core.job_files import view_from_disk
+from workers.core.errors import QueueUnavailable
+from workers.core.job_files import stored_view
 from workers.core.jobs import Jobs, Transaction, answering, decode
 from workers.core.leases import Leases, holder_of, lost, priority_in
+from workers.core.pulse import end_of
 from workers.core.queue_names import ACTIVE, JANITOR_LOCK, JOBS, JobKeys, Task, prefix_of, worker_key
 from workers.core.schemas import FINAL_STATES
 from workers.core.task_job import TaskJob
@@ -123,19 +124,18 @@ class Janitor:
 
         logger.warning("%s of job %s goes back to the queue: %s", task.name, task.job_id, reason)
         if not self.jobs.transact(write, keys.record, keys.leases, keys.attempts):
-            self.jobs.fail(task.job_id, lost(task, attempts_max))
+            self.jobs.fail(task.job_id, lost(task, attempts_max, self._signal_of(lease)))
+
+    def _signal_of(self, lease: str | None) -> str | None:
+        return None if lease is None else end_of(self.redis, holder_of(lease))
 
     def _adopt(self) -> None:
         """Submit jobs that are on disk and that Redis does not know; list those that ended."""
         on_disk = self.jobs.store.list_jobs()
         scores = self.redis.zmscore(JOBS, on_disk) if on_disk else []
         for job_id in (job_id for job_id, score in zip(on_disk, scores, strict=True) if score is None):
-            try:
-                view = view_from_disk(self.jobs.store, job_id)
-            except JobNotFound:  # being made, or being deleted
-                continue
-            except ValueError:
-                logger.warning("the folder of job %s holds a file that cannot be read", job_id)
+            view = stored_view(self.jobs.store, job_id)
+            if view is None:
                 continue
             if view.state in FINAL_STATES:
                 self.redis.zadd(JOBS, {job_id: view.created_at.timestamp()}, nx=True)

@@ -27,6 +27,18 @@ class KeyReused(Invalid):
     code = "idempotency_key_reused"
 
 
+class KeyInUse(Unavailable):
+    """A request with the same Idempotency-Key is still being worked on."""
+
+    code = "idempotency_key_in_use"
+
+
+class SlideDamaged(Invalid):
+    """The stored bytes of the slide are no longer those that were stored."""
+
+    code = "slide_damaged"
+
+
 class WebhookRefused(Invalid):
     """The address or the secret of a webhook is not one that the operator allows."""
 
@@ -37,3 +49,15 @@ class TooManyListeners(Unavailable):
     """As many clients follow jobs by events as the server takes."""
 
     code = "too_many_listeners"
+
+
+class SlideReadTimeout(Unavailable):
+    """A read of the slide did not come back, each time a worker tried; the worker had to end itself."""
+
+    code = "slide_read_timeout"
+
+
+class OutOfMemory(Unavailable):
+    """A task took more memory than its worker has; the worker ended it before the system did."""
+
+    code = "out_of_memory"

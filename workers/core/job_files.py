@@ -1,10 +1,11 @@
 """What the disk alone knows of a job: enough to show it, and to queue it again, when Redis has forgotten it."""
 
+import logging
 import shutil
 from datetime import datetime
 from typing import Literal
 
-from workers.core.errors import ResultNotReady
+from workers.core.errors import JobNotFound, ResultNotReady
 from workers.core.schemas import ErrorBody, Frozen, JobView, WebhookDelivery
 from workers.core.store import Store
 
@@ -12,6 +13,9 @@ ENDING = "ended.json"
 DELIVERY = "webhook.json"
 KEPT = frozenset({"job.json", ENDING, DELIVERY})
 """What stays of a job that failed or was canceled."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class Ending(Frozen):
@@ -35,6 +39,20 @@ def view_from_disk(store: Store, job_id: str) -> JobView:
     if waiting.request.webhook is not None:  # one that has not ended will be queued again, and its end told
         webhook = _read_delivery(store, job_id) if end else WebhookDelivery()
     return waiting.model_copy(update={**end, "webhook": webhook})
+
+
+def stored_view(store: Store, job_id: str) -> JobView | None:
+    """Return what the folder of a job tells; None if there is none, or if a file in it cannot be read, which is logged.
+
+    For whoever looks at many jobs: one that is damaged must not hide the others.
+    """
+    try:
+        return view_from_disk(store, job_id)
+    except JobNotFound:  # being made, or being deleted
+        return None
+    except (OSError, ValueError) as error:
+        logger.warning("the folder of job %s holds a file that cannot be read: %s", job_id, type(error).__name__)
+        return None
 
 
 def write_delivery(store: Store, job_id: str, delivery: WebhookDelivery) -> None:

@@ -1,8 +1,8 @@
 """Jobs in Redis, as the gateway sees them: submit, follow, cancel, forget.
 
-This module, `leases`, `janitor`, `queue_worker` and `task_job` are the only ones that talk to Redis and RQ. What is
-queued or running is true here; what was asked and what came out is true on disk, and a job that Redis lost is shown
-from there.
+This module, `leases`, `janitor`, `queue_worker`, `task_job` and `withdrawal` are the only ones that talk to Redis and
+RQ. What is queued or running is true here; what was asked and what came out is true on disk, and a job that Redis lost
+is shown from there.
 
     queued ──► planning ──► running ──► finishing ──► succeeded
        └───────────┴───────────┴────────────┴──► failed, canceled      (final, none of them ever changes)
@@ -24,6 +24,7 @@ from workers.core.errors import LDiffusionError, QueueUnavailable
 from workers.core.events import add_event, events_key
 from workers.core.job_files import Ending, clear_results, view_from_disk, write_ending
 from workers.core.progress import progress_of, view_of
+from workers.core.pulse import memory_of_workers
 from workers.core.queue_names import (
     ACTIVE,
     BATCH_CONTROL_QUEUE,
@@ -33,7 +34,6 @@ from workers.core.queue_names import (
     RATES,
     REGION_QUEUE,
     WEBHOOKS,
-    WORKERS,
     JobKeys,
     Task,
 )
@@ -41,6 +41,7 @@ from workers.core.schemas import FINAL_STATES, LOCAL_TENANT, ErrorBody, JobReque
 from workers.core.settings import Settings
 from workers.core.store import Store
 from workers.core.task_job import TaskJob
+from workers.core.withdrawal import withdraw
 
 FAILURE_TTL_S = 24 * 3600
 """How long the queue keeps the traceback of a task that failed."""
@@ -84,6 +85,7 @@ class Jobs:
         )
         """In the order in which workers serve them: what is interactive goes before every batch."""
         self.control, self.regions, self.batch_control, self.batch_regions = self.queues
+        self.controls = self.control, self.batch_control
 
     def close(self) -> None:
         """Let go of the connections to Redis; a later call opens new ones."""
@@ -100,14 +102,13 @@ class Jobs:
 
     def workers(self) -> int:
         """Return the number of worker processes that gave a sign of life within the lease time."""
-        return len(self._worker_keys())
+        with answering():
+            return len(memory_of_workers(self.redis))
 
     def memory_bytes(self) -> int | None:
         """Return the memory of the smallest worker alive; None if none is."""
-        keys = self._worker_keys()
         with answering():
-            told = self.redis.mget(keys) if keys else []
-        return min((int(value) for value in told if value is not None), default=None)
+            return min(memory_of_workers(self.redis), default=None)
 
     def s_per_tile(self, model_digest: str) -> float | None:
         """Return the seconds of one forward pass of a model as measured of late; None before its first region."""
@@ -168,7 +169,7 @@ class Jobs:
     def cancel(self, job_id: str) -> JobView:
         """End a job for good and remove what it made so far; one that ended already stays as it is.
 
-        Tasks that run see it between two tiles, tasks that wait return at once.
+        Tasks that run see it between two tiles, tasks that wait are taken out of the queue.
 
         Raises:
             JobNotFound: Neither Redis nor the disk knows it.
@@ -194,6 +195,7 @@ class Jobs:
                 pipe.zrem(members, job_id)
             pipe.srem(ACTIVE, job_id)
             pipe.execute()
+            withdraw(self.redis, self.controls, job_id)
 
     def tidy(self, job_id: str) -> None:
         """Remove what a task wrote after its job had failed or was canceled."""
@@ -233,10 +235,10 @@ class Jobs:
     def _end(self, job_id: str, ending: Ending) -> None:
         keys = JobKeys(job_id)
 
-        def write(pipe: Transaction) -> bool:
+        def write(pipe: Transaction) -> int | None:
             record = decode(pipe.hgetall(keys.record))
             if not record or record["state"] in FINAL_STATES:
-                return False
+                return None
             left = pipe.scard(keys.todo)
             fields = {
                 "state": ending.state,
@@ -247,10 +249,13 @@ class Jobs:
                 fields["error"] = ending.error.model_dump_json()
             pipe.multi()
             self.close_record(pipe, job_id, record, fields)
-            return True
+            return int(left)
 
-        if self.transact(write, keys.record, keys.todo):
+        left = self.transact(write, keys.record, keys.todo)
+        if left is not None:
             write_ending(self.store, job_id, ending)
+            with answering():
+                withdraw(self.redis, self.queues if left else self.controls, job_id)
 
     def close_record(
         self, pipe: Transaction, job_id: str, record: Mapping[str, str], fields: Mapping[str, str]
@@ -286,10 +291,6 @@ class Jobs:
             view_of(job_id, decode(record), left) if record else None
             for job_id, record, left in zip(job_ids, answers[::2], answers[1::2], strict=True)
         ]
-
-    def _worker_keys(self) -> Sequence[bytes]:
-        with answering():
-            return list(self.redis.scan_iter(f"{WORKERS}*", count=1000))
 
 
 def decode(record: Mapping[bytes, bytes]) -> dict[str, str]:

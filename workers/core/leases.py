@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from workers.core import pulse
 from workers.core.errors import JobCanceled, JobLost
 from workers.core.events import EventKind, add_event
 from workers.core.jobs import Jobs, Transaction, answering, decode
-from workers.core.preflight import machine_memory_bytes
+from workers.core.preflight import worker_memory_bytes
 from workers.core.progress import progress_of
 from workers.core.queue_names import RATES, JobKeys, Task, worker_key
 
@@ -58,18 +59,17 @@ class Leases:
         self.jobs = jobs
         self.worker_id = worker_id
         self.attempts_max = jobs.settings.task_retries + 1
-        self._memory_bytes = machine_memory_bytes() // max(1, jobs.settings.workers)
+        self.memory_bytes = worker_memory_bytes(jobs.settings)
 
     def beat(self) -> None:
         """Show a sign of life."""
         with answering():
-            lease_ms = round(self.jobs.settings.lease_s * 1000)
-            self.jobs.redis.set(worker_key(self.worker_id), self._memory_bytes, px=lease_ms)
+            pulse.beat(self.jobs.redis, self.worker_id, self.memory_bytes, self.jobs.settings.lease_s)
 
     def retire(self) -> None:
         """Say that this worker is gone; what it still held goes back to the queue with the next sweep."""
         with answering():
-            self.jobs.redis.delete(worker_key(self.worker_id))
+            pulse.retire(self.jobs.redis, self.worker_id)
 
     def begin(self, task: Task) -> Lease | None:
         """Take the lease of a task; None if there is nothing to do: done, canceled, or with a living worker.
@@ -268,13 +268,12 @@ class Leases:
         return holder in (None, self.worker_id) or not pipe.exists(worker_key(holder))
 
 
-def lost(task: Task, attempts: int) -> JobLost:
-    """Return the error of a task that no worker brought to an end."""
-    return JobLost(
-        f"A worker died, or failed, each of the {attempts} times it ran a part of this job.",
-        value=task.name,
-        accepted="a new job, after a look into the log of the workers",
-    )
+def lost(task: Task, attempts: int, signal_name: str | None = None) -> JobLost:
+    """Return the error of a task that no worker brought to an end; the last one was ended by this signal, if known."""
+    how = "" if signal_name is None else f", the last one by {signal_name}"
+    hint = " (a system that has no memory left does that)" if signal_name == "SIGKILL" else ""
+    message = f"A worker died, or failed, each of the {attempts} times it ran a part of this job{how}{hint}."
+    return JobLost(message, value=task.name, accepted="a new job, after a look into the log of the workers")
 
 
 def priority_in(record: Mapping[str, str]) -> str:

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from workers.core.cursors import Place, after, page, place_of
-from workers.core.errors import JobNotFound
-from workers.core.job_files import view_from_disk
+from workers.core.job_files import stored_view
 from workers.core.jobs import Jobs, answering
 from workers.core.queue_names import JOBS
 from workers.core.schemas import Frozen, JobState, JobView
@@ -55,13 +54,16 @@ def _newest_first(jobs: Jobs, cursor: Place | None) -> Iterator[JobView]:
     known = _known(jobs)
     seen = {place.id for place in known}
     on_disk = {
-        view.id: view for job_id in jobs.store.list_jobs() if job_id not in seen if (view := _stored(jobs, job_id))
+        view.id: view
+        for job_id in jobs.store.list_jobs()
+        if job_id not in seen
+        if (view := stored_view(jobs.store, job_id))
     }
     places = after([*known, *map(place_of, on_disk.values())], cursor)
     for start in range(0, len(places), AT_ONCE):
         ids = [place.id for place in places[start : start + AT_ONCE]]
         for job_id, in_redis in zip(ids, jobs.views(ids), strict=True):
-            view = in_redis or on_disk.get(job_id) or _stored(jobs, job_id)
+            view = in_redis or on_disk.get(job_id) or stored_view(jobs.store, job_id)
             if view is not None:
                 yield view
 
@@ -69,10 +71,3 @@ def _newest_first(jobs: Jobs, cursor: Place | None) -> Iterator[JobView]:
 def _known(jobs: Jobs) -> list[Place]:
     with answering():
         return [Place(score, member.decode()) for member, score in jobs.redis.zrange(JOBS, 0, -1, withscores=True)]
-
-
-def _stored(jobs: Jobs, job_id: str) -> JobView | None:
-    try:
-        return view_from_disk(jobs.store, job_id)
-    except JobNotFound:  # deleted meanwhile
-        return None

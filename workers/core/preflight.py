@@ -2,13 +2,15 @@
 
 import os
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, floor, prod
 from pathlib import Path
 
+from workers.core.errors import DiskFull, ProductRefused
 from workers.core.job_errors import JobTooLarge, RoiOutside
 from workers.core.resolution import resolve_mpp
 from workers.core.roi import Bounds, parts_bounds
 from workers.core.schemas import JobRequest, ModelCard, Preflight, SlideGeometry
+from workers.core.settings import Settings
 
 PROCESS_BYTES = 600 * 2**20
 """Resident memory of a worker with torch and a small model before its first tile."""
@@ -18,6 +20,15 @@ BYTES_PER_TILE_PX = 700
 
 READER_CACHE_BYTES = 24 * 2**20
 """Decoded blocks of the slide that a worker keeps."""
+
+WORKERS_SHARE = 0.9
+"""Of the memory that is there, what the workers may take together; the rest is for gateway, queue and kernel."""
+
+DISK_BYTES_PER_PX = 0.4
+"""Of a working px of tissue. Measured: labels and confidence 0.11 to 0.27, pyramids 0.05, polygons 0.03 to 0.08."""
+
+DISK_BYTES = 4 * 2**20
+"""The rest of a job, most of it the preview; it does not grow with the slide."""
 
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 MIB = 2**20
@@ -47,11 +58,13 @@ def preflight(
     parts = [(x0 * scale[0], y0 * scale[1], x1 * scale[0], y1 * scale[1]) for x0, y0, x1, y1 in l0_parts]
     tiles = _cells(parts, w_size, card.tile_px)
     region_px = request.region_px or card.tile_px
+    regions_max = _cells(parts, w_size, region_px)
     return Preflight(
-        regions_max=_cells(parts, w_size, region_px),
+        regions_max=regions_max,
         tiles_max=tiles,
         estimated_s=None if s_per_tile is None else round(tiles * s_per_tile / max(1, workers), 1),
         estimated_peak_bytes=estimated_peak_bytes(card, region_px, geometry),
+        estimated_disk_bytes=DISK_BYTES + ceil(DISK_BYTES_PER_PX * min(regions_max * region_px**2, prod(w_size))),
     )
 
 
@@ -66,6 +79,38 @@ def require_memory(estimate: Preflight, available_bytes: int) -> None:
             "A worker has too little memory for this job; smaller regions or a smaller model need less.",
             value=f"{ceil(estimate.estimated_peak_bytes / MIB)} MiB",
             accepted=f"at most {available_bytes // MIB} MiB",
+        )
+
+
+def require_room(needed_bytes: int, room_bytes: int) -> None:
+    """Refuse a product that takes more memory than the worker has left.
+
+    Raises:
+        ProductRefused: It does.
+    """
+    if needed_bytes > room_bytes:
+        raise ProductRefused(
+            "A worker has too little memory to make this of this job.",
+            value=f"{ceil(needed_bytes / MIB)} MiB",
+            accepted=f"at most {max(0, room_bytes) // MIB} MiB",
+        )
+
+
+def require_disk(wanted_bytes: int, free_bytes: int) -> None:
+    """Refuse what the disk has no room for.
+
+    Args:
+        wanted_bytes: Of all jobs that are asked for.
+        free_bytes: What they may have: free, and not reserved.
+
+    Raises:
+        DiskFull: It is more.
+    """
+    if wanted_bytes > free_bytes:
+        raise DiskFull(
+            "The disk that holds the data folder has too little room for the results.",
+            value=f"{ceil(wanted_bytes / MIB)} MiB",
+            accepted=f"at most {max(0, free_bytes) // MIB} MiB",
         )
 
 
@@ -88,6 +133,11 @@ def machine_memory_bytes() -> int:
         if text.isdecimal():
             total = min(total, int(text))
     return total
+
+
+def worker_memory_bytes(settings: Settings) -> int:
+    """Return the memory that one worker here may take: as configured, else its part of `WORKERS_SHARE`."""
+    return settings.job_memory_bytes or int(machine_memory_bytes() * WORKERS_SHARE) // max(1, settings.workers)
 
 
 def _l0_parts(geometry: SlideGeometry, request: JobRequest) -> list[Bounds]:

@@ -14,11 +14,11 @@ from workers.core.mirax import EXTENSION as MIRAX_EXTENSION
 from workers.core.mirax import check_mirax
 from workers.core.schemas import Frozen, SlideGeometry
 from workers.core.settings import Settings
+from workers.core.size_limits import MAX_SIDE
 from workers.core.slides import Slide, open_slide
 from workers.core.tiff_structure import check_tiff
 
 MAX_LEVELS = 64
-MAX_SIDE = 2**24
 TILE_PX = 256
 
 SEVERAL_FILES = ("mirax", "hamamatsu")
@@ -64,6 +64,10 @@ def examine(path: Path, max_pixels: int) -> ProbeReport:
     if path.suffix.lower() == MIRAX_EXTENSION:
         check_mirax(path)
         is_checked = True
+    if _is_dicom(path):  # it may be a TIFF as well
+        from workers.core.dicom_structure import check_dicom  # noqa: PLC0415  other slides need no pydicom
+
+        check_dicom(path)
     with open_slide(path) as slide:
         if slide.vendor in SEVERAL_FILES and not is_checked:
             raise SlideUnreadable(
@@ -74,6 +78,11 @@ def examine(path: Path, max_pixels: int) -> ProbeReport:
         _check_numbers(slide.geometry, max_pixels)
         _decode_places(slide)
         return ProbeReport(vendor=slide.vendor, backend=slide.backend, geometry=slide.geometry)
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def _check_numbers(geometry: SlideGeometry, max_pixels: int) -> None:

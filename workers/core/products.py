@@ -1,7 +1,7 @@
 """Products: results that are made when somebody asks for them, once, and kept. The queue side, without pixels.
 
     nobody asked ──► waiting ──► with a worker ──► made              (for good: `products/<name>` and its record)
-                        └──────────────┴─────────► refused, failed   (refused for good, failed until it is old)
+                        └──────────────┴─────────► refused, failed   (refused, failed: until that is old)
 
 What is made, refused or failed is true on disk; what waits or is being made is true in Redis, and whoever asks again
 finds out whether its worker still lives. So a product that a dying worker left behind is begun anew with the next
@@ -30,6 +30,8 @@ from workers.core.store import Store
 FOLDER = "products"
 TRY_AGAIN_S = 300.0
 """Age at which a failure no longer stands in the way of another try."""
+REFUSED_S = 86400.0
+"""The same of a refusal: a worker with more memory, or a newer version, may make it."""
 
 
 SIMPLIFIED = {step_px: f"regions-within-{step_px}px.geojson.gz" for step_px in (1, 2, 4)}
@@ -231,7 +233,7 @@ class Products:
         except FileNotFoundError:
             return None
         age_s = (datetime.now(UTC) - failure.failed_at).total_seconds()
-        return failure if failure.refused or age_s < TRY_AGAIN_S else None
+        return failure if age_s < (REFUSED_S if failure.refused else TRY_AGAIN_S) else None
 
     def _queue(self, job_id: str, name: str) -> None:
         key = JobKeys(job_id).products
@@ -244,7 +246,7 @@ class Products:
             attempts = 0 if entry is None else entry.attempts
             pipe.multi()
             pipe.hset(key, name, _Entry(attempts=attempts, since=_now()).model_dump_json())
-            self.jobs.enqueue(pipe, task, "interactive")
+            self.jobs.enqueue(pipe, task, "interactive")  # also of a batch job: somebody waits for it now
 
         self.jobs.transact(write, key)
 

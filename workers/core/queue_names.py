@@ -30,8 +30,8 @@ RATES = "ldiffusion:rates"
 WEBHOOKS = "ldiffusion:webhooks"
 """Sorted set: id of a job that has ended → time at which its webhook is to be called."""
 
-WORKERS = "ldiffusion:worker:"
-"""Prefix of the keys that live workers keep alive."""
+WORKERS = "ldiffusion:workers"
+"""Sorted set: id of a worker → time of its last sign of life. Alive is who has a `worker_key`; others soon go."""
 
 PLAN_SLIDE = "workers.tasks.plan_slide"
 SEGMENT_REGION = "workers.tasks.segment_region"
@@ -85,7 +85,7 @@ class JobKeys:
 
 def worker_key(worker_id: str) -> str:
     """Return the key that exists as long as the worker gives signs of life."""
-    return f"{WORKERS}{worker_id}"
+    return f"ldiffusion:worker:{worker_id}"
 
 
 @dataclass(frozen=True, slots=True)

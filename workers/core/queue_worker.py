@@ -2,9 +2,10 @@
 
 import logging
 import signal
+from collections.abc import Callable
 from types import TracebackType
 
-from rq import SimpleWorker
+from rq import Queue, SimpleWorker
 from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -29,9 +30,10 @@ class QueueWorker(SimpleWorker):
     Args:
         jobs: The queue.
         worker_id: Name of this worker in RQ.
+        on_task: Called with that name before each task.
     """
 
-    def __init__(self, jobs: Jobs, worker_id: str) -> None:
+    def __init__(self, jobs: Jobs, worker_id: str, on_task: Callable[[str], None] = lambda _: None) -> None:
         super().__init__(
             list(jobs.queues),
             name=worker_id,
@@ -44,6 +46,7 @@ class QueueWorker(SimpleWorker):
             log_job_description=False,
         )
         self._jobs = jobs
+        self._on_task = on_task
 
     def run(self, *, burst: bool = False) -> bool:
         """Work until asked to stop (a signal ends the loop after the task at hand), or until nothing is queued.
@@ -58,6 +61,11 @@ class QueueWorker(SimpleWorker):
             for number, handler in before.items():
                 signal.signal(number, handler)
         return self._shutdown_requested_date is not None
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Run a task in this process."""
+        self._on_task(self.name)
+        super().execute_job(job, queue)
 
     def subscribe(self) -> None:
         """Listen to no commands: signals stop a worker, and a message in Redis does not."""

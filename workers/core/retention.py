@@ -6,7 +6,6 @@ age that is younger than `retention_days`. A job that has not ended pins itself 
 What is on disk decides: a job has ended when its folder says so. So nothing is lost because Redis forgot a job.
 """
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,14 +13,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
+from workers.core.batches import Batches
 from workers.core.errors import JobNotFound, SlideInUse, SlideNotFound
-from workers.core.job_files import view_from_disk
+from workers.core.job_files import stored_view
 from workers.core.jobs import Jobs
 from workers.core.schemas import FINAL_STATES, Frozen, JobView, SlideInfo
 
 Reason = Literal["age", "request"]
-
-logger = logging.getLogger(__name__)
 
 
 class Removed(Frozen):
@@ -32,6 +32,7 @@ class Removed(Frozen):
     reason: Reason
     size_bytes: int
     slide_id: str
+    is_whole: bool = Field(default=True, description="Not if the disk would not let go of all files: tried again.")
 
 
 Tell = Callable[[Removed], None]
@@ -50,10 +51,11 @@ class Retention:
         self._jobs = jobs
         self._store = jobs.store
         self._tell = tell
+        self._batches = Batches(jobs)
         self._days = jobs.settings.retention_days
 
     def sweep(self, now: datetime) -> int:
-        """Remove what is older than `retention_days`; nothing if that is 0.
+        """Remove what is older than `retention_days`; if that is 0, only what deletions left behind.
 
         Returns:
             The number of slides and jobs that are gone.
@@ -61,6 +63,7 @@ class Retention:
         Raises:
             QueueUnavailable: Redis does not answer; nothing was removed, or a part, and the next sweep goes on.
         """
+        self._store.empty_trash()
         if not self._days:
             return 0
         self._jobs.ping()  # a job goes from the disk first: better not to begin than to leave it half known
@@ -75,6 +78,7 @@ class Retention:
                 count += self._remove_jobs([view for view in views if _is_old(view, cutoff)], "age")
         for views in by_slide.values():  # their slides are gone already
             count += self._remove_jobs([view for view in views if _is_old(view, cutoff)], "age")
+        self._batches.drop_jobless(lambda batch: batch.created_at < cutoff)
         return count
 
     def remove_slide(self, slide_id: str) -> None:
@@ -93,6 +97,7 @@ class Retention:
                 "A job still reads this slide.", value=active[0], accepted="a slide without queued or running jobs"
             )
         self._remove_slide(info, views, "request")
+        self._drop_batches_of(*(view.id for view in views))
 
     def remove_job(self, job_id: str) -> None:
         """Remove a job that has ended, with its results.
@@ -102,18 +107,14 @@ class Retention:
             QueueUnavailable: Redis does not answer.
         """
         self._remove_jobs([self._jobs.view(job_id)], "request")
+        self._drop_batches_of(job_id)
 
     def _by_slide(self) -> defaultdict[str, list[JobView]]:
         found: defaultdict[str, list[JobView]] = defaultdict(list)
         for job_id in self._store.list_jobs():
-            try:
-                view = view_from_disk(self._store, job_id)
-            except JobNotFound:  # being made, or being deleted
-                continue
-            except ValueError:
-                logger.warning("the folder of job %s holds a file that cannot be read; it stays", job_id)
-                continue
-            found[view.request.slide_id].append(view)
+            view = stored_view(self._store, job_id)
+            if view is not None:  # what cannot be read stays
+                found[view.request.slide_id].append(view)
         return found
 
     def _remove_slide(self, info: SlideInfo, views: list[JobView], reason: Reason) -> int:
@@ -121,8 +122,10 @@ class Retention:
         count = self._remove_jobs(views, reason)
         size = _size_of(self._store.slide_dir(info.id))
         with suppress(SlideNotFound):  # another process was quicker
-            self._store.delete_slide(info.id)
-            self._tell(Removed(kind="slide", id=info.id, reason=reason, size_bytes=size, slide_id=info.id))
+            whole = self._store.delete_slide(info.id)
+            self._tell(
+                Removed(kind="slide", id=info.id, reason=reason, size_bytes=size, slide_id=info.id, is_whole=whole)
+            )
             count += 1
         return count
 
@@ -131,16 +134,22 @@ class Retention:
         for view in views:
             size = _size_of(self._store.job_dir(view.id))
             # The folder first: what is on disk and not in the queue would count as lost, and be submitted again.
-            is_gone = False
+            is_whole: bool | None = None
             with suppress(JobNotFound):  # another process was quicker
-                self._store.delete_job(view.id)
-                is_gone = True
+                is_whole = self._store.delete_job(view.id)
             self._jobs.forget(view.id)
-            if is_gone:
+            if is_whole is not None:
                 slide_id = view.request.slide_id
-                self._tell(Removed(kind="job", id=view.id, reason=reason, size_bytes=size, slide_id=slide_id))
+                self._tell(
+                    Removed(
+                        kind="job", id=view.id, reason=reason, size_bytes=size, slide_id=slide_id, is_whole=is_whole
+                    )
+                )
                 count += 1
         return count
+
+    def _drop_batches_of(self, *job_ids: str) -> None:
+        self._batches.drop_jobless(lambda batch: any(item.job_id in job_ids for item in batch.items))
 
 
 def _is_old(view: JobView, cutoff: datetime) -> bool:

@@ -69,6 +69,13 @@ class SlideGeometry(Frozen):
     levels: tuple[SlideLevel, ...]
 
 
+class Integrity(Frozen):
+    """What came of reading the stored bytes of a slide again."""
+
+    checked_at: datetime
+    ok: bool = Field(description="They are those that were stored. If not, no job is taken on the slide.")
+
+
 class SlideInfo(Frozen):
     """A stored slide that a probe has opened and read."""
 
@@ -87,6 +94,7 @@ class SlideInfo(Frozen):
     backend: Literal["openslide", "tiffslide"]
     geometry: SlideGeometry
     created_at: datetime
+    integrity: Integrity | None = Field(default=None, description="Of the last re-check; None before the first.")
 
 
 class ModelClass(Frozen):
@@ -190,6 +198,7 @@ class Preflight(Frozen):
         "None before its first job."
     )
     estimated_peak_bytes: int = Field(description="Memory of a worker; it does not grow with the slide.")
+    estimated_disk_bytes: int | None = Field(default=None, description="Of labels and results, without products.")
 
 
 class JobView(Frozen):
@@ -276,6 +285,9 @@ class Provenance(Frozen):
     versions: dict[str, str]
     timings_s: dict[str, float] = Field(description="Seconds per phase: plan, segment (sum over regions), each output.")
     files: dict[str, str] = Field(description="File name → SHA-256.")
+    sizes_bytes: dict[str, int] = Field(
+        default={}, description="File name → size; compressed files as they are stored."
+    )
     roi: Roi | None = None
     on_bad_tile: OnBadTile = "fail"
     bad_tiles: tuple[BadTile, ...] = Field(

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         default="",
         description="Names by which clients reach the gateway, with commas between; this machine's own always count; "
-        "`*`: any.",
+        "`*`: any. Others than those want a key.",
     )
     cors_origins: str = Field(
         default="",
@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     )
     retention_days: float = Field(
         default=0.0, ge=0, description="Days after its last use at which a slide or job is deleted; 0: kept for ever."
+    )
+    rehash_days: float = Field(
+        default=30.0,
+        ge=0,
+        description="Days after which a stored slide is read again and compared with what was stored; 0: never.",
     )
     workers: int = Field(default=1, ge=0, description="Worker processes that `ldiffusion serve` starts.")
 
@@ -85,9 +90,15 @@ class Settings(BaseSettings):
         default=0, ge=0, description="CPU threads of one worker; 0: cores shared by the workers."
     )
     job_timeout_s: int = Field(default=3600, gt=0, description="Longest a single queued task may take.")
+    read_timeout_s: float = Field(
+        default=120.0, gt=0, description="Longest a single read of a slide may take; a worker stuck in one ends itself."
+    )
     task_retries: int = Field(default=3, ge=0, description="Times a failed task is tried again.")
     job_memory_bytes: int = Field(
-        default=0, ge=0, description="Memory a job may need of a worker; 0: what the smallest live worker has."
+        default=0,
+        ge=0,
+        description="Memory a worker may take; a job that needs more is refused, or ended. "
+        "0: its share of nine tenths of what is there.",
     )
     event_listeners_max: int = Field(default=256, gt=0, description="Clients that may follow jobs by events at once.")
     webhook_hosts: str = Field(

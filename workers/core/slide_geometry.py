@@ -38,6 +38,12 @@ def geometry_of(
     )
 
 
+def level_for_side(geometry: SlideGeometry, min_px: int) -> int:
+    """Return the coarsest level whose longer side has `min_px` px or more; the finest if none has."""
+    fine = [i for i, size in enumerate(geometry.levels) if max(size.width, size.height) >= min_px]
+    return max(fine, key=lambda i: geometry.levels[i].downsample, default=0)
+
+
 def _bounds(properties: Mapping[str, Any], prefix: str) -> tuple[int, int, int, int] | None:
     raw = [properties.get(f"{prefix}.bounds-{name}") for name in ("x", "y", "width", "height")]
     known = [int(number) for number in raw if number is not None]

@@ -19,8 +19,9 @@ import openslide
 from PIL import Image
 
 from workers.core.errors import SlideUnreadable
+from workers.core.reads import reading
 from workers.core.schemas import SlideGeometry
-from workers.core.slide_geometry import geometry_of
+from workers.core.slide_geometry import geometry_of, level_for_side
 
 WHITE = 255
 BAND_PX = 2**22
@@ -79,7 +80,8 @@ class Slide(ABC):
         left, right = max(lv_x, 0), min(lv_x + width, size.width)
         top, bottom = max(lv_y, 0), min(lv_y + height, size.height)
         if left < right and top < bottom:
-            inside = self._read(level, left, top, right - left, bottom - top)
+            with reading():
+                inside = self._read(level, left, top, right - left, bottom - top)
             out[top - lv_y : bottom - lv_y, left - lv_x : right - lv_x] = inside
         return out
 
@@ -106,7 +108,7 @@ class Slide(ABC):
 
     def thumbnail(self, max_px: int) -> Pixels:
         """Return the whole slide as uint8 RGB whose longer side is at most `max_px`; small slides keep their size."""
-        level = self._level_for_side(max_px)
+        level = level_for_side(self.geometry, max_px)
         size = self.geometry.levels[level]
         longer = max(size.width, size.height)
         factor = max(1, longer // max_px)
@@ -116,10 +118,6 @@ class Slide(ABC):
         target = (max(1, round(size.width * max_px / longer)), max(1, round(size.height * max_px / longer)))
         box = (0, 0, size.width / factor, size.height / factor)  # the last blocks may reach beyond the slide
         return np.asarray(Image.fromarray(small).resize(target, Image.Resampling.BOX, box))
-
-    def _level_for_side(self, min_px: int) -> int:
-        fine = [i for i, size in enumerate(self.geometry.levels) if max(size.width, size.height) >= min_px]
-        return max(fine, key=lambda i: self.geometry.levels[i].downsample, default=0)
 
     @abstractmethod
     def _read(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
@@ -224,6 +222,11 @@ def open_slide(path: Path) -> Slide:
     """
     if not path.is_file():
         raise SlideUnreadable("The slide file is not there.", value=path.name)
+    with reading():
+        return _open_slide(path)
+
+
+def _open_slide(path: Path) -> Slide:
     try:
         return _OpenSlide(path)
     except openslide.OpenSlideError as error:

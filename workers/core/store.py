@@ -4,10 +4,11 @@ The data folder:
     slides/<id>/original.*, slide.json      jobs/<id>/job.json, plan.json, …, result.json (written last)
     incoming/<random>/                      uploads of one request under way; swept at start
     uploads/<id>/                           resumable uploads; the gateway's own, see `server.partials`
-    trash/<random>/                         on its way out; swept at start
+    trash/<random>/                         on its way out; swept at start and by retention
 """
 
 import errno
+import logging
 import os
 import re
 import shutil
@@ -19,11 +20,13 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from workers.core.errors import DiskFull, JobNotFound, ResultNotReady, SlideNotFound
+from workers.core.errors import DiskFull, JobNotFound, NotFound, ResultNotReady, SlideNotFound
 from workers.core.schemas import LOCAL_TENANT, Frozen, JobRequest, Plan, Provenance, SlideInfo
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+logger = logging.getLogger(__name__)
 
 
 class StoredRequest(Frozen):
@@ -157,10 +160,18 @@ class Store:
         Returns:
             The number of folders removed.
         """
-        stale = [*self._incoming.iterdir(), *self._trash.iterdir()]
+        stale = list(self._incoming.iterdir())
         for folder in stale:
             shutil.rmtree(folder, ignore_errors=True)
-        return len(stale)
+        return len(stale) + self.empty_trash()
+
+    def empty_trash(self) -> int:
+        """Remove what deletions could not, or were cut off at. What still cannot be removed is logged, and stays.
+
+        Returns:
+            The number of folders removed.
+        """
+        return sum(_removed(folder) for folder in self._trash.iterdir())
 
     def commit_slide(self, info: SlideInfo, tmp_dir: Path) -> None:
         """Turn an incoming folder that holds `original.*` into the slide `info.id`, durably and at once."""
@@ -182,31 +193,37 @@ class Store:
             raise slide_missing(slide_id) from error
 
     def list_slides(self) -> list[SlideInfo]:
-        """Return all stored slides, the newest first."""
+        """Return all stored slides, the newest first. One whose `slide.json` cannot be read is left out and logged."""
         slides = []
         for folder in self._slides.iterdir():
             try:
                 slides.append(self.read_slide(folder.name))
             except SlideNotFound:  # deleted meanwhile, or not ours
                 continue
+            except (OSError, ValueError) as error:
+                logger.warning("slide %s has a slide.json that cannot be read: %s", folder.name, type(error).__name__)
         return sorted(slides, key=lambda info: (info.created_at, info.id), reverse=True)
 
-    def delete_slide(self, slide_id: str) -> None:
+    def delete_slide(self, slide_id: str) -> bool:
         """Remove a slide with all its files.
+
+        Returns:
+            Whether its bytes are gone; if not, `empty_trash` tries again.
 
         Raises:
             SlideNotFound: There is no such slide.
         """
-        if not self._discard(self.slide_dir(slide_id)):
-            raise slide_missing(slide_id)
+        return self._discard(self.slide_dir(slide_id), slide_missing(slide_id))
 
-    def save_request(self, job_id: str, request: JobRequest, created_at: datetime, tenant: str = LOCAL_TENANT) -> None:
-        """Make the folder of a job with its `job.json`."""
+    def save_request(self, job_id: str, request: JobRequest, created_at: datetime, tenant: str = LOCAL_TENANT) -> bool:
+        """Make the folder of a job with its `job.json`; say whether there was no folder before."""
         folder = self.job_dir(job_id)
+        is_new = not folder.exists()
         folder.mkdir(exist_ok=True)
         stored = StoredRequest(id=job_id, tenant=tenant, created_at=created_at, request=request)
         write_json(folder / "job.json", stored)
         fsync_dir(self._jobs)
+        return is_new
 
     def read_request(self, job_id: str) -> StoredRequest:
         """Return what was asked.
@@ -241,14 +258,16 @@ class Store:
         """
         return Provenance.model_validate_json(self._job_file(job_id, "result.json"))
 
-    def delete_job(self, job_id: str) -> None:
+    def delete_job(self, job_id: str) -> bool:
         """Remove a job with all its results.
+
+        Returns:
+            Whether its bytes are gone; if not, `empty_trash` tries again.
 
         Raises:
             JobNotFound: There is no such job.
         """
-        if not self._discard(self.job_dir(job_id)):
-            raise job_missing(job_id)
+        return self._discard(self.job_dir(job_id), job_missing(job_id))
 
     def _job_file(self, job_id: str, name: str) -> bytes:
         folder = self.job_dir(job_id)
@@ -259,13 +278,21 @@ class Store:
                 raise job_missing(job_id) from error
             raise ResultNotReady(f"The job has no {name} yet.", value=job_id) from error
 
-    def _discard(self, folder: Path) -> bool:
-        """Move a folder out of sight in one step, then remove it; False if it was not there."""
+    def _discard(self, folder: Path, missing: NotFound) -> bool:
+        """Move a folder out of sight in one step, then remove it; say whether its bytes are gone."""
         doomed = self._trash / new_id()
         try:
             folder.rename(doomed)
         except FileNotFoundError:
-            return False
+            raise missing from None
         fsync_dir(folder.parent)
-        shutil.rmtree(doomed, ignore_errors=True)
-        return True
+        return _removed(doomed)
+
+
+def _removed(folder: Path) -> bool:
+    """Remove a folder that is out of sight, as far as the disk lets us; say whether it is gone."""
+    shutil.rmtree(folder, ignore_errors=True)
+    is_gone = not folder.exists()
+    if not is_gone:
+        logger.error("%s cannot be removed; it is tried again", folder)
+    return is_gone

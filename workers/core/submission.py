@@ -4,12 +4,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from shutil import disk_usage
 
 from workers.core.catalog import find_model
 from workers.core.errors import JobNotFound, LDiffusionError, Unavailable
 from workers.core.idempotency import Reservation
+from workers.core.job_errors import SlideDamaged
 from workers.core.jobs import Jobs
-from workers.core.preflight import machine_memory_bytes, preflight, require_memory
+from workers.core.preflight import preflight, require_disk, require_memory, worker_memory_bytes
 from workers.core.schemas import LOCAL_TENANT, JobRequest, JobView, ModelCard, Preflight
 from workers.core.store import new_id, slide_missing
 from workers.core.webhooks import check_webhook
@@ -17,7 +19,7 @@ from workers.core.webhooks import check_webhook
 
 @dataclass
 class Admission:
-    """Looks at requests; what it learns of workers and models is asked for once.
+    """Looks at requests; what it learns of workers and models is asked for once, and disk that it gave is given.
 
     Args:
         jobs: The queue.
@@ -28,27 +30,39 @@ class Admission:
     tenant: str = LOCAL_TENANT
     _rates: dict[str, float | None] = field(default_factory=dict)
     _capacity: tuple[int, int] | None = None
+    _disk_bytes: int = 0
 
     def admit(self, request: JobRequest) -> Preflight:
         """Return the pre-flight of a request that may be queued.
 
         Raises:
             SlideNotFound, ModelNotFound, ModelInvalid: What it names is not there, or not whole.
+            SlideDamaged: Its stored bytes have changed.
             MppMissing, MppOutOfRange: The slide's resolution is unknown or does not suit the model.
             RoiOutside: The region of interest holds nothing of the slide.
             JobTooLarge: No worker has the memory.
+            DiskFull: The results do not fit on the disk.
             WebhookRefused: The webhook is not one that the operator allows.
             QueueUnavailable: Redis does not answer.
         """
         slide = self.jobs.store.read_slide(request.slide_id)
         if slide.tenant != self.tenant:
             raise slide_missing(request.slide_id)
+        if slide.integrity is not None and not slide.integrity.ok:
+            raise SlideDamaged(
+                "The stored bytes of this slide are no longer those that were stored.",
+                value=request.slide_id,
+                accepted="the slide uploaded again, or restored",
+            )
         card = find_model(self.jobs.settings.models_dir, request.model)
         if request.webhook is not None:
             check_webhook(request.webhook, self.tenant, self.jobs.settings)
         workers, memory_bytes = self._measure()
         estimate = preflight(slide.geometry, request, card, self._rate(card), workers)
         require_memory(estimate, memory_bytes)
+        wanted = self._disk_bytes + (estimate.estimated_disk_bytes or 0)
+        require_disk(wanted, disk_usage(self.jobs.store.root).free - self.jobs.settings.disk_reserve_bytes)
+        self._disk_bytes = wanted
         return estimate
 
     def create(self, job_id: str, request: JobRequest, estimate: Preflight) -> None:
@@ -58,18 +72,18 @@ class Admission:
             QueueUnavailable: Redis does not answer; nothing of the job stays.
         """
         created_at = datetime.now(UTC)
-        self.jobs.store.save_request(job_id, request, created_at, self.tenant)
+        is_new = self.jobs.store.save_request(job_id, request, created_at, self.tenant)
         try:
             self.jobs.submit(job_id, request, created_at, estimate, self.tenant)
         except Unavailable:
-            self.jobs.store.delete_job(job_id)
+            if is_new:  # else it is what an earlier request made, and may be queued
+                self.jobs.store.delete_job(job_id)
             raise
 
     def _measure(self) -> tuple[int, int]:
         if self._capacity is None:
             settings = self.jobs.settings
-            here = machine_memory_bytes() // max(1, settings.workers)
-            told = settings.job_memory_bytes or self.jobs.memory_bytes() or here
+            told = settings.job_memory_bytes or self.jobs.memory_bytes() or worker_memory_bytes(settings)
             self._capacity = self.jobs.workers(), told
         return self._capacity
 
@@ -99,26 +113,27 @@ def submit_job(jobs: Jobs, request: JobRequest, asker: Asker) -> JobView:
 
     Raises:
         KeyReused: The key came before, with another request.
+        KeyInUse: A request with the key is still being worked on.
         QuotaExceeded: The tenant has too many jobs that have not ended.
         Everything that `Admission.admit` raises; then nothing is left of the request.
     """
-    fresh_id = new_id()
     if asker.key is None:
-        _admit_one(jobs, fresh_id, request, asker)
-        return jobs.view(fresh_id)
+        job_id = new_id()
+        _admit_one(jobs, job_id, request, asker)
+        return jobs.view(job_id)
     reservation = Reservation(jobs, "job", asker.key, request, asker.tenant)
-    job_id = reservation.take(fresh_id)
-    if job_id != fresh_id:
+    with reservation.turn():
+        job_id = reservation.take(new_id())
         try:
             return jobs.view(job_id)
-        except JobNotFound:  # the first request is not done yet, or its gateway died, or the job was deleted
+        except JobNotFound:  # the key is new, or the gateway of the first request died, or the job was deleted
             pass
-    try:
-        _admit_one(jobs, job_id, request, asker)
-    except LDiffusionError:
-        reservation.release()
-        raise
-    return jobs.view(job_id)
+        try:
+            _admit_one(jobs, job_id, request, asker)
+        except LDiffusionError:
+            reservation.release()
+            raise
+        return jobs.view(job_id)
 
 
 def _admit_one(jobs: Jobs, job_id: str, request: JobRequest, asker: Asker) -> None:

@@ -12,16 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.core.errors import SlideTooLarge, SlideUnreadable
+from workers.core.size_limits import check_count, check_pixels, check_tile
 
 MAX_DIRECTORIES = 4096
 MAX_TAGS = 4096
-MAX_TILE_SIDE = 8192
 MAX_STRIP_PIXELS = 2**26
 """A strip is decoded as a whole: 200 MB of RGB."""
-
-MAX_SAMPLES = 64
-MAX_SAMPLE_BITS = 64
-MAX_CHUNKS = 2**23
 
 TIFF_MAGIC = {b"II*\0": ("<", 4), b"MM\0*": (">", 4), b"II+\0": ("<", 8), b"MM\0+": (">", 8)}
 """First bytes of a TIFF: byte order, and bytes of an offset."""
@@ -29,11 +25,17 @@ TIFF_MAGIC = {b"II*\0": ("<", 4), b"MM\0*": (">", 4), b"II+\0": ("<", 8), b"MM\0
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TYPE_FORMAT = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 
-_BITS, _SAMPLES = 258, 277
+_BITS, _COMPRESSION, _SAMPLES = 258, 259, 277
 _WIDTH, _HEIGHT, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT, _SUB_DIRECTORIES = 256, 257, 278, 322, 323, 330
-_NDPI = 65420
+_NDPI, _JPEG = 65420, 7
 _CHUNKS = ((273, 279), (324, 325))
 """Tags of (offsets, byte counts), of strips and of tiles."""
+
+_SINGLE = {_WIDTH, _HEIGHT, _COMPRESSION, _SAMPLES, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT}
+_CHECKED = _SINGLE | {_BITS, _SUB_DIRECTORIES, *_CHUNKS[0], *_CHUNKS[1]}
+"""Tags that are looked at here. Where one could be read in two ways, a reader may see what was not checked."""
+
+_SENSELESS = "A directory of this TIFF makes no sense."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +98,39 @@ class _Walker:
                 pending += [int(offset) for offset in self._numbers(entries[_SUB_DIRECTORIES])]
 
     def _first(self) -> int:
+        """Return where the first directory lies; it alone tells an NDPI, by what lies at its 64-bit offset."""
         if self._word == 8:
             return self._unpack("Q", 8)
-        return self._unpack("I", 4)
+        wide = self._unpack("Q", 4)
+        self._ndpi = self._is_ndpi(wide)
+        return wide if self._ndpi else self._unpack("I", 4)
 
-    def _directory(self, offset: int) -> tuple[dict[int, _Entry], int]:
-        """Return the tags of the directory at `offset`, and the offset of the next one."""
+    def _is_ndpi(self, offset: int) -> bool:
+        try:
+            heads, _ = self._heads(offset)
+        except SlideUnreadable:
+            return False
+        return any(tag == _NDPI for tag, _, _ in heads)
+
+    def _heads(self, offset: int) -> tuple[list[tuple[int, int, int]], int]:
+        """Return (tag, type, count) of all tags of the directory at `offset`, and where the first of them lies."""
         count_format, entry_bytes = ("Q", 20) if self._word == 8 else ("H", 12)
         count = self._unpack(count_format, offset)
         if count > MAX_TAGS:
-            raise SlideUnreadable("A directory of this TIFF makes no sense.", value=f"{count} tags")
+            raise SlideUnreadable(_SENSELESS, value=f"{count} tags", accepted=f"at most {MAX_TAGS}")
         start = offset + struct.calcsize(f"={count_format}")
         raw = self._bytes(start, count * entry_bytes)
         entry_format = f"{self._order}HH{'Q' if self._word == 8 else 'I'}"
-        heads = [struct.unpack_from(entry_format, raw, i * entry_bytes) for i in range(count)]
-        self._ndpi = self._ndpi or (self._word == 4 and any(tag == _NDPI for tag, _, _ in heads))
-        end = start + count * entry_bytes
+        return [struct.unpack_from(entry_format, raw, i * entry_bytes) for i in range(count)], start
+
+    def _directory(self, offset: int) -> tuple[dict[int, _Entry], int]:
+        """Return the tags of the directory at `offset`, and the offset of the next one."""
+        heads, start = self._heads(offset)
+        _check_heads(heads)
+        entry_bytes = 20 if self._word == 8 else 12
+        end = start + len(heads) * entry_bytes
         wide = self._ndpi and self._size >= 2**32
-        high = self._unpack_many("I", end + 8, count) if wide else (0,) * count
+        high = self._unpack_many("I", end + 8, len(heads)) if wide else (0,) * len(heads)
         entries = {}
         for i, (tag, kind, number) in enumerate(heads):
             value_at = start + (i + 1) * entry_bytes - self._word
@@ -130,27 +147,23 @@ class _Walker:
 
     def _check_sizes(self, entries: dict[int, _Entry]) -> None:
         tile = [self._number(entries, tag) for tag in (_TILE_WIDTH, _TILE_HEIGHT)]
-        if max(tile) > MAX_TILE_SIDE:
-            raise SlideTooLarge(
-                "A tile of this TIFF is too large.",
-                value=f"{tile[0]} x {tile[1]}",
-                accepted=f"at most {MAX_TILE_SIDE} x {MAX_TILE_SIDE}",
-            )
-        samples, bits = self._number(entries, _SAMPLES), self._number(entries, _BITS)
-        if samples > MAX_SAMPLES or bits > MAX_SAMPLE_BITS:
-            raise SlideTooLarge(
-                "A pixel of this TIFF is too large.",
-                value=f"{samples} samples of {bits} bits",
-                accepted=f"at most {MAX_SAMPLES} samples of {MAX_SAMPLE_BITS} bits",
-            )
+        check_tile("TIFF", *tile)
+        samples, bits = self._number(entries, _SAMPLES, 1), self._number(entries, _BITS, 1)
+        check_pixels("TIFF", tile[0] * tile[1] or self._strip_pixels(entries), samples, bits)
+
+    def _strip_pixels(self, entries: dict[int, _Entry]) -> int:
+        """Return the px of a strip that a reader decodes as a whole; those of an NDPI have restart points."""
+        if self._ndpi and self._number(entries, _COMPRESSION) == _JPEG:
+            return 0
         width, height = self._number(entries, _WIDTH), self._number(entries, _HEIGHT)
         rows = min(self._number(entries, _ROWS_PER_STRIP) or height, height)
-        if not any(tile) and not self._ndpi and width * rows > MAX_STRIP_PIXELS:  # NDPI strips have restart points
+        if width * rows > MAX_STRIP_PIXELS:
             raise SlideTooLarge(
                 "This TIFF is not tiled and its strips are too large.",
                 value=f"{width} x {rows}",
                 accepted=f"a tiled TIFF, or strips of at most {MAX_STRIP_PIXELS} pixels",
             )
+        return width * rows
 
     def _check_chunks(self, entries: dict[int, _Entry]) -> None:
         for offsets_tag, counts_tag in _CHUNKS:
@@ -165,18 +178,14 @@ class _Walker:
                 end = int(offsets[outside[0]]) + int(counts[outside[0]])
                 raise _cut_off(f"a piece of its pixels ends at byte {end}", self._size)
 
-    def _number(self, entries: dict[int, _Entry], tag: int) -> int:
-        numbers = self._numbers(entries[tag]) if tag in entries else np.zeros(0, np.uint64)
-        return int(numbers[0]) if numbers.size else 0
+    def _number(self, entries: dict[int, _Entry], tag: int, default: int = 0) -> int:
+        """Return the largest value of a tag."""
+        return int(self._numbers(entries[tag]).max(initial=0)) if tag in entries else default
 
     def _numbers(self, entry: _Entry) -> npt.NDArray[np.uint64]:
-        """Return the values of a tag of whole numbers; none for other types."""
-        kind = _TYPE_FORMAT.get(entry.kind)
-        if kind is None:
-            return np.zeros(0, np.uint64)
-        if entry.count > MAX_CHUNKS:
-            raise SlideTooLarge("This TIFF holds too many tiles.", value=entry.count, accepted=f"at most {MAX_CHUNKS}")
-        layout = np.dtype(self._order + kind)
+        """Return the values of a tag of whole numbers."""
+        check_count("TIFF", entry.count)
+        layout = np.dtype(self._order + _TYPE_FORMAT[entry.kind])
         return np.frombuffer(self._bytes(entry.offset, entry.count * layout.itemsize), layout).astype(np.uint64)
 
     def _unpack(self, kind: str, offset: int) -> int:
@@ -191,6 +200,21 @@ class _Walker:
             raise _cut_off(f"a directory ends at byte {offset + length}", self._size)
         self._file.seek(offset)
         return self._file.read(length)
+
+
+def _check_heads(heads: list[tuple[int, int, int]]) -> None:
+    """Refuse (tag, type, count) that readers take in different ways: no whole numbers, several of one, a tag twice."""
+    seen = set()
+    for tag, kind, count in heads:
+        if tag not in _CHECKED:
+            continue
+        if tag in seen or kind not in _TYPE_FORMAT or (tag in _SINGLE and count != 1):
+            raise SlideUnreadable(
+                _SENSELESS,
+                value=f"tag {tag}, type {kind}, {count} values",
+                accepted=f"each tag once, of whole numbers{', and one of them' if tag in _SINGLE else ''}",
+            )
+        seen.add(tag)
 
 
 def _cut_off(claim: str, size: int) -> SlideUnreadable:

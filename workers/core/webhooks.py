@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-import threading
+from contextlib import closing
 from pathlib import Path
 
 from workers.core.job_errors import WebhookRefused
@@ -71,12 +71,6 @@ def post(url: str, body: bytes, headers: dict[str, str], settings: Settings) -> 
     """
     outward = calls(settings)
     target = outward.parse_url(url)
-    connection = outward.connect(target, TIMEOUT_S)
-    timer = threading.Timer(TOTAL_S, connection.abort)
-    timer.start()
-    try:
+    with outward.call(target, TIMEOUT_S, TOTAL_S) as connection, closing(connection):
         connection.request("POST", request_target(target), body, headers)
         return connection.getresponse().status
-    finally:
-        timer.cancel()
-        connection.close()

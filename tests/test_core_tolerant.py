@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spoiled_tiles import spoil_tile
 
 from workers import damage, stages, stitch
 from workers.core.catalog import find_model
 from workers.core.errors import SlideUnreadable
 from workers.core.schemas import JobRequest, Plan, SlideInfo
 from workers.core.slides import Pixels, open_slide
+from workers.core.tolerant import TolerantSlide, bad_blocks, open_for
 from workers.plane import touched, triangle_taps
 from workers.tiling import Box, WorkingPlane
-from workers.tolerant import TolerantSlide, bad_blocks, open_for
 
 BAD = Box(512, 256, 256, 256)
 """The tile that is broken: column 2, row 1."""
@@ -29,14 +29,7 @@ BAD = Box(512, 256, 256, 256)
 def broken(made_slide: Callable[..., Path], stained: Pixels) -> Path:
     """The stained slide, its tile `BAD` of zeros where a JPEG stream should be; it has an overview of its own."""
     path = made_slide(stained, levels=4, compression="jpeg")
-    with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages.first
-        index = BAD.w_y // 256 * -(-page.imagewidth // 256) + BAD.w_x // 256
-        place, size = page.dataoffsets[index], page.databytecounts[index]
-    content = bytearray(path.read_bytes())
-    content[place : place + size] = bytes(size)
-    path.write_bytes(content)
-    return path
+    return spoil_tile(path, 0, BAD.w_y // 256 * -(-stained.shape[1] // 256) + BAD.w_x // 256)
 
 
 def test_what_is_lost_is_white_and_noted_and_the_rest_is_as_it_was(broken: Path) -> None:

@@ -1,0 +1,163 @@
+"""The gateway behind a real nginx with the shipped file: uploads stream, events leave at once, words get through."""
+
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from dockerfiles import ROOT
+from gateway_fixtures import GatewayWith
+from https_files import make_certificate
+from queue_fixtures import running
+from tus_fixtures import CHUNK, WAIT_S, Tus, checksum, error_of, metadata
+from wanted import program
+
+from server.access.keys import Keys
+from workers.core.jobs import Jobs
+from workers.core.schemas import LOCAL_TENANT
+from workers.core.settings import Settings
+
+NAME = "slides.example"
+SHIPPED = ROOT / "docker" / "nginx.conf"
+AROUND = """daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+{server}
+}}
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def configuration(folder: Path, gateway_url: str, port: int) -> Path:
+    """The shipped file with this machine's addresses and certificate, and what nginx wants around it."""
+    key, certificate = make_certificate(folder, NAME)
+    text = SHIPPED.read_text()
+    for old, new in {
+        "listen 80;": f"listen 127.0.0.1:{free_port()};",
+        "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
+        "http://127.0.0.1:8000;": f"{gateway_url};",
+        "/etc/ssl/slides.example/fullchain.pem": str(certificate),
+        "/etc/ssl/slides.example/privkey.pem": str(key),
+    }.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path = folder / "nginx.conf"
+    path.write_text(AROUND.format(folder=folder, server=text))
+    return path
+
+
+@pytest.fixture
+def behind(jobs: Jobs, gateway_with: GatewayWith, tmp_path: Path) -> Iterator[Tus]:
+    """A client that reaches a gateway through nginx alone, by https and under another name."""
+    nginx = program("nginx")
+    settings: Settings = jobs.settings.model_copy(
+        update={"allowed_hosts": NAME, "disk_reserve_bytes": 0, "upload_max_bytes": 2**30}
+    )
+    folder = tmp_path / "nginx"
+    folder.mkdir()
+    port = free_port()
+    key = Keys(settings.data_dir).create("behind", LOCAL_TENANT, ("read", "submit"))[1]
+    with gateway_with(settings) as url:
+        command = [nginx, "-p", str(folder), "-e", "stderr", "-c", str(configuration(folder, url, port))]
+        checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stderr
+        assert "[warn]" not in checked.stderr
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            try:
+                tus = Tus(f"https://127.0.0.1:{port}", settings)
+                tus.http = proxied(port, folder / "certificate.pem", key)
+                with tus.http:
+                    wait_until_up(tus.http)
+                    yield tus
+            finally:
+                process.terminate()
+    shutil.rmtree(folder)
+
+
+def proxied(port: int, certificate: Path, key: str) -> httpx.Client:
+    """A client of `https://slides.example:<port>`, which is on this machine."""
+
+    class Here(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            request.extensions["sni_hostname"] = NAME
+            return super().handle_request(request)
+
+    trusted = ssl.create_default_context(cafile=str(certificate))
+    headers = {"Host": f"{NAME}:{port}", "Origin": f"https://{NAME}:{port}", "Authorization": f"Bearer {key}"}
+    transport = Here(verify=trusted)
+    return httpx.Client(base_url=f"https://127.0.0.1:{port}", transport=transport, headers=headers, timeout=60)
+
+
+def wait_until_up(client: httpx.Client) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        try:
+            assert client.get("/healthz").status_code == 200
+        except httpx.ConnectError:
+            time.sleep(0.02)
+        else:
+            return
+    raise AssertionError("nginx does not answer")
+
+
+def test_an_upload_streams_through_and_is_the_slide(behind: Tus, tus_slide: bytes) -> None:
+    said = metadata(filename="a.tif", note="x" * 6126)
+    assert len(said) == 8191  # more than nginx takes by itself
+    address = behind.new(len(tus_slide), tus_slide[:1000], Upload_Metadata=said)
+
+    def pieces() -> Iterator[bytes]:
+        yield tus_slide[1000:2_000_000]
+        behind.wait_for_bytes(address, 1000)  # while the rest is still to be sent
+        yield tus_slide[2_000_000:2_500_000]
+
+    headers = CHUNK | {"Upload-Offset": "1000", "X-HTTP-Method-Override": "PATCH"}
+    assert behind.http.post(address, headers=headers, content=pieces()).status_code == 204
+    assert behind.offset(address) == 2_500_000
+    behind.finish(address, tus_slide)
+
+
+def test_refusals_get_through_in_the_gateways_words(behind: Tus, tus_slide: bytes) -> None:
+    address = behind.new(len(tus_slide))
+    rest = tus_slide[:2_000_000]
+    assert error_of(behind.patch(address, 0, rest, Upload_Checksum=checksum(b"other"))) == (460, "checksum_mismatch")
+    assert error_of(behind.patch(address, 7, rest)) == (409, "offset_mismatch")
+    assert error_of(behind.patch(address, len(tus_slide) - 9, rest)) == (413, "upload_too_large")
+    assert error_of(behind.create(2**31)) == (413, "upload_too_large")
+    behind.finish(address, tus_slide)
+
+
+def test_the_host_gets_through_and_no_other_is_taken(behind: Tus) -> None:
+    answer = behind.http.post("/v1/links", json={"path": "/v1/models"}, headers={"Origin": "https://evil.example"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "origin_refused")
+    answer = behind.http.get("/v1/models", headers={"Host": "evil.example"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "host_refused")
+
+
+def test_a_job_is_followed_and_asked_for_through_it(behind: Tus, jobs: Jobs) -> None:
+    job_id = running(jobs, 1)
+    with behind.http.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith("event")) == "event: state"  # the job has not ended
+        assert behind.http.get(f"/v1/jobs/{job_id}").json()["state"] == "running"
+        jobs.cancel(job_id)
+        assert "event: end" in list(lines)
+    assert behind.http.get(f"/v1/jobs/{job_id}").json()["state"] == "canceled"

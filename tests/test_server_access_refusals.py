@@ -1,0 +1,75 @@
+"""Strangers do not decide how long the audit log gets: one line at once, then a number for each minute."""
+
+import asyncio
+import math
+from pathlib import Path
+
+import pytest
+from access_fixtures import guarded, key_of, log_of
+from asgi_call import bearer, call
+
+from server.access.audit import Event
+from server.access.refusals import WINDOW_S, Refusals
+from server.access.sweeping import tell_refusals_for_ever
+
+
+def refusal(remote: str = "192.0.2.1", code: str = "unauthorized") -> Event:
+    return Event(action="refusal", remote=remote, status=401, code=code, path="/v1/slides")
+
+
+def test_the_first_is_told_at_once_and_the_others_of_its_minute_as_a_number() -> None:
+    refusals = Refusals()
+    assert refusals.lines(refusal(), 5) == [refusal()]
+    assert [refusals.lines(refusal(), 5 + second) for second in range(40)] == [[]] * 40
+    assert refusals.ended(5 + WINDOW_S - 1) == []
+    number, again = refusals.lines(refusal(), 5 + WINDOW_S)
+    assert (number.detail, number.remote, number.code, again) == (
+        "40 more of the kind within 60 s",
+        "192.0.2.1",
+        "unauthorized",
+        refusal(),
+    )
+    assert refusals.ended(math.inf) == []  # it was the only one of its minute
+
+
+def test_addresses_and_codes_are_counted_apart_and_blocks_of_ipv6_together() -> None:
+    refusals = Refusals()
+    apart = [refusal(), refusal("192.0.2.2"), refusal(code="link_invalid"), refusal("2001:db8::1")]
+    assert [refusals.lines(each, 0) for each in apart] == [[each] for each in apart]
+    assert refusals.lines(refusal("2001:db8::2"), 1) == []
+    assert [event.remote for event in refusals.ended(WINDOW_S)] == ["2001:db8::1"]
+
+
+def test_what_is_remembered_is_bounded_and_no_number_is_lost() -> None:
+    refusals, told = Refusals(most=10), []
+    for _ in range(3):
+        for number in range(20):
+            told += refusals.lines(refusal(f"192.0.2.{number}"), 0)
+            told += refusals.lines(refusal(f"192.0.2.{number}"), 0)
+    told += refusals.ended(math.inf)
+    counted = sum(int(str(event.detail).split()[0]) for event in told if event.detail)
+    assert counted + sum(event.detail is None for event in told) == 120
+
+
+def test_a_flood_without_a_key_leaves_two_lines_and_the_chain_whole(tmp_path: Path) -> None:
+    app, access = guarded(tmp_path)
+    token = key_of(tmp_path, "read")
+    for number in range(50):
+        assert call(app, "GET", f"/v1/slides/{number}", access=access).status == 401
+    assert call(app, "POST", "/v1/slides", bearer(token), access=access).status == 403  # somebody known: always told
+
+    async def end() -> None:
+        task = asyncio.create_task(tell_refusals_for_ever(access))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(end())
+    lines = [(line["code"], line.get("path"), line.get("detail")) for line in log_of(access)]
+    assert lines == [
+        ("unauthorized", "/v1/slides/0", None),
+        ("scope_missing", "/v1/slides", None),
+        ("unauthorized", None, "49 more of the kind within 60 s"),
+    ]
+    assert access.audit.verify().lines == 3

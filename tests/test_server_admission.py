@@ -1,0 +1,55 @@
+"""By what a file is taken for a slide, and what the log says of it."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import tifffile
+
+from server.admission import Admission, Received
+from server.quotas import Quotas
+from workers.core.jobs import Jobs
+from workers.core.settings import Settings
+from workers.core.store import Store, new_id
+
+
+def test_the_log_says_once_that_openslide_does_not_take_a_slide(
+    jobs: Jobs, queue_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    admission = Admission(jobs.store, queue_settings, Quotas(jobs))
+    slides: dict[str, dict[str, Any]] = {"openslide": {"tile": (64, 64)}, "tiffslide": {"rowsperstrip": 64}}
+    ids = []
+    for backend, layout in slides.items():
+        part = tmp_path / f"{backend}.part"
+        tifffile.imwrite(part, np.zeros((128, 128, 3), np.uint8), photometric="rgb", metadata=None, **layout)
+        with jobs.store.incoming() as folder:
+            received = Received("s.tif", part.stat().st_size, hashlib.sha256(part.read_bytes()).hexdigest())
+            info = asyncio.run(admission.admit(new_id(), part, received, folder))
+        assert info.backend == backend
+        ids.append(info.id)
+    said = [record.getMessage() for record in caplog.records if "openslide does not take it" in record.getMessage()]
+    assert said == [f"slide {ids[1]} is read by tiffslide: openslide does not take it"]
+
+
+@pytest.mark.parametrize("filename", ["a.exe", "a.zip.svg", "a.jpg", "a.czi"])
+def test_bytes_of_no_slide_are_refused_under_any_name(gateway: httpx.Client, filename: str) -> None:
+    answer = gateway.put("/v1/slides", params={"filename": filename}, content=b"MZ\x90\0" * 100)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["value"]) == (422, "invalid_request", filename)
+    assert "Neither the name nor the bytes" in error["message"]
+    assert "TIFF, DICOM or zip" in error["accepted"]
+
+
+@pytest.mark.parametrize("filename", ["a.qptiff", "a.btf", "a.TF8", "biopsy 2.of 3"])
+def test_the_bytes_decide_where_the_extension_is_not_known(
+    gateway: httpx.Client, gateway_settings: Settings, cmu_slide: Path, filename: str
+) -> None:
+    answer = gateway.put("/v1/slides", params={"filename": filename}, content=cmu_slide.read_bytes())
+    assert answer.status_code == 201, answer.text
+    info = answer.json()
+    assert (info["filename"], info["vendor"]) == (filename, "aperio")
+    assert Store(gateway_settings.data_dir).slide_file(info["id"]).name == "original.tif"

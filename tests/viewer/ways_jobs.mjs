@@ -1,0 +1,162 @@
+// Walks among slides and their jobs: what of one slide must not be seen on another, and what does not come at all.
+
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { context, drawn, folder, inspect, opaque, open, said, shoot, slide, url } from './tools.mjs'
+
+const NOBODY = '0'.repeat(32)
+
+/** Let go of the requests that a route holds back. */
+function gate() {
+  let release
+  const opened = new Promise((resolve) => {
+    release = resolve
+  })
+  return { opened, release }
+}
+
+/** Return the button that opens a slide. */
+const choice = (page, name) => page.locator('#slides .choose', { hasText: name })
+
+/** Send two files at once; the one that is ready first is opened, and the other one does not take its place. */
+async function twoSlides(page) {
+  await page.route('**/v1/slides?*', async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, 300)) // so that the answers for both overlap
+    await route.continue()
+  })
+  await page.setInputFiles('#file', [slide, join(folder, '..', 'other.tif')])
+  await page.waitForFunction(() => document.querySelectorAll('#slides li').length > 1 && document.querySelectorAll('#uploads li').length === 0)
+  await drawn(page)
+  said.slides = await page.locator('#slides strong').allInnerTexts()
+  said.opened = await page.locator('#slides .choose[aria-pressed="true"]').count()
+  await page.unrouteAll()
+}
+
+const start = (page) => page.getByRole('button', { name: 'Start', exact: true })
+
+export const jobWays = {
+  async switching() {
+    const page = await open(url)
+    await twoSlides(page)
+    await choice(page, 'marked').click()
+    await drawn(page)
+    const { opened, release } = gate()
+    await page.route('**/v1/jobs', async (route) => {
+      if (route.request().method() === 'POST') await opened
+      await route.continue()
+    })
+    await page.getByLabel('Skip glass').uncheck()
+    const answer = page.waitForResponse((each) => each.request().method() === 'POST')
+    await start(page).click()
+    await choice(page, 'other').click()
+    await page.getByText('Nothing has been segmented').waitFor()
+    release()
+    const job = await (await answer).json()
+    await page.locator('#start:not([disabled])').waitFor()
+    said.strangers = [await page.locator('#jobs li').count(), await page.locator('#result').isVisible()]
+    said.link = new URL(page.url()).hash
+    await page.unrouteAll()
+
+    await choice(page, 'marked').click()
+    await page.locator('#result').waitFor()
+    await page.getByRole('button', { name: 'Open in QuPath' }).waitFor()
+    said.ownLink = new URL(page.url()).hash.includes(job.id)
+    await page.route('**/slide.dzi', (route) => route.abort())
+    await choice(page, 'other').click()
+    await page.locator('#notices p').waitFor()
+    said.unopened = [await page.locator('#jobs li').count(), await page.locator('#result').isVisible()]
+    await page.unrouteAll()
+
+    const marked = await choice(page, 'marked').getAttribute('data-id')
+    await page.evaluate((hash) => {
+      location.hash = hash
+    }, `slide=${marked}&job=${NOBODY}`)
+    await page.locator('#notices').getByText('not on the server any more').waitFor()
+    said.gone = [await page.locator('#result').isVisible(), new URL(page.url()).hash.includes('job=')]
+
+    await page.route('**/overlay_files/**', (route) => route.abort())
+    await page.locator('#jobs .choose').click()
+    await page.locator('#notices').getByText('Parts of the overlay').waitFor()
+    await page.unrouteAll()
+    await page.getByRole('button', { name: 'Try again' }).click()
+    await page.getByRole('button', { name: 'Open in QuPath' }).waitFor()
+    await opaque(page)
+    await page.waitForTimeout(100)
+    said.shots = [await shoot(page, 'again')]
+
+    await page.getByRole('button', { name: 'Link', exact: true }).click()
+    await page.getByText('Download', { exact: true }).click()
+    await inspect(page, 'link and downloads')
+    said.reached = await tabbed(page)
+    await page.getByLabel('Link to this view').focus()
+    await page.keyboard.press('Escape')
+    said.afterEscape = [await page.locator('#link').innerText(), await page.evaluate(() => document.activeElement.id)]
+
+    page.on('dialog', (dialog) => dialog.accept())
+    const bar = () => page.locator('#scale-bar').textContent()
+    const before = await bar()
+    await page.fill('#mpp', '0.5')
+    await start(page).click()
+    await page.locator('#jobs li[data-state="succeeded"]').nth(1).waitFor()
+    await page.waitForFunction((label) => document.querySelector('#scale-bar').textContent !== label, before)
+    await page.getByRole('button', { name: 'Delete job' }).first().click()
+    await page.waitForFunction((label) => document.querySelector('#scale-bar').textContent === label, before)
+    said.jobs = await page.locator('#jobs li').count()
+    await page.getByRole('button', { name: 'Delete marked' }).click()
+    await page.locator('#welcome').waitFor()
+    said.after = [await page.locator('#slides li').count(), await page.locator('#chosen').isVisible(), new URL(page.url()).hash]
+  },
+
+  async queued() {
+    const page = await open(url)
+    await page.setInputFiles('#file', slide)
+    await choice(page, 'marked').waitFor()
+    const id = await choice(page, 'marked').getAttribute('data-id')
+    for (let seed = 0; seed < 8; seed += 1) {
+      await page.request.post(`${url}/v1/jobs`, { data: { slide_id: id, tissue: false, seed, model: 'made-model' } })
+    }
+    const jobs = async () => (await (await page.request.get(`${url}/v1/jobs`)).json()).items
+    while (!(await jobs()).some(({ regions_done: done }) => done === 3)) await page.waitForTimeout(100)
+    let streams = 0
+    page.on('request', (request) => {
+      streams += request.url().endsWith('/events') ? 1 : 0
+    })
+    await page.reload()
+    await page.locator('#jobs li').nth(7).waitFor()
+    const begun = page.locator('#jobs li', { hasText: '3 of 6 regions' })
+    await begun.locator('.choose').click()
+    await page.getByText('Shows 3 of 6 regions.').waitFor()
+    said.answered = await page.evaluate(async () => (await fetch('/v1/models')).status)
+    said.streams = streams // of the job that was chosen first, and of this one
+    const waiting = page.locator('#jobs li', { hasText: ' 0 of 6 regions' })
+    const before = await waiting.count()
+    await waiting.first().getByRole('button', { name: 'Cancel' }).click()
+    await page.locator('#jobs li[data-state="canceled"]').waitFor()
+    said.canceled = before - (await waiting.count())
+    // The button is the same one after events of its job.
+    const cancel = begun.getByRole('button', { name: 'Cancel' })
+    await cancel.focus()
+    const button = await cancel.elementHandle()
+    writeFileSync(join(folder, 'go'), '')
+    await page.waitForFunction((each) => each.closest('li')?.dataset.state === 'succeeded', button)
+    said.focused = await button.evaluate((each) => each === document.activeElement)
+    await inspect(page, 'many jobs')
+    await context.pages()[0].close()
+  },
+}
+
+/** Press Tab through the page; return what could be reached by a pointer and was not reached. */
+async function tabbed(page) {
+  await page.evaluate(() => {
+    document.activeElement.blur()
+    globalThis.reached = new Set()
+    document.addEventListener('focusin', ({ target }) => globalThis.reached.add(target))
+  })
+  for (let presses = 0; presses < 60; presses += 1) await page.keyboard.press('Tab')
+  return page.evaluate(() =>
+    [...document.querySelectorAll('a[href], button, input, select, summary, .openseadragon-canvas')]
+      .filter((each) => each.checkVisibility() && each.tabIndex >= 0 && !each.disabled && !globalThis.reached.has(each))
+      .filter((each) => each.type !== 'radio' || each.checked) // arrows choose among radio buttons
+      .map((each) => each.outerHTML),
+  )
+}

@@ -1,0 +1,85 @@
+/** One job in the list. Its elements stay while it goes on, so that a click or the focus is not lost to an event. */
+
+import { button, el, progressBar } from './dom'
+import { duration, moment } from './measure'
+import { isFinal, type JobView } from './types'
+import { failure } from './words'
+
+export const WORDS: Record<JobView['state'], string> = {
+  queued: 'Waits for a worker',
+  planning: 'Looks for tissue',
+  running: 'Segments',
+  finishing: 'Writes results',
+  succeeded: 'Finished',
+  failed: 'Failed',
+  canceled: 'Canceled',
+}
+
+/** What can be done with a job. `end` cancels one that goes on and deletes one that has ended; false: it did not. */
+export interface JobActions {
+  choose: () => void
+  end: () => Promise<boolean>
+}
+
+export class JobRow {
+  readonly item: HTMLLIElement
+  readonly #choose: HTMLButtonElement
+  readonly #end: HTMLButtonElement
+  readonly #bar = progressBar(null, 'Progress of the job')
+  readonly #text = el('div')
+
+  /** `slideName` is how people call the slide. */
+  constructor(
+    job: JobView,
+    private readonly slideName: string,
+    actions: JobActions,
+  ) {
+    this.#choose = button('', actions.choose)
+    this.#choose.className = 'choose'
+    this.#choose.append(el('span', {}, el('strong', { textContent: job.request.model }), el('small', { textContent: moment(job.created_at) })))
+    this.#end = button('', () => void this.#ending(actions.end))
+    this.item = el('li', {}, this.#choose, this.#end, this.#bar, this.#text)
+    this.mark(false)
+    this.show(job)
+  }
+
+  /** Mark the job as the one that is looked at, or not. */
+  mark(isChosen: boolean): void {
+    this.#choose.setAttribute('aria-pressed', String(isChosen))
+  }
+
+  /** Write where the job stands. */
+  show(job: JobView): void {
+    const hasEnded = isFinal(job.state)
+    if (this.item.dataset['state'] !== job.state) {
+      this.item.dataset['state'] = job.state
+      this.#end.textContent = hasEnded ? '×' : 'Cancel'
+      this.#end.setAttribute('aria-label', `${hasEnded ? 'Delete' : 'Cancel'} job of ${moment(job.created_at)}`)
+      if (hasEnded) this.#end.disabled = false
+    }
+    this.#bar.hidden = hasEnded
+    const known = job.state === 'running' && job.regions_total
+    if (known) this.#bar.value = job.regions_done / known
+    else this.#bar.removeAttribute('value')
+    if (job.state === 'failed') this.#text.replaceChildren(...failure(job.error, this.slideName))
+    else this.#text.textContent = wordsFor(job)
+  }
+
+  /** A second click while the first is on its way would delete what the first has canceled. */
+  async #ending(end: () => Promise<boolean>): Promise<void> {
+    const state = this.item.dataset['state']
+    this.#end.disabled = true
+    const isDone = await end()
+    if (!isDone || state !== this.item.dataset['state']) this.#end.disabled = false
+  }
+}
+
+/** Return how far a job is. */
+function wordsFor(job: JobView): string {
+  const words = [
+    job.state === 'finishing' && job.phase ? `Writes ${job.phase}` : WORDS[job.state],
+    job.state === 'running' && job.regions_total !== null ? `${job.regions_done} of ${job.regions_total} regions` : '',
+    job.state === 'running' && job.eta_s !== null ? `about ${duration(job.eta_s)} left` : '',
+  ]
+  return words.filter(Boolean).join(' · ')
+}
