@@ -21,11 +21,9 @@ from workers.core.errors import Unavailable
 from workers.core.settings import Settings
 from workers.core.store import Store, write_json
 
-START = datetime.now(UTC)
-
 
 def later(days: float) -> datetime:
-    return START + timedelta(days=days, minutes=1)
+    return datetime.now(UTC) + timedelta(days=days, minutes=1)
 
 
 def stored(store: Store, files: dict[str, bytes], **fields: str) -> str:
@@ -179,9 +177,10 @@ def test_the_slide_tells_and_no_job_is_taken_on_it(gateway: httpx.Client, gatewa
     slide_id = plain(store)
     assert gateway.get(f"/v1/slides/{slide_id}").json()["integrity"] is None
     flip_one_bit(store.slide_file(slide_id))
-    rechecking(store).check_due(later(30))
+    checked_at = later(30)
+    rechecking(store).check_due(checked_at)
     told = gateway.get(f"/v1/slides/{slide_id}").json()["integrity"]
-    assert (told["ok"], datetime.fromisoformat(told["checked_at"])) == (False, later(30))
+    assert (told["ok"], datetime.fromisoformat(told["checked_at"])) == (False, checked_at)
     assert code_of(submit(gateway, slide_id)) == (422, "slide_damaged")
     batch = gateway.post("/v1/batches", json={"slide_ids": [slide_id], "model": "made-model"}).json()
     assert batch["items"][0]["error"]["code"] == "slide_damaged"
