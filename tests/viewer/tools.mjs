@@ -55,6 +55,14 @@ export async function drawn(page) {
   await page.evaluate(frames)
 }
 
+/** Upload the slide, wait until it is shown, and start a job on all of it. */
+export async function segment(page) {
+  await page.setInputFiles('#file', slide)
+  await page.locator('#slides .choose[aria-pressed="true"]').waitFor()
+  await page.getByLabel('Skip glass').uncheck()
+  await page.getByRole('button', { name: 'Start', exact: true }).click()
+}
+
 /** Take a picture of the slide alone, without what lies over it, and say what the address says of it. */
 export async function shoot(page, name) {
   await drawn(page)

@@ -4,7 +4,7 @@
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { context, drawn, folder, goTo, inspect, key, opaque, open, said, shoot, slide, url, way } from './tools.mjs'
+import { context, drawn, folder, goTo, inspect, key, opaque, open, said, segment, shoot, slide, url, way } from './tools.mjs'
 import { jobWays } from './ways_jobs.mjs'
 import { overlayWays } from './ways_overlay.mjs'
 import { uploadWays } from './ways_uploads.mjs'
@@ -70,10 +70,7 @@ const ways = {
 
   async live() {
     const page = await open(url)
-    await page.setInputFiles('#file', slide)
-    await page.locator('#slides .choose[aria-pressed="true"]').waitFor()
-    await page.getByLabel('Skip glass').uncheck()
-    await page.getByRole('button', { name: 'Start', exact: true }).click()
+    await segment(page)
     await page.getByText('Shows 3 of 6 regions.').waitFor()
     await opaque(page)
     await goTo(page, { x: '1152', y: '768', z: '0.4' })

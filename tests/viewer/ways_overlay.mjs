@@ -1,14 +1,11 @@
 // A walk that looks closely at how the overlay lies on the slide.
 
-import { goTo, opaque, open, said, shoot, slide, url } from './tools.mjs'
+import { goTo, opaque, open, said, segment, shoot, url } from './tools.mjs'
 
 export const overlayWays = {
   async close() {
     const page = await open(url)
-    await page.setInputFiles('#file', slide)
-    await page.locator('#slides .choose[aria-pressed="true"]').waitFor()
-    await page.getByLabel('Skip glass').uncheck()
-    await page.getByRole('button', { name: 'Start', exact: true }).click()
+    await segment(page)
     await page.locator('#result').waitFor()
     await page.waitForFunction(() => performance.getEntriesByType('resource').some(({ name }) => name.includes('/overlay_files/')))
     said.shots = []

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { context, drawn, folder, inspect, key, open, said, shoot, slide, url } from './tools.mjs'
+import { context, drawn, folder, inspect, key, open, said, segment, shoot, slide, url } from './tools.mjs'
 
 const MEGABYTE = 2 ** 20
 const rows = (page) => page.locator('#uploads li')
@@ -111,10 +111,7 @@ export const uploadWays = {
     await give(first)
     await page.getByText('no slides on the server yet').waitFor()
     said.links = await page.locator('header nav > :visible').allInnerTexts()
-    await page.setInputFiles('#file', slide)
-    await page.locator('#slides .choose[aria-pressed="true"]').waitFor()
-    await page.getByLabel('Skip glass').uncheck()
-    await page.getByRole('button', { name: 'Start', exact: true }).click()
+    await segment(page)
     await page.getByText('Shows 3 of 6 regions.').waitFor()
     await drawn(page)
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 from math import ceil, floor, prod
 from pathlib import Path
 
-from workers.core.errors import DiskFull, ProductRefused
+from workers.core.errors import DiskFull, LDiffusionError, ProductRefused
 from workers.core.job_errors import JobTooLarge, RoiOutside
 from workers.core.resolution import resolve_mpp
 from workers.core.roi import Bounds, parts_bounds
@@ -74,12 +74,8 @@ def require_memory(estimate: Preflight, available_bytes: int) -> None:
     Raises:
         JobTooLarge: It is more than `available_bytes`.
     """
-    if estimate.estimated_peak_bytes > available_bytes:
-        raise JobTooLarge(
-            "A worker has too little memory for this job; smaller regions or a smaller model need less.",
-            value=f"{ceil(estimate.estimated_peak_bytes / MIB)} MiB",
-            accepted=f"at most {available_bytes // MIB} MiB",
-        )
+    sentence = "A worker has too little memory for this job; smaller regions or a smaller model need less."
+    _require(JobTooLarge, sentence, estimate.estimated_peak_bytes, available_bytes)
 
 
 def require_room(needed_bytes: int, room_bytes: int) -> None:
@@ -88,12 +84,7 @@ def require_room(needed_bytes: int, room_bytes: int) -> None:
     Raises:
         ProductRefused: It does.
     """
-    if needed_bytes > room_bytes:
-        raise ProductRefused(
-            "A worker has too little memory to make this of this job.",
-            value=f"{ceil(needed_bytes / MIB)} MiB",
-            accepted=f"at most {max(0, room_bytes) // MIB} MiB",
-        )
+    _require(ProductRefused, "A worker has too little memory to make this of this job.", needed_bytes, room_bytes)
 
 
 def require_disk(wanted_bytes: int, free_bytes: int) -> None:
@@ -106,12 +97,8 @@ def require_disk(wanted_bytes: int, free_bytes: int) -> None:
     Raises:
         DiskFull: It is more.
     """
-    if wanted_bytes > free_bytes:
-        raise DiskFull(
-            "The disk that holds the data folder has too little room for the results.",
-            value=f"{ceil(wanted_bytes / MIB)} MiB",
-            accepted=f"at most {max(0, free_bytes) // MIB} MiB",
-        )
+    sentence = "The disk that holds the data folder has too little room for the results."
+    _require(DiskFull, sentence, wanted_bytes, free_bytes)
 
 
 def estimated_peak_bytes(card: ModelCard, region_px: int, geometry: SlideGeometry) -> int:
@@ -138,6 +125,12 @@ def machine_memory_bytes() -> int:
 def worker_memory_bytes(settings: Settings) -> int:
     """Return the memory that one worker here may take: as configured, else its part of `WORKERS_SHARE`."""
     return settings.job_memory_bytes or int(machine_memory_bytes() * WORKERS_SHARE) // max(1, settings.workers)
+
+
+def _require(error: type[LDiffusionError], sentence: str, needed_bytes: int, room_bytes: int) -> None:
+    if needed_bytes > room_bytes:
+        needed, room = f"{ceil(needed_bytes / MIB)} MiB", f"at most {max(0, room_bytes) // MIB} MiB"
+        raise error(sentence, value=needed, accepted=room)
 
 
 def _l0_parts(geometry: SlideGeometry, request: JobRequest) -> list[Bounds]:
