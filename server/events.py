@@ -22,6 +22,10 @@ HEARTBEAT_S = 15.0
 """A comment is sent after this long without an event, so that no proxy takes the connection for dead."""
 
 AT_ONCE = 100
+
+GLANCES = 5
+"""How often a job is looked at for a moment in which nothing happens to it."""
+
 BEGINNING = "0-0"
 Present = Callable[[JobView], JobView]
 LetIn = Callable[[], Awaitable[bool]]
@@ -65,12 +69,26 @@ class Listeners:
         """
         if self._count >= self._jobs.settings.event_listeners_max:
             raise TooManyListeners("As many clients follow jobs as this server takes; ask for the job instead.")
-        view = await self._view(job_id)
-        newest = await self._newest(job_id)
+        view, newest = await self._standing(job_id)
         if view.state in FINAL_STATES and last_id is not None and last_id == (newest or BEGINNING):
             return None
         missed = last_id is not None and await self._reaches_back(job_id, last_id)
         return self._follow(view, last_id or BEGINNING if missed else newest, is_let_in, snapshot=not missed)
+
+    async def _standing(self, job_id: str) -> tuple[JobView, str | None]:
+        """Return where a job stands, and the id of the event that told it.
+
+        Of a job that does not hold still the id is an earlier one: what came in between is told twice, never not at
+        all.
+        """
+        newest = await self._newest(job_id)
+        for glance in range(1, GLANCES + 1):
+            before, view, newest = newest, await self._view(job_id), await self._newest(job_id)
+            if view.state in FINAL_STATES or newest == before:
+                break
+            if glance == GLANCES:
+                newest = before
+        return view, newest
 
     async def _follow(
         self, view: JobView, seen: str | None, is_let_in: LetIn, *, snapshot: bool
@@ -109,7 +127,7 @@ class Listeners:
                 except JobNotFound:
                     yield event(seen, "end", json.dumps({"id": job_id, "state": "deleted"}))
                     return
-                if view.state in FINAL_STATES and not await self._newest(job_id):  # Redis forgot the stream
+                if view.state in FINAL_STATES:  # the stream did not tell it, or Redis forgot the stream
                     yield event(seen, "end", self._present(view).model_dump_json())
                     return
                 yield b": beat\n\n"

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ from server.events import Listeners
 from workers.core.events import events_key
 from workers.core.jobs import Jobs
 from workers.core.queue_names import JobKeys, Task
+from workers.core.schemas import JobView
 from workers.core.settings import Settings
 
 Event = tuple[str, str, dict[str, Any]]
@@ -105,6 +106,43 @@ def test_an_id_that_fell_out_of_the_stream_gets_where_the_job_stands(jobs: Jobs,
         ("state", "running", 1),  # and not the one entry that is left, which tells of progress
         ("end", "canceled", 1),
     ]
+
+
+def after_each_view(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
+    """Let something happen between the moment a job was looked at and whatever the gateway does next."""
+    view = Listeners._view
+
+    async def and_then(listeners: Listeners, job_id: str) -> JobView:
+        seen = await view(listeners, job_id)
+        then()
+        return seen
+
+    monkeypatch.setattr(Listeners, "_view", and_then)
+
+
+def test_an_end_that_comes_while_a_client_is_let_in_is_not_lost(
+    jobs: Jobs, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submitted(jobs)
+    after_each_view(monkeypatch, lambda: jobs.cancel(job_id))
+    ((_, kind, data),) = follow(url, job_id)
+    assert (kind, data["state"]) == ("end", "canceled")
+
+
+def test_of_a_job_that_never_holds_still_nothing_is_lost(jobs: Jobs, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = running(jobs, 9)
+    me, left = worker(jobs), iter(range(9))
+
+    def goes_on() -> None:
+        if (index := next(left, None)) is not None:
+            me.region_done(begun(me, Task(job_id, "region", index)), 0.1)
+        else:
+            jobs.cancel(job_id)
+
+    after_each_view(monkeypatch, goes_on)
+    told = follow(url, job_id)
+    assert [kind for _, kind, _ in told].count("end") == 1
+    assert {data["regions_done"] for _, _, data in told} == set(range(4, 10))
 
 
 def test_a_job_that_only_the_disk_knows_has_an_end(jobs: Jobs, url: str) -> None:

@@ -35,6 +35,12 @@ def test_of_two_slides_each_shows_its_own_jobs_and_what_is_missing_is_told(
     assert "DELETE" in {line.split()[0] for line in said["requests"]}
 
 
+def test_a_job_that_is_begun_before_the_list_of_jobs_comes_is_looked_at(walker: Walker, slide: Path) -> None:
+    said = walker("early", slide).said
+    assert said["rows"] == [1, 2]
+    assert said["chosen"] == ["true", "false"]
+
+
 def test_many_unfinished_jobs_leave_the_page_alive(walker: Walker, slide: Path) -> None:
     said = walker("queued", slide, is_held=True).said
     assert said["answered"] == 200

@@ -107,6 +107,45 @@ export const jobWays = {
     said.after = [await page.locator('#slides li').count(), await page.locator('#chosen').isVisible(), new URL(page.url()).hash]
   },
 
+  async early() {
+    const page = await open(url)
+    const begin = async (rows) => {
+      await page.getByLabel('Skip glass').uncheck()
+      await start(page).click()
+      await page.locator('#jobs li').nth(rows - 1).waitFor()
+    }
+    const before = gate()
+    await page.route('**/v1/jobs?*', async (route) => {
+      const response = await route.fetch()
+      await before.opened
+      await route.fulfill({ response }) // as it was before the job
+    })
+    await page.setInputFiles('#file', slide)
+    await page.locator('#slides .choose[aria-pressed="true"]').waitFor()
+    await drawn(page)
+    await begin(1)
+    before.release()
+    await page.locator('#result').waitFor()
+    said.rows = [await page.locator('#jobs li').count()]
+    await page.unrouteAll()
+
+    const after = gate()
+    await page.route('**/v1/jobs?*', async (route) => {
+      await after.opened
+      await route.continue() // it tells of the job too
+    })
+    await page.reload()
+    await page.locator('#slides .choose[aria-pressed="true"]').waitFor()
+    await drawn(page)
+    await begin(1)
+    after.release()
+    await page.locator('#jobs li').nth(1).waitFor()
+    await page.locator('#jobs li[data-state="succeeded"]').nth(1).waitFor()
+    said.rows.push(await page.locator('#jobs li').count())
+    said.chosen = await page.locator('#jobs .choose').evaluateAll((all) => all.map((each) => each.ariaPressed))
+    await page.unrouteAll()
+  },
+
   async queued() {
     const page = await open(url)
     await page.setInputFiles('#file', slide)

@@ -37,6 +37,7 @@ export class JobList {
   clear(): void {
     this.#shown.abort()
     this.#shown = new AbortController()
+    this.#slide = null
     this.#entries.clear()
     this.#list.replaceChildren()
     this.#empty.hidden = true
@@ -50,9 +51,12 @@ export class JobList {
     const { signal } = this.#shown
     const items = await this.#fetch(slide)
     if (signal.aborted) return
-    for (const job of items) this.#list.append(this.#made(job, slide).item)
-    this.#empty.hidden = items.length > 0
+    // A job may have been submitted meanwhile: it has its row, and is the one to be looked at.
+    const begun = this.#chosen
+    for (const job of items) if (!this.#entries.has(job.id)) this.#list.append(this.#made(job, slide).item)
+    this.#empty.hidden = this.#entries.size > 0
     void this.#poll(slide, signal)
+    if (begun !== null) return
     if (wanted !== null) await this.open(wanted)
     else this.choose((items.find(isVisible) ?? items.find(({ state }) => !isFinal(state)))?.id ?? null)
   }

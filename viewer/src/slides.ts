@@ -65,13 +65,15 @@ export class Slides {
     choose.className = 'choose'
     choose.dataset['id'] = slide.id
     choose.append(picture, text)
-    return el('li', {}, choose, button('×', () => void this.#delete(slide), `Delete ${slide.filename}`))
+    const item = el('li', {}, choose, button('×', () => void this.#delete(slide, item), `Delete ${slide.filename}`))
+    return item
   }
 
-  async #delete(slide: SlideInfo): Promise<void> {
+  async #delete(slide: SlideInfo, item: HTMLLIElement): Promise<void> {
     if (!confirm(`Delete ${slide.filename} from the server?`)) return
     try {
       await remove(`/v1/slides/${slide.id}`)
+      item.remove()
       if (this.#chosen === slide.id) this.onChoose(null)
       await this.refresh()
     } catch (error) {
