@@ -96,7 +96,7 @@ def test_the_studies_asked_for_are_there() -> None:
         *("table3-annotation-ratio", "table4-noise-contrastive", "table5-laws", "table6-aerial"),
         *("timesteps", "input", "sequence", "components"),
         *("baselines-consep", "baselines-glands", "baselines-nuclei", "full-glands", "full-nuclei"),
-        *("remedies-consep", "remedies-glands"),
+        *("remedies-consep", "remedies-glands", "remedies-nuclei"),
     }
 
 

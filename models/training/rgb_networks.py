@@ -1,6 +1,7 @@
 """The baselines' networks, each as a `Segmenter`, and on disk as safetensors and JSON.
 
-Code of the networks: segmentation-models-pytorch (MIT) and timm (Apache-2.0). Untrained: nothing is downloaded.
+Code of the networks: segmentation-models-pytorch (MIT) and timm (Apache-2.0), but for our own segmentation network,
+which is here without the grey maps. Untrained: nothing is downloaded.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from models.checkpoint import CheckpointError, ModelClass, file_sha256
+from models.convnext import Segmenter
 
 FORMAT: Final = 1
 # The deepest encoders halve five times.
@@ -38,14 +40,39 @@ class Network:
     encoder: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def build(self, classes: int) -> nn.Module:
+        """Return it untrained."""
+        network: nn.Module = getattr(smp, self.decoder)(
+            encoder_name=self.encoder, encoder_weights=None, in_channels=3, classes=classes, **self.options
+        )
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = _MOMENTUM
+        return network
 
-NETWORKS: Final = {
+
+@dataclass(frozen=True)
+class Head:
+    """Our own segmentation network on the image alone: what it sees elsewhere beside the grey maps."""
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+
+    def build(self, classes: int) -> nn.Module:
+        """Return it untrained."""
+        return Segmenter(3, classes, self.widths, self.depths)
+
+
+NETWORKS: Final[Mapping[str, Network | Head]] = {
     "unet": Network("Unet", "resnet18"),
     "unetplusplus": Network("UnetPlusPlus", "resnet18"),
     "deeplabv3plus": Network("DeepLabV3Plus", "resnet18"),
     # timm's layer scale of 1e-6 suits hundreds of epochs; 0.1 as in our own ConvNeXt blocks.
     "fpn-convnext": Network("FPN", "tu-convnext_atto", {"ls_init_value": 0.1}),
     "segformer": Network("Segformer", "mit_b0"),
+    # As in the preset `tiny`, and twice as wide.
+    "head": Head((16, 48, 96, 160), (0, 0, 0, 2)),
+    "wide-head": Head((32, 96, 192, 320), (0, 0, 0, 2)),
 }
 
 
@@ -57,14 +84,7 @@ def build_network(name: str, classes: int) -> nn.Module:
     """
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
-    chosen = NETWORKS[name]
-    network: nn.Module = getattr(smp, chosen.decoder)(
-        encoder_name=chosen.encoder, encoder_weights=None, in_channels=3, classes=classes, **chosen.options
-    )
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = _MOMENTUM
-    return network
+    return NETWORKS[name].build(classes)
 
 
 @dataclass(frozen=True)
