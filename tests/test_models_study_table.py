@@ -130,6 +130,12 @@ def test_time_is_read_from_the_log(tmp_path: Path) -> None:
     assert run_seconds(tmp_path / "none") is None
 
 
+def test_the_time_of_a_step_leaves_out_where_a_killed_run_went_back(tmp_path: Path) -> None:
+    places = ((2, 2.0), (4, 4.0), (4, 9.0), (2, 7.0), (4, 9.0), (6, 11.0))
+    write_run(tmp_path, {}, [{"stage": "stage1", "step": step, "seconds": seconds} for step, seconds in places])
+    assert seconds_per_step(tmp_path) == pytest.approx(1.0)
+
+
 def test_a_rate_is_chosen_once_all_are_over_and_never_one_that_failed(tmp_path: Path) -> None:
     recipe = load_study(STUDIES[0]).recipe
     study = Study("s", "S", recipe, (Variant("one"),), lr_search=(1e-3, 2e-3, 4e-3), choose_by="miou")

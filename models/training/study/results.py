@@ -72,7 +72,9 @@ def seconds_per_step(folder: Path) -> float | None:
     total, steps = 0.0, 0
     for places in stages.values():
         count = places[-1][0]
-        total += count * median((end[1] - start[1]) / (end[0] - start[0]) for start, end in pairwise(places))
+        # A run that was killed writes the rows since its last state again.
+        onward = [pair for pair in pairwise(places) if pair[1][0] > pair[0][0]]
+        total += count * median((end[1] - start[1]) / (end[0] - start[0]) for start, end in onward)
         steps += count
     return total / steps if steps else None
 
