@@ -82,13 +82,11 @@ class Listeners:
         all.
         """
         newest = await self._newest(job_id)
-        for glance in range(1, GLANCES + 1):
+        for _ in range(GLANCES):
             before, view, newest = newest, await self._view(job_id), await self._newest(job_id)
             if view.state in FINAL_STATES or newest == before:
-                break
-            if glance == GLANCES:
-                newest = before
-        return view, newest
+                return view, newest
+        return view, before
 
     async def _follow(
         self, view: JobView, seen: str | None, is_let_in: LetIn, *, snapshot: bool

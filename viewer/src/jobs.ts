@@ -52,11 +52,10 @@ export class JobList {
     const items = await this.#fetch(slide)
     if (signal.aborted) return
     // A job may have been submitted meanwhile: it has its row, and is the one to be looked at.
-    const begun = this.#chosen
     for (const job of items) if (!this.#entries.has(job.id)) this.#list.append(this.#made(job, slide).item)
     this.#empty.hidden = this.#entries.size > 0
     void this.#poll(slide, signal)
-    if (begun !== null) return
+    if (this.#chosen !== null) return
     if (wanted !== null) await this.open(wanted)
     else this.choose((items.find(isVisible) ?? items.find(({ state }) => !isFinal(state)))?.id ?? null)
   }
