@@ -91,6 +91,71 @@ def test_a_pixel_belongs_or_not_whatever_box_it_is_asked_in(x: int, y: int, widt
         assert np.array_equal(inside, expected[: inside.shape[0], : inside.shape[1]])
 
 
+HALF = WorkingPlane(1600, 1280, Fraction(2), Fraction(2))
+"""A 40x slide read at half scale: every centre lies on an odd level-0 px."""
+
+
+def tiled(roi: Polygon | MultiPolygon, plane: WorkingPlane, tile: int) -> NDArray[np.bool_]:
+    """Return bool (height, width) of the whole plane, asked for tile by tile."""
+    mask = RoiMask.from_roi(roi)
+    found = np.zeros((plane.w_height, plane.w_width), np.bool_)
+    for region in regions(plane, tile):
+        box = Box(region.w_x0, region.w_y0, region.width, region.height)
+        found[region.w_y0 : region.w_y1, region.w_x0 : region.w_x1] = mask.crop(box, plane)
+    return found
+
+
+def literal(geometry: Any, plane: WorkingPlane) -> NDArray[np.bool_]:
+    """Return what shapely says of every centre of the plane, bool (height, width)."""
+    x, y = np.meshgrid(
+        (np.arange(plane.w_width) + 0.5) * float(plane.scale_x),
+        (np.arange(plane.w_height) + 0.5) * float(plane.scale_y),
+    )
+    inside: NDArray[np.bool_] = shapely.contains_xy(geometry, x, y)
+    return inside
+
+
+@pytest.mark.parametrize("tile", [32, 48])
+@pytest.mark.parametrize("plane", [PLANE, HALF], ids=["odd scale", "half scale"])
+def test_tiles_within_the_columns_of_a_region_end_at_its_upper_and_lower_edge(plane: WorkingPlane, tile: int) -> None:
+    """A box wider than three tiles: its edges touch no column of the inner tiles and still cross their rows."""
+    x0, y0 = 20.3, 30.6
+    x1, y1 = plane.l0_width - 10.2, plane.l0_height - 18.4
+    box = shapely.box(x0, y0, x1, y1)
+    roi = Polygon(coordinates=(tuple(box.exterior.coords),))
+    assert (x1 - x0) / float(plane.scale_x) > 3 * tile
+    found = tiled(roi, plane, tile)
+    assert np.array_equal(found, literal(box, plane))
+
+    def within(count: int, scale: Fraction, low: float, high: float) -> int:
+        return sum(low < (index + Fraction(1, 2)) * scale < high for index in range(count))
+
+    columns = within(plane.w_width, plane.scale_x, x0, x1)
+    rows = within(plane.w_height, plane.scale_y, y0, y1)
+    assert int(found.sum()) == columns * rows
+
+
+@pytest.mark.parametrize("tile", [16, 48, 128])
+def test_a_ring_is_exact_in_tiles_of_any_size(tile: int) -> None:
+    ring = shapely.Point(801.3, 640.7).buffer(600.5).difference(shapely.Point(790.1, 650.9).buffer(333.3))
+    roi = Polygon(coordinates=(tuple(ring.exterior.coords), *(tuple(hole.coords) for hole in ring.interiors)))
+    assert np.array_equal(tiled(roi, HALF, tile), literal(ring, HALF))
+
+
+@settings(max_examples=60)
+@given(
+    corners=st.lists(st.tuples(st.integers(-400, 2000), st.integers(-400, 1700)), min_size=3, max_size=9),
+    tile=st.sampled_from([16, 64, 160]),
+)
+def test_any_region_is_exact_in_tiles(corners: list[tuple[int, int]], tile: int) -> None:
+    # No centre lies on an edge, where shapely and the even-odd rule may differ.
+    hull = shapely.MultiPoint([(x + 0.3137, y + 0.7071) for x, y in corners]).convex_hull
+    if hull.geom_type != "Polygon":
+        return
+    roi = Polygon(coordinates=(tuple(hull.exterior.coords),))
+    assert np.array_equal(tiled(roi, HALF, tile), literal(hull, HALF))
+
+
 def test_a_region_holds_something_exactly_when_its_crop_does() -> None:
     tissue = TissueMask(np.array([[True, False], [True, True]]), Fraction(150), Fraction(120))
     area = Area(tissue, RoiMask.from_roi(HOLED), (Box(0, 0, 40, 40),))

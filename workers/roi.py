@@ -111,8 +111,9 @@ def _inside(edges: Floats, l0_x: Floats, l0_y: Floats, px: tuple[float, float]) 
     left, top, right, bottom = l0_x[0] - px[0], l0_y[0] - px[1], l0_x[-1] + px[0], l0_y[-1] + px[1]
     beside = (edges[:, 3] < top) | (edges[:, 1] > bottom) | (np.minimum(edges[:, 0], edges[:, 2]) > right)
     near = edges[~beside]
-    if len(l0_x) * len(l0_y) > 1 and not (np.maximum(near[:, 0], near[:, 2]) >= left).any():
-        return np.broadcast_to(_inside(near, l0_x[:1], l0_y[:1], px), (len(l0_y), len(l0_x)))
+    if len(l0_x) > 1 and not (np.maximum(near[:, 0], near[:, 2]) >= left).any():
+        # Every edge lies to the left: one answer for all columns, but not for all rows, as edges begin and end between.
+        return np.broadcast_to(_inside(near, l0_x[:1], l0_y, px), (len(l0_y), len(l0_x)))
     crossings = np.zeros((len(l0_y), len(l0_x) + 1), np.bool_)
     for x0, y0, x1, y1 in near:
         start, stop = np.searchsorted(l0_y, (y0, y1))
