@@ -15,7 +15,7 @@ from anyio import CapacityLimiter, to_thread
 from server.preparing import Prepared, prepare
 from server.quotas import Quotas
 from server.turns import Turns
-from workers.core.errors import RequestInvalid, UploadEmpty
+from workers.core.errors.base import RequestInvalid, UploadEmpty
 from workers.core.probe import ProbeReport, probe
 from workers.core.schemas import LOCAL_TENANT, SlideInfo
 from workers.core.settings import Settings

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from server.upload_limits import ROOM_BYTES, check_room, disk_full_told
-from workers.core.errors import ChecksumMismatch, UploadLocked, UploadTooLarge
+from workers.core.errors.base import ChecksumMismatch, UploadLocked, UploadTooLarge
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from server.upload_limits import disk_full_told
-from workers.core.access_errors import QuotaExceeded
-from workers.core.errors import DiskFull
-from workers.core.intake_errors import ArchiveRefused
+from workers.core.errors.access import QuotaExceeded
+from workers.core.errors.base import DiskFull
+from workers.core.errors.intake import ArchiveRefused
 
 ENTRIES_MAX = 10_000
 DEPTH_MAX = 8

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import tus
 from server.errors import answer_of
-from workers.core.errors import UploadIncomplete, UploadTooLarge
+from workers.core.errors.base import UploadIncomplete, UploadTooLarge
 
 BODY_MAX_BYTES = 4 * 2**20
 """Of a request whose body is read as a whole: a region of interest of 100 000 corners fits."""

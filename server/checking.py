@@ -18,8 +18,8 @@ from server.admission import Admission, Received
 from server.partials import Partials
 from server.turns import Turns
 from server.upload_records import Upload
-from workers.core.access_errors import QuotaExceeded
-from workers.core.errors import Invalid, LDiffusionError, SlideNotFound, Unavailable
+from workers.core.errors.access import QuotaExceeded
+from workers.core.errors.base import Invalid, LDiffusionError, SlideNotFound, Unavailable
 from workers.core.schemas import ErrorBody, SlideInfo
 from workers.core.store import Store
 

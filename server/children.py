@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from workers.core.errors import Unavailable
+from workers.core.errors.base import Unavailable
 from workers.core.lifeline import die_with_parent
 from workers.core.settings import Settings
 

@@ -10,7 +10,7 @@ import click
 
 from server import keys_command
 from server.children import module_command, module_environment
-from workers.core.errors import LDiffusionError
+from workers.core.errors.base import LDiffusionError
 from workers.core.settings import Settings
 
 PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}

@@ -18,7 +18,7 @@ from http import HTTPStatus
 
 from pydantic import ValidationError
 
-from workers.core.errors import LDiffusionError
+from workers.core.errors.base import LDiffusionError
 from workers.core.schemas import ErrorBody, Frozen, JobView
 
 

@@ -24,7 +24,7 @@ from server.client_errors import (
     error_of,
     failure,
 )
-from workers.core.errors import RequestInvalid
+from workers.core.errors.base import RequestInvalid
 from workers.core.schemas import Frozen
 
 PIECE_BYTES = 2**20

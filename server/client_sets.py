@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 from workers.core import mirax
-from workers.core.errors import RequestInvalid
+from workers.core.errors.base import RequestInvalid
 
 PIECE_BYTES = 2**20
 

@@ -7,8 +7,8 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 
 from server.fetching import Source
-from workers.core.errors import RequestInvalid
-from workers.core.intake_errors import ImportRefused
+from workers.core.errors.base import RequestInvalid
+from workers.core.errors.intake import ImportRefused
 from workers.core.outward import HTTPS_PORT, Outward
 from workers.core.schemas import Frozen
 

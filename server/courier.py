@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from workers.core.errors import JobNotFound, QueueUnavailable
-from workers.core.job_errors import WebhookRefused
+from workers.core.errors.base import JobNotFound, QueueUnavailable
+from workers.core.errors.jobs import WebhookRefused
 from workers.core.job_files import write_delivery
 from workers.core.jobs import Jobs, Transaction, answering
 from workers.core.progress import DELIVERY

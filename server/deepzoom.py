@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from workers.core.errors import ResultNotFound, SlideTooLarge
+from workers.core.errors.base import ResultNotFound, SlideTooLarge
 from workers.core.schemas import ModelClass, SlideGeometry
 from workers.core.slide_geometry import level_for_side
 from workers.core.slides import Pixels, Slide

@@ -18,7 +18,7 @@ import click
 from server.children import module_command, module_environment
 from server.serve import STOP_S, read_address
 from server.submitting import submit
-from workers.core.errors import RequestInvalid, Unavailable
+from workers.core.errors.base import RequestInvalid, Unavailable
 from workers.core.lifeline import die_with_parent
 from workers.core.settings import Settings
 from workers.core.store import atomic_write

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 
 from server.lingering import LingeringJSONResponse
-from workers.core.access_errors import Forbidden, ScopeMissing, TooMany, Unauthorized
-from workers.core.errors import (
+from workers.core.errors.access import Forbidden, ScopeMissing, TooMany, Unauthorized
+from workers.core.errors.base import (
     BodyUnsupported,
     ChecksumMismatch,
     Conflict,

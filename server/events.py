@@ -12,9 +12,9 @@ from anyio import to_thread
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from workers.core.errors import JobNotFound, QueueUnavailable
+from workers.core.errors.base import JobNotFound, QueueUnavailable
+from workers.core.errors.jobs import TooManyListeners
 from workers.core.events import Progress, events_key
-from workers.core.job_errors import TooManyListeners
 from workers.core.jobs import Jobs
 from workers.core.schemas import FINAL_STATES, JobView
 

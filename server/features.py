@@ -10,7 +10,7 @@ import numpy as np
 import pyogrio.raw
 from numpy.typing import NDArray
 
-from workers.core.errors import RequestInvalid
+from workers.core.errors.base import RequestInvalid
 from workers.core.schemas import ModelClass
 
 ACCEPTED_BOX = "x0,y0,x1,y1 in level-0 px of the full plane, for example 0,0,2048,2048"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from anyio import CapacityLimiter, to_thread
 
-from workers.core.intake_errors import ImportRefused
+from workers.core.errors.intake import ImportRefused
 from workers.core.outward import CheckedConnection, Outward, request_target
 
 PIECE_BYTES = 2**20

@@ -15,7 +15,7 @@ from server.access.gate import PUBLIC
 from server.access.keys import Keys
 from server.access.protection import protect
 from server.app import create_app
-from workers.core.errors import LDiffusionError
+from workers.core.errors.base import LDiffusionError
 from workers.core.reader_versions import check_readers
 from workers.core.settings import Settings
 

@@ -19,8 +19,8 @@ from server.fetching import Fetched, Source, fetch
 from server.resumable import Resumable
 from server.upload_records import Upload
 from server.upload_requests import Chunk, Wish
-from workers.core.errors import LDiffusionError, NotFound, Unavailable
-from workers.core.intake_errors import ImportRefused
+from workers.core.errors.base import LDiffusionError, NotFound, Unavailable
+from workers.core.errors.intake import ImportRefused
 from workers.core.outward import Outward
 from workers.core.schemas import Frozen
 from workers.core.settings import Settings

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from workers.core.errors import RequestInvalid, UploadIncomplete
+from workers.core.errors.base import RequestInvalid, UploadIncomplete
 
 FIELD = "file"
 FORM_OVERHEAD_BYTES = 64 * 1024

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from server.upload_limits import check_room, disk_full_told
 from server.upload_records import Upload
-from workers.core.errors import UploadExpired, UploadIncomplete, UploadNotFound
+from workers.core.errors.base import UploadExpired, UploadIncomplete, UploadNotFound
 from workers.core.settings import Settings
 from workers.core.store import fsync_dir, write_json
 

@@ -19,8 +19,8 @@ from anyio import CapacityLimiter, to_thread
 
 from server.access.audit import AuditLog, Event
 from server.preparing import digest_of, stored_files
-from workers.core.errors import SlideNotFound, Unavailable
-from workers.core.job_errors import SlideDamaged
+from workers.core.errors.base import SlideNotFound, Unavailable
+from workers.core.errors.jobs import SlideDamaged
 from workers.core.schemas import Integrity, SlideInfo
 from workers.core.settings import Settings
 from workers.core.store import Store

@@ -23,7 +23,7 @@ from server.upload_leases import Lease, Leases
 from server.upload_limits import check_size
 from server.upload_records import Part, Upload
 from server.upload_requests import Chunk, Wish, check_chunk, check_offset
-from workers.core.errors import (
+from workers.core.errors.base import (
     HeaderInvalid,
     LDiffusionError,
     UploadEmpty,

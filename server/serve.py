@@ -24,7 +24,7 @@ from server.access.exposure import check_exposure
 from server.access.keys import Keys
 from server.children import Child, module_command, module_environment
 from workers.core.embedded import EmbeddedRedis
-from workers.core.errors import LDiffusionError, QueueUnavailable, RequestInvalid, Unavailable
+from workers.core.errors.base import LDiffusionError, QueueUnavailable, RequestInvalid, Unavailable
 from workers.core.jobs import Jobs, answering
 from workers.core.pulse import note_end
 from workers.core.settings import Settings

@@ -5,8 +5,8 @@ import unicodedata
 from pathlib import Path
 
 from workers.core import mirax
-from workers.core.errors import RequestInvalid
-from workers.core.intake_errors import SlideSetIncomplete
+from workers.core.errors.base import RequestInvalid
+from workers.core.errors.intake import SlideSetIncomplete
 from workers.core.tiff_structure import TIFF_MAGIC
 
 ARCHIVE = ".zip"

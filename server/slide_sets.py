@@ -25,8 +25,8 @@ from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 from server.archives import Budget, entries_of, opened_archive, take_out
 from workers.core import mirax
 from workers.core.confinement import limits_of, run_confined, serve_confined
-from workers.core.errors import SlideUnreadable
-from workers.core.intake_errors import SlideSetIncomplete
+from workers.core.errors.base import SlideUnreadable
+from workers.core.errors.intake import SlideSetIncomplete
 from workers.core.schemas import Frozen
 from workers.core.settings import Settings
 from workers.core.slides import PARSER_ERRORS

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple, Self
 
-from workers.core.errors import SlideUnreadable
+from workers.core.errors.base import SlideUnreadable
 from workers.core.tiff_structure import TIFF_MAGIC
 
 MAX_DIRECTORIES = 256

@@ -20,7 +20,7 @@ from server.access.principals import Principal
 from server.deepzoom import Address
 from server.tile_answers import answer, tile_etag
 from server.viewing import Viewing
-from workers.core.errors import SlideNotFound
+from workers.core.errors.base import SlideNotFound
 from workers.core.schemas import SlideInfo
 from workers.core.store import Store
 

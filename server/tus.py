@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from server.appending import Checksum
 from server.upload_records import Upload
 from server.upload_requests import Chunk, Wish
-from workers.core.errors import BodyUnsupported, HeaderInvalid, VersionUnsupported
+from workers.core.errors.base import BodyUnsupported, HeaderInvalid, VersionUnsupported
 
 VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,checksum,expiration,termination,concatenation"

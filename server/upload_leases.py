@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from workers.core.errors import UploadIncomplete, UploadLocked
+from workers.core.errors.base import UploadIncomplete, UploadLocked
 
 BLOCK_BYTES = 2**20
 GRACE_S = 5.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from workers.core.errors import DiskFull, UploadTooLarge
+from workers.core.errors.base import DiskFull, UploadTooLarge
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 ROOM_BYTES = 64 * 2**20

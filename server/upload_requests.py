@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from server.appending import Checksum
 from server.upload_records import Upload
-from workers.core.errors import OffsetMismatch, UploadJoined, UploadTooLarge
+from workers.core.errors.base import OffsetMismatch, UploadJoined, UploadTooLarge
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from server.admission import Admission, Received, check_received
 from server.quotas import Room
 from server.slide_names import display_name, extension_of
 from server.upload_limits import ROOM_BYTES, check_room, check_size, disk_full_told
-from workers.core.errors import RequestInvalid, UploadEmpty, UploadIncomplete
+from workers.core.errors.base import RequestInvalid, UploadEmpty, UploadIncomplete
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
 from workers.core.store import Store

@@ -14,7 +14,7 @@ from server.access.keys import Keys
 from server.access.principals import SCOPES, Scope
 from server.access.protection import protect
 from server.errors import add_error_handlers
-from workers.core.errors import SlideNotFound
+from workers.core.errors.base import SlideNotFound
 from workers.core.settings import Settings
 
 OWNERS = {"1": "lab-a", "2": "lab-b"}

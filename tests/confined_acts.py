@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from workers.core.confinement import serve_confined
-from workers.core.errors import LDiffusionError
+from workers.core.errors.base import LDiffusionError
 from workers.core.schemas import Frozen
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from workers.core.catalog import find_model, list_models, model_dir
-from workers.core.errors import ModelInvalid, ModelNotFound
+from workers.core.errors.base import ModelInvalid, ModelNotFound
 
 CONFIG: dict[str, Any] = {
     "format": 1,

@@ -11,8 +11,8 @@ from confined_acts import Order, Report
 
 from workers.core import confinement
 from workers.core.confinement import Limits, run_confined
-from workers.core.errors import SlideUnreadable
-from workers.core.intake_errors import ConfinementFailed
+from workers.core.errors.base import SlideUnreadable
+from workers.core.errors.intake import ConfinementFailed
 
 LIMITS = Limits(cpu_s=2, memory_bytes=2**31)
 

@@ -17,8 +17,8 @@ from mirax_slide import mirax_files, write_mirax
 from workers.core import dicom_strip, tiff_strip
 from workers.core.deidentify import deidentify
 from workers.core.dicom_strip import strip_dicom
-from workers.core.errors import SlideUnreadable
-from workers.core.intake_errors import DeidentifyRefused
+from workers.core.errors.base import SlideUnreadable
+from workers.core.errors.intake import DeidentifyRefused
 from workers.core.settings import Settings
 from workers.core.slides import open_slide
 from workers.core.tiff_strip import strip_tiff

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from workers.core import probe
 from workers.core.dicom_structure import check_dicom
-from workers.core.errors import SlideTooLarge, SlideUnreadable
+from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import redis
 
 from workers.core import embedded
 from workers.core.embedded import SOCKET_PATH_MAX_BYTES, EmbeddedRedis, find_server, socket_path
-from workers.core.errors import QueueUnavailable
+from workers.core.errors.base import QueueUnavailable
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,11 @@ from test_server_jobs import add_slide
 
 from server.quotas import Quotas
 from workers.core import idempotency, submission
-from workers.core.access_errors import QuotaExceeded
 from workers.core.batches import Batches, BatchRequest, StoredBatch, job_id_of
-from workers.core.errors import QueueUnavailable
+from workers.core.errors.access import QuotaExceeded
+from workers.core.errors.base import QueueUnavailable
+from workers.core.errors.jobs import KeyInUse
 from workers.core.idempotency import Reservation
-from workers.core.job_errors import KeyInUse
 from workers.core.jobs import Jobs
 from workers.core.schemas import JobRequest
 from workers.core.store import Store, new_id

@@ -19,7 +19,7 @@ from queue_fixtures import (
     write_result,
 )
 
-from workers.core.errors import JobNotFound, MppMissing
+from workers.core.errors.base import JobNotFound, MppMissing
 from workers.core.janitor import Heartbeat, Janitor
 from workers.core.jobs import Jobs
 from workers.core.leases import Leases, Superseded

@@ -23,7 +23,7 @@ from queue_fixtures import (
     write_result,
 )
 
-from workers.core.errors import JobCanceled, JobNotFound, MppMissing, QueueUnavailable
+from workers.core.errors.base import JobCanceled, JobNotFound, MppMissing, QueueUnavailable
 from workers.core.jobs import Jobs
 from workers.core.leases import Lease, Leases, Superseded
 from workers.core.listing import list_jobs

@@ -12,7 +12,7 @@ from https_files import Files
 from server import fetching
 from server.fetching import Source, fetch
 from workers.core import outward, webhooks
-from workers.core.intake_errors import ImportRefused
+from workers.core.errors.intake import ImportRefused
 from workers.core.outward import Address, Outward
 from workers.core.settings import Settings
 

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from spoiled_tiles import spoil_tile
 
-from workers.core.errors import LDiffusionError, SlideTooLarge, SlideUnreadable
+from workers.core.errors.base import LDiffusionError, SlideTooLarge, SlideUnreadable
 from workers.core.probe import examine, probe
 from workers.core.settings import Settings
 

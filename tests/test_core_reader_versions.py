@@ -9,7 +9,7 @@ import pytest
 from server import gateway
 from workers import __main__ as worker
 from workers.core import reader_versions
-from workers.core.intake_errors import ReaderOutdated
+from workers.core.errors.intake import ReaderOutdated
 from workers.core.reader_versions import WHEEL_MIN, check_readers
 
 

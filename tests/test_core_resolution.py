@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.core.errors import MppMissing, MppOutOfRange
+from workers.core.errors.base import MppMissing, MppOutOfRange
 from workers.core.resolution import is_plausible, resolve_mpp
 from workers.core.schemas import SlideGeometry, SlideLevel
 

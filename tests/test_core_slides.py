@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from workers.core import slides
-from workers.core.errors import SlideUnreadable
+from workers.core.errors.base import SlideUnreadable
 from workers.core.slides import Slide, block_mean, open_slide, over_white
 
 MadeSlide = Callable[..., Path]

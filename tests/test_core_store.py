@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.core.errors import DiskFull, JobNotFound, LDiffusionError, ResultNotReady, SlideNotFound
+from workers.core.errors.base import DiskFull, JobNotFound, LDiffusionError, ResultNotReady, SlideNotFound
 from workers.core.schemas import JobRequest, SlideGeometry, SlideInfo, SlideLevel
 from workers.core.store import Store, atomic_write, new_id, write_json
 

@@ -12,7 +12,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.core.errors import SlideTooLarge, SlideUnreadable
+from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.tiff_structure import check_tiff
 
 Write = Callable[[Path], None]

@@ -14,7 +14,7 @@ from spoiled_tiles import spoil_tile
 
 from workers import damage, stages, stitch
 from workers.core.catalog import find_model
-from workers.core.errors import SlideUnreadable
+from workers.core.errors.base import SlideUnreadable
 from workers.core.schemas import JobRequest, Plan, SlideInfo
 from workers.core.slides import Pixels, open_slide
 from workers.core.tolerant import TolerantSlide, bad_blocks, open_for

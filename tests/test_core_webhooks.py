@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from workers.core.job_errors import WebhookRefused
+from workers.core.errors.jobs import WebhookRefused
 from workers.core.outward import is_public
 from workers.core.schemas import Webhook
 from workers.core.settings import Settings

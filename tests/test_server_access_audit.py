@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from server.access.audit import AuditLog, Event
 from server.access.signing import Links
 from server.cli import main
-from workers.core.access_errors import AuditBroken
+from workers.core.errors.access import AuditBroken
 
 LARGE = 10**9
 

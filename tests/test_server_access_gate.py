@@ -16,8 +16,8 @@ from server.access.gate import Access
 from server.access.keys import NO_KEYS, Keys
 from server.access.principals import SCOPES, Scope
 from server.errors import answer_of
-from workers.core.access_errors import Forbidden, QuotaExceeded, RateLimited, ScopeMissing, Unauthorized
-from workers.core.errors import DiskFull, LDiffusionError, RequestInvalid, Unavailable
+from workers.core.errors.access import Forbidden, QuotaExceeded, RateLimited, ScopeMissing, Unauthorized
+from workers.core.errors.base import DiskFull, LDiffusionError, RequestInvalid, Unavailable
 from workers.core.settings import Settings
 
 

@@ -13,7 +13,7 @@ from server.access import keys as keys_module
 from server.access.headers import DOCS_PATHS, HostGuard
 from server.access.protection import protect
 from server.app import create_app
-from workers.core.errors import RequestInvalid
+from workers.core.errors.base import RequestInvalid
 from workers.core.settings import Settings
 
 SITE = "https://viewer.example"

@@ -20,8 +20,8 @@ from server.access.audit import AuditLog
 from server.access.keys import KeyRing, Keys, KeySet
 from server.access.principals import SCOPES, Principal
 from server.cli import main
-from workers.core.access_errors import ScopeMissing, Unauthorized
-from workers.core.errors import LDiffusionError, RequestInvalid, Unavailable
+from workers.core.errors.access import ScopeMissing, Unauthorized
+from workers.core.errors.base import LDiffusionError, RequestInvalid, Unavailable
 
 NOW = datetime.now(UTC)
 TOKEN = re.compile(r"ldk_[0-9a-f]{16}_[0-9a-f]{64}")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server.access.limits import Buckets, Rates, block_of, check_jobs, check_storage
 from server.access.principals import LOCAL, Principal, link_principal
-from workers.core.access_errors import QuotaExceeded, RateLimited
+from workers.core.errors.access import QuotaExceeded, RateLimited
 from workers.core.schemas import JobState
 from workers.core.settings import Settings
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.access.signing import Link, Links, is_link, read_secret
-from workers.core.access_errors import LinkInvalid
-from workers.core.errors import RequestInvalid, Unavailable
+from workers.core.errors.access import LinkInvalid
+from workers.core.errors.base import RequestInvalid, Unavailable
 
 NOW = 1_800_000_000.0
 SECRET = bytes(range(32))

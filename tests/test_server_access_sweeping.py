@@ -15,7 +15,7 @@ from server.access.audit import AuditLog
 from server.access.sweeping import sweep_for_ever, teller, upload_forgetter
 from server.partials import Partials
 from server.upload_records import Upload
-from workers.core.errors import QueueUnavailable
+from workers.core.errors.base import QueueUnavailable
 from workers.core.retention import Removed, Retention
 from workers.core.settings import Settings
 

@@ -14,10 +14,10 @@ from zip_files import DEVICE, FIFO, LINK, write_special, write_zip
 from server import archives, slide_sets
 from server.archives import check_name, entries_of, opened_archive
 from server.slide_sets import Unpacked, UnpackOrder, unpack_here
-from workers.core.access_errors import QuotaExceeded
 from workers.core.confinement import run_confined
-from workers.core.errors import DiskFull, Invalid, SlideUnreadable
-from workers.core.intake_errors import ArchiveRefused, SlideSetIncomplete
+from workers.core.errors.access import QuotaExceeded
+from workers.core.errors.base import DiskFull, Invalid, SlideUnreadable
+from workers.core.errors.intake import ArchiveRefused, SlideSetIncomplete
 from workers.core.settings import Settings
 
 GOOD = {"s.mrxs": b"front", "s/Slidedat.ini": b"[x]", "s/Index.dat": b"i" * 100, "s/Data0000.dat": b"d" * 1000}

@@ -9,7 +9,7 @@ import pytest
 from gateway_fixtures import GatewayWith
 from test_server_jobs import add_slide, code_of, submit
 
-from workers.core.errors import DiskFull
+from workers.core.errors.base import DiskFull
 from workers.core.jobs import Jobs
 from workers.core.leases import Leases
 from workers.core.queue_names import RATES, JobKeys, Task

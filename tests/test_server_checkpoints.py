@@ -9,7 +9,7 @@ import pytest
 from server import checkpoints
 from server.checkpoints import CHECKPOINT_BYTES, Checkpoints
 from server.upload_records import Upload
-from workers.core.errors import DiskFull
+from workers.core.errors.base import DiskFull
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 WAIT_S = 30

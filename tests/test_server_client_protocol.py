@@ -26,7 +26,7 @@ from server.client_errors import (
 from server.client_jobs import Event, EventParser, wait
 from server.client_protocol import Answer, Ask, Body, Open, Patience, Pause, Read, Work, patiently
 from server.events import event
-from workers.core.errors import RequestInvalid
+from workers.core.errors.base import RequestInvalid
 
 JOB = "0" * 32
 RUNNING = {"id": JOB, "state": "running", "request": {"slide_id": JOB}, "created_at": "2026-01-02T00:00:00Z"}

@@ -12,7 +12,7 @@ from mirax_slide import mirax_files, write_mirax
 
 from server.client import Client
 from server.client_sets import files_of, pack
-from workers.core.errors import RequestInvalid
+from workers.core.errors.base import RequestInvalid
 
 
 def packed(path: Path, archive: Path) -> bytes:

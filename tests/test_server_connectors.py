@@ -6,8 +6,8 @@ import pytest
 from https_files import CONNECTOR, SECRET
 
 from server.connectors import Connector, read_connectors, source_of
-from workers.core.errors import RequestInvalid
-from workers.core.intake_errors import ImportRefused
+from workers.core.errors.base import RequestInvalid
+from workers.core.errors.intake import ImportRefused
 
 
 @pytest.mark.parametrize("key", ["../other/a.tif", "a/../../b.tif", "./a.tif", "/a.tif", "a//b.tif", "a/", ".."])

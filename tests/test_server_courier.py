@@ -15,7 +15,7 @@ from queue_fixtures import REQUEST, finishing, stored, until
 
 from server import courier as module
 from server.courier import PAUSES_S, Courier
-from workers.core.errors import DiskFull
+from workers.core.errors.base import DiskFull
 from workers.core.job_files import view_from_disk, write_delivery
 from workers.core.jobs import Jobs
 from workers.core.queue_names import WEBHOOKS

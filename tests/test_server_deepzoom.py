@@ -23,7 +23,7 @@ from server import deepzoom
 from server.deepzoom import Grid
 from server.label_tiles import nearest
 from server.viewing import REMEMBERED, Remembered, SlidePool
-from workers.core.errors import ResultNotFound
+from workers.core.errors.base import ResultNotFound
 from workers.core.settings import Settings
 from workers.core.slides import open_slide
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from server import demo
-from workers.core.errors import RequestInvalid, Unavailable
+from workers.core.errors.base import RequestInvalid, Unavailable
 
 
 def wheel_with(folder: Path, content: bytes, member: str = demo.MEMBER) -> Path:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from server.client import Client
 from server.demo import serving
 from server.submitting import submit
-from workers.core.errors import Unavailable
+from workers.core.errors.base import Unavailable
 from workers.core.schemas import Provenance
 from workers.core.settings import Settings
 

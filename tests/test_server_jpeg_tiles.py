@@ -18,7 +18,7 @@ from PIL import Image
 from server.deepzoom import grid_of
 from server.jpeg_tiles import StoredTiles, assembled, decoded_at
 from server.tiff_tiles import reader_at_hand, reader_of, tiled_levels
-from workers.core.errors import SlideUnreadable
+from workers.core.errors.base import SlideUnreadable
 
 WIDTH, HEIGHT, TILE = 1300, 1100, 256
 UInt8 = NDArray[np.uint8]

@@ -19,7 +19,7 @@ from server import live_labels
 from server.label_tiles import LabelPyramid
 from server.live_labels import LiveLabels
 from workers import stitch
-from workers.core.errors import ResultNotFound
+from workers.core.errors.base import ResultNotFound
 from workers.core.label_layout import STORE, chunk_path
 from workers.core.schemas import Plan
 from workers.core.settings import Settings

@@ -10,7 +10,7 @@ from gateway_fixtures import GatewayWith
 
 from server.access.keys import Keys
 from server.routes import page
-from workers.core.errors import LDiffusionError
+from workers.core.errors.base import LDiffusionError
 from workers.core.schemas import JobOptions
 from workers.core.settings import Settings
 

@@ -11,7 +11,7 @@ import pytest
 from server.appending import Appender
 from server.partials import Partials
 from server.upload_records import Part, Upload
-from workers.core.errors import DiskFull, UploadExpired, UploadLocked, UploadNotFound
+from workers.core.errors.base import DiskFull, UploadExpired, UploadLocked, UploadNotFound
 from workers.core.settings import Settings
 from workers.core.store import new_id
 

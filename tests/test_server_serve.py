@@ -17,7 +17,7 @@ import pytest
 from server.access.keys import Keys
 from server.children import CRASHES_MAX, STEADY_S, Child, module_command, module_environment
 from server.serve import listen, serve, stop
-from workers.core.errors import RequestInvalid, Unavailable
+from workers.core.errors.base import RequestInvalid, Unavailable
 from workers.core.settings import Settings
 
 WAIT_S = 30.0

@@ -21,8 +21,8 @@ from zip_files import write_zip
 
 from server import slide_sets
 from workers.core import mirax, probe
-from workers.core.errors import LDiffusionError, SlideTooLarge, SlideUnreadable
-from workers.core.intake_errors import SlideSetIncomplete
+from workers.core.errors.base import LDiffusionError, SlideTooLarge, SlideUnreadable
+from workers.core.errors.intake import SlideSetIncomplete
 from workers.core.probe import examine
 from workers.core.settings import Settings
 from workers.core.slides import open_slide

@@ -15,9 +15,9 @@ from server.admission import Admission
 from server.quotas import Quotas
 from server.slide_names import FILENAME_MAX, display_name, extension_of, sniff_extension
 from server.uploads import BLOCK_BYTES, Intake, parse_digest
-from workers.core.access_errors import QuotaExceeded
-from workers.core.errors import LDiffusionError, RequestInvalid
-from workers.core.intake_errors import SlideSetIncomplete
+from workers.core.errors.access import QuotaExceeded
+from workers.core.errors.base import LDiffusionError, RequestInvalid
+from workers.core.errors.intake import SlideSetIncomplete
 from workers.core.jobs import Jobs
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings

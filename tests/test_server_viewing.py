@@ -16,7 +16,7 @@ from spoiled_tiles import spoil_tile
 from server import deepzoom
 from server.deepzoom import grid_of
 from server.viewing import Remembered, Viewing
-from workers.core.errors import SlideTooLarge, SlideUnreadable
+from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
 from workers.core.slides import open_slide

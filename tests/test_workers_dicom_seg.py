@@ -10,7 +10,7 @@ from fiducials import HEIGHT, MARKS, MODEL_MPP, WIDTH, Finished
 from numpy.typing import NDArray
 
 from workers import dicom_seg, products, stitch
-from workers.core.errors import ProductRefused
+from workers.core.errors.base import ProductRefused
 
 KINDS = {"segmentation.dcm": "LABELMAP", "segmentation-binary.dcm": "BINARY"}
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from server import features as served
 from workers import features, vectorize
-from workers.core.errors import ProductFailed, ProductRefused
+from workers.core.errors.base import ProductFailed, ProductRefused
 from workers.core.schemas import Plan
 from workers.stitch import LabelArrays
 

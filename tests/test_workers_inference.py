@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workers.core.errors import ModelInvalid, SlideUnreadable
-from workers.core.job_errors import OutOfMemory
+from workers.core.errors.base import ModelInvalid, SlideUnreadable
+from workers.core.errors.jobs import OutOfMemory
 from workers.core.schemas import ModelClass, Plan
 from workers.core.slides import Pixels, open_slide
 from workers.inference import Engine, cpu_threads, read_ahead, segment_regions

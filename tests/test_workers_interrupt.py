@@ -9,7 +9,7 @@ from pipeline_fixtures import asked_for, work
 from queue_fixtures import DEADLINE_S
 
 from workers import stages, stitch, tasks
-from workers.core.errors import JobCanceled, QueueUnavailable
+from workers.core.errors.base import JobCanceled, QueueUnavailable
 from workers.core.jobs import Jobs
 from workers.core.leases import Superseded
 from workers.interrupt import Watch, interruptible

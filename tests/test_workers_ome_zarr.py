@@ -14,7 +14,7 @@ from ome_zarr_models.v05 import Image, ImageLabel
 from ome_zarr_models.v05.labels import Labels
 from zarr.storage import ObjectStore
 
-from workers.core.errors import JobNotFound
+from workers.core.errors.base import JobNotFound
 from workers.core.schemas import Plan
 from workers.core.settings import Settings
 from workers.ome_zarr import image_label, write_ome_zarr

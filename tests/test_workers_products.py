@@ -15,7 +15,7 @@ from queue_fixtures import drain, entries, worker
 
 from workers import products, tasks
 from workers.core import products as queue_side
-from workers.core.errors import JobNotFound, ProductFailed, ProductRefused, ResultNotFound, ResultNotReady
+from workers.core.errors.base import JobNotFound, ProductFailed, ProductRefused, ResultNotFound, ResultNotReady
 from workers.core.jobs import Jobs
 from workers.core.leases import Leases
 from workers.core.products import Failed, Products, read_made

@@ -18,7 +18,7 @@ from PIL import Image
 from qupath_rules import assert_qupath_takes
 
 from workers import simplify, vectorize
-from workers.core.errors import ProductRefused
+from workers.core.errors.base import ProductRefused
 from workers.core.schemas import Plan
 from workers.stitch import LabelArrays
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from workers import stages, stitch
 from workers.core.catalog import find_model
-from workers.core.errors import JobCanceled, ModelInvalid, MppMissing
+from workers.core.errors.base import JobCanceled, ModelInvalid, MppMissing
 from workers.core.preflight import PROCESS_BYTES, estimated_peak_bytes
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideGeometry, SlideInfo, SlideLevel
 from workers.core.slides import Pixels, Slide, open_slide

@@ -14,7 +14,7 @@ from rq.timeouts import JobTimeoutException
 
 from workers import stages, stitch, tasks
 from workers.core.batches import Batches, BatchRequest
-from workers.core.errors import DiskFull
+from workers.core.errors.base import DiskFull
 from workers.core.jobs import Jobs
 from workers.core.queue_names import JobKeys
 from workers.core.slides import open_slide

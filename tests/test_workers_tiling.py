@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.core.errors import MppMissing, MppOutOfRange
+from workers.core.errors.base import MppMissing, MppOutOfRange
 from workers.core.schemas import Plan, SlideGeometry, SlideLevel
 from workers.tiling import (
     Box,

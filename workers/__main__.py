@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from workers import tasks
 from workers.core.catalog import list_models
-from workers.core.errors import LDiffusionError, QueueUnavailable
+from workers.core.errors.base import LDiffusionError, QueueUnavailable
 from workers.core.janitor import Heartbeat
 from workers.core.jobs import Jobs
 from workers.core.leases import Leases

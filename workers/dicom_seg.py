@@ -22,7 +22,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, VLWholeSlideMicroscopyImageStorage
 
-from workers.core.errors import ProductRefused
+from workers.core.errors.base import ProductRefused
 from workers.core.preflight import require_room
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyogrio
 
-from workers.core.errors import ProductFailed
+from workers.core.errors.base import ProductFailed
 from workers.core.preflight import require_room
 from workers.core.schemas import Plan
 from workers.core.store import atomic_write

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from workers.core.errors import JobCanceled, JobLost, LDiffusionError, QueueUnavailable
-from workers.core.job_errors import OutOfMemory, SlideReadTimeout
+from workers.core.errors.base import JobCanceled, JobLost, LDiffusionError, QueueUnavailable
+from workers.core.errors.jobs import OutOfMemory, SlideReadTimeout
 from workers.core.reads import stalled_read_s
 
 LOOK_S = 0.25

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.core.errors import ModelInvalid
+from workers.core.errors.base import ModelInvalid
 from workers.core.schemas import Plan
 from workers.core.slides import Pixels
 from workers.guard import out_of_memory

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
-from workers.core.errors import JobCanceled, QueueUnavailable
+from workers.core.errors.base import JobCanceled, QueueUnavailable
 from workers.core.leases import Superseded
 
 WATCH_S = 1.0

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from workers import stitch, tasks
 from workers.core.digests import sha256_of, sha256_of_all
-from workers.core.errors import JobNotFound, LDiffusionError, QueueUnavailable, ResultNotReady, SlideNotFound
-from workers.core.job_errors import OutOfMemory
+from workers.core.errors.base import JobNotFound, LDiffusionError, QueueUnavailable, ResultNotReady, SlideNotFound
+from workers.core.errors.jobs import OutOfMemory
 from workers.core.leases import Leases
 from workers.core.products import FOLDER, SIMPLIFIED, Made, Products
 from workers.core.schemas import Plan

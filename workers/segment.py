@@ -24,7 +24,7 @@ from tqdm import tqdm
 from workers import damage, stages, stitch
 from workers.core.catalog import find_model, locate, model_dir
 from workers.core.digests import sha256_of
-from workers.core.errors import LDiffusionError, RequestInvalid, SlideUnreadable
+from workers.core.errors.base import LDiffusionError, RequestInvalid, SlideUnreadable
 from workers.core.label_layout import STORE
 from workers.core.resolution import resolve_mpp
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideInfo

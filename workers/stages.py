@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from workers import damage, stitch
 from workers.core.digests import sha256_of
-from workers.core.errors import ModelInvalid
+from workers.core.errors.base import ModelInvalid
 from workers.core.label_layout import STORE
 from workers.core.preflight import estimated_peak_bytes
 from workers.core.resolution import resolve_mpp

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from workers import stages, stitch
 from workers.core.catalog import find_model, model_dir
-from workers.core.errors import DiskFull, JobCanceled, LDiffusionError, QueueUnavailable
-from workers.core.job_errors import OutOfMemory
+from workers.core.errors.base import DiskFull, JobCanceled, LDiffusionError, QueueUnavailable
+from workers.core.errors.jobs import OutOfMemory
 from workers.core.leases import Lease, Leases, Superseded
 from workers.core.queue_names import Task
 from workers.core.settings import Settings

@@ -19,7 +19,7 @@ from typing import IO
 from workers.borders import Boundary, assemble, cut, join, part
 from workers.components import Tracer
 from workers.contours import Shapes, Small, rings
-from workers.core.errors import ProductRefused
+from workers.core.errors.base import ProductRefused
 from workers.core.preflight import require_room
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write

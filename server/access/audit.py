@@ -24,7 +24,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from server.access.principals import Means
 from server.access.private_files import MODE, locked
-from workers.core.access_errors import AuditBroken
+from workers.core.errors.access import AuditBroken
 from workers.core.schemas import Frozen
 from workers.core.store import fsync_dir
 

@@ -4,7 +4,7 @@ import ipaddress
 from datetime import datetime
 
 from server.access.keys import KeySet
-from workers.core.errors import RequestInvalid
+from workers.core.errors.base import RequestInvalid
 from workers.core.settings import Settings
 
 

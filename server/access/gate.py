@@ -24,8 +24,8 @@ from server.access.principals import LOCAL, Principal, link_principal
 from server.access.principals import Scope as AccessScope
 from server.access.refusals import Refusals
 from server.access.signing import Links, is_link, read_secret
-from workers.core.access_errors import LinkInvalid, Unauthorized
-from workers.core.errors import LDiffusionError
+from workers.core.errors.access import LinkInvalid, Unauthorized
+from workers.core.errors.base import LDiffusionError
 from workers.core.settings import Settings
 
 PUBLIC = ("/healthz", "/readyz")

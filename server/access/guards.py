@@ -9,7 +9,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from server.access.gate import Access
 from server.access.notes import Note, note_of
 from server.access.principals import Principal
-from workers.core.errors import NotFound
+from workers.core.errors.base import NotFound
 
 OTHER_TENANT = "other_tenant"
 """How the audit log calls it when somebody asks for what is another tenant's. The answer does not."""

@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.access.exposure import is_loopback, listed
 from server.access.notes import SAFE, refuse
-from workers.core.access_errors import HostRefused, OriginRefused
-from workers.core.errors import RequestInvalid
+from workers.core.errors.access import HostRefused, OriginRefused
+from workers.core.errors.base import RequestInvalid
 from workers.core.settings import Settings
 
 EVERYWHERE = {

@@ -25,8 +25,8 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from server.access.principals import Principal, Scope
 from server.access.private_files import locked, write_private
-from workers.core.access_errors import Unauthorized
-from workers.core.errors import RequestInvalid, Unavailable
+from workers.core.errors.access import Unauthorized
+from workers.core.errors.base import RequestInvalid, Unavailable
 from workers.core.schemas import Frozen
 
 FILE, LOCK = "keys.json", "keys.lock"

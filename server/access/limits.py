@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from server.access.principals import Principal
-from workers.core.access_errors import QuotaExceeded, RateLimited
+from workers.core.errors.access import QuotaExceeded, RateLimited
 from workers.core.schemas import FINAL_STATES, JobState
 from workers.core.settings import Settings
 

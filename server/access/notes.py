@@ -9,8 +9,8 @@ from starlette.types import Receive, Scope, Send
 from server.access.principals import Principal
 from server.bodies import has_body
 from server.errors import answer_of
-from workers.core.access_errors import Forbidden, RateLimited, TooMany, Unauthorized
-from workers.core.errors import LDiffusionError
+from workers.core.errors.access import Forbidden, RateLimited, TooMany, Unauthorized
+from workers.core.errors.base import LDiffusionError
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from workers.core.access_errors import ScopeMissing
+from workers.core.errors.access import ScopeMissing
 from workers.core.schemas import LOCAL_TENANT
 
 Scope = Literal["read", "submit", "admin"]

@@ -19,8 +19,8 @@ from urllib.parse import parse_qs, quote, urlencode
 from pydantic import Field
 
 from server.access.private_files import locked, write_private
-from workers.core.access_errors import LinkInvalid
-from workers.core.errors import RequestInvalid, Unavailable
+from workers.core.errors.access import LinkInvalid
+from workers.core.errors.base import RequestInvalid, Unavailable
 from workers.core.schemas import Frozen
 
 SECRET_FILE, LOCK = "link.secret", "link.lock"

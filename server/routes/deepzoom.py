@@ -12,7 +12,7 @@ from server.deps import StoreDep, ViewingDep
 from server.errors import error_responses
 from server.owners import OWN_JOB, SlideDep
 from server.tile_answers import answer, etag_of, tile_etag
-from workers.core.errors import ResultNotFound
+from workers.core.errors.base import ResultNotFound
 from workers.core.store import Store
 
 router = APIRouter(prefix="/v1", tags=["viewing"])

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from server.deps import JobsDep, StoreDep
 from server.errors import error_responses
-from workers.core.errors import Unavailable
+from workers.core.errors.base import Unavailable
 from workers.core.schemas import Frozen
 
 router = APIRouter(tags=["health"])

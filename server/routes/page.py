@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
 from server.files import validators
-from workers.core.errors import ResultNotFound
+from workers.core.errors.base import ResultNotFound
 
 router = APIRouter(include_in_schema=False)
 

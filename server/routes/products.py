@@ -13,7 +13,7 @@ from server.errors import error_responses
 from server.files import ImmutableFile, is_current, validators
 from server.owners import OWN_JOB
 from server.product_answers import being_made
-from workers.core.errors import ResultNotFound, ResultNotReady
+from workers.core.errors.base import ResultNotFound, ResultNotReady
 from workers.core.products import PRODUCTS, Products, ProductView, product_path, read_made
 from workers.core.schemas import Frozen
 

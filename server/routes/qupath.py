@@ -9,7 +9,7 @@ from server.access.guards import DOWNLOAD, AccessDep, CallerDep
 from server.deps import StoreDep
 from server.errors import error_responses
 from server.owners import OWN_JOB
-from workers.core.errors import ResultNotFound
+from workers.core.errors.base import ResultNotFound
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 

@@ -16,9 +16,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from workers.core.cursors import Place, after, page, place_of
-from workers.core.errors import Invalid, LDiffusionError, NotFound
+from workers.core.errors.base import Invalid, LDiffusionError, NotFound
+from workers.core.errors.jobs import BatchNotFound
 from workers.core.idempotency import Reservation
-from workers.core.job_errors import BatchNotFound
 from workers.core.job_files import stored_view
 from workers.core.jobs import Jobs
 from workers.core.schemas import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from workers.core.errors import ModelInvalid, ModelNotFound
+from workers.core.errors.base import ModelInvalid, ModelNotFound
 from workers.core.schemas import ModelCard, ModelClass
 
 logger = logging.getLogger(__name__)

@@ -25,9 +25,9 @@ from typing import IO, Generic, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from workers.core.access_errors import QuotaExceeded
-from workers.core.errors import DiskFull, LDiffusionError, SlideTooLarge, SlideUnreadable
-from workers.core.intake_errors import ArchiveRefused, ConfinementFailed, DeidentifyRefused, SlideSetIncomplete
+from workers.core.errors.access import QuotaExceeded
+from workers.core.errors.base import DiskFull, LDiffusionError, SlideTooLarge, SlideUnreadable
+from workers.core.errors.intake import ArchiveRefused, ConfinementFailed, DeidentifyRefused, SlideSetIncomplete
 from workers.core.schemas import ErrorBody, Frozen
 from workers.core.settings import Settings
 

@@ -5,7 +5,7 @@ import binascii
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from workers.core.errors import RequestInvalid
+from workers.core.errors.base import RequestInvalid
 
 T = TypeVar("T")
 CURSOR_CHARS_MAX = 200

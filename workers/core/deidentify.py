@@ -11,7 +11,7 @@ import openslide
 
 from workers.core.confinement import limits_of, run_confined, serve_confined
 from workers.core.dicom_strip import strip_dicom
-from workers.core.intake_errors import DeidentifyRefused
+from workers.core.errors.intake import DeidentifyRefused
 from workers.core.schemas import Frozen
 from workers.core.settings import Settings
 from workers.core.tiff_strip import strip_tiff

@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, generate_uid
 
-from workers.core.errors import SlideUnreadable
-from workers.core.intake_errors import DeidentifyRefused
+from workers.core.errors.base import SlideUnreadable
+from workers.core.errors.intake import DeidentifyRefused
 from workers.core.slides import PARSER_ERRORS
 
 COPY_BYTES = 2**20

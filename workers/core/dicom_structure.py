@@ -5,7 +5,7 @@ from pathlib import Path
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from workers.core.errors import SlideTooLarge, SlideUnreadable
+from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.size_limits import MAX_SIDE, check_count, check_pixels, check_tile
 from workers.core.slides import PARSER_ERRORS
 

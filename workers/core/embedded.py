@@ -24,7 +24,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from workers.core.errors import QueueUnavailable
+from workers.core.errors.base import QueueUnavailable
 from workers.core.lifeline import die_with_parent
 
 SOCKET_PATH_MAX_BYTES = 100

@@ -6,7 +6,7 @@ Every entry is written in the transaction that makes it true. Its id, `<millisec
 import re
 from typing import Any, Literal
 
-from workers.core.errors import RequestInvalid
+from workers.core.errors.base import RequestInvalid
 from workers.core.schemas import Frozen, JobState
 
 EVENTS_MAX = 500

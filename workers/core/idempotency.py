@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
-from workers.core.errors import RequestInvalid
-from workers.core.job_errors import KeyInUse, KeyReused
+from workers.core.errors.base import RequestInvalid
+from workers.core.errors.jobs import KeyInUse, KeyReused
 from workers.core.jobs import Jobs, answering
 from workers.core.schemas import LOCAL_TENANT
 

@@ -17,7 +17,7 @@ from typing import Self
 
 from rq.registry import StartedJobRegistry
 
-from workers.core.errors import QueueUnavailable
+from workers.core.errors.base import QueueUnavailable
 from workers.core.job_files import stored_view
 from workers.core.jobs import Jobs, Transaction, answering, decode
 from workers.core.leases import Leases, holder_of, lost, priority_in

@@ -5,7 +5,7 @@ import shutil
 from datetime import datetime
 from typing import Literal
 
-from workers.core.errors import JobNotFound, ResultNotReady
+from workers.core.errors.base import JobNotFound, ResultNotReady
 from workers.core.schemas import ErrorBody, Frozen, JobView, WebhookDelivery
 from workers.core.store import Store
 

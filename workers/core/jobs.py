@@ -20,7 +20,7 @@ import redis
 from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
-from workers.core.errors import LDiffusionError, QueueUnavailable
+from workers.core.errors.base import LDiffusionError, QueueUnavailable
 from workers.core.events import add_event, events_key
 from workers.core.job_files import Ending, clear_results, view_from_disk, write_ending
 from workers.core.progress import progress_of, view_of

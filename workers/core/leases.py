@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from workers.core import pulse
-from workers.core.errors import JobCanceled, JobLost
+from workers.core.errors.base import JobCanceled, JobLost
 from workers.core.events import EventKind, add_event
 from workers.core.jobs import Jobs, Transaction, answering, decode
 from workers.core.preflight import worker_memory_bytes

@@ -8,7 +8,7 @@ slide/Index.dat, Data0000.dat …  where the tiles lie; the tiles
 import re
 from pathlib import Path
 
-from workers.core.errors import SlideUnreadable
+from workers.core.errors.base import SlideUnreadable
 from workers.core.size_limits import check_count, check_tile
 
 EXTENSION = ".mrxs"

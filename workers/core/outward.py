@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from time import monotonic
 from urllib.parse import SplitResult, urlsplit
 
-from workers.core.errors import Invalid
+from workers.core.errors.base import Invalid
 
 HTTPS_PORT = 443
 ANY_HOST = "*"

@@ -5,8 +5,8 @@ from fractions import Fraction
 from math import ceil, floor, prod
 from pathlib import Path
 
-from workers.core.errors import DiskFull, LDiffusionError, ProductRefused
-from workers.core.job_errors import JobTooLarge, RoiOutside
+from workers.core.errors.base import DiskFull, LDiffusionError, ProductRefused
+from workers.core.errors.jobs import JobTooLarge, RoiOutside
 from workers.core.resolution import resolve_mpp
 from workers.core.roi import Bounds, parts_bounds
 from workers.core.schemas import JobRequest, ModelCard, Preflight, SlideGeometry

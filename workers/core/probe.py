@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from workers.core.confinement import limits_of, run_confined, serve_confined
-from workers.core.errors import SlideTooLarge, SlideUnreadable
+from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.mirax import EXTENSION as MIRAX_EXTENSION
 from workers.core.mirax import check_mirax
 from workers.core.schemas import Frozen, SlideGeometry

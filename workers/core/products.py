@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
-from workers.core.errors import (
+from workers.core.errors.base import (
     Invalid,
     JobLost,
     LDiffusionError,

@@ -11,7 +11,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException
 
-from workers.core.errors import JobLost, LDiffusionError
+from workers.core.errors.base import JobLost, LDiffusionError
 from workers.core.jobs import Jobs
 from workers.core.queue_names import TASK_FUNCTIONS
 from workers.core.task_job import TaskJob

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import openslide
 
-from workers.core.intake_errors import ReaderOutdated
+from workers.core.errors.intake import ReaderOutdated
 
 OPENSLIDE_MIN = "4.0.1"
 """Before: a crafted BIF writes anywhere in memory, and pixels may be what the memory held before."""

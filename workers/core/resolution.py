@@ -5,7 +5,7 @@ The gateway asks before it queues a job and the planner asks again, so both give
 
 from fractions import Fraction
 
-from workers.core.errors import MppMissing, MppOutOfRange
+from workers.core.errors.base import MppMissing, MppOutOfRange
 from workers.core.schemas import MppSource, SlideGeometry
 
 MPP_MIN = 0.02

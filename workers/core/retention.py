@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from workers.core.batches import Batches
-from workers.core.errors import JobNotFound, SlideInUse, SlideNotFound
+from workers.core.errors.base import JobNotFound, SlideInUse, SlideNotFound
 from workers.core.job_files import stored_view
 from workers.core.jobs import Jobs
 from workers.core.schemas import FINAL_STATES, Frozen, JobView, SlideInfo

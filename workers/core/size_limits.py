@@ -1,6 +1,6 @@
 """How large the parts of a slide may be, whatever its format: said before a pixel of it is decoded."""
 
-from workers.core.errors import SlideTooLarge
+from workers.core.errors.base import SlideTooLarge
 
 MAX_SIDE = 2**24
 """Level-0 px of one side of a slide."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import openslide
 from PIL import Image
 
-from workers.core.errors import SlideUnreadable
+from workers.core.errors.base import SlideUnreadable
 from workers.core.reads import reading
 from workers.core.schemas import SlideGeometry
 from workers.core.slide_geometry import geometry_of, level_for_side

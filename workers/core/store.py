@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from workers.core.errors import DiskFull, JobNotFound, NotFound, ResultNotReady, SlideNotFound
+from workers.core.errors.base import DiskFull, JobNotFound, NotFound, ResultNotReady, SlideNotFound
 from workers.core.schemas import LOCAL_TENANT, Frozen, JobRequest, Plan, Provenance, SlideInfo
 
 _ID = re.compile(r"[0-9a-f]{32}")

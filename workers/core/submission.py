@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from shutil import disk_usage
 
 from workers.core.catalog import find_model
-from workers.core.errors import JobNotFound, LDiffusionError, Unavailable
+from workers.core.errors.base import JobNotFound, LDiffusionError, Unavailable
+from workers.core.errors.jobs import SlideDamaged
 from workers.core.idempotency import Reservation
-from workers.core.job_errors import SlideDamaged
 from workers.core.jobs import Jobs
 from workers.core.preflight import preflight, require_disk, require_memory, worker_memory_bytes
 from workers.core.schemas import LOCAL_TENANT, JobRequest, JobView, ModelCard, Preflight

@@ -17,7 +17,7 @@ import openslide
 from tifffile import TiffFile, TiffPage
 from tifffile.tifffile import TiffFormat
 
-from workers.core.intake_errors import DeidentifyRefused
+from workers.core.errors.intake import DeidentifyRefused
 
 ZEROS_BYTES = 2**20
 DESCRIPTION = 270

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from workers.core.errors import SlideTooLarge, SlideUnreadable
+from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.size_limits import check_count, check_pixels, check_tile
 
 MAX_DIRECTORIES = 4096

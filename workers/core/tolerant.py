@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workers.core.errors import SlideUnreadable
+from workers.core.errors.base import SlideUnreadable
 from workers.core.schemas import BadTile
 from workers.core.slides import WHITE, Pixels, Slide, open_slide
 

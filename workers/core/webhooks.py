@@ -5,7 +5,7 @@ import hmac
 from contextlib import closing
 from pathlib import Path
 
-from workers.core.job_errors import WebhookRefused
+from workers.core.errors.jobs import WebhookRefused
 from workers.core.outward import Outward, request_target
 from workers.core.schemas import Webhook
 from workers.core.settings import Settings

@@ -1,6 +1,6 @@
-"""Leaves of the tree in `workers.core.errors`: what can be wrong with asking for a job, and with following it."""
+"""Leaves of the tree in `workers.core.errors.base`: what can be wrong with asking for a job, and with following it."""
 
-from workers.core.errors import Invalid, NotFound, Unavailable
+from workers.core.errors.base import Invalid, NotFound, Unavailable
 
 
 class BatchNotFound(NotFound):

@@ -1,4 +1,4 @@
-"""What goes wrong between who asks and what they may: more branches of the tree in `workers.core.errors`.
+"""What goes wrong between who asks and what they may: more branches of the tree in `workers.core.errors.base`.
 
 LDiffusionError
 ├── Unauthorized             unauthorized     who asks is not known
@@ -13,7 +13,7 @@ LDiffusionError
 └── AuditBroken              audit_broken     the audit log is not as it was written
 """
 
-from workers.core.errors import LDiffusionError
+from workers.core.errors.base import LDiffusionError
 
 
 class Unauthorized(LDiffusionError):

@@ -53,11 +53,11 @@
         ├── OutOfMemory*         out_of_memory
         └── JobLost              job_lost
 
-Who may ask, and how often: more branches, in `workers.core.access_errors`.
+Who may ask, and how often: more branches, in `workers.core.errors.access`.
 
 An error knows its code, a sentence, the offending value and what would have been accepted. It knows
-nothing of HTTP: `server.errors` maps the branches to status codes. Leaves with a * are in `workers.core.job_errors`,
-those with ** in `workers.core.intake_errors`.
+nothing of HTTP: `server.errors` maps the branches to status codes. Leaves with a * are in `workers.core.errors.jobs`,
+those with ** in `workers.core.errors.intake`.
 """
 
 from typing import ClassVar

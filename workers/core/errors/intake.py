@@ -1,6 +1,6 @@
-"""Why a slide does not come in, beside what its bytes say: leaves of the tree in `workers.core.errors`."""
+"""Why a slide does not come in, beside what its bytes say: leaves of the tree in `workers.core.errors.base`."""
 
-from workers.core.errors import Invalid, Unavailable
+from workers.core.errors.base import Invalid, Unavailable
 
 
 class ArchiveRefused(Invalid):
