@@ -38,5 +38,5 @@ WORKDIR /data
 VOLUME /data
 # Whether this container reaches the queue and a worker gives signs of life there.
 HEALTHCHECK --interval=30s --timeout=15s --start-period=90s --retries=3 \
-    CMD ["python", "-c", "from workers.core.jobs import Jobs; from workers.core.settings import Settings; s = Settings(); raise SystemExit(Jobs(s.redis_url, s).workers() == 0)"]
+    CMD ["python", "-c", "from workers.core.queue.jobs import Jobs; from workers.core.settings import Settings; s = Settings(); raise SystemExit(Jobs(s.redis_url, s).workers() == 0)"]
 CMD ["python", "-m", "workers"]

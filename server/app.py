@@ -44,7 +44,7 @@ from server.routes.uploads import MethodOverride
 from server.tile_lane import TileLane
 from server.uploads import Intake
 from server.viewing import Viewing
-from workers.core.jobs import Jobs
+from workers.core.queue.jobs import Jobs
 from workers.core.retention import Retention
 from workers.core.settings import Settings
 from workers.core.store import Store

@@ -23,7 +23,7 @@ from server.client_protocol import (
     patiently,
 )
 from workers.core.batches import BatchView
-from workers.core.events import Progress
+from workers.core.queue.events import Progress
 from workers.core.schemas import FINAL_STATES, JobState, JobView, OnBadTile, OutputName, Priority
 
 JOBS, BATCHES = "/v1/jobs", "/v1/batches"

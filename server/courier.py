@@ -14,9 +14,9 @@ from collections.abc import Callable
 from workers.core.errors.base import JobNotFound, QueueUnavailable
 from workers.core.errors.jobs import WebhookRefused
 from workers.core.job_files import write_delivery
-from workers.core.jobs import Jobs, Transaction, answering
-from workers.core.progress import DELIVERY
-from workers.core.queue_names import WEBHOOKS, JobKeys
+from workers.core.queue.jobs import Jobs, Transaction, answering
+from workers.core.queue.keys import WEBHOOKS, JobKeys
+from workers.core.queue.progress import DELIVERY
 from workers.core.schemas import FINAL_STATES, JobView, Webhook, WebhookDelivery
 from workers.core.webhooks import SIGNATURE, TOTAL_S, post, read_secret, signature
 

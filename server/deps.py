@@ -11,7 +11,7 @@ from server.quotas import Quotas
 from server.resumable import Resumable
 from server.uploads import Intake
 from server.viewing import Viewing
-from workers.core.jobs import Jobs
+from workers.core.queue.jobs import Jobs
 from workers.core.retention import Retention
 from workers.core.settings import Settings
 from workers.core.store import Store

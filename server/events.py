@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 
 from workers.core.errors.base import JobNotFound, QueueUnavailable
 from workers.core.errors.jobs import TooManyListeners
-from workers.core.events import Progress, events_key
-from workers.core.jobs import Jobs
+from workers.core.queue.events import Progress, events_key
+from workers.core.queue.jobs import Jobs
 from workers.core.schemas import FINAL_STATES, JobView
 
 HEARTBEAT_S = 15.0

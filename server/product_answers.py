@@ -6,8 +6,8 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from server.files import ImmutableFile, is_current, validators
-from workers.core.jobs import Jobs
 from workers.core.products import FOLDERS, PRODUCTS, Products, product_path
+from workers.core.queue.jobs import Jobs
 
 RETRY_AFTER_S = 2
 

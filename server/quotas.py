@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from server.access.limits import check_jobs, check_storage
 from server.partials import Partials
-from workers.core.jobs import Jobs
+from workers.core.queue.jobs import Jobs
 
 UNDER_WAY = ("uploading", "checking")
 

@@ -25,8 +25,8 @@ from server.access.keys import Keys
 from server.children import Child, module_command, module_environment
 from workers.core.embedded import EmbeddedRedis
 from workers.core.errors.base import LDiffusionError, QueueUnavailable, RequestInvalid, Unavailable
-from workers.core.jobs import Jobs, answering
-from workers.core.pulse import note_end
+from workers.core.queue.heartbeat import note_end
+from workers.core.queue.jobs import Jobs, answering
 from workers.core.settings import Settings
 from workers.core.store import atomic_write
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from server.client import Client
 from server.client_errors import Missing
-from workers.core.events import Progress
+from workers.core.queue.events import Progress
 from workers.core.schemas import JobRequest, JobView
 
 BYTES = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from queue_fixtures import until
 
 from workers import tasks
-from workers.core.jobs import Jobs
 from workers.core.label_layout import STORE
-from workers.core.leases import Leases
-from workers.core.queue_worker import QueueWorker
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.leases import Leases
+from workers.core.queue.worker import QueueWorker
 from workers.core.schemas import FINAL_STATES, JobRequest, JobView, SlideInfo
 from workers.core.settings import Settings
 from workers.core.slides import open_slide

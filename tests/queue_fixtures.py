@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from workers.core.janitor import Janitor
-from workers.core.jobs import Jobs
-from workers.core.leases import Lease, Leases
-from workers.core.queue_names import JANITOR_LOCK, Task
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import JANITOR_LOCK, Task
+from workers.core.queue.leases import Lease, Leases
+from workers.core.queue.reaper import Janitor
 from workers.core.schemas import JobRequest, Provenance
 from workers.core.settings import Settings
 from workers.core.store import new_id

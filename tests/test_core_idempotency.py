@@ -17,7 +17,7 @@ from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import QueueUnavailable
 from workers.core.errors.jobs import KeyInUse
 from workers.core.idempotency import Reservation
-from workers.core.jobs import Jobs
+from workers.core.queue.jobs import Jobs
 from workers.core.schemas import JobRequest
 from workers.core.store import Store, new_id
 from workers.core.submission import Asker, submit_job

@@ -20,12 +20,12 @@ from queue_fixtures import (
 )
 
 from workers.core.errors.base import JobNotFound, MppMissing
-from workers.core.janitor import Heartbeat, Janitor
-from workers.core.jobs import Jobs
-from workers.core.leases import Leases, Superseded
 from workers.core.listing import list_jobs
-from workers.core.pulse import note_end
-from workers.core.queue_names import JANITOR_LOCK, JobKeys, Task
+from workers.core.queue.heartbeat import note_end
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import JANITOR_LOCK, JobKeys, Task
+from workers.core.queue.leases import Leases, Superseded
+from workers.core.queue.reaper import Heartbeat, Janitor
 from workers.core.store import new_id
 
 # --- what Redis forgot ------------------------------------------------------------------------------------------------

@@ -24,10 +24,10 @@ from queue_fixtures import (
 )
 
 from workers.core.errors.base import JobCanceled, JobNotFound, MppMissing, QueueUnavailable
-from workers.core.jobs import Jobs
-from workers.core.leases import Lease, Leases, Superseded
 from workers.core.listing import list_jobs
-from workers.core.queue_names import JobKeys, Task
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import JobKeys, Task
+from workers.core.queue.leases import Lease, Leases, Superseded
 from workers.core.schemas import JobRequest, JobView
 from workers.core.settings import Settings
 from workers.core.store import new_id

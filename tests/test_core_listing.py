@@ -14,11 +14,11 @@ from workers import stages, tasks
 from workers.core.cursors import Place, after, page, read_cursor, write_cursor
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.jobs import KeyReused
-from workers.core.events import EVENTS_MAX, Progress, add_event, events_key, parse_event_id
 from workers.core.idempotency import Reservation
-from workers.core.jobs import Jobs
 from workers.core.listing import JobFilter, list_jobs
-from workers.core.queue_names import RATES, Task
+from workers.core.queue.events import EVENTS_MAX, Progress, add_event, events_key, parse_event_id
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import RATES, Task
 from workers.core.schemas import JobRequest
 from workers.core.store import new_id
 

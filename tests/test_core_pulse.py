@@ -5,9 +5,9 @@ import time
 from queue_fixtures import REQUEST, worker
 from test_server_jobs import add_slide
 
-from workers.core.jobs import Jobs
-from workers.core.pulse import FORGOTTEN_S
-from workers.core.queue_names import WORKERS, JobKeys, worker_key
+from workers.core.queue.heartbeat import FORGOTTEN_S
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import WORKERS, JobKeys, worker_key
 from workers.core.submission import Asker, submit_job
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from queue_fixtures import drain, sweep
 
-from workers.core.jobs import Jobs
-from workers.core.queue_names import CONTROL_QUEUE, REGION_QUEUE
-from workers.core.queue_worker import QueueWorker
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import CONTROL_QUEUE, REGION_QUEUE
+from workers.core.queue.worker import QueueWorker
 from workers.core.store import new_id
 
 

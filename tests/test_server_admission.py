@@ -12,7 +12,7 @@ import tifffile
 
 from server.admission import Admission, Received
 from server.quotas import Quotas
-from workers.core.jobs import Jobs
+from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id
 

@@ -10,9 +10,9 @@ from gateway_fixtures import GatewayWith
 from test_server_jobs import add_slide, code_of, submit
 
 from workers.core.errors.base import DiskFull
-from workers.core.jobs import Jobs
-from workers.core.leases import Leases
-from workers.core.queue_names import RATES, JobKeys, Task
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import RATES, JobKeys, Task
+from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id
 

@@ -22,7 +22,7 @@ from server.async_client import AsyncClient
 from server.client import Client
 from server.client_errors import Damaged, JobEnded, Missing, Refused, RemoteError, TookTooLong
 from server.client_products import FILE_RESULTS
-from workers.core.events import Progress
+from workers.core.queue.events import Progress
 from workers.core.schemas import JobRequest, Provenance
 from workers.core.settings import Settings
 from workers.core.store import Store

@@ -17,8 +17,8 @@ from server import courier as module
 from server.courier import PAUSES_S, Courier
 from workers.core.errors.base import DiskFull
 from workers.core.job_files import view_from_disk, write_delivery
-from workers.core.jobs import Jobs
-from workers.core.queue_names import WEBHOOKS
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import WEBHOOKS
 from workers.core.schemas import JobView, Webhook, WebhookDelivery
 from workers.core.settings import Settings
 

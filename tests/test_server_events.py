@@ -13,9 +13,9 @@ from queue_fixtures import DEADLINE_S, begun, running, submitted, until, worker,
 from server import events as module
 from server.access.keys import Keys
 from server.events import Listeners
-from workers.core.events import events_key
-from workers.core.jobs import Jobs
-from workers.core.queue_names import JobKeys, Task
+from workers.core.queue.events import events_key
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import JobKeys, Task
 from workers.core.schemas import JobView
 from workers.core.settings import Settings
 

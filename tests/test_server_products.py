@@ -18,8 +18,8 @@ from fiducials import MARKS, Finished
 from pipeline_fixtures import work
 
 from workers import tasks
-from workers.core.jobs import Jobs
-from workers.core.leases import Leases
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
 from workers.core.store import new_id
 

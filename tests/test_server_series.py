@@ -16,7 +16,7 @@ from zip_files import write_zip
 from server.admission import Admission, Received
 from server.quotas import Quotas
 from workers import products, tasks
-from workers.core.jobs import Jobs
+from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings
 from workers.core.store import new_id
 

@@ -14,7 +14,7 @@ from server.partials import Partials
 from server.quotas import Quotas
 from server.upload_records import Upload
 from workers.core.errors.base import DiskFull, SlideUnreadable
-from workers.core.jobs import Jobs
+from workers.core.queue.jobs import Jobs
 from workers.core.schemas import LOCAL_TENANT, SlideInfo
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id

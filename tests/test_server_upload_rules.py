@@ -18,7 +18,7 @@ from server.uploads import BLOCK_BYTES, Intake, parse_digest
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import LDiffusionError, RequestInvalid
 from workers.core.errors.intake import SlideSetIncomplete
-from workers.core.jobs import Jobs
+from workers.core.queue.jobs import Jobs
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
 from workers.core.store import Store

@@ -10,8 +10,8 @@ from queue_fixtures import DEADLINE_S
 
 from workers import stages, stitch, tasks
 from workers.core.errors.base import JobCanceled, QueueUnavailable
-from workers.core.jobs import Jobs
-from workers.core.leases import Superseded
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.leases import Superseded
 from workers.interrupt import Watch, interruptible
 from workers.tissue import TissueMask
 

@@ -13,9 +13,9 @@ from queue_fixtures import DEADLINE_S, until
 from workers import __main__ as worker
 from workers import tasks
 from workers.core.embedded import EmbeddedRedis
-from workers.core.jobs import Jobs
-from workers.core.queue_names import JobKeys
-from workers.core.queue_worker import QueueWorker
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import JobKeys
+from workers.core.queue.worker import QueueWorker
 from workers.core.schemas import FINAL_STATES
 from workers.core.settings import Settings
 from workers.core.store import new_id

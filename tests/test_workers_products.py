@@ -16,10 +16,10 @@ from queue_fixtures import drain, entries, worker
 from workers import products, tasks
 from workers.core import products as queue_side
 from workers.core.errors.base import JobNotFound, ProductFailed, ProductRefused, ResultNotFound, ResultNotReady
-from workers.core.jobs import Jobs
-from workers.core.leases import Leases
 from workers.core.products import Failed, Products, read_made
-from workers.core.queue_names import JobKeys, Task
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import JobKeys, Task
+from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
 from workers.core.store import new_id
 from workers.guard import Guard

@@ -15,8 +15,8 @@ from rq.timeouts import JobTimeoutException
 from workers import stages, stitch, tasks
 from workers.core.batches import Batches, BatchRequest
 from workers.core.errors.base import DiskFull
-from workers.core.jobs import Jobs
-from workers.core.queue_names import JobKeys
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import JobKeys
 from workers.core.slides import open_slide
 from workers.core.store import new_id
 from workers.core.submission import Asker

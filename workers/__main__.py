@@ -19,10 +19,10 @@ from redis.exceptions import RedisError
 from workers import tasks
 from workers.core.catalog import list_models
 from workers.core.errors.base import LDiffusionError, QueueUnavailable
-from workers.core.janitor import Heartbeat
-from workers.core.jobs import Jobs
-from workers.core.leases import Leases
-from workers.core.queue_worker import QueueWorker
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.leases import Leases
+from workers.core.queue.reaper import Heartbeat
+from workers.core.queue.worker import QueueWorker
 from workers.core.reader_versions import check_readers
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings

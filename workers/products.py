@@ -21,8 +21,8 @@ from workers import stitch, tasks
 from workers.core.digests import sha256_of, sha256_of_all
 from workers.core.errors.base import JobNotFound, LDiffusionError, QueueUnavailable, ResultNotReady, SlideNotFound
 from workers.core.errors.jobs import OutOfMemory
-from workers.core.leases import Leases
 from workers.core.products import FOLDER, SIMPLIFIED, Made, Products
+from workers.core.queue.leases import Leases
 from workers.core.schemas import Plan
 from workers.core.store import Store
 from workers.dicom_seg import Kind, write_segmentation

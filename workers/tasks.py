@@ -18,8 +18,8 @@ from workers import stages, stitch
 from workers.core.catalog import find_model, model_dir
 from workers.core.errors.base import DiskFull, JobCanceled, LDiffusionError, QueueUnavailable
 from workers.core.errors.jobs import OutOfMemory
-from workers.core.leases import Lease, Leases, Superseded
-from workers.core.queue_names import Task
+from workers.core.queue.keys import Task
+from workers.core.queue.leases import Lease, Leases, Superseded
 from workers.core.settings import Settings
 from workers.core.store import Store
 from workers.core.tolerant import open_for

@@ -20,8 +20,8 @@ from server.owners import OWN_JOB
 from server.product_answers import being_made, file_products, product_answer
 from server.tables import statistics_csv
 from workers.core.errors.base import ResultNotFound
-from workers.core.jobs import Jobs
 from workers.core.products import SIMPLIFIED, Products, product_path
+from workers.core.queue.jobs import Jobs
 from workers.core.store import Store
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])

@@ -20,7 +20,7 @@ from workers.core.errors.base import Invalid, LDiffusionError, NotFound
 from workers.core.errors.jobs import BatchNotFound
 from workers.core.idempotency import Reservation
 from workers.core.job_files import stored_view
-from workers.core.jobs import Jobs
+from workers.core.queue.jobs import Jobs
 from workers.core.schemas import (
     FINAL_STATES,
     LOCAL_TENANT,

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.jobs import KeyInUse, KeyReused
-from workers.core.jobs import Jobs, answering
+from workers.core.queue.jobs import Jobs, answering
 from workers.core.schemas import LOCAL_TENANT
 
 KEY_TTL_S = 24 * 3600

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from workers.core.cursors import Place, after, page, place_of
 from workers.core.job_files import stored_view
-from workers.core.jobs import Jobs, answering
-from workers.core.queue_names import JOBS
+from workers.core.queue.jobs import Jobs, answering
+from workers.core.queue.keys import JOBS
 from workers.core.schemas import Frozen, JobState, JobView
 
 AT_ONCE = 200

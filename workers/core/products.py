@@ -22,8 +22,8 @@ from workers.core.errors.base import (
     ProductRefused,
     ResultNotFound,
 )
-from workers.core.jobs import Jobs, Transaction
-from workers.core.queue_names import JobKeys, Task, worker_key
+from workers.core.queue.jobs import Jobs, Transaction
+from workers.core.queue.keys import JobKeys, Task, worker_key
 from workers.core.schemas import ErrorBody, Frozen
 from workers.core.store import Store
 

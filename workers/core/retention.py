@@ -18,7 +18,7 @@ from pydantic import Field
 from workers.core.batches import Batches
 from workers.core.errors.base import JobNotFound, SlideInUse, SlideNotFound
 from workers.core.job_files import stored_view
-from workers.core.jobs import Jobs
+from workers.core.queue.jobs import Jobs
 from workers.core.schemas import FINAL_STATES, Frozen, JobView, SlideInfo
 
 Reason = Literal["age", "request"]

@@ -10,8 +10,8 @@ from workers.core.catalog import find_model
 from workers.core.errors.base import JobNotFound, LDiffusionError, Unavailable
 from workers.core.errors.jobs import SlideDamaged
 from workers.core.idempotency import Reservation
-from workers.core.jobs import Jobs
 from workers.core.preflight import preflight, require_disk, require_memory, worker_memory_bytes
+from workers.core.queue.jobs import Jobs
 from workers.core.schemas import LOCAL_TENANT, JobRequest, JobView, ModelCard, Preflight
 from workers.core.store import new_id, slide_missing
 from workers.core.webhooks import check_webhook

@@ -12,9 +12,9 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException
 
 from workers.core.errors.base import JobLost, LDiffusionError
-from workers.core.jobs import Jobs
-from workers.core.queue_names import TASK_FUNCTIONS
-from workers.core.task_job import TaskJob
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import TASK_FUNCTIONS
+from workers.core.queue.task_job import TaskJob
 
 WORKER_TTL_S = 20
 """Lets the loop come round every 5 s when the queue is empty."""

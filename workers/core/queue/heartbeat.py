@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from workers.core.queue_names import WORKERS, worker_key
+from workers.core.queue.keys import WORKERS, worker_key
 
 FORGOTTEN_S = 24 * 3600.0
 """Silence after which a worker that did not say that it goes is taken out of the set."""

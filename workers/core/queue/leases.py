@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from workers.core import pulse
 from workers.core.errors.base import JobCanceled, JobLost
-from workers.core.events import EventKind, add_event
-from workers.core.jobs import Jobs, Transaction, answering, decode
 from workers.core.preflight import worker_memory_bytes
-from workers.core.progress import progress_of
-from workers.core.queue_names import RATES, JobKeys, Task, worker_key
+from workers.core.queue import heartbeat
+from workers.core.queue.events import EventKind, add_event
+from workers.core.queue.jobs import Jobs, Transaction, answering, decode
+from workers.core.queue.keys import RATES, JobKeys, Task, worker_key
+from workers.core.queue.progress import progress_of
 
 STATES_OF = {"plan": ("queued", "planning"), "region": ("running",), "finish": ("finishing",)}
 """States of the job in which a task of a kind has something to do."""
@@ -64,12 +64,12 @@ class Leases:
     def beat(self) -> None:
         """Show a sign of life."""
         with answering():
-            pulse.beat(self.jobs.redis, self.worker_id, self.memory_bytes, self.jobs.settings.lease_s)
+            heartbeat.beat(self.jobs.redis, self.worker_id, self.memory_bytes, self.jobs.settings.lease_s)
 
     def retire(self) -> None:
         """Say that this worker is gone; what it still held goes back to the queue with the next sweep."""
         with answering():
-            pulse.retire(self.jobs.redis, self.worker_id)
+            heartbeat.retire(self.jobs.redis, self.worker_id)
 
     def begin(self, task: Task) -> Lease | None:
         """Take the lease of a task; None if there is nothing to do: done, canceled, or with a living worker.

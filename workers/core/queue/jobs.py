@@ -21,11 +21,11 @@ from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
 from workers.core.errors.base import LDiffusionError, QueueUnavailable
-from workers.core.events import add_event, events_key
 from workers.core.job_files import Ending, clear_results, view_from_disk, write_ending
-from workers.core.progress import progress_of, view_of
-from workers.core.pulse import memory_of_workers
-from workers.core.queue_names import (
+from workers.core.queue.dequeue import withdraw
+from workers.core.queue.events import add_event, events_key
+from workers.core.queue.heartbeat import memory_of_workers
+from workers.core.queue.keys import (
     ACTIVE,
     BATCH_CONTROL_QUEUE,
     BATCH_REGION_QUEUE,
@@ -37,11 +37,11 @@ from workers.core.queue_names import (
     JobKeys,
     Task,
 )
+from workers.core.queue.progress import progress_of, view_of
+from workers.core.queue.task_job import TaskJob
 from workers.core.schemas import FINAL_STATES, LOCAL_TENANT, ErrorBody, JobRequest, JobView, Preflight
 from workers.core.settings import Settings
 from workers.core.store import Store
-from workers.core.task_job import TaskJob
-from workers.core.withdrawal import withdraw
 
 FAILURE_TTL_S = 24 * 3600
 """How long the queue keeps the traceback of a task that failed."""

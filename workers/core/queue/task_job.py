@@ -5,7 +5,7 @@ from typing import Any
 
 from rq.job import Job
 
-from workers.core.queue_names import TASK_FUNCTIONS
+from workers.core.queue.keys import TASK_FUNCTIONS
 
 
 class TaskRefused(Exception):

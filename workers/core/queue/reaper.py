@@ -19,12 +19,12 @@ from rq.registry import StartedJobRegistry
 
 from workers.core.errors.base import QueueUnavailable
 from workers.core.job_files import stored_view
-from workers.core.jobs import Jobs, Transaction, answering, decode
-from workers.core.leases import Leases, holder_of, lost, priority_in
-from workers.core.pulse import end_of
-from workers.core.queue_names import ACTIVE, JANITOR_LOCK, JOBS, JobKeys, Task, prefix_of, worker_key
+from workers.core.queue.heartbeat import end_of
+from workers.core.queue.jobs import Jobs, Transaction, answering, decode
+from workers.core.queue.keys import ACTIVE, JANITOR_LOCK, JOBS, JobKeys, Task, prefix_of, worker_key
+from workers.core.queue.leases import Leases, holder_of, lost, priority_in
+from workers.core.queue.task_job import TaskJob
 from workers.core.schemas import FINAL_STATES
-from workers.core.task_job import TaskJob
 
 logger = logging.getLogger(__name__)
 

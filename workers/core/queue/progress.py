@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from workers.core.events import Progress
+from workers.core.queue.events import Progress
 from workers.core.schemas import LOCAL_TENANT, ErrorBody, JobRequest, JobState, JobView, Preflight, WebhookDelivery
 
 DELIVERY = "delivery"
