@@ -30,7 +30,7 @@ from benchmarks.report import Figure, figure
 from server.deepzoom import grid_of
 from workers.core.digests import sha256_of
 from workers.core.settings import Settings
-from workers.core.slides import open_slide
+from workers.core.slides.reader import open_slide
 
 CRASHES = 3
 MADE_PX = 8192

@@ -17,7 +17,7 @@ from models.predictor import Predictor
 from models.reach import theoretical_reach
 from workers.core.catalog import model_dir
 from workers.core.settings import Settings
-from workers.core.slides import open_slide
+from workers.core.slides.reader import open_slide
 from workers.plane import PlaneReader
 from workers.tiling import Region, WorkingPlane, best_level, read_box, tiles
 

@@ -4,8 +4,8 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from workers.core import mirax
 from workers.core.errors.base import RequestInvalid
+from workers.core.slides import mirax
 
 PIECE_BYTES = 2**20
 

@@ -16,9 +16,9 @@ from typing import BinaryIO
 from server import client_sets, tus
 from server.client_errors import Busy, Missing, Refused, RemoteError, Unreachable
 from server.client_protocol import Ask, Body, Patience, Pause, Seen, Steps, Work, look, may_pass, once, patiently
-from server.slide_names import display_name
 from server.upload_records import UploadState
 from workers.core.schemas import ErrorBody, Frozen, SlideInfo
+from workers.core.slides.names import display_name
 
 CHUNK_BYTES = 32 * 2**20
 HASHED_BYTES = 8 * 2**20

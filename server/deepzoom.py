@@ -14,8 +14,8 @@ from PIL import Image
 
 from workers.core.errors.base import ResultNotFound, SlideTooLarge
 from workers.core.schemas import ModelClass, SlideGeometry
-from workers.core.slide_geometry import level_for_side
-from workers.core.slides import Pixels, Slide
+from workers.core.slides.geometry import level_for_side
+from workers.core.slides.reader import Pixels, Slide
 
 TILE_PX = 256
 """Side of a tile where the slide's own tiles are no model."""

@@ -16,8 +16,8 @@ from server.access.keys import Keys
 from server.access.protection import protect
 from server.app import create_app
 from workers.core.errors.base import LDiffusionError
-from workers.core.reader_versions import check_readers
 from workers.core.settings import Settings
+from workers.core.slides.versions import check_readers
 
 GRACE_S = 8
 LOG_FORMAT = "%(asctime)s %(levelname)s gateway %(name)s: %(message)s"

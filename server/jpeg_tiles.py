@@ -17,7 +17,7 @@ from PIL import Image
 from server.tiff_tiles import JPEG, Reader, TiledLevel, reader_at_hand, reader_of, tiled_levels
 from workers.core.errors.base import SlideUnreadable
 from workers.core.schemas import SlideInfo
-from workers.core.slides import Pixels
+from workers.core.slides.reader import Pixels
 
 VENDORS = ("aperio", "generic-tiff")
 """Formats whose levels are the tiled directories of one TIFF, each tile where its number says."""

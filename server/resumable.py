@@ -18,7 +18,6 @@ from server.checking import Checking
 from server.checkpoints import Checkpoints
 from server.partials import Partials
 from server.quotas import Quotas
-from server.slide_names import display_name, extension_of
 from server.upload_leases import Lease, Leases
 from server.upload_limits import check_size
 from server.upload_records import Part, Upload
@@ -33,6 +32,7 @@ from workers.core.errors.base import (
 )
 from workers.core.schemas import ErrorBody
 from workers.core.settings import Settings
+from workers.core.slides.names import display_name, extension_of
 from workers.core.store import Store, new_id
 
 SWEEP_S = 30.0

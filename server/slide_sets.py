@@ -23,13 +23,13 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
 from server.archives import Budget, entries_of, opened_archive, take_out
-from workers.core import mirax
 from workers.core.confinement import limits_of, run_confined, serve_confined
 from workers.core.errors.base import SlideUnreadable
 from workers.core.errors.intake import SlideSetIncomplete
 from workers.core.schemas import Frozen
 from workers.core.settings import Settings
-from workers.core.slides import PARSER_ERRORS
+from workers.core.slides import mirax
+from workers.core.slides.reader import PARSER_ERRORS
 from workers.core.store import fsync_dir
 
 DICOM_NAME = re.compile(r".*\.(?:dcm|dicom)|[0-9.]{1,64}|[A-Z0-9_]{1,16}", re.IGNORECASE)

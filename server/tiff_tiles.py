@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Self
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.tiff_structure import TIFF_MAGIC
+from workers.core.slides.tiff_structure import TIFF_MAGIC
 
 MAX_DIRECTORIES = 256
 MAX_TAGS = 1024

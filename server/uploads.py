@@ -19,11 +19,11 @@ from anyio import to_thread
 
 from server.admission import Admission, Received, check_received
 from server.quotas import Room
-from server.slide_names import display_name, extension_of
 from server.upload_limits import ROOM_BYTES, check_room, check_size, disk_full_told
 from workers.core.errors.base import RequestInvalid, UploadEmpty, UploadIncomplete
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
+from workers.core.slides.names import display_name, extension_of
 from workers.core.store import Store
 
 BLOCK_BYTES = 2**20

@@ -19,9 +19,9 @@ from server.live_labels import LiveLabels
 from workers.core.retention import Removed
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
-from workers.core.slides import Pixels, Slide, open_slide
+from workers.core.slides.reader import Pixels, Slide, open_slide
+from workers.core.slides.tolerant import TolerantSlide
 from workers.core.store import Store, slide_missing
-from workers.core.tolerant import TolerantSlide
 
 REMEMBERED = 16
 """Overviews (3 MB each at most), of running jobs too, and tables of tiles that are kept."""

@@ -71,7 +71,7 @@ def main() -> int:
     """Run the real worker process with this model."""
     from workers import __main__ as worker
     from workers import tasks
-    from workers.core import slides
+    from workers.core.slides import reader as slides
 
     delay_s, fault = float(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
     fatal = None

@@ -21,7 +21,7 @@ from workers import products, stages
 from workers.core.catalog import find_model
 from workers.core.products import FOLDER
 from workers.core.schemas import JobRequest, Plan, SlideInfo
-from workers.core.slides import open_slide
+from workers.core.slides.reader import open_slide
 from workers.core.store import Store, new_id
 
 UInt8 = NDArray[np.uint8]

@@ -8,7 +8,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from workers.core.schemas import SlideInfo
-from workers.core.slides import open_slide
+from workers.core.slides.reader import open_slide
 
 Kind = Literal["420", "444", "tables", "tables-rgb"]
 UInt8 = NDArray[np.uint8]

@@ -21,7 +21,7 @@ from workers.core.queue.leases import Leases
 from workers.core.queue.worker import QueueWorker
 from workers.core.schemas import FINAL_STATES, JobRequest, JobView, SlideInfo
 from workers.core.settings import Settings
-from workers.core.slides import open_slide
+from workers.core.slides.reader import open_slide
 from workers.core.store import new_id
 
 REGION_PX = 256

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from workers import stages
 from workers.core.catalog import find_model
 from workers.core.schemas import JobRequest, SlideGeometry, SlideInfo, SlideLevel
-from workers.core.slides import Slide
+from workers.core.slides.reader import Slide
 
 RADIUS, CELL = 1800, 37
 DOWNSAMPLES = (1, 4, 16, 64)

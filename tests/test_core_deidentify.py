@@ -20,7 +20,7 @@ from workers.core.dicom_strip import strip_dicom
 from workers.core.errors.base import SlideUnreadable
 from workers.core.errors.intake import DeidentifyRefused
 from workers.core.settings import Settings
-from workers.core.slides import open_slide
+from workers.core.slides.reader import open_slide
 from workers.core.tiff_strip import strip_tiff
 
 

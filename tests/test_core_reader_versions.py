@@ -8,9 +8,9 @@ import pytest
 
 from server import gateway
 from workers import __main__ as worker
-from workers.core import reader_versions
 from workers.core.errors.intake import ReaderOutdated
-from workers.core.reader_versions import WHEEL_MIN, check_readers
+from workers.core.slides import versions
+from workers.core.slides.versions import WHEEL_MIN, check_readers
 
 
 def install(monkeypatch: pytest.MonkeyPatch, library: str, wheel: str | None) -> None:
@@ -21,7 +21,7 @@ def install(monkeypatch: pytest.MonkeyPatch, library: str, wheel: str | None) ->
         return wheel
 
     monkeypatch.setattr("openslide.__library_version__", library)
-    monkeypatch.setattr(reader_versions, "version", version)
+    monkeypatch.setattr(versions, "version", version)
 
 
 def test_what_is_installed_is_good_and_what_is_asked_for_is_what_is_declared(repo_root: Path) -> None:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core.errors.base import MppMissing, MppOutOfRange
-from workers.core.resolution import is_plausible, resolve_mpp
 from workers.core.schemas import SlideGeometry, SlideLevel
+from workers.core.slides.resolution import is_plausible, resolve_mpp
 
 
 def geometry(mpp_x: float | None, mpp_y: float | None, side: int = 1000) -> SlideGeometry:

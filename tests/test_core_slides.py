@@ -10,9 +10,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from workers.core import slides
 from workers.core.errors.base import SlideUnreadable
-from workers.core.slides import Slide, block_mean, open_slide, over_white
+from workers.core.slides import reader
+from workers.core.slides.reader import Slide, block_mean, open_slide, over_white
 
 MadeSlide = Callable[..., Path]
 
@@ -66,7 +66,7 @@ def test_both_readers_give_the_pixels_that_were_written(made_slide: MadeSlide, l
     pixels = noise(600, 701)
     path = made_slide(pixels, levels=3)
     written = pixels[:: 2**level, :: 2**level]
-    for opened in (open_slide(path), slides._TiffSlide(path)):
+    for opened in (open_slide(path), reader._TiffSlide(path)):
         with opened as slide:
             for lv_x, lv_y in ((0, 0), (37, 61), (100, 3)):
                 read = slide.read_level(level, lv_x, lv_y, 70, 80)
@@ -79,7 +79,7 @@ def test_outside_is_white(made_slide: MadeSlide) -> None:
     path = made_slide(np.zeros((300, 280, 3), np.uint8))
     inside = np.zeros((400, 400), np.bool_)
     inside[20:320, 10:290] = True
-    for opened in (open_slide(path), slides._TiffSlide(path)):
+    for opened in (open_slide(path), reader._TiffSlide(path)):
         with opened as slide:
             read = slide.read_level(0, -10, -20, 400, 400)
             assert (read[inside] == 0).all()
@@ -137,7 +137,7 @@ def test_what_is_no_8_bit_picture_is_refused(tmp_path: Path, pixels: NDArray[np.
 )
 def test_an_implausible_resolution_is_none(made_slide: MadeSlide, mpp: float | None, known: bool) -> None:
     path = made_slide(noise(300, 300), mpp=mpp)
-    for opened in (open_slide(path), slides._TiffSlide(path)):
+    for opened in (open_slide(path), reader._TiffSlide(path)):
         with opened as slide:
             assert slide.geometry.mpp_x == (pytest.approx(mpp, rel=1e-3) if known else None)
             assert slide.geometry.mpp_y == (pytest.approx(mpp, rel=1e-3) if known else None)
@@ -207,7 +207,7 @@ def test_an_overview_does_not_depend_on_the_bands_it_is_made_in(
 ) -> None:
     pixels = noise(500, 700)
     with open_slide(made_slide(pixels)) as slide:
-        monkeypatch.setattr(slides, "BAND_PX", 128 * 128)
+        monkeypatch.setattr(reader, "BAND_PX", 128 * 128)
         largest = 0
         read_level = Slide.read_level
 
@@ -251,7 +251,7 @@ def test_a_damaged_tile_is_an_error(made_slide: MadeSlide) -> None:
     content = bytearray(path.read_bytes())
     content[offset : offset + length] = b"\xff" * length
     path.write_bytes(content)
-    for opened in (open_slide(path), slides._TiffSlide(path)):
+    for opened in (open_slide(path), reader._TiffSlide(path)):
         with opened as slide, pytest.raises(SlideUnreadable, match="cannot be decoded"):
             slide.read_level(0, 256, 256, 256, 256)
 
@@ -260,6 +260,6 @@ def test_nothing_stays_open(made_slide: MadeSlide) -> None:
     path = made_slide(noise(300, 300))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for opened in (open_slide(path), slides._TiffSlide(path)):
+        for opened in (open_slide(path), reader._TiffSlide(path)):
             with opened as slide:
                 slide.read_level(0, 0, 0, 10, 10)

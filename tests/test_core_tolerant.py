@@ -16,8 +16,8 @@ from workers import damage, stages, stitch
 from workers.core.catalog import find_model
 from workers.core.errors.base import SlideUnreadable
 from workers.core.schemas import JobRequest, Plan, SlideInfo
-from workers.core.slides import Pixels, open_slide
-from workers.core.tolerant import TolerantSlide, bad_blocks, open_for
+from workers.core.slides.reader import Pixels, open_slide
+from workers.core.slides.tolerant import TolerantSlide, bad_blocks, open_for
 from workers.plane import touched, triangle_taps
 from workers.tiling import Box, WorkingPlane
 

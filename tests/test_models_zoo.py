@@ -19,7 +19,7 @@ from models.reach import theoretical_reach
 from models.training.data import DatasetConfig, load_dataset
 from models.training.evaluate import evaluate
 from models.training.metrics import scores
-from workers.core.slides import open_slide
+from workers.core.slides.reader import open_slide
 from workers.plane import PlaneReader
 from workers.segment import main as segment
 from workers.tiling import Region, WorkingPlane, read_box

@@ -25,7 +25,7 @@ from server.label_tiles import nearest
 from server.viewing import REMEMBERED, Remembered, SlidePool
 from workers.core.errors.base import ResultNotFound
 from workers.core.settings import Settings
-from workers.core.slides import open_slide
+from workers.core.slides.reader import open_slide
 
 NAMESPACE = "{http://schemas.microsoft.com/deepzoom/2008}"
 RED = (200, 0, 0)

@@ -20,12 +20,13 @@ from tus_fixtures import Tus, metadata
 from zip_files import write_zip
 
 from server import slide_sets
-from workers.core import mirax, probe
+from workers.core import probe
 from workers.core.errors.base import LDiffusionError, SlideTooLarge, SlideUnreadable
 from workers.core.errors.intake import SlideSetIncomplete
 from workers.core.probe import examine
 from workers.core.settings import Settings
-from workers.core.slides import open_slide
+from workers.core.slides import mirax
+from workers.core.slides.reader import open_slide
 from workers.core.store import Store
 
 MAX_PIXELS = 10**9

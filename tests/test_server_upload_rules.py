@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from server import uploads
 from server.admission import Admission
 from server.quotas import Quotas
-from server.slide_names import FILENAME_MAX, display_name, extension_of, sniff_extension
 from server.uploads import BLOCK_BYTES, Intake, parse_digest
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import LDiffusionError, RequestInvalid
@@ -21,6 +20,7 @@ from workers.core.errors.intake import SlideSetIncomplete
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
+from workers.core.slides.names import FILENAME_MAX, display_name, extension_of, sniff_extension
 from workers.core.store import Store
 
 

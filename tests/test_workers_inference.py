@@ -14,7 +14,7 @@ import pytest
 from workers.core.errors.base import ModelInvalid, SlideUnreadable
 from workers.core.errors.jobs import OutOfMemory
 from workers.core.schemas import ModelClass, Plan
-from workers.core.slides import Pixels, open_slide
+from workers.core.slides.reader import Pixels, open_slide
 from workers.inference import Engine, cpu_threads, read_ahead, segment_regions
 from workers.plane import PlaneReader
 from workers.tiling import Region, WorkingPlane, regions

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from workers.core.schemas import SlideGeometry, SlideLevel
-from workers.core.slides import Slide, open_slide
+from workers.core.slides.reader import Slide, open_slide
 from workers.plane import BLOCK_PX, CACHED_BLOCKS, PlaneReader, triangle_taps
 from workers.tiling import WorkingPlane, level_downsample
 

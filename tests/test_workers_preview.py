@@ -14,7 +14,7 @@ from PIL import Image
 
 from workers import drawing, lettering, preview, statistics, stitch
 from workers.core.schemas import Plan
-from workers.core.slides import open_slide
+from workers.core.slides.reader import open_slide
 from workers.plane import PlaneReader
 from workers.stitch import LabelArrays
 from workers.tiling import WorkingPlane

@@ -19,7 +19,7 @@ from workers.core.catalog import find_model
 from workers.core.label_layout import CONFIDENCE, LABELS
 from workers.core.roi import MultiPolygon, Polygon
 from workers.core.schemas import JobRequest, Plan, SlideInfo
-from workers.core.slides import Pixels, Slide, open_slide
+from workers.core.slides.reader import Pixels, Slide, open_slide
 from workers.roi import Area, RoiMask, without
 from workers.tiling import Box, WorkingPlane, regions
 from workers.tissue import TissueMask

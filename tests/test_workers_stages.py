@@ -18,8 +18,8 @@ from workers.core.catalog import find_model
 from workers.core.errors.base import JobCanceled, ModelInvalid, MppMissing
 from workers.core.preflight import PROCESS_BYTES, estimated_peak_bytes
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideGeometry, SlideInfo, SlideLevel
-from workers.core.slides import Pixels, Slide, open_slide
-from workers.core.tolerant import TolerantSlide
+from workers.core.slides.reader import Pixels, Slide, open_slide
+from workers.core.slides.tolerant import TolerantSlide
 
 CREATED = datetime(2026, 1, 2, 3, tzinfo=UTC)
 

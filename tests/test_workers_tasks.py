@@ -17,7 +17,7 @@ from workers.core.batches import Batches, BatchRequest
 from workers.core.errors.base import DiskFull
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys
-from workers.core.slides import open_slide
+from workers.core.slides.reader import open_slide
 from workers.core.store import new_id
 from workers.core.submission import Asker
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from workers.core.schemas import SlideGeometry, SlideLevel
-from workers.core.slides import open_slide
+from workers.core.slides.reader import open_slide
 from workers.tiling import Box, WorkingPlane, level_downsample, regions
 from workers.tissue import HOLE_PX, MAX_PX, TissueMask, _overview, _without_holes, find_tissue, glass_level, otsu
 

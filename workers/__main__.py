@@ -23,9 +23,9 @@ from workers.core.queue.jobs import Jobs
 from workers.core.queue.leases import Leases
 from workers.core.queue.reaper import Heartbeat
 from workers.core.queue.worker import QueueWorker
-from workers.core.reader_versions import check_readers
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
+from workers.core.slides.versions import check_readers
 from workers.core.store import new_id
 
 LOG_FORMAT = "%(asctime)s %(levelname)s worker %(process)d %(name)s: %(message)s"

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from workers.core.schemas import BadTile, Frozen
-from workers.core.slides import Slide
+from workers.core.slides.reader import Slide
+from workers.core.slides.tolerant import TolerantSlide, bad_tile
 from workers.core.store import write_json
-from workers.core.tolerant import TolerantSlide, bad_tile
 from workers.tiling import Box
 
 FOLDER = "bad-tiles"

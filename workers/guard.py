@@ -17,7 +17,7 @@ from typing import Self
 
 from workers.core.errors.base import JobCanceled, JobLost, LDiffusionError, QueueUnavailable
 from workers.core.errors.jobs import OutOfMemory, SlideReadTimeout
-from workers.core.reads import stalled_read_s
+from workers.core.slides.read_watchdog import stalled_read_s
 
 LOOK_S = 0.25
 OBEY_S = 8.0

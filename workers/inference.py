@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from workers.core.errors.base import ModelInvalid
 from workers.core.schemas import Plan
-from workers.core.slides import Pixels
+from workers.core.slides.reader import Pixels
 from workers.guard import out_of_memory
 from workers.interrupt import interruptible
 from workers.plane import PlaneReader

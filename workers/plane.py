@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.core.preflight import READER_CACHE_BYTES
-from workers.core.slides import WHITE, Pixels, Slide
-from workers.core.tolerant import GRID_PX, bad_blocks
+from workers.core.slides.reader import WHITE, Pixels, Slide
+from workers.core.slides.tolerant import GRID_PX, bad_blocks
 from workers.tiling import Box, WorkingPlane, level_downsample
 
 BLOCK_PX = GRID_PX

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from workers.core.schemas import ModelClass, Plan
-from workers.core.slides import Slide
+from workers.core.slides.reader import Slide
 from workers.core.store import atomic_write
 from workers.drawing import (
     INK,

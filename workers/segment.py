@@ -26,12 +26,12 @@ from workers.core.catalog import find_model, locate, model_dir
 from workers.core.digests import sha256_of
 from workers.core.errors.base import LDiffusionError, RequestInvalid, SlideUnreadable
 from workers.core.label_layout import STORE
-from workers.core.resolution import resolve_mpp
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideInfo
 from workers.core.settings import Settings
-from workers.core.slides import Slide
-from workers.core.tiff_structure import check_tiff
-from workers.core.tolerant import open_for
+from workers.core.slides.reader import Slide
+from workers.core.slides.resolution import resolve_mpp
+from workers.core.slides.tiff_structure import check_tiff
+from workers.core.slides.tolerant import open_for
 from workers.inference import Engine, Segmenter, cpu_threads, segment_regions
 from workers.plane import PlaneReader
 from workers.tiling import WorkingPlane, region_at

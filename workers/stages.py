@@ -22,10 +22,10 @@ from workers.core.digests import sha256_of
 from workers.core.errors.base import ModelInvalid
 from workers.core.label_layout import STORE
 from workers.core.preflight import estimated_peak_bytes
-from workers.core.resolution import resolve_mpp
 from workers.core.roi import MultiPolygon, Polygon
 from workers.core.schemas import OUTPUTS, JobRequest, ModelCard, Plan, Provenance, SlideInfo
-from workers.core.slides import Slide
+from workers.core.slides.reader import Slide
+from workers.core.slides.resolution import resolve_mpp
 from workers.core.store import write_json
 from workers.inference import Check, Segmented, Segmenter, segment_regions, unchecked
 from workers.interrupt import interruptible

@@ -21,8 +21,8 @@ from workers.core.errors.jobs import OutOfMemory
 from workers.core.queue.keys import Task
 from workers.core.queue.leases import Lease, Leases, Superseded
 from workers.core.settings import Settings
+from workers.core.slides.tolerant import open_for
 from workers.core.store import Store
-from workers.core.tolerant import open_for
 from workers.guard import Guard, Limits, out_of_memory
 from workers.inference import Engine, Segmenter, cpu_threads
 from workers.interrupt import Watch

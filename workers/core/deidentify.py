@@ -14,8 +14,8 @@ from workers.core.dicom_strip import strip_dicom
 from workers.core.errors.intake import DeidentifyRefused
 from workers.core.schemas import Frozen
 from workers.core.settings import Settings
+from workers.core.slides.tiff_structure import check_tiff
 from workers.core.tiff_strip import strip_tiff
-from workers.core.tiff_structure import check_tiff
 
 
 class StripOrder(Frozen):

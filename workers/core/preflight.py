@@ -7,10 +7,10 @@ from pathlib import Path
 
 from workers.core.errors.base import DiskFull, LDiffusionError, ProductRefused
 from workers.core.errors.jobs import JobTooLarge, RoiOutside
-from workers.core.resolution import resolve_mpp
 from workers.core.roi import Bounds, parts_bounds
 from workers.core.schemas import JobRequest, ModelCard, Preflight, SlideGeometry
 from workers.core.settings import Settings
+from workers.core.slides.resolution import resolve_mpp
 
 PROCESS_BYTES = 600 * 2**20
 """Resident memory of a worker with torch and a small model before its first tile."""

@@ -10,13 +10,13 @@ from typing import Literal
 
 from workers.core.confinement import limits_of, run_confined, serve_confined
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
-from workers.core.mirax import EXTENSION as MIRAX_EXTENSION
-from workers.core.mirax import check_mirax
 from workers.core.schemas import Frozen, SlideGeometry
 from workers.core.settings import Settings
-from workers.core.size_limits import MAX_SIDE
-from workers.core.slides import Slide, open_slide
-from workers.core.tiff_structure import check_tiff
+from workers.core.slides.mirax import EXTENSION as MIRAX_EXTENSION
+from workers.core.slides.mirax import check_mirax
+from workers.core.slides.reader import Slide, open_slide
+from workers.core.slides.size_limits import MAX_SIDE
+from workers.core.slides.tiff_structure import check_tiff
 
 MAX_LEVELS = 64
 TILE_PX = 256

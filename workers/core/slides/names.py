@@ -4,10 +4,10 @@ import re
 import unicodedata
 from pathlib import Path
 
-from workers.core import mirax
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.intake import SlideSetIncomplete
-from workers.core.tiff_structure import TIFF_MAGIC
+from workers.core.slides import mirax
+from workers.core.slides.tiff_structure import TIFF_MAGIC
 
 ARCHIVE = ".zip"
 """A slide of several files: see `server.slide_sets`."""

@@ -19,9 +19,9 @@ import openslide
 from PIL import Image
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.reads import reading
 from workers.core.schemas import SlideGeometry
-from workers.core.slide_geometry import geometry_of, level_for_side
+from workers.core.slides.geometry import geometry_of, level_for_side
+from workers.core.slides.read_watchdog import reading
 
 WHITE = 255
 BAND_PX = 2**22

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.size_limits import check_count, check_tile
+from workers.core.slides.size_limits import check_count, check_tile
 
 EXTENSION = ".mrxs"
 TABLE = "Slidedat.ini"

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from workers.core.resolution import is_plausible
 from workers.core.schemas import SlideGeometry, SlideLevel
+from workers.core.slides.resolution import is_plausible
 
 
 def geometry_of(

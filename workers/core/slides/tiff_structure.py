@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
-from workers.core.size_limits import check_count, check_pixels, check_tile
+from workers.core.slides.size_limits import check_count, check_pixels, check_tile
 
 MAX_DIRECTORIES = 4096
 MAX_TAGS = 4096
