@@ -18,8 +18,8 @@ from models.reach import theoretical_reach
 from workers.core.catalog import model_dir
 from workers.core.settings import Settings
 from workers.core.slides.reader import open_slide
-from workers.plane import PlaneReader
-from workers.tiling import Region, WorkingPlane, best_level, read_box, tiles
+from workers.pipeline.plane import PlaneReader
+from workers.pipeline.tiling import Region, WorkingPlane, best_level, read_box, tiles
 
 NEEDED_PERCENT = 99.95
 

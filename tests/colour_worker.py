@@ -71,7 +71,7 @@ def main() -> int:
     """Run the real worker process with this model."""
     from workers import __main__ as worker
     from workers import tasks
-    from workers.core.slides import reader as slides
+    from workers.core.slides import reader
 
     delay_s, fault = float(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
     fatal = None
@@ -79,8 +79,8 @@ def main() -> int:
         w_x, w_y = fault.split(",")
         fatal = int(w_x), int(w_y)
     if fault == "hang":
-        for reader in (slides._OpenSlide, slides._TiffSlide):
-            setattr(reader, "_read", _hang)  # noqa: B010 (to mypy it is not there)
+        for backend in (reader._OpenSlide, reader._TiffSlide):
+            setattr(backend, "_read", _hang)  # noqa: B010 (to mypy it is not there)
     setattr(  # noqa: B010 (to mypy it is not there)
         tasks, "Engine", lambda model_dir, **_: ColourEngine(model_dir, delay_s, fatal, hoards=fault == "hoard")
     )

@@ -15,8 +15,8 @@ from workers.core.preflight import machine_memory_bytes, preflight, require_disk
 from workers.core.roi import Polygon
 from workers.core.schemas import JobRequest, ModelCard, SlideGeometry, SlideLevel
 from workers.core.settings import Settings
-from workers.roi import RoiMask
-from workers.tiling import Box, WorkingPlane, regions
+from workers.pipeline.roi import RoiMask
+from workers.pipeline.tiling import Box, WorkingPlane, regions
 
 
 def geometry(width: int = 3000, height: int = 2000, mpp: float | None = 0.25) -> SlideGeometry:

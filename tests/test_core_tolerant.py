@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spoiled_tiles import spoil_tile
 
-from workers import damage, stages, stitch
+from workers import stages
 from workers.core.catalog import find_model
 from workers.core.errors.base import SlideUnreadable
 from workers.core.schemas import JobRequest, Plan, SlideInfo
 from workers.core.slides.reader import Pixels, open_slide
 from workers.core.slides.tolerant import TolerantSlide, bad_blocks, open_for
-from workers.plane import touched, triangle_taps
-from workers.tiling import Box, WorkingPlane
+from workers.pipeline import bad_tiles, stitch
+from workers.pipeline.plane import touched, triangle_taps
+from workers.pipeline.tiling import Box, WorkingPlane
 
 BAD = Box(512, 256, 256, 256)
 """The tile that is broken: column 2, row 1."""
@@ -115,7 +116,7 @@ def test_masked_pixels_are_background_and_not_counted(job: Callable[..., Any], h
     ))  # fmt: skip
     scale = 1.6 if half else 1.0
     lost = np.zeros(labels.shape, np.bool_)
-    ((w_x, w_y, width, height),) = damage.read_damage(out_dir).w_holes
+    ((w_x, w_y, width, height),) = bad_tiles.read_damage(out_dir).w_holes
     lost[w_y : w_y + height, w_x : w_x + width] = True
     assert abs(w_x - 512 / scale) <= 2
     assert abs(w_y - 256 / scale) <= 2
@@ -139,5 +140,7 @@ def test_skipped_tiles_are_those_whose_context_is_broken(job: Callable[..., Any]
     around = {(x, y) for x in (1, 2, 3) for y in (0, 1, 2)}  # the tile, and those whose halo reaches into it
     assert cells
     assert not cells & around
-    assert {tuple(hole[:2]) for hole in damage.read_damage(out_dir).w_holes} == {(x * 256, y * 256) for x, y in around}
+    assert {tuple(hole[:2]) for hole in bad_tiles.read_damage(out_dir).w_holes} == {
+        (x * 256, y * 256) for x, y in around
+    }
     assert result.on_bad_tile == "skip"

@@ -20,9 +20,9 @@ from models.training.data import DatasetConfig, load_dataset
 from models.training.evaluate import evaluate
 from models.training.metrics import scores
 from workers.core.slides.reader import open_slide
-from workers.plane import PlaneReader
+from workers.pipeline.plane import PlaneReader
+from workers.pipeline.tiling import Region, WorkingPlane, read_box
 from workers.segment import main as segment
-from workers.tiling import Region, WorkingPlane, read_box
 
 ZOO = Path(__file__).resolve().parents[1] / "models" / "zoo"
 FOLDERS = sorted(path for path in ZOO.iterdir() if path.is_dir())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from server import geojson
 from workers import vectorize
 from workers.core.schemas import ModelClass, Plan
-from workers.stitch import LabelArrays
+from workers.pipeline.stitch import LabelArrays
 
 MakePlan = Callable[..., Plan]
 BOUNDS = (37, 21, 60, 40)

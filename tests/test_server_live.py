@@ -18,14 +18,14 @@ from PIL import Image
 from server import live_labels
 from server.label_tiles import LabelPyramid
 from server.live_labels import LiveLabels
-from workers import stitch
 from workers.core.errors.base import ResultNotFound
 from workers.core.label_layout import STORE, chunk_path
 from workers.core.schemas import Plan
 from workers.core.settings import Settings
 from workers.core.store import write_json
+from workers.pipeline import stitch
+from workers.pipeline.tiling import WorkingPlane, region_at
 from workers.pyramid import write_labels
-from workers.tiling import WorkingPlane, region_at
 
 MakePlan = Callable[..., Plan]
 REGION_PX = 256

@@ -9,8 +9,9 @@ import pytest
 from fiducials import HEIGHT, MARKS, MODEL_MPP, WIDTH, Finished
 from numpy.typing import NDArray
 
-from workers import dicom_seg, products, stitch
+from workers import dicom_seg, products
 from workers.core.errors.base import ProductRefused
+from workers.pipeline import stitch
 
 KINDS = {"segmentation.dcm": "LABELMAP", "segmentation-binary.dcm": "BINARY"}
 

@@ -16,7 +16,7 @@ from server import features as served
 from workers import features, vectorize
 from workers.core.errors.base import ProductFailed, ProductRefused
 from workers.core.schemas import Plan
-from workers.stitch import LabelArrays
+from workers.pipeline.stitch import LabelArrays
 
 MakePlan = Callable[..., Plan]
 

@@ -15,10 +15,10 @@ from workers.core.errors.base import ModelInvalid, SlideUnreadable
 from workers.core.errors.jobs import OutOfMemory
 from workers.core.schemas import ModelClass, Plan
 from workers.core.slides.reader import Pixels, open_slide
-from workers.inference import Engine, cpu_threads, read_ahead, segment_regions
-from workers.plane import PlaneReader
-from workers.tiling import Region, WorkingPlane, regions
-from workers.tissue import TissueMask
+from workers.pipeline.inference import Engine, cpu_threads, read_ahead, segment_regions
+from workers.pipeline.plane import PlaneReader
+from workers.pipeline.tiling import Region, WorkingPlane, regions
+from workers.pipeline.tissue import TissueMask
 
 DEADLINE_S = 20
 

@@ -8,12 +8,13 @@ import pytest
 from pipeline_fixtures import asked_for, work
 from queue_fixtures import DEADLINE_S
 
-from workers import stages, stitch, tasks
+from workers import stages, tasks
 from workers.core.errors.base import JobCanceled, QueueUnavailable
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.leases import Superseded
 from workers.interrupt import Watch, interruptible
-from workers.tissue import TissueMask
+from workers.pipeline import stitch
+from workers.pipeline.tissue import TissueMask
 
 QUICK_S = 0.02
 

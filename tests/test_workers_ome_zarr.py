@@ -18,7 +18,7 @@ from workers.core.errors.base import JobNotFound
 from workers.core.schemas import Plan
 from workers.core.settings import Settings
 from workers.ome_zarr import image_label, write_ome_zarr
-from workers.stitch import LabelArrays
+from workers.pipeline.stitch import LabelArrays
 
 
 @pytest.fixture

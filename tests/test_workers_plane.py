@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from workers.core.schemas import SlideGeometry, SlideLevel
 from workers.core.slides.reader import Slide, open_slide
-from workers.plane import BLOCK_PX, CACHED_BLOCKS, PlaneReader, triangle_taps
-from workers.tiling import WorkingPlane, level_downsample
+from workers.pipeline.plane import BLOCK_PX, CACHED_BLOCKS, PlaneReader, triangle_taps
+from workers.pipeline.tiling import WorkingPlane, level_downsample
 
 Image = NDArray[np.uint8]
 

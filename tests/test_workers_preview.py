@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from workers import drawing, lettering, preview, statistics, stitch
+from workers import drawing, lettering, preview, statistics
 from workers.core.schemas import Plan
 from workers.core.slides.reader import open_slide
-from workers.plane import PlaneReader
-from workers.stitch import LabelArrays
-from workers.tiling import WorkingPlane
+from workers.pipeline import stitch
+from workers.pipeline.plane import PlaneReader
+from workers.pipeline.stitch import LabelArrays
+from workers.pipeline.tiling import WorkingPlane
 
 UInt8 = NDArray[np.uint8]
 MakePlan = Callable[..., Plan]

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from workers import ometiff, pyramid, stitch
+from workers import ometiff, pyramid
 from workers.core.label_layout import level_steps
 from workers.core.schemas import Plan
-from workers.stitch import LabelArrays
-from workers.tiling import WorkingPlane, regions
+from workers.pipeline import stitch
+from workers.pipeline.stitch import LabelArrays
+from workers.pipeline.tiling import WorkingPlane, regions
 
 UInt8 = NDArray[np.uint8]
 MakePlan = Callable[..., Plan]

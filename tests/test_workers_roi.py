@@ -14,15 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from workers import stages, stitch
+from workers import stages
 from workers.core.catalog import find_model
 from workers.core.label_layout import CONFIDENCE, LABELS
 from workers.core.roi import MultiPolygon, Polygon
 from workers.core.schemas import JobRequest, Plan, SlideInfo
 from workers.core.slides.reader import Pixels, Slide, open_slide
-from workers.roi import Area, RoiMask, without
-from workers.tiling import Box, WorkingPlane, regions
-from workers.tissue import TissueMask
+from workers.pipeline import stitch
+from workers.pipeline.roi import Area, RoiMask, without
+from workers.pipeline.tiling import Box, WorkingPlane, regions
+from workers.pipeline.tissue import TissueMask
 
 PLANE = WorkingPlane(300, 240, Fraction(3, 2), Fraction(5, 4))
 WHOLE = Box(0, 0, PLANE.w_width, PLANE.w_height)

@@ -20,7 +20,7 @@ from qupath_rules import assert_qupath_takes
 from workers import simplify, vectorize
 from workers.core.errors.base import ProductRefused
 from workers.core.schemas import Plan
-from workers.stitch import LabelArrays
+from workers.pipeline.stitch import LabelArrays
 
 UInt8 = NDArray[np.uint8]
 MakePlan = Callable[..., Plan]

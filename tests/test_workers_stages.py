@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from workers import stages, stitch
+from workers import stages
 from workers.core.catalog import find_model
 from workers.core.errors.base import JobCanceled, ModelInvalid, MppMissing
 from workers.core.preflight import PROCESS_BYTES, estimated_peak_bytes
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideGeometry, SlideInfo, SlideLevel
 from workers.core.slides.reader import Pixels, Slide, open_slide
 from workers.core.slides.tolerant import TolerantSlide
+from workers.pipeline import stitch
 
 CREATED = datetime(2026, 1, 2, 3, tzinfo=UTC)
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from workers import statistics
 from workers.core.schemas import Plan
-from workers.stitch import LabelArrays
-from workers.tiling import Box, WorkingPlane
+from workers.pipeline.stitch import LabelArrays
+from workers.pipeline.tiling import Box, WorkingPlane
 
 MakePlan = Callable[..., Plan]
 UInt8 = NDArray[np.uint8]

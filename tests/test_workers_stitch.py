@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
-from workers import stitch
 from workers.core.schemas import Plan
-from workers.tiling import Region, WorkingPlane, region_at, regions
+from workers.pipeline import stitch
+from workers.pipeline.tiling import Region, WorkingPlane, region_at, regions
 
 UInt8 = NDArray[np.uint8]
 MakePlan = Callable[..., Plan]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from workers.core.errors.base import MppMissing, MppOutOfRange
 from workers.core.schemas import Plan, SlideGeometry, SlideLevel
-from workers.tiling import (
+from workers.pipeline.tiling import (
     Box,
     Region,
     WorkingPlane,

@@ -13,8 +13,17 @@ from PIL import Image
 
 from workers.core.schemas import SlideGeometry, SlideLevel
 from workers.core.slides.reader import open_slide
-from workers.tiling import Box, WorkingPlane, level_downsample, regions
-from workers.tissue import HOLE_PX, MAX_PX, TissueMask, _overview, _without_holes, find_tissue, glass_level, otsu
+from workers.pipeline.tiling import Box, WorkingPlane, level_downsample, regions
+from workers.pipeline.tissue import (
+    HOLE_PX,
+    MAX_PX,
+    TissueMask,
+    _overview,
+    _without_holes,
+    find_tissue,
+    glass_level,
+    otsu,
+)
 
 GLASS = (243, 242, 244)
 PINK = (214, 150, 190)

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qupath_rules import assert_qupath_takes
 
-from workers import stitch, vectorize
+from workers import vectorize
 from workers.core.schemas import Plan
-from workers.stitch import LabelArrays
-from workers.tiling import WorkingPlane, regions
+from workers.pipeline import stitch
+from workers.pipeline.stitch import LabelArrays
+from workers.pipeline.tiling import WorkingPlane, regions
 
 UInt8 = NDArray[np.uint8]
 MakePlan = Callable[..., Plan]

@@ -27,8 +27,8 @@ from workers.core.preflight import require_room
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write
 from workers.ometiff import CREATOR
-from workers.stitch import LabelArrays, read_rows
-from workers.tiling import WorkingPlane
+from workers.pipeline.stitch import LabelArrays, read_rows
+from workers.pipeline.tiling import WorkingPlane
 
 TILE_PX = 512
 PLANE_MAX_PX = 2**30

@@ -15,7 +15,7 @@ import zarr
 
 from workers.core.label_layout import level_steps
 from workers.core.schemas import ModelClass, Plan
-from workers.stitch import LabelArrays, PlaneArray, read_rows
+from workers.pipeline.stitch import LabelArrays, PlaneArray, read_rows
 
 CHUNK_PX = 512
 VERSION = "0.5"

@@ -24,10 +24,10 @@ from workers.drawing import (
     tinted,
 )
 from workers.lettering import fitted, write
-from workers.plane import PlaneReader
+from workers.pipeline.plane import PlaneReader
+from workers.pipeline.stitch import LabelArrays, PlaneArray, UInt8, band_height, read_rows
+from workers.pipeline.tiling import WorkingPlane
 from workers.statistics import ClassStatistics, Statistics
-from workers.stitch import LabelArrays, PlaneArray, UInt8, band_height, read_rows
-from workers.tiling import WorkingPlane
 
 Floats = NDArray[np.float32]
 

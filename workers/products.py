@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from workers import stitch, tasks
+from workers import tasks
 from workers.core.digests import sha256_of, sha256_of_all
 from workers.core.errors.base import JobNotFound, LDiffusionError, QueueUnavailable, ResultNotReady, SlideNotFound
 from workers.core.errors.jobs import OutOfMemory
@@ -29,8 +29,9 @@ from workers.dicom_seg import Kind, write_segmentation
 from workers.features import write_features
 from workers.guard import Guard, private_bytes
 from workers.ome_zarr import write_ome_zarr
+from workers.pipeline import stitch
+from workers.pipeline.stitch import LabelArrays
 from workers.pyramid import write_confidence, write_overlay
-from workers.stitch import LabelArrays
 from workers.vectorize import write_geojson, write_simplified
 
 logger = logging.getLogger(__name__)

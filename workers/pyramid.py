@@ -16,8 +16,8 @@ from workers.core.label_layout import TILE_PX, level_steps
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write
 from workers.ometiff import CREATOR, chain_levels, ome_xml, pixels_per_cm
-from workers.stitch import LabelArrays, PlaneArray, UInt8, read_rows
-from workers.tiling import exact
+from workers.pipeline.stitch import LabelArrays, PlaneArray, UInt8, read_rows
+from workers.pipeline.tiling import exact
 
 Layout = Literal["hybrid", "ome", "pages"]
 """Where the levels of an overlay are found: as SubIFDs and as pages, as SubIFDs only, as pages only."""

@@ -21,7 +21,7 @@ import click
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from workers import damage, stages, stitch
+from workers import stages
 from workers.core.catalog import find_model, locate, model_dir
 from workers.core.digests import sha256_of
 from workers.core.errors.base import LDiffusionError, RequestInvalid, SlideUnreadable
@@ -32,9 +32,10 @@ from workers.core.slides.reader import Slide
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.tiff_structure import check_tiff
 from workers.core.slides.tolerant import open_for
-from workers.inference import Engine, Segmenter, cpu_threads, segment_regions
-from workers.plane import PlaneReader
-from workers.tiling import WorkingPlane, region_at
+from workers.pipeline import bad_tiles, stitch
+from workers.pipeline.inference import Engine, Segmenter, cpu_threads, segment_regions
+from workers.pipeline.plane import PlaneReader
+from workers.pipeline.tiling import WorkingPlane, region_at
 
 EXIT_REFUSED = 2
 BOX_NUMBERS = 4
@@ -125,7 +126,7 @@ def prepare(out_dir: Path, *, overwrite: bool) -> None:
             )
         for name in (stages.RESULT, stages.PLAN, stages.TISSUE, *stages.RESULTS):
             (out_dir / name).unlink(missing_ok=True)
-        for folder in (STORE, damage.FOLDER):
+        for folder in (STORE, bad_tiles.FOLDER):
             shutil.rmtree(out_dir / folder, ignore_errors=True)
     out_dir.mkdir(parents=True, exist_ok=True)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from workers import damage, stitch
 from workers.core.digests import sha256_of
 from workers.core.errors.base import ModelInvalid
 from workers.core.label_layout import STORE
@@ -27,17 +26,18 @@ from workers.core.schemas import OUTPUTS, JobRequest, ModelCard, Plan, Provenanc
 from workers.core.slides.reader import Slide
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.store import write_json
-from workers.inference import Check, Segmented, Segmenter, segment_regions, unchecked
 from workers.interrupt import interruptible
-from workers.plane import PlaneReader
+from workers.pipeline import bad_tiles, stitch
+from workers.pipeline.inference import Check, Segmented, Segmenter, segment_regions, unchecked
+from workers.pipeline.plane import PlaneReader
+from workers.pipeline.roi import Area, RoiMask
+from workers.pipeline.stitch import LabelArrays
+from workers.pipeline.tiling import WorkingPlane, best_level, region_at, regions
+from workers.pipeline.tissue import TissueMask
 from workers.preview import write_preview
 from workers.provenance import describe
 from workers.pyramid import write_labels, write_overlay
-from workers.roi import Area, RoiMask
 from workers.statistics import Statistics, write_statistics
-from workers.stitch import LabelArrays
-from workers.tiling import WorkingPlane, best_level, region_at, regions
-from workers.tissue import TissueMask
 from workers.vectorize import write_geojson
 
 logger = logging.getLogger(__name__)
@@ -103,9 +103,9 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
     )
     if read_plan(out_dir) != plan:
         (out_dir / PLAN).unlink(missing_ok=True)
-        for folder in (STORE, damage.FOLDER):
+        for folder in (STORE, bad_tiles.FOLDER):
             shutil.rmtree(out_dir / folder, ignore_errors=True)
-        damage.note(out_dir, "plan", slide)
+        bad_tiles.note(out_dir, "plan", slide)
         tissue.save(out_dir / TISSUE)
         stitch.create_label_array(out_dir, plan)
         write_json(out_dir / PLAN, plan)
@@ -161,7 +161,7 @@ def segment_one(
 
 def keep_region(slide: Slide, plan: Plan, done: Segmented, out_dir: Path) -> None:
     """Write the result of a region: first what could not be read of it, then the chunk, which says that it is done."""
-    damage.note(out_dir, f"region-{done.region.index}", slide, done.holes)
+    bad_tiles.note(out_dir, f"region-{done.region.index}", slide, done.holes)
     stitch.write_region(out_dir, plan, done.region, done.labels, done.confidence)
 
 
@@ -224,7 +224,9 @@ def finish_job(
     """
     arrays = stitch.open_labels(out_dir)
     timings = dict(timings_s)
-    writers = _outputs(slide, plan, arrays, replace(load_area(out_dir, plan), holes=damage.read_damage(out_dir).holes))
+    writers = _outputs(
+        slide, plan, arrays, replace(load_area(out_dir, plan), holes=bad_tiles.read_damage(out_dir).holes)
+    )
     for name in plan.outputs:
         check()
         announce(name)
@@ -233,11 +235,13 @@ def finish_job(
             writers[name](out_dir / name)
         timings[name] = round(time.perf_counter() - started, 3)
         logger.info("%s of job %s in %.1f s", name, plan.job_id, timings[name])
-    damage.note(out_dir, "finish", slide)  # the preview reads more of the slide than the regions did
+    bad_tiles.note(out_dir, "finish", slide)  # the preview reads more of the slide than the regions did
     files = {name: sha256_of(out_dir / name) for name in (*plan.outputs, PLAN, TISSUE)}
     sizes_bytes = {name: (out_dir / name).stat().st_size for name in files}
     check()
-    provenance = describe(slide, info, plan, created_at, timings, files, sizes_bytes, damage.read_damage(out_dir).tiles)
+    provenance = describe(
+        slide, info, plan, created_at, timings, files, sizes_bytes, bad_tiles.read_damage(out_dir).tiles
+    )
     write_json(out_dir / RESULT, provenance)
     return provenance
 

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from workers.core.schemas import Frozen, Plan
 from workers.core.store import write_json
-from workers.stitch import LabelArrays, UInt8
-from workers.tiling import Box, WorkingPlane, exact
+from workers.pipeline.stitch import LabelArrays, UInt8
+from workers.pipeline.tiling import Box, WorkingPlane, exact
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from workers import stages, stitch
+from workers import stages
 from workers.core.catalog import find_model, model_dir
 from workers.core.errors.base import DiskFull, JobCanceled, LDiffusionError, QueueUnavailable
 from workers.core.errors.jobs import OutOfMemory
@@ -24,8 +24,9 @@ from workers.core.settings import Settings
 from workers.core.slides.tolerant import open_for
 from workers.core.store import Store
 from workers.guard import Guard, Limits, out_of_memory
-from workers.inference import Engine, Segmenter, cpu_threads
 from workers.interrupt import Watch
+from workers.pipeline import stitch
+from workers.pipeline.inference import Engine, Segmenter, cpu_threads
 
 logger = logging.getLogger(__name__)
 

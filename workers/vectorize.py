@@ -23,9 +23,9 @@ from workers.core.errors.base import ProductRefused
 from workers.core.preflight import require_room
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write
+from workers.pipeline.stitch import LabelArrays, band_height, read_rows
+from workers.pipeline.tiling import WorkingPlane, exact
 from workers.simplify import simplify
-from workers.stitch import LabelArrays, band_height, read_rows
-from workers.tiling import WorkingPlane, exact
 
 BAND_PX = 2**24
 """Pixels that are traced at once."""

@@ -1,7 +1,8 @@
 """How the labels of a job lie on the disk, for those who write them and for the gateway, which looks at them.
 
-`labels.zarr` has one file for each region and array, there once the region has landed, else absent. `workers.stitch`
-writes it with Zarr; the gateway has no Zarr and reads single chunks while a job runs. `labels.ome.tif` has levels.
+`labels.zarr` has one file for each region and array, there once the region has landed, else absent.
+`workers.pipeline.stitch` writes it with Zarr; the gateway has no Zarr and reads single chunks while a job runs.
+`labels.ome.tif` has levels.
 """
 
 from pathlib import Path

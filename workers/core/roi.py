@@ -1,7 +1,7 @@
 """Regions of interest as a client states them: GeoJSON polygons, or a box, in level-0 px of the full plane.
 
 A polygon's rings are read by the even-odd rule, so holes are holes whichever way they turn; the polygons of a
-MultiPolygon are joined. What a working pixel belongs to is decided by its centre, see `workers.roi`.
+MultiPolygon are joined. What a working pixel belongs to is decided by its centre, see `workers.pipeline.roi`.
 """
 
 from math import isfinite

@@ -6,7 +6,7 @@ from workers.core.schemas import BadTile, Frozen
 from workers.core.slides.reader import Slide
 from workers.core.slides.tolerant import TolerantSlide, bad_tile
 from workers.core.store import write_json
-from workers.tiling import Box
+from workers.pipeline.tiling import Box
 
 FOLDER = "bad-tiles"
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.core.roi import MultiPolygon, Polygon, Ring
-from workers.tiling import Box, Region, WorkingPlane
+from workers.pipeline.tiling import Box, Region, WorkingPlane
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

@@ -21,9 +21,9 @@ from workers.core.schemas import Plan
 from workers.core.slides.reader import Pixels
 from workers.guard import out_of_memory
 from workers.interrupt import interruptible
-from workers.plane import PlaneReader
-from workers.roi import Mask, Tissue, without
-from workers.tiling import Box, Region, read_box, tiles
+from workers.pipeline.plane import PlaneReader
+from workers.pipeline.roi import Mask, Tissue, without
+from workers.pipeline.tiling import Box, Region, read_box, tiles
 
 READ_AHEAD = 2
 """Tiles that are read while one is inferred."""

@@ -18,7 +18,7 @@ from scipy import ndimage
 from workers.core.schemas import SlideGeometry
 from workers.core.slides.reader import Pixels, Slide
 from workers.core.store import atomic_write
-from workers.tiling import Box, Region, WorkingPlane, exact, level_downsample
+from workers.pipeline.tiling import Box, Region, WorkingPlane, exact, level_downsample
 
 Mask = npt.NDArray[np.bool_]
 

@@ -21,7 +21,7 @@ from zarr.core.array_spec import ArrayConfigParams
 
 from workers.core.label_layout import CONFIDENCE, LABELS, STORE, chunk_path, chunks_of_row
 from workers.core.schemas import Plan
-from workers.tiling import Region
+from workers.pipeline.tiling import Region
 
 READ_PX = 4096
 """Side of the largest block one read decodes; a chunk larger than this is a block of its own."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from workers.core.preflight import READER_CACHE_BYTES
 from workers.core.slides.reader import WHITE, Pixels, Slide
 from workers.core.slides.tolerant import GRID_PX, bad_blocks
-from workers.tiling import Box, WorkingPlane, level_downsample
+from workers.pipeline.tiling import Box, WorkingPlane, level_downsample
 
 BLOCK_PX = GRID_PX
 CACHED_BLOCKS = READER_CACHE_BYTES // (3 * BLOCK_PX**2)
@@ -67,7 +67,7 @@ class PlaneReader:
     Args:
         slide: An open slide; stays the caller's to close.
         plane: The working plane laid over it.
-        level: The level to read, see `workers.tiling.best_level`.
+        level: The level to read, see `workers.pipeline.tiling.best_level`.
     """
 
     def __init__(self, slide: Slide, plane: WorkingPlane, level: int) -> None:
