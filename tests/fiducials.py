@@ -17,7 +17,7 @@ import tifffile
 from dicom_slide import write_dicom
 from numpy.typing import NDArray
 
-from workers import products, stages
+from workers import product_tasks, stages
 from workers.core.catalog import find_model
 from workers.core.products import FOLDER
 from workers.core.schemas import JobRequest, Plan, SlideInfo
@@ -122,9 +122,9 @@ class Finished:
     def product(self, name: str) -> Path:
         """Return a file or folder of the job, made now if it is one that is made on request."""
         path = self.folder / FOLDER / name
-        if name in products.MAKERS and not path.exists():
-            self.store.write_json(path.with_name(f"{name}.json"), products.make(self.store, self.job_id, name))
-        return path if name in products.MAKERS else self.folder / name
+        if name in product_tasks.MAKERS and not path.exists():
+            self.store.write_json(path.with_name(f"{name}.json"), product_tasks.make(self.store, self.job_id, name))
+        return path if name in product_tasks.MAKERS else self.folder / name
 
     def assert_marked(self, present: NDArray[np.bool_], px: tuple[float, float] | None = None) -> None:
         """Check that the marks, and nothing else, are present in a picture of the whole slide.

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from wanted import absent
 
-from workers import preview
+from workers.outputs import preview
 
 UInt8 = NDArray[np.uint8]
 Color = tuple[int, int, int]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from server import geojson
-from workers import vectorize
 from workers.core.schemas import ModelClass, Plan
+from workers.outputs.vector import vectorize
 from workers.pipeline.stitch import LabelArrays
 
 MakePlan = Callable[..., Plan]

@@ -23,9 +23,9 @@ from workers.core.label_layout import STORE, chunk_path
 from workers.core.schemas import Plan
 from workers.core.settings import Settings
 from workers.core.store import write_json
+from workers.outputs.pyramid import write_labels
 from workers.pipeline import stitch
 from workers.pipeline.tiling import WorkingPlane, region_at
-from workers.pyramid import write_labels
 
 MakePlan = Callable[..., Plan]
 REGION_PX = 256

@@ -15,7 +15,7 @@ from zip_files import write_zip
 
 from server.admission import Admission, Received
 from server.quotas import Quotas
-from workers import products, tasks
+from workers import product_tasks, tasks
 from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings
 from workers.core.store import new_id
@@ -42,7 +42,7 @@ def test_a_job_on_a_series_runs_to_its_end(
     assert ended(jobs, job_id).state == "succeeded"
     labels = tifffile.imread(jobs.store.job_dir(job_id) / "labels.ome.tif")
     np.testing.assert_array_equal(labels, colour.label_of(stained[:512, :768]))
-    products.make(jobs.store, job_id, "segmentation.dcm")
+    product_tasks.make(jobs.store, job_id, "segmentation.dcm")
     made = segread(jobs.store.job_dir(job_id) / "products" / "segmentation.dcm")
     np.testing.assert_array_equal(made.get_total_pixel_matrix(combine_segments=True), labels)
     [(_, _, instance)] = made.get_source_image_uids()

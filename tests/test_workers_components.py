@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from workers.components import Tracer, connected
-from workers.contours import Shapes, rings
+from workers.outputs.vector.components import Tracer, connected
+from workers.outputs.vector.contours import Shapes, rings
 
 UInt8 = NDArray[np.uint8]
 Ring = list[tuple[int, int]]
@@ -171,7 +171,7 @@ def test_connected_takes_few_rounds_on_a_long_path(monkeypatch: pytest.MonkeyPat
     nodes = np.random.default_rng(0).permutation(2**14)
     rounds: list[int] = []
     plain = np.minimum
-    monkeypatch.setattr("workers.components.np.minimum", Counted(plain, rounds))
+    monkeypatch.setattr("workers.outputs.vector.components.np.minimum", Counted(plain, rounds))
     assert not connected(2**14, nodes[:-1], nodes[1:]).any()
     assert len(rounds) <= 2 * 14
 

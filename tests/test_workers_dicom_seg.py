@@ -9,8 +9,9 @@ import pytest
 from fiducials import HEIGHT, MARKS, MODEL_MPP, WIDTH, Finished
 from numpy.typing import NDArray
 
-from workers import dicom_seg, products
+from workers import product_tasks
 from workers.core.errors.base import ProductRefused
+from workers.outputs import dicom_seg
 from workers.pipeline import stitch
 
 KINDS = {"segmentation.dcm": "LABELMAP", "segmentation-binary.dcm": "BINARY"}
@@ -84,7 +85,7 @@ def test_a_slide_without_patient_and_study_attributes_has_a_segmentation(dicom: 
 
 def test_a_slide_that_is_no_dicom_is_refused_with_a_sentence(plain: Finished) -> None:
     with pytest.raises(ProductRefused, match="did not come as DICOM") as refusal:
-        products.make(plain.store, plain.job_id, "segmentation.dcm")
+        product_tasks.make(plain.store, plain.job_id, "segmentation.dcm")
     assert refusal.value.accepted == "a job on a DICOM slide, or labels.ome.tif"
     assert not (plain.folder / "products" / "segmentation.dcm").exists()
 

@@ -13,9 +13,9 @@ import shapely
 from numpy.typing import NDArray
 
 from server import features as served
-from workers import features, vectorize
 from workers.core.errors.base import ProductFailed, ProductRefused
 from workers.core.schemas import Plan
+from workers.outputs.vector import features, vectorize
 from workers.pipeline.stitch import LabelArrays
 
 MakePlan = Callable[..., Plan]

@@ -17,7 +17,7 @@ from zarr.storage import ObjectStore
 from workers.core.errors.base import JobNotFound
 from workers.core.schemas import Plan
 from workers.core.settings import Settings
-from workers.ome_zarr import image_label, write_ome_zarr
+from workers.outputs.ome_zarr import image_label, write_ome_zarr
 from workers.pipeline.stitch import LabelArrays
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from workers import drawing, lettering, preview, statistics
 from workers.core.schemas import Plan
 from workers.core.slides.reader import open_slide
+from workers.outputs import drawing, lettering, preview, statistics
 from workers.pipeline import stitch
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.stitch import LabelArrays

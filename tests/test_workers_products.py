@@ -13,7 +13,7 @@ from fiducials import Finished
 from pipeline_fixtures import work
 from queue_fixtures import drain, entries, worker
 
-from workers import products, tasks
+from workers import product_tasks, tasks
 from workers.core import products as queue_side
 from workers.core.errors.base import JobNotFound, ProductFailed, ProductRefused, ResultNotFound, ResultNotReady
 from workers.core.products import Failed, Products, read_made
@@ -52,7 +52,7 @@ def folder_of(asked: Products, job_id: str) -> Path:
 
 def test_it_is_made_once_for_all_who_ask(asked: Products, job_id: str, runtime: tasks.Runtime) -> None:
     assert [asked.ask(job_id, NAME) for _ in range(3)] == [None] * 3
-    assert entries(asked.jobs) == [("workers.products.make_product", [job_id, NAME])]
+    assert entries(asked.jobs) == [("workers.product_tasks.make_product", [job_id, NAME])]
     assert asked.view(job_id, NAME).state == "making"
     work(runtime)
     made = asked.ask(job_id, NAME)
@@ -67,7 +67,7 @@ def test_it_is_made_once_for_all_who_ask(asked: Products, job_id: str, runtime: 
 
 
 def test_what_is_made_needs_no_queue(asked: Products, job_id: str) -> None:
-    asked.made(job_id, products.make(asked.store, job_id, NAME))
+    asked.made(job_id, product_tasks.make(asked.store, job_id, NAME))
     nowhere = asked.jobs.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
     assert Products(Jobs(nowhere.redis_url, nowhere)).ask(job_id, NAME) is not None
 
@@ -82,7 +82,7 @@ def test_a_folder_has_the_digest_of_what_is_in_it(asked: Products, job_id: str, 
     lines = "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
     assert made.sha256 == hashlib.sha256(lines.encode()).hexdigest()
     (folder / names[-1]).write_bytes(b"other")
-    assert products.digest_of_folder(folder) != made.sha256
+    assert product_tasks.digest_of_folder(folder) != made.sha256
 
 
 def test_what_cannot_be_made_says_why_and_is_not_tried_again(
@@ -123,11 +123,11 @@ def test_a_fault_is_tried_again_and_then_told_for_a_while(
 ) -> None:
     calls: list[Path] = []
 
-    def broken(path: Path, _source: products.Source) -> None:
+    def broken(path: Path, _source: product_tasks.Source) -> None:
         calls.append(path)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(products, "MAKERS", {**products.MAKERS, NAME: broken})
+    monkeypatch.setattr(product_tasks, "MAKERS", {**product_tasks.MAKERS, NAME: broken})
     asked.ask(job_id, NAME)
     work(runtime)
     assert len(calls) == asked.attempts_max
@@ -208,13 +208,13 @@ def test_a_deleted_job_takes_its_products_along(asked: Products, job_id: str, ru
 def test_a_job_that_is_deleted_meanwhile_leaves_nothing(
     asked: Products, job_id: str, runtime: tasks.Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(path: Path, source: products.Source) -> None:
+    def slow(path: Path, source: product_tasks.Source) -> None:
         asked.store.delete_job(job_id)
         path.mkdir(parents=True)  # as a library does that knows nothing of deletions
         (path / "chunk").write_bytes(b"late")
         source.check()
 
-    monkeypatch.setattr(products, "MAKERS", {**products.MAKERS, NAME: slow})
+    monkeypatch.setattr(product_tasks, "MAKERS", {**product_tasks.MAKERS, NAME: slow})
     asked.ask(job_id, NAME)
     work(runtime)
     assert not asked.store.job_dir(job_id).exists()
@@ -237,10 +237,10 @@ def test_a_half_made_one_is_swept_and_made_again(asked: Products, job_id: str) -
     (folder / "labels.ome.zarr").mkdir()  # moved to its place, but its worker died before the record
     (folder / "labels.ome.zarr" / "old").write_bytes(b"x")
     for name in (NAME, "labels.ome.zarr"):
-        products.make(asked.store, job_id, name)
+        product_tasks.make(asked.store, job_id, name)
     assert sorted(path.name for path in folder.iterdir()) == [NAME, "labels.ome.zarr"]
     assert not (folder / "labels.ome.zarr" / "old").exists()
 
 
 def test_makers_and_names_are_the_same_list() -> None:
-    assert set(products.MAKERS) == set(queue_side.PRODUCTS)
+    assert set(product_tasks.MAKERS) == set(queue_side.PRODUCTS)

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from workers import ometiff, pyramid
 from workers.core.label_layout import level_steps
 from workers.core.schemas import Plan
+from workers.outputs import ometiff, pyramid
 from workers.pipeline import stitch
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane, regions

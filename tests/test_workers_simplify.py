@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from qupath_rules import assert_qupath_takes
 
-from workers import simplify, vectorize
 from workers.core.errors.base import ProductRefused
 from workers.core.schemas import Plan
+from workers.outputs.vector import simplify, vectorize
 from workers.pipeline.stitch import LabelArrays
 
 UInt8 = NDArray[np.uint8]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from workers import statistics
 from workers.core.schemas import Plan
+from workers.outputs import statistics
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import Box, WorkingPlane
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qupath_rules import assert_qupath_takes
 
-from workers import vectorize
 from workers.core.schemas import Plan
+from workers.outputs.vector import vectorize
 from workers.pipeline import stitch
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane, regions

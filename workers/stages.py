@@ -27,6 +27,11 @@ from workers.core.slides.reader import Slide
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.store import write_json
 from workers.interrupt import interruptible
+from workers.outputs.preview import write_preview
+from workers.outputs.provenance import describe
+from workers.outputs.pyramid import write_labels, write_overlay
+from workers.outputs.statistics import Statistics, write_statistics
+from workers.outputs.vector.vectorize import write_geojson
 from workers.pipeline import bad_tiles, stitch
 from workers.pipeline.inference import Check, Segmented, Segmenter, segment_regions, unchecked
 from workers.pipeline.plane import PlaneReader
@@ -34,11 +39,6 @@ from workers.pipeline.roi import Area, RoiMask
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane, best_level, region_at, regions
 from workers.pipeline.tissue import TissueMask
-from workers.preview import write_preview
-from workers.provenance import describe
-from workers.pyramid import write_labels, write_overlay
-from workers.statistics import Statistics, write_statistics
-from workers.vectorize import write_geojson
 
 logger = logging.getLogger(__name__)
 

@@ -36,7 +36,7 @@ WORKERS = "ldiffusion:workers"
 PLAN_SLIDE = "workers.tasks.plan_slide"
 SEGMENT_REGION = "workers.tasks.segment_region"
 FINISH_SLIDE = "workers.tasks.finish_slide"
-MAKE_PRODUCT = "workers.products.make_product"
+MAKE_PRODUCT = "workers.product_tasks.make_product"
 TASK_FUNCTIONS = frozenset({PLAN_SLIDE, SEGMENT_REGION, FINISH_SLIDE, MAKE_PRODUCT})
 """The only functions a worker runs, whatever a queue may hold."""
 

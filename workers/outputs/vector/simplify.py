@@ -13,8 +13,8 @@ that is kept has changed sides of a ring. Shapes, holes and neighbours are there
 import numpy as np
 import shapely
 
-from workers.borders import Bools, Borders, spans
-from workers.contours import Ints
+from workers.outputs.vector.borders import Bools, Borders, spans
+from workers.outputs.vector.contours import Ints
 
 PIECE_VERTICES = 512
 """Borders are cut so short for Douglas-Peucker: its time grows with the square, its recursion with the length."""

@@ -26,7 +26,7 @@ from workers.core.errors.base import ProductRefused
 from workers.core.preflight import require_room
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write
-from workers.ometiff import CREATOR
+from workers.outputs.ometiff import CREATOR
 from workers.pipeline.stitch import LabelArrays, read_rows
 from workers.pipeline.tiling import WorkingPlane
 

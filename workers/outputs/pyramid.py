@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from workers.core.label_layout import TILE_PX, level_steps
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write
-from workers.ometiff import CREATOR, chain_levels, ome_xml, pixels_per_cm
+from workers.outputs.ometiff import CREATOR, chain_levels, ome_xml, pixels_per_cm
 from workers.pipeline.stitch import LabelArrays, PlaneArray, UInt8, read_rows
 from workers.pipeline.tiling import exact
 

@@ -41,7 +41,7 @@ def write_features(path: Path, geojson: Path, plan: Plan, room_bytes: int = sys.
 
     Args:
         path: Where to; replaced atomically.
-        geojson: `regions.geojson.gz` as `workers.vectorize` writes it, one feature a line.
+        geojson: `regions.geojson.gz` as `workers.outputs.vector.vectorize` writes it, one feature a line.
         plan: The plan it was made for: the indices of its classes.
         room_bytes: Memory that may be taken.
 

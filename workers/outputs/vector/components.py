@@ -10,7 +10,20 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.contours import IN_NE, IN_NW, IN_SE, IN_SW, OUT_NE, OUT_NW, OUT_SE, OUT_SW, Ints, Shapes, UInt8, pack
+from workers.outputs.vector.contours import (
+    IN_NE,
+    IN_NW,
+    IN_SE,
+    IN_SW,
+    OUT_NE,
+    OUT_NW,
+    OUT_SE,
+    OUT_SW,
+    Ints,
+    Shapes,
+    UInt8,
+    pack,
+)
 
 Bools = NDArray[np.bool_]
 

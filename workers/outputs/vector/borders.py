@@ -11,11 +11,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.contours import COLUMN_BITS, Ints, Small
+from workers.outputs.vector.contours import COLUMN_BITS, Ints, Small
 
 Bools = NDArray[np.bool_]
 Boundary = tuple[Small, Small, Ints]
-"""The rings of one shape as `workers.contours.rings` gives them: (w_x, w_y, ends)."""
+"""The rings of one shape as `workers.outputs.vector.contours.rings` gives them: (w_x, w_y, ends)."""
 JUNCTION_DEGREE = 3
 
 

@@ -16,16 +16,16 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from workers.borders import Boundary, assemble, cut, join, part
-from workers.components import Tracer
-from workers.contours import Shapes, Small, rings
 from workers.core.errors.base import ProductRefused
 from workers.core.preflight import require_room
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write
+from workers.outputs.vector.borders import Boundary, assemble, cut, join, part
+from workers.outputs.vector.components import Tracer
+from workers.outputs.vector.contours import Shapes, Small, rings
+from workers.outputs.vector.simplify import simplify
 from workers.pipeline.stitch import LabelArrays, band_height, read_rows
 from workers.pipeline.tiling import WorkingPlane, exact
-from workers.simplify import simplify
 
 BAND_PX = 2**24
 """Pixels that are traced at once."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from workers.lettering import Color, fitted, width_of, write
+from workers.outputs.lettering import Color, fitted, width_of, write
 
 UInt8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from workers.core.schemas import ModelClass, Plan
 from workers.core.slides.reader import Slide
 from workers.core.store import atomic_write
-from workers.drawing import (
+from workers.outputs.drawing import (
     INK,
     PAPER,
     QUIET,
@@ -23,11 +23,11 @@ from workers.drawing import (
     outlined,
     tinted,
 )
-from workers.lettering import fitted, write
+from workers.outputs.lettering import fitted, write
+from workers.outputs.statistics import ClassStatistics, Statistics
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.stitch import LabelArrays, PlaneArray, UInt8, band_height, read_rows
 from workers.pipeline.tiling import WorkingPlane
-from workers.statistics import ClassStatistics, Statistics
 
 Floats = NDArray[np.float32]
 
