@@ -12,9 +12,9 @@ from workers import stages, tasks
 from workers.core.errors.base import JobCanceled, QueueUnavailable
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.leases import Superseded
-from workers.interrupt import Watch, interruptible
 from workers.pipeline import stitch
 from workers.pipeline.tissue import TissueMask
+from workers.process.cancellation import Watch, interruptible
 
 QUICK_S = 0.02
 

@@ -19,7 +19,7 @@ from workers.core.queue.worker import QueueWorker
 from workers.core.schemas import FINAL_STATES
 from workers.core.settings import Settings
 from workers.core.store import new_id
-from workers.guard import EXIT_STATUS
+from workers.process.watchdog import EXIT_STATUS
 
 
 @pytest.fixture

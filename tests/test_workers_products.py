@@ -22,7 +22,7 @@ from workers.core.queue.keys import JobKeys, Task
 from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
 from workers.core.store import new_id
-from workers.guard import Guard
+from workers.process.watchdog import Guard
 
 NAME = "confidence.ome.tif"
 

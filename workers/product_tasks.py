@@ -25,7 +25,6 @@ from workers.core.products import FOLDER, SIMPLIFIED, Made, Products
 from workers.core.queue.leases import Leases
 from workers.core.schemas import Plan
 from workers.core.store import Store
-from workers.guard import Guard, private_bytes
 from workers.outputs.dicom_seg import Kind, write_segmentation
 from workers.outputs.ome_zarr import write_ome_zarr
 from workers.outputs.pyramid import write_confidence, write_overlay
@@ -33,6 +32,7 @@ from workers.outputs.vector.features import write_features
 from workers.outputs.vector.vectorize import write_geojson, write_simplified
 from workers.pipeline import stitch
 from workers.pipeline.stitch import LabelArrays
+from workers.process.watchdog import Guard, private_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,6 @@ from workers.core.schemas import OUTPUTS, JobRequest, ModelCard, Plan, Provenanc
 from workers.core.slides.reader import Slide
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.store import write_json
-from workers.interrupt import interruptible
 from workers.outputs.preview import write_preview
 from workers.outputs.provenance import describe
 from workers.outputs.pyramid import write_labels, write_overlay
@@ -39,6 +38,7 @@ from workers.pipeline.roi import Area, RoiMask
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane, best_level, region_at, regions
 from workers.pipeline.tissue import TissueMask
+from workers.process.cancellation import interruptible
 
 logger = logging.getLogger(__name__)
 

@@ -23,10 +23,10 @@ from workers.core.queue.leases import Lease, Leases, Superseded
 from workers.core.settings import Settings
 from workers.core.slides.tolerant import open_for
 from workers.core.store import Store
-from workers.guard import Guard, Limits, out_of_memory
-from workers.interrupt import Watch
 from workers.pipeline import stitch
 from workers.pipeline.inference import Engine, Segmenter, cpu_threads
+from workers.process.cancellation import Watch
+from workers.process.watchdog import Guard, Limits, out_of_memory
 
 logger = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from workers.core.errors.base import ModelInvalid
 from workers.core.schemas import Plan
 from workers.core.slides.reader import Pixels
-from workers.guard import out_of_memory
-from workers.interrupt import interruptible
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.roi import Mask, Tissue, without
 from workers.pipeline.tiling import Box, Region, read_box, tiles
+from workers.process.cancellation import interruptible
+from workers.process.watchdog import out_of_memory
 
 READ_AHEAD = 2
 """Tiles that are read while one is inferred."""
