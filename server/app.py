@@ -11,11 +11,8 @@ from fastapi import FastAPI
 from server.access.gate import open_access
 from server.access.sweeping import sweep_for_ever, tell_refusals_for_ever, teller, upload_forgetter
 from server.admission import Admission
-from server.bodies import BodyCap
 from server.courier import Courier
 from server.deps import State
-from server.errors import add_error_handlers, error_responses
-from server.events import Listeners
 from server.imports import slide_imports
 from server.partials import Partials
 from server.quotas import Quotas
@@ -44,6 +41,9 @@ from server.routes.uploads import MethodOverride
 from server.tile_lane import TileLane
 from server.uploads import Intake
 from server.viewing import Viewing
+from server.web.bodies import BodyCap
+from server.web.errors import add_error_handlers, error_responses
+from server.web.sse import Listeners
 from workers.core.queue.jobs import Jobs
 from workers.core.retention import Retention
 from workers.core.settings import Settings

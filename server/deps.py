@@ -5,12 +5,12 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends, Request
 
 from server.access.gate import Access
-from server.events import Listeners
 from server.imports import Imports
 from server.quotas import Quotas
 from server.resumable import Resumable
 from server.uploads import Intake
 from server.viewing import Viewing
+from server.web.sse import Listeners
 from workers.core.queue.jobs import Jobs
 from workers.core.retention import Retention
 from workers.core.settings import Settings

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import PurePosixPath
 
 from server.archives import ENTRIES_MAX
-from server.multipart import FIELD, Event, read_form_files
+from server.web.multipart import FIELD, Event, read_form_files
 from workers.core.errors.base import RequestInvalid
 
 ACCEPTED = f"parts named `{FIELD}`, each with the name of its file, such as slide.mrxs and slide/Data0000.dat"

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
-from server.files import ImmutableFile, is_current, validators
+from server.web.files import ImmutableFile, is_current, validators
 from workers.core.products import FOLDERS, PRODUCTS, Products, product_path
 from workers.core.queue.jobs import Jobs
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fastapi import Response
 
 from server.deepzoom import Address
-from server.files import is_current, validators
+from server.web.files import is_current, validators
 
 VERSION = 2
 """Part of every ETag: a change of how tiles are made must reach who has cached them."""

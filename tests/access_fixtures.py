@@ -13,7 +13,7 @@ from server.access.guards import ADMIN_ONLY, DOWNLOAD, CallerDep
 from server.access.keys import Keys
 from server.access.principals import SCOPES, Scope
 from server.access.protection import protect
-from server.errors import add_error_handlers
+from server.web.errors import add_error_handlers
 from workers.core.errors.base import SlideNotFound
 from workers.core.settings import Settings
 

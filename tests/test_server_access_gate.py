@@ -15,7 +15,7 @@ from server.access.exposure import check_exposure, is_loopback
 from server.access.gate import Access
 from server.access.keys import NO_KEYS, Keys
 from server.access.principals import SCOPES, Scope
-from server.errors import answer_of
+from server.web.errors import answer_of
 from workers.core.errors.access import Forbidden, QuotaExceeded, RateLimited, ScopeMissing, Unauthorized
 from workers.core.errors.base import DiskFull, LDiffusionError, RequestInvalid, Unavailable
 from workers.core.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from server.app import create_app
-from server.bodies import BODY_MAX_BYTES, BodyCap, is_streamed
+from server.web.bodies import BODY_MAX_BYTES, BodyCap, is_streamed
 from workers.core.settings import Settings
 
 OPENAPI: dict[str, Any] = create_app(Settings()).openapi()

@@ -25,7 +25,7 @@ from server.client_errors import (
 )
 from server.client_jobs import Event, EventParser, wait
 from server.client_protocol import Answer, Ask, Body, Open, Patience, Pause, Read, Work, patiently
-from server.events import event
+from server.web.sse import event
 from workers.core.errors.base import RequestInvalid
 
 JOB = "0" * 32

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from server.app import create_app
-from server.errors import status_of
+from server.web.errors import status_of
 from workers.core.errors import base, jobs
 from workers.core.settings import Settings
 

@@ -10,9 +10,9 @@ import pytest
 from gateway_fixtures import GatewayWith
 from queue_fixtures import DEADLINE_S, begun, running, submitted, until, worker, write_result
 
-from server import events as module
 from server.access.keys import Keys
-from server.events import Listeners
+from server.web import sse as module
+from server.web.sse import Listeners
 from workers.core.queue.events import events_key
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys, Task

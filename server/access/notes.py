@@ -7,8 +7,8 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from server.access.principals import Principal
-from server.bodies import has_body
-from server.errors import answer_of
+from server.web.bodies import has_body
+from server.web.errors import answer_of
 from workers.core.errors.access import Forbidden, RateLimited, TooMany, Unauthorized
 from workers.core.errors.base import LDiffusionError
 

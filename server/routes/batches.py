@@ -6,9 +6,9 @@ from fastapi import APIRouter, Query, Response
 
 from server.access.guards import CallerDep
 from server.deps import JobsDep, QuotasDep
-from server.errors import error_responses
 from server.owners import BatchesDep
 from server.routes.jobs import CursorQuery, KeyHeader, asker_of
+from server.web.errors import error_responses
 from workers.core.batches import Batches, BatchRequest, BatchView
 from workers.core.cursors import read_cursor
 from workers.core.schemas import Frozen

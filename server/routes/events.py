@@ -8,8 +8,8 @@ from starlette.responses import StreamingResponse
 
 from server.access.gate import is_still_let_in
 from server.deps import ListenersDep
-from server.errors import error_responses
 from server.owners import OWN_JOB
+from server.web.errors import error_responses
 from workers.core.queue.events import parse_event_id
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])

@@ -6,7 +6,7 @@ from typing import Literal
 from fastapi import APIRouter
 
 from server.deps import JobsDep, StoreDep
-from server.errors import error_responses
+from server.web.errors import error_responses
 from workers.core.errors.base import Unavailable
 from workers.core.schemas import Frozen
 

@@ -5,9 +5,9 @@ from fastapi import APIRouter, Response
 from server import tus
 from server.access.guards import CallerDep
 from server.deps import ImportsDep
-from server.errors import error_responses
 from server.imports import ImportWish
 from server.routes.uploads import UploadView, view_of
+from server.web.errors import error_responses
 
 router = APIRouter(prefix="/v1/imports", tags=["uploads"])
 

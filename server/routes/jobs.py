@@ -8,10 +8,10 @@ from pydantic import AwareDatetime
 
 from server.access.guards import Caller, CallerDep
 from server.deps import JobsDep, QuotasDep, RetentionDep
-from server.errors import error_responses
 from server.owners import JobDep
 from server.quotas import Quotas
 from server.routes.results import RESULTS
+from server.web.errors import error_responses
 from workers.core import listing, submission
 from workers.core.cursors import read_cursor
 from workers.core.schemas import FINAL_STATES, OUTPUTS, Frozen, JobRequest, JobState, JobView

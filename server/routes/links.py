@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from server.access.guards import AccessDep, CallerDep
 from server.access.signing import Link, LinkRequest
-from server.errors import error_responses
+from server.web.errors import error_responses
 
 router = APIRouter(prefix="/v1/links", tags=["access"])
 

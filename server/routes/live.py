@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 
 from server.deepzoom import descriptor, grid_of
 from server.deps import StoreDep, ViewingDep
-from server.files import is_current
 from server.owners import OWN_JOB
 from server.routes.deepzoom import Level, TilePart, picture_responses
+from server.web.files import is_current
 
 router = APIRouter(prefix="/v1/jobs", tags=["viewing"], dependencies=[OWN_JOB])
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from server.deps import SettingsDep
-from server.errors import error_responses
+from server.web.errors import error_responses
 from workers.core import catalog
 from workers.core.schemas import Frozen, ModelCard
 

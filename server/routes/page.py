@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
-from server.files import validators
+from server.web.files import validators
 from workers.core.errors.base import ResultNotFound
 
 router = APIRouter(include_in_schema=False)

@@ -9,10 +9,10 @@ from starlette.responses import StreamingResponse
 from server import features
 from server.access.guards import DOWNLOAD
 from server.deps import JobsDep, StoreDep
-from server.errors import error_responses
-from server.files import ImmutableFile, is_current, validators
 from server.owners import OWN_JOB
 from server.product_answers import being_made
+from server.web.errors import error_responses
+from server.web.files import ImmutableFile, is_current, validators
 from workers.core.errors.base import ResultNotFound, ResultNotReady
 from workers.core.products import PRODUCTS, Products, ProductView, product_path, read_made
 from workers.core.schemas import Frozen

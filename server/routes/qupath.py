@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request, Response
 from server import qupath
 from server.access.guards import DOWNLOAD, AccessDep, CallerDep
 from server.deps import StoreDep
-from server.errors import error_responses
 from server.owners import OWN_JOB
+from server.web.errors import error_responses
 from workers.core.errors.base import ResultNotFound
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])

@@ -13,12 +13,12 @@ from starlette.responses import StreamingResponse
 
 from server.access.guards import DOWNLOAD
 from server.deps import JobsDep, StoreDep
-from server.errors import error_responses
-from server.files import ImmutableFile, accepts_gzip, inflated, is_current, validators
 from server.geojson import Objects, Space, changed, packed
 from server.owners import OWN_JOB
 from server.product_answers import being_made, file_products, product_answer
 from server.tables import statistics_csv
+from server.web.errors import error_responses
+from server.web.files import ImmutableFile, accepts_gzip, inflated, is_current, validators
 from workers.core.errors.base import ResultNotFound
 from workers.core.products import SIMPLIFIED, Products, product_path
 from workers.core.queue.jobs import Jobs

@@ -6,13 +6,13 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from server.access.guards import CallerDep
 from server.archives import ENTRIES_MAX
-from server.bodies import body_of, content_length
 from server.deps import IntakeDep, QuotasDep, RetentionDep, StoreDep
-from server.errors import error_responses
 from server.form_zip import read_form_zip
-from server.multipart import FIELD, FORM_OVERHEAD_BYTES, PART_OVERHEAD_BYTES, read_form_file
 from server.owners import OWN_SLIDE, SlideDep
 from server.uploads import parse_digest
+from server.web.bodies import body_of, content_length
+from server.web.errors import error_responses
+from server.web.multipart import FIELD, FORM_OVERHEAD_BYTES, PART_OVERHEAD_BYTES, read_form_file
 from workers.core.cursors import after, page, place_of, read_cursor
 from workers.core.schemas import Frozen, SlideInfo
 

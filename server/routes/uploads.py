@@ -9,12 +9,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server import tus
 from server.access.guards import CallerDep
-from server.bodies import body_of, content_length
 from server.deps import ImportsDep, ResumableDep, SettingsDep
-from server.errors import ErrorAnswer, error_responses
 from server.owners import OWN_UPLOAD
 from server.partials import upload_missing
 from server.upload_records import Upload, UploadState
+from server.web.bodies import body_of, content_length
+from server.web.errors import ErrorAnswer, error_responses
 from workers.core.schemas import ErrorBody, Frozen
 
 OVERRIDE = b"x-http-method-override"

@@ -56,8 +56,8 @@
 Who may ask, and how often: more branches, in `workers.core.errors.access`.
 
 An error knows its code, a sentence, the offending value and what would have been accepted. It knows
-nothing of HTTP: `server.errors` maps the branches to status codes. Leaves with a * are in `workers.core.errors.jobs`,
-those with ** in `workers.core.errors.intake`.
+nothing of HTTP: `server.web.errors` maps the branches to status codes. Leaves with a * are in
+`workers.core.errors.jobs`, those with ** in `workers.core.errors.intake`.
 """
 
 from typing import ClassVar

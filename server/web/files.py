@@ -8,7 +8,7 @@ from anyio import to_thread
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from server.errors import error_body
+from server.web.errors import error_body
 
 CACHE_CONTROL = "private, max-age=31536000, immutable"
 INFLATED_BYTES = 256 * 1024

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import tus
-from server.errors import answer_of
+from server.web.errors import answer_of
 from workers.core.errors.base import UploadIncomplete, UploadTooLarge
 
 BODY_MAX_BYTES = 4 * 2**20
@@ -73,7 +73,7 @@ def has_body(headers: Headers) -> bool:
 
 
 def body_of(request: Request) -> AsyncIterator[bytes]:
-    """Return the body as it comes in; until it ended, an error answer has to linger (see `server.lingering`).
+    """Return the body as it comes in; until it ended, an error answer has to linger (see `server.web.lingering`).
 
     The iterator raises UploadIncomplete when the client goes away.
     """

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 
-from server.lingering import LingeringJSONResponse
+from server.web.lingering import LingeringJSONResponse
 from workers.core.errors.access import Forbidden, ScopeMissing, TooMany, Unauthorized
 from workers.core.errors.base import (
     BodyUnsupported,
