@@ -37,7 +37,7 @@ from server.routes import (
 from server.routes import (
     imports as import_routes,
 )
-from server.routes.uploads import MethodOverride
+from server.routes.uploads import MethodOverride, is_streamed
 from server.tile_lane import TileLane
 from server.uploads import Intake
 from server.viewing import Viewing
@@ -80,12 +80,12 @@ def create_app(settings: Settings) -> FastAPI:
         courier.start()
         viewing = Viewing(store, settings)
         try:
-            quotas = Quotas(queue)
             partials = Partials(store.root / "uploads", settings)
+            quotas = Quotas(queue, partials.list_uploads)
             admission = Admission(store, settings, quotas)
             retention = Retention(queue, teller(access.audit, viewing.forget, upload_forgetter(partials)))
             async with (
-                resumable_uploads(store, settings, admission, quotas) as resumable,
+                resumable_uploads(partials, store, settings, admission, quotas) as resumable,
                 slide_imports(resumable, settings) as imports,
                 meanwhile(sweep_for_ever(retention)),
                 meanwhile(tell_refusals_for_ever(access)),
@@ -137,7 +137,7 @@ def create_app(settings: Settings) -> FastAPI:
         page,
     ):
         app.include_router(routes.router)
-    app.add_middleware(BodyCap)
+    app.add_middleware(BodyCap, is_streamed=is_streamed)
     app.add_middleware(MethodOverride)  # before the cap: it says what is an upload
     app.add_middleware(TileLane)
     add_error_handlers(app)

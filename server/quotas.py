@@ -5,17 +5,41 @@ does. That holds in one gateway process; several may each let one in.
 """
 
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
+from typing import Protocol
 
 from anyio import to_thread
 
 from server.access.limits import check_jobs, check_storage
-from server.partials import Partials
 from workers.core.queue.jobs import Jobs
 
 UNDER_WAY = ("uploading", "checking")
+
+
+class PendingUpload(Protocol):
+    """What counts of a resumable upload."""
+
+    @property
+    def id(self) -> str:
+        """Also the id of the slide that it becomes."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose it is."""
+
+    @property
+    def length(self) -> int:
+        """Bytes that it has or will have."""
+
+    @property
+    def state(self) -> str:
+        """One of `UNDER_WAY` as long as it takes room of its own."""
+
+
+Uploads = Callable[[], Sequence[PendingUpload]]
+"""Lists the resumable uploads. Blocks."""
 
 
 class Room:
@@ -58,11 +82,12 @@ class Quotas:
 
     Args:
         jobs: The queue, with its data folder and settings.
+        uploads: Lists the resumable uploads, which count as well.
     """
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, uploads: Uploads) -> None:
         self._jobs = jobs
-        self._partials = Partials(jobs.store.root / "uploads", jobs.settings)
+        self._uploads = uploads
         self._held: dict[int, tuple[str, int]] = {}
         self._numbers = count()
         self._bytes_lock = threading.Lock()
@@ -127,7 +152,7 @@ class Quotas:
 
     def _stored(self) -> list[tuple[str, int]]:
         # By id: an upload becomes the slide of the same id, and is both for a moment.
-        uploads = self._partials.list_uploads()
-        sizes = {upload.id: (upload.tenant, upload.length) for upload in uploads if upload.state in UNDER_WAY}
+        pending = [upload for upload in self._uploads() if upload.state in UNDER_WAY]
+        sizes = {upload.id: (upload.tenant, upload.length) for upload in pending}
         slides = {info.id: (info.tenant, info.size_bytes) for info in self._jobs.store.list_slides()}
         return list((sizes | slides).values())

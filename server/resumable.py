@@ -264,10 +264,9 @@ class Resumable:
 
 @asynccontextmanager
 async def resumable_uploads(
-    store: Store, settings: Settings, admission: Admission, quotas: Quotas
+    partials: Partials, store: Store, settings: Settings, admission: Admission, quotas: Quotas
 ) -> AsyncIterator[Resumable]:
     """Mend what was left half-made, take up the checks that were cut off, and keep the folder tidy meanwhile."""
-    partials = Partials(store.root / "uploads", settings)
     await to_thread.run_sync(partials.recover)
     checking = Checking(partials, store, admission)
     resumable = Resumable(partials, Leases(settings.upload_lease_s), checking, quotas, settings)

@@ -40,7 +40,7 @@ def slowed(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.
 
 def keyed(jobs: Jobs, quota_jobs: int = 0) -> Asker:
     jobs.settings = jobs.settings.model_copy(update={"quota_jobs": quota_jobs})
-    return Asker(key="once", room=partial(Quotas(jobs).more_jobs, "local"))
+    return Asker(key="once", room=partial(Quotas(jobs, uploads=list).more_jobs, "local"))
 
 
 def asked(jobs: Jobs) -> JobRequest:

@@ -20,7 +20,7 @@ from workers.core.store import Store, new_id
 def test_the_log_says_once_that_openslide_does_not_take_a_slide(
     jobs: Jobs, queue_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    admission = Admission(jobs.store, queue_settings, Quotas(jobs))
+    admission = Admission(jobs.store, queue_settings, Quotas(jobs, uploads=list))
     slides: dict[str, dict[str, Any]] = {"openslide": {"tile": (64, 64)}, "tiffslide": {"rowsperstrip": 64}}
     ids = []
     for backend, layout in slides.items():

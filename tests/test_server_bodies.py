@@ -10,7 +10,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from server.app import create_app
-from server.web.bodies import BODY_MAX_BYTES, BodyCap, is_streamed
+from server.routes.uploads import is_streamed
+from server.web.bodies import BODY_MAX_BYTES, BodyCap
 from workers.core.settings import Settings
 
 OPENAPI: dict[str, Any] = create_app(Settings()).openapi()
@@ -46,7 +47,7 @@ def sent(path: str, pieces: list[bytes], *headers: tuple[bytes, bytes], method: 
         else:
             answer += message["body"]
 
-    asyncio.run(BodyCap(whole, CAP)(scope, receive, send))
+    asyncio.run(BodyCap(whole, is_streamed, CAP)(scope, receive, send))
     return status, answer, reads_before
 
 

@@ -34,7 +34,7 @@ def test_a_job_on_a_series_runs_to_its_end(
     content = archive.read_bytes()
     with jobs.store.incoming() as folder:
         received = Received("case.zip", len(content), hashlib.sha256(content).hexdigest())
-        admission = Admission(jobs.store, queue_settings, Quotas(jobs))
+        admission = Admission(jobs.store, queue_settings, Quotas(jobs, uploads=list))
         info = asyncio.run(admission.admit(new_id(), archive, received, folder))
     assert (info.geometry.mpp_x, len(info.geometry.levels)) == (0.5, 2)
     job_id = asked_for(jobs, info.id, tissue=False)

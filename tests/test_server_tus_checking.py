@@ -26,7 +26,7 @@ class Acting(Admission):
     """An admission that does what a test says instead of probing."""
 
     def __init__(self, store: Store, settings: Settings, act: Callable[[Received], None]) -> None:
-        super().__init__(store, settings, Quotas(Jobs("unix:///nowhere", settings)))
+        super().__init__(store, settings, Quotas(Jobs("unix:///nowhere", settings), uploads=list))
         self._act = act
         self.calls = 0
         self.begun = asyncio.Event()

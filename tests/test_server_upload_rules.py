@@ -69,7 +69,7 @@ def test_a_digest_is_found_among_others() -> None:
 def test_bytes_that_were_not_announced_count_while_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "ROOM_BYTES", 2 * BLOCK_BYTES)
     settings = Settings(data_dir=tmp_path, quota_bytes=5 * BLOCK_BYTES, disk_reserve_bytes=0)
-    quotas = Quotas(Jobs("unix:///nowhere", settings))
+    quotas = Quotas(Jobs("unix:///nowhere", settings), uploads=list)
     intake = Intake(store := Store(tmp_path), settings, Admission(store, settings, quotas))
     given = []
 
@@ -94,7 +94,7 @@ def test_bytes_that_were_not_announced_count_while_they_come(tmp_path: Path, mon
 
 def test_room_that_was_held_for_what_was_announced_is_not_given_away_on_the_way(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, quota_bytes=100)
-    quotas = Quotas(Jobs("unix:///nowhere", settings))
+    quotas = Quotas(Jobs("unix:///nowhere", settings), uploads=list)
 
     async def check() -> None:
         async with quotas.room("lab-a", 80) as room:
@@ -107,4 +107,4 @@ def test_room_that_was_held_for_what_was_announced_is_not_given_away_on_the_way(
         assert quotas.left("lab-a") == 100
 
     asyncio.run(check())
-    assert Quotas(Jobs("unix:///nowhere", Settings(data_dir=tmp_path))).left("lab-a") is None
+    assert Quotas(Jobs("unix:///nowhere", Settings(data_dir=tmp_path)), uploads=list).left("lab-a") is None

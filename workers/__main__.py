@@ -14,12 +14,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from redis.exceptions import RedisError
-
 from workers import tasks
 from workers.core.catalog import list_models
 from workers.core.errors.base import LDiffusionError, QueueUnavailable
-from workers.core.queue.jobs import Jobs
+from workers.core.queue.jobs import Jobs, answering
 from workers.core.queue.leases import Leases
 from workers.core.queue.reaper import Heartbeat
 from workers.core.queue.worker import QueueWorker
@@ -72,9 +70,9 @@ def work_once(runtime: tasks.Runtime, on_task: Callable[[str], None]) -> bool:
     """Take tasks until a signal asks for the end or Redis is gone; say whether a signal did."""
     leases = runtime.leases
     try:
-        with Heartbeat(leases):
+        with answering(), Heartbeat(leases):
             return QueueWorker(leases.jobs, leases.worker_id, on_task).run()
-    except (QueueUnavailable, RedisError) as error:
+    except QueueUnavailable as error:
         logger.warning("%s", error)
         return False
 

@@ -31,6 +31,7 @@ async def speaks_tus(
     tus.check_version(tus_resumable)
 
 
+STREAMED = frozenset({("POST", "/v1/slides"), ("PUT", "/v1/slides"), ("POST", "/v1/slides/sets"), ("POST", tus.PREFIX)})
 router = APIRouter(prefix=tus.PREFIX, tags=["uploads"])
 SPEAKS_TUS = [Depends(speaks_tus)]
 TEXT = str | None
@@ -166,6 +167,11 @@ async def delete_upload(upload_id: str, resumable: ResumableDep, imports: Import
     await imports.abandon(upload_id)
     await resumable.remove(upload_id)
     return Response(status_code=204, headers=TUS)
+
+
+def is_streamed(method: str, path: str) -> bool:
+    """Whether a request is an upload, whose route reads the body as it comes in."""
+    return (method, path) in STREAMED or (method == "PATCH" and path.startswith(f"{tus.PREFIX}/"))
 
 
 class MethodOverride:

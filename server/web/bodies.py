@@ -1,20 +1,20 @@
 """Bodies that a route reads itself, as they come in; all others are bounded before a route sees them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server import tus
 from server.web.errors import answer_of
 from workers.core.errors.base import UploadIncomplete, UploadTooLarge
 
 BODY_MAX_BYTES = 4 * 2**20
 """Of a request whose body is read as a whole: a region of interest of 100 000 corners fits."""
 
-STREAMED = frozenset({("POST", "/v1/slides"), ("PUT", "/v1/slides"), ("POST", "/v1/slides/sets"), ("POST", tus.PREFIX)})
+IsStreamed = Callable[[str, str], bool]
+"""Whether a request of this method and path is an upload, whose route reads the body as it comes in."""
 
 
 class BodyCap:
@@ -24,16 +24,18 @@ class BodyCap:
 
     Args:
         app: What takes the request.
+        is_streamed: Says which requests go by.
         most: Bytes.
     """
 
-    def __init__(self, app: ASGIApp, most: int = BODY_MAX_BYTES) -> None:
+    def __init__(self, app: ASGIApp, is_streamed: IsStreamed, most: int = BODY_MAX_BYTES) -> None:
         self._app = app
+        self._is_streamed = is_streamed
         self._most = most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on with its body, or answer that this is too long."""
-        if scope["type"] != "http" or is_streamed(scope["method"], scope["path"]) or not has_body(Headers(scope=scope)):
+        if scope["type"] != "http" or self._lets_by(scope):
             await self._app(scope, receive, send)
             return
         claimed = Headers(scope=scope).get("content-length", "0")
@@ -49,6 +51,9 @@ class BodyCap:
 
         await self._app(scope, read_again, send)
 
+    def _lets_by(self, scope: Scope) -> bool:
+        return self._is_streamed(scope["method"], scope["path"]) or not has_body(Headers(scope=scope))
+
     async def _read(self, receive: Receive) -> list[Message] | None:
         """Return the messages up to the end of the body; None if it is past the cap."""
         pieces: list[Message] = []
@@ -60,11 +65,6 @@ class BodyCap:
                 return None
             is_whole = not pieces[-1].get("more_body", False)  # the last piece, or the client went away
         return pieces
-
-
-def is_streamed(method: str, path: str) -> bool:
-    """Whether a request is an upload, whose route reads the body as it comes in."""
-    return (method, path) in STREAMED or (method == "PATCH" and path.startswith(f"{tus.PREFIX}/"))
 
 
 def has_body(headers: Headers) -> bool:

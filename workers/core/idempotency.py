@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from pydantic import BaseModel
-from redis.exceptions import RedisError
 
-from workers.core.errors.base import RequestInvalid
+from workers.core.errors.base import QueueUnavailable, RequestInvalid
 from workers.core.errors.jobs import KeyInUse, KeyReused
 from workers.core.queue.jobs import Jobs, answering
 from workers.core.schemas import LOCAL_TENANT
@@ -70,7 +69,7 @@ class Reservation:
         try:
             yield
         finally:
-            with suppress(RedisError):  # it took too long, or Redis is gone: the turn ends by itself
+            with suppress(QueueUnavailable), answering():  # it took too long, or Redis is gone: the turn ends by itself
                 lock.release()
 
     def take(self, fresh_id: str) -> str:
