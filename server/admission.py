@@ -12,8 +12,8 @@ from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
 
+from server.access.quotas import Quotas
 from server.preparing import Prepared, prepare
-from server.quotas import Quotas
 from server.turns import Turns
 from workers.core.errors.base import RequestInvalid, UploadEmpty
 from workers.core.probe import ProbeReport, probe

@@ -9,13 +9,12 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from server.access.gate import open_access
+from server.access.quotas import Quotas
 from server.access.sweeping import sweep_for_ever, tell_refusals_for_ever, teller, upload_forgetter
 from server.admission import Admission
 from server.courier import Courier
-from server.deps import State
 from server.imports import slide_imports
 from server.partials import Partials
-from server.quotas import Quotas
 from server.rechecking import Rechecking, recheck_for_ever
 from server.resumable import resumable_uploads
 from server.routes import (
@@ -37,6 +36,7 @@ from server.routes import (
 from server.routes import (
     imports as import_routes,
 )
+from server.routes.deps import State
 from server.routes.uploads import MethodOverride, is_streamed
 from server.tile_lane import TileLane
 from server.uploads import Intake

@@ -12,12 +12,12 @@ from functools import partial
 
 from anyio import CancelScope, to_thread
 
+from server.access.quotas import Quotas
 from server.admission import Admission
 from server.appending import Appender
 from server.checking import Checking
 from server.checkpoints import Checkpoints
 from server.partials import Partials
-from server.quotas import Quotas
 from server.upload_leases import Lease, Leases
 from server.upload_limits import check_size
 from server.upload_records import Part, Upload

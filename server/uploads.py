@@ -17,8 +17,8 @@ from typing import Self
 
 from anyio import to_thread
 
+from server.access.quotas import Room
 from server.admission import Admission, Received, check_received
-from server.quotas import Room
 from server.upload_limits import ROOM_BYTES, check_room, check_size, disk_full_told
 from workers.core.errors.base import RequestInvalid, UploadEmpty, UploadIncomplete
 from workers.core.schemas import SlideInfo

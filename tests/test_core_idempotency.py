@@ -10,7 +10,7 @@ import pytest
 from queue_fixtures import DEADLINE_S, REQUEST
 from test_server_jobs import add_slide
 
-from server.quotas import Quotas
+from server.access.quotas import Quotas
 from workers.core import idempotency, submission
 from workers.core.batches import Batches, BatchRequest, StoredBatch, job_id_of
 from workers.core.errors.access import QuotaExceeded

@@ -9,7 +9,7 @@ from access_fixtures import guarded, key_of, log_of
 from asgi_call import bearer, call
 
 from server.access.audit import Event
-from server.access.refusals import WINDOW_S, Refusals
+from server.access.denied_requests import WINDOW_S, Refusals
 from server.access.sweeping import tell_refusals_for_ever
 
 

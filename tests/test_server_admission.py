@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from server.access.quotas import Quotas
 from server.admission import Admission, Received
-from server.quotas import Quotas
 from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id

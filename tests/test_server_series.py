@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pipeline_fixtures import asked_for, ended, work
 from zip_files import write_zip
 
+from server.access.quotas import Quotas
 from server.admission import Admission, Received
-from server.quotas import Quotas
 from workers import product_tasks, tasks
 from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings

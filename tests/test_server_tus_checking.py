@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from server.access.quotas import Quotas
 from server.admission import Admission, Received
 from server.checking import Checking
 from server.partials import Partials
-from server.quotas import Quotas
 from server.upload_records import Upload
 from workers.core.errors.base import DiskFull, SlideUnreadable
 from workers.core.queue.jobs import Jobs

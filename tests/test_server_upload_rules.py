@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server import uploads
+from server.access.quotas import Quotas
 from server.admission import Admission
-from server.quotas import Quotas
 from server.uploads import BLOCK_BYTES, Intake, parse_digest
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import LDiffusionError, RequestInvalid

@@ -16,13 +16,13 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.access.audit import AuditLog
+from server.access.denied_requests import Refusals
 from server.access.exposure import is_open
 from server.access.keys import KeyRing, Keys, KeySet
 from server.access.limits import Rates
 from server.access.notes import note_of, refuse, remote_of
 from server.access.principals import LOCAL, Principal, link_principal
 from server.access.principals import Scope as AccessScope
-from server.access.refusals import Refusals
 from server.access.signing import Links, is_link, read_secret
 from workers.core.errors.access import LinkInvalid, Unauthorized
 from workers.core.errors.base import LDiffusionError

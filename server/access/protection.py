@@ -3,9 +3,9 @@
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from server.access.audit_middleware import AuditTrail
 from server.access.gate import PUBLIC, Gate
 from server.access.headers import HostGuard, OriginGuard, SecurityHeaders, origins_of
-from server.access.trail import AuditTrail
 from workers.core.settings import Settings
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from server.access.guards import CallerDep
-from server.deps import JobsDep, QuotasDep
-from server.owners import BatchesDep
+from server.routes.deps import JobsDep, QuotasDep
 from server.routes.jobs import CursorQuery, KeyHeader, asker_of
+from server.routes.path_deps import BatchesDep
 from server.web.errors import error_responses
 from workers.core.batches import Batches, BatchRequest, BatchView
 from workers.core.cursors import read_cursor

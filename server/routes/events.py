@@ -7,8 +7,8 @@ from fastapi import APIRouter, Header, Request, Response
 from starlette.responses import StreamingResponse
 
 from server.access.gate import is_still_let_in
-from server.deps import ListenersDep
-from server.owners import OWN_JOB
+from server.routes.deps import ListenersDep
+from server.routes.path_deps import OWN_JOB
 from server.web.errors import error_responses
 from workers.core.queue.events import parse_event_id
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from fastapi import APIRouter
 
-from server.deps import JobsDep, StoreDep
+from server.routes.deps import JobsDep, StoreDep
 from server.web.errors import error_responses
 from workers.core.errors.base import Unavailable
 from workers.core.schemas import Frozen

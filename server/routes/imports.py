@@ -4,8 +4,8 @@ from fastapi import APIRouter, Response
 
 from server import tus
 from server.access.guards import CallerDep
-from server.deps import ImportsDep
 from server.imports import ImportWish
+from server.routes.deps import ImportsDep
 from server.routes.uploads import UploadView, view_of
 from server.web.errors import error_responses
 

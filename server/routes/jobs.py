@@ -7,9 +7,9 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime
 
 from server.access.guards import Caller, CallerDep
-from server.deps import JobsDep, QuotasDep, RetentionDep
-from server.owners import JobDep
-from server.quotas import Quotas
+from server.access.quotas import Quotas
+from server.routes.deps import JobsDep, QuotasDep, RetentionDep
+from server.routes.path_deps import JobDep
 from server.routes.results import RESULTS
 from server.web.errors import error_responses
 from workers.core import listing, submission

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from server.deps import SettingsDep
+from server.routes.deps import SettingsDep
 from server.web.errors import error_responses
 from workers.core import catalog
 from workers.core.schemas import Frozen, ModelCard

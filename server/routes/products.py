@@ -8,9 +8,9 @@ from starlette.responses import StreamingResponse
 
 from server import features
 from server.access.guards import DOWNLOAD
-from server.deps import JobsDep, StoreDep
-from server.owners import OWN_JOB
 from server.product_answers import being_made
+from server.routes.deps import JobsDep, StoreDep
+from server.routes.path_deps import OWN_JOB
 from server.web.errors import error_responses
 from server.web.files import ImmutableFile, is_current, validators
 from workers.core.errors.base import ResultNotFound, ResultNotReady

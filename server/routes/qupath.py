@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 
 from server import qupath
 from server.access.guards import DOWNLOAD, AccessDep, CallerDep
-from server.deps import StoreDep
-from server.owners import OWN_JOB
+from server.routes.deps import StoreDep
+from server.routes.path_deps import OWN_JOB
 from server.web.errors import error_responses
 from workers.core.errors.base import ResultNotFound
 

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from server.access.guards import CallerDep
 from server.archives import ENTRIES_MAX
-from server.deps import IntakeDep, QuotasDep, RetentionDep, StoreDep
 from server.form_zip import read_form_zip
-from server.owners import OWN_SLIDE, SlideDep
+from server.routes.deps import IntakeDep, QuotasDep, RetentionDep, StoreDep
+from server.routes.path_deps import OWN_SLIDE, SlideDep
 from server.uploads import parse_digest
 from server.web.bodies import body_of, content_length
 from server.web.errors import error_responses

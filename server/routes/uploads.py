@@ -9,9 +9,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server import tus
 from server.access.guards import CallerDep
-from server.deps import ImportsDep, ResumableDep, SettingsDep
-from server.owners import OWN_UPLOAD
 from server.partials import upload_missing
+from server.routes.deps import ImportsDep, ResumableDep, SettingsDep
+from server.routes.path_deps import OWN_UPLOAD
 from server.upload_records import Upload, UploadState
 from server.web.bodies import body_of, content_length
 from server.web.errors import ErrorAnswer, error_responses

@@ -5,8 +5,8 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends, Request
 
 from server.access.gate import Access
+from server.access.quotas import Quotas
 from server.imports import Imports
-from server.quotas import Quotas
 from server.resumable import Resumable
 from server.uploads import Intake
 from server.viewing import Viewing
