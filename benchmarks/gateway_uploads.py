@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 
 from benchmarks.gateway_process import PeakMemory, start_gateway
-from server import tus
+from server.uploads import tus
 from workers.core.digests import sha256_of
 from workers.core.settings import Settings
 

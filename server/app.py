@@ -10,13 +10,10 @@ from fastapi import FastAPI
 
 from server.access.gate import open_access
 from server.access.quotas import Quotas
-from server.access.sweeping import sweep_for_ever, tell_refusals_for_ever, teller, upload_forgetter
 from server.admission import Admission
 from server.courier import Courier
-from server.imports import slide_imports
-from server.partials import Partials
+from server.jobs.retention_sweep import sweep_for_ever, tell_refusals_for_ever, teller, upload_forgetter
 from server.rechecking import Rechecking, recheck_for_ever
-from server.resumable import resumable_uploads
 from server.routes import (
     batches,
     deepzoom,
@@ -39,7 +36,10 @@ from server.routes import (
 from server.routes.deps import State
 from server.routes.uploads import MethodOverride, is_streamed
 from server.tile_lane import TileLane
-from server.uploads import Intake
+from server.uploads.imports import slide_imports
+from server.uploads.oneshot import Intake
+from server.uploads.service import resumable_uploads
+from server.uploads.store import Partials
 from server.viewing import Viewing
 from server.web.bodies import BodyCap
 from server.web.errors import add_error_handlers, error_responses

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from server.upload_limits import disk_full_told
+from workers.core.disk_room import disk_full_told
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import DiskFull
 from workers.core.errors.intake import ArchiveRefused

@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from server import client_sets, tus
+from server import client_sets
 from server.client_errors import Busy, Missing, Refused, RemoteError, Unreachable
 from server.client_protocol import Ask, Body, Patience, Pause, Seen, Steps, Work, look, may_pass, once, patiently
-from server.upload_records import UploadState
+from server.uploads import tus
+from server.uploads.records import UploadState
 from workers.core.schemas import ErrorBody, Frozen, SlideInfo
 from workers.core.slides.names import display_name
 

@@ -10,9 +10,9 @@ from io import FileIO
 from pathlib import Path
 
 from server.slide_sets import unpack
-from server.upload_limits import check_room, disk_full_told
 from workers.core.deidentify import deidentify
 from workers.core.digests import Opener, sha256_of, sha256_of_all
+from workers.core.disk_room import check_room, disk_full_told
 from workers.core.settings import Settings
 from workers.core.slides.names import ARCHIVE, DICOM_MAGIC, extension_of, sniff_extension
 from workers.core.store import fsync_dir

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from https_files import Files
 
-from server import fetching
-from server.fetching import Source, fetch
+from server.uploads import fetch as fetching
+from server.uploads.fetch import Source, fetch
 from workers.core import outward, webhooks
 from workers.core.errors.intake import ImportRefused
 from workers.core.outward import Address, Outward

@@ -10,7 +10,7 @@ from asgi_call import bearer, call
 
 from server.access.audit import Event
 from server.access.denied_requests import WINDOW_S, Refusals
-from server.access.sweeping import tell_refusals_for_ever
+from server.jobs.retention_sweep import tell_refusals_for_ever
 
 
 def refusal(remote: str = "192.0.2.1", code: str = "unauthorized") -> Event:

@@ -12,9 +12,9 @@ import pytest
 from tus_fixtures import Tus, metadata
 
 from server.access.audit import AuditLog
-from server.access.sweeping import sweep_for_ever, teller, upload_forgetter
-from server.partials import Partials
-from server.upload_records import Upload
+from server.jobs.retention_sweep import sweep_for_ever, teller, upload_forgetter
+from server.uploads.records import Upload
+from server.uploads.store import Partials
 from workers.core.errors.base import QueueUnavailable
 from workers.core.retention import Removed, Retention
 from workers.core.settings import Settings

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from server import checkpoints
-from server.checkpoints import CHECKPOINT_BYTES, Checkpoints
-from server.upload_records import Upload
+from server.uploads import checkpoints
+from server.uploads.checkpoints import CHECKPOINT_BYTES, Checkpoints
+from server.uploads.records import Upload
 from workers.core.errors.base import DiskFull
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

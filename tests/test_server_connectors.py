@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from https_files import CONNECTOR, SECRET
 
-from server.connectors import Connector, read_connectors, source_of
+from server.uploads.s3 import Connector, read_connectors, source_of
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.intake import ImportRefused
 

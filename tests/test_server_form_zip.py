@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mirax_slide import mirax_files
 
-from server import form_zip
+from server.uploads import form_zip
 from workers.core.errors.base import LDiffusionError, RequestInvalid, UploadIncomplete
 from workers.core.settings import Settings
 from workers.core.store import Store

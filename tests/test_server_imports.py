@@ -15,8 +15,8 @@ from gateway_fixtures import GatewayWith
 from https_files import CONNECTOR, SECRET, Files
 from tus_fixtures import CHUNK, Tus
 
-from server import imports
-from server.partials import Partials
+from server.uploads import imports
+from server.uploads.store import Partials
 from workers.core.settings import Settings
 
 Elsewhere = tuple[str, type[Files]]

@@ -13,10 +13,10 @@ from gateway_fixtures import GatewayWith
 from https_files import Files
 from tus_fixtures import WAIT_S, Tus
 
-from server import imports
-from server.appending import Appender
-from server.partials import Partials
-from server.upload_records import Upload
+from server.uploads import imports
+from server.uploads.records import Upload
+from server.uploads.store import Partials
+from server.uploads.writer import Appender
 from workers.core.settings import Settings
 from workers.core.store import new_id
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from server.appending import Appender
-from server.partials import Partials
-from server.upload_records import Part, Upload
+from server.uploads.records import Part, Upload
+from server.uploads.store import Partials
+from server.uploads.writer import Appender
 from workers.core.errors.base import DiskFull, UploadExpired, UploadLocked, UploadNotFound
 from workers.core.settings import Settings
 from workers.core.store import new_id
@@ -205,7 +205,7 @@ class SmallDisk:
 
 def disk_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> SmallDisk:
     disk = SmallDisk(tmp_path / "uploads", size)
-    monkeypatch.setattr("server.upload_limits.shutil.disk_usage", disk.usage)
+    monkeypatch.setattr("workers.core.disk_room.shutil.disk_usage", disk.usage)
     return disk
 
 
@@ -230,7 +230,7 @@ def test_what_uploads_under_way_will_still_bring_is_not_promised_twice(
 def test_an_upload_stops_where_others_took_the_room_and_keeps_what_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.appending.ROOM_BYTES", 8)
+    monkeypatch.setattr("server.uploads.writer.ROOM_BYTES", 8)
     partials = made(tmp_path, reserve_bytes=10)
     disk = disk_of(tmp_path, monkeypatch, 100)
     upload = upload_of(80)

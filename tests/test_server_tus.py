@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.tus import parse_checksum, parse_chunk, parse_concat, parse_metadata, parse_wish
+from server.uploads.tus import parse_checksum, parse_chunk, parse_concat, parse_metadata, parse_wish
 from workers.core.errors.base import HeaderInvalid
 
 KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=","), min_size=1)

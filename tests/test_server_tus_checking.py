@@ -10,9 +10,9 @@ import pytest
 
 from server.access.quotas import Quotas
 from server.admission import Admission, Received
-from server.checking import Checking
-from server.partials import Partials
-from server.upload_records import Upload
+from server.uploads.finalize import Checking
+from server.uploads.records import Upload
+from server.uploads.store import Partials
 from workers.core.errors.base import DiskFull, SlideUnreadable
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import LOCAL_TENANT, SlideInfo

@@ -114,7 +114,7 @@ def test_a_gateway_killed_in_the_middle_of_a_chunk_is_waited_for_and_gone_on_wit
 def test_a_locked_upload_is_waited_for(
     tus: Tus, tus_slide: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.upload_leases.GRACE_S", 0.1)
+    monkeypatch.setattr("server.uploads.locks.GRACE_S", 0.1)
     address = tus.new(len(tus_slide))
     with tus.begin_patch(address, 0, len(tus_slide), tus_slide[:2_000_000]) as other:
         tus.wait_for_bytes(address, 0)

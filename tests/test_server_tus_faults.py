@@ -14,8 +14,8 @@ import pytest
 from gateway_fixtures import running_gateway
 from tus_fixtures import Tus, checksum, error_of, gateway_process, metadata
 
-from server.partials import Partials
-from server.upload_records import Part, Upload
+from server.uploads.records import Part, Upload
+from server.uploads.store import Partials
 from workers.core.probe import probe
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id
@@ -34,7 +34,7 @@ def test_a_chunk_that_was_cut_off_keeps_what_arrived_and_is_gone_on_with_at_once
 def test_nothing_is_kept_of_a_chunk_with_a_checksum_that_was_cut_off(
     tus: Tus, tus_slide: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.checkpoints.CHECKPOINT_BYTES", 1)  # as if the chunk were a long one
+    monkeypatch.setattr("server.uploads.checkpoints.CHECKPOINT_BYTES", 1)  # as if the chunk were a long one
     address = tus.new(len(tus_slide), tus_slide[:1000])
     rest = tus_slide[1000:]
     with tus.begin_patch(address, 1000, len(rest), rest[:2_000_000], Upload_Checksum=checksum(rest)):
@@ -60,8 +60,8 @@ def test_of_two_clients_one_is_told_to_wait(tus: Tus, tus_slide: bytes) -> None:
 def test_a_second_client_with_an_old_offset_is_told_to_wait_not_that_it_is_wrong(
     tus: Tus, tus_slide: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.checkpoints.CHECKPOINT_BYTES", 1)
-    monkeypatch.setattr("server.upload_leases.GRACE_S", 0.2)
+    monkeypatch.setattr("server.uploads.checkpoints.CHECKPOINT_BYTES", 1)
+    monkeypatch.setattr("server.uploads.locks.GRACE_S", 0.2)
     address = tus.new(len(tus_slide))
     with tus.begin_patch(address, 0, len(tus_slide), tus_slide[:2_000_000]) as first:
         tus.wait_for_checkpoint(address, 1)
@@ -79,7 +79,9 @@ def test_a_disk_that_fills_up_keeps_what_was_acknowledged(
     with running_gateway(careful) as url, (tus := Tus(url, careful)).http:
         address = tus.new(len(tus_slide), tus_slide[:1000])
         with monkeypatch.context() as full:
-            full.setattr("server.upload_limits.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(2**40, 2**40, 0))
+            full.setattr(
+                "workers.core.disk_room.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(2**40, 2**40, 0)
+            )
             assert error_of(tus.patch(address, 1000, tus_slide[1000:])) == (507, "disk_full")
             assert tus.offset(address) == 1000
         tus.finish(address, tus_slide)

@@ -9,8 +9,8 @@ import pytest
 from gateway_fixtures import GatewayWith
 from tus_fixtures import WAIT_S, Tus, error_of
 
-from server import resumable
-from server.partials import Partials
+from server.uploads import service
+from server.uploads.store import Partials
 from workers.core.settings import Settings
 from workers.core.store import new_id
 
@@ -25,7 +25,7 @@ def wait_for(is_so: Callable[[], bool]) -> None:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that sweeps all the time."""
-    monkeypatch.setattr(resumable, "SWEEP_S", 0.02)
+    monkeypatch.setattr(service, "SWEEP_S", 0.02)
 
 
 @pytest.mark.usefixtures("hasty")

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server import uploads
 from server.access.quotas import Quotas
 from server.admission import Admission
-from server.uploads import BLOCK_BYTES, Intake, parse_digest
+from server.uploads import oneshot
+from server.uploads.oneshot import BLOCK_BYTES, Intake, parse_digest
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import LDiffusionError, RequestInvalid
 from workers.core.errors.intake import SlideSetIncomplete
@@ -67,7 +67,7 @@ def test_a_digest_is_found_among_others() -> None:
 
 
 def test_bytes_that_were_not_announced_count_while_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "ROOM_BYTES", 2 * BLOCK_BYTES)
+    monkeypatch.setattr(oneshot, "ROOM_BYTES", 2 * BLOCK_BYTES)
     settings = Settings(data_dir=tmp_path, quota_bytes=5 * BLOCK_BYTES, disk_reserve_bytes=0)
     quotas = Quotas(Jobs("unix:///nowhere", settings), uploads=list)
     intake = Intake(store := Store(tmp_path), settings, Admission(store, settings, quotas))

@@ -18,7 +18,7 @@ import tifffile
 from gateway_fixtures import running_gateway
 
 from server.children import module_command, module_environment
-from server.upload_records import Upload
+from server.uploads.records import Upload
 from workers.core.settings import Settings
 from workers.core.store import write_json
 

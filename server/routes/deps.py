@@ -6,9 +6,9 @@ from fastapi import Depends, Request
 
 from server.access.gate import Access
 from server.access.quotas import Quotas
-from server.imports import Imports
-from server.resumable import Resumable
-from server.uploads import Intake
+from server.uploads.imports import Imports
+from server.uploads.oneshot import Intake
+from server.uploads.service import Resumable
 from server.viewing import Viewing
 from server.web.sse import Listeners
 from workers.core.queue.jobs import Jobs

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter, Response
 
-from server import tus
 from server.access.guards import CallerDep
-from server.imports import ImportWish
 from server.routes.deps import ImportsDep
 from server.routes.uploads import UploadView, view_of
+from server.uploads import tus
+from server.uploads.imports import ImportWish
 from server.web.errors import error_responses
 
 router = APIRouter(prefix="/v1/imports", tags=["uploads"])

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from server.access.guards import CallerDep
 from server.archives import ENTRIES_MAX
-from server.form_zip import read_form_zip
 from server.routes.deps import IntakeDep, QuotasDep, RetentionDep, StoreDep
 from server.routes.path_deps import OWN_SLIDE, SlideDep
-from server.uploads import parse_digest
+from server.uploads.form_zip import read_form_zip
+from server.uploads.oneshot import parse_digest
 from server.web.bodies import body_of, content_length
 from server.web.errors import error_responses
 from server.web.multipart import FIELD, FORM_OVERHEAD_BYTES, PART_OVERHEAD_BYTES, read_form_file

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server import tus
 from server.access.guards import CallerDep
-from server.partials import upload_missing
 from server.routes.deps import ImportsDep, ResumableDep, SettingsDep
 from server.routes.path_deps import OWN_UPLOAD
-from server.upload_records import Upload, UploadState
+from server.uploads import tus
+from server.uploads.records import Upload, UploadState
+from server.uploads.store import upload_missing
 from server.web.bodies import body_of, content_length
 from server.web.errors import ErrorAnswer, error_responses
 from workers.core.schemas import ErrorBody, Frozen

@@ -3,7 +3,7 @@
 The data folder:
     slides/<id>/original.*, slide.json      jobs/<id>/job.json, plan.json, …, result.json (written last)
     incoming/<random>/                      uploads of one request under way; swept at start
-    uploads/<id>/                           resumable uploads; the gateway's own, see `server.partials`
+    uploads/<id>/                           resumable uploads; the gateway's own, see `server.uploads.store`
     trash/<random>/                         on its way out; swept at start and by retention
 """
 

@@ -9,9 +9,9 @@ import hashlib
 import re
 from email.utils import format_datetime
 
-from server.appending import Checksum
-from server.upload_records import Upload
-from server.upload_requests import Chunk, Wish
+from server.uploads.records import Upload
+from server.uploads.requests import Chunk, Wish
+from server.uploads.writer import Checksum
 from workers.core.errors.base import BodyUnsupported, HeaderInvalid, VersionUnsupported
 
 VERSION = "1.0.0"

@@ -1,6 +1,6 @@
 """What a client may do with a resumable upload: make it, add to it, join parts, ask, remove. No FastAPI here.
 
-create → chunk, chunk, … → complete → `server.checking` in the background → ready | rejected
+create → chunk, chunk, … → complete → `server.uploads.finalize` in the background → ready | rejected
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from anyio import CancelScope, to_thread
 
 from server.access.quotas import Quotas
 from server.admission import Admission
-from server.appending import Appender
-from server.checking import Checking
-from server.checkpoints import Checkpoints
-from server.partials import Partials
-from server.upload_leases import Lease, Leases
-from server.upload_limits import check_size
-from server.upload_records import Part, Upload
-from server.upload_requests import Chunk, Wish, check_chunk, check_offset
+from server.uploads.checkpoints import Checkpoints
+from server.uploads.finalize import Checking
+from server.uploads.locks import Lease, Leases
+from server.uploads.records import Part, Upload
+from server.uploads.requests import Chunk, Wish, check_chunk, check_offset
+from server.uploads.store import Partials
+from server.uploads.writer import Appender
+from workers.core.disk_room import check_size
 from workers.core.errors.base import (
     HeaderInvalid,
     LDiffusionError,

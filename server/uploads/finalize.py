@@ -15,9 +15,9 @@ from threading import Event
 from anyio import to_thread
 
 from server.admission import Admission, Received
-from server.partials import Partials
 from server.turns import Turns
-from server.upload_records import Upload
+from server.uploads.records import Upload
+from server.uploads.store import Partials
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import Invalid, LDiffusionError, SlideNotFound, Unavailable
 from workers.core.schemas import ErrorBody, SlideInfo

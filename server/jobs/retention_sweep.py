@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from server.access.audit import AuditLog, Event
 from server.access.gate import Access
-from server.partials import Partials
+from server.uploads.store import Partials
 from workers.core.errors.base import QueueUnavailable, UploadNotFound
 from workers.core.retention import Removed, Retention, Tell
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from server.upload_limits import ROOM_BYTES, check_room, disk_full_told
+from workers.core.disk_room import ROOM_BYTES, check_room, disk_full_told
 from workers.core.errors.base import ChecksumMismatch, UploadLocked, UploadTooLarge
 
 

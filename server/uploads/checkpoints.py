@@ -10,7 +10,7 @@ from time import monotonic
 
 from anyio import to_thread
 
-from server.upload_records import Upload
+from server.uploads.records import Upload
 
 CHECKPOINT_BYTES = 16 * 2**20
 CHECKPOINT_S = 5.0

@@ -14,11 +14,11 @@ from urllib.parse import unquote, urlsplit
 from anyio import CancelScope, CapacityLimiter, WouldBlock, to_thread
 from pydantic import Field, model_validator
 
-from server.connectors import Connector, read_connectors, source_of
-from server.fetching import Fetched, Source, fetch
-from server.resumable import Resumable
-from server.upload_records import Upload
-from server.upload_requests import Chunk, Wish
+from server.uploads.fetch import Fetched, Source, fetch
+from server.uploads.records import Upload
+from server.uploads.requests import Chunk, Wish
+from server.uploads.s3 import Connector, read_connectors, source_of
+from server.uploads.service import Resumable
 from workers.core.errors.base import LDiffusionError, NotFound, Unavailable
 from workers.core.errors.intake import ImportRefused
 from workers.core.outward import Outward

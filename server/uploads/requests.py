@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from server.appending import Checksum
-from server.upload_records import Upload
+from server.uploads.records import Upload
+from server.uploads.writer import Checksum
 from workers.core.errors.base import OffsetMismatch, UploadJoined, UploadTooLarge
 
 

@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 
-from server.fetching import Source
+from server.uploads.fetch import Source
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.intake import ImportRefused
 from workers.core.outward import HTTPS_PORT, Outward

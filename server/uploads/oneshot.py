@@ -19,7 +19,7 @@ from anyio import to_thread
 
 from server.access.quotas import Room
 from server.admission import Admission, Received, check_received
-from server.upload_limits import ROOM_BYTES, check_room, check_size, disk_full_told
+from workers.core.disk_room import ROOM_BYTES, check_room, check_size, disk_full_told
 from workers.core.errors.base import RequestInvalid, UploadEmpty, UploadIncomplete
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings

@@ -20,8 +20,8 @@ from threading import Lock
 
 from pydantic import ValidationError
 
-from server.upload_limits import check_room, disk_full_told
-from server.upload_records import Upload
+from server.uploads.records import Upload
+from workers.core.disk_room import check_room, disk_full_told
 from workers.core.errors.base import UploadExpired, UploadIncomplete, UploadNotFound
 from workers.core.settings import Settings
 from workers.core.store import fsync_dir, write_json
