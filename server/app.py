@@ -10,10 +10,10 @@ from fastapi import FastAPI
 
 from server.access.gate import open_access
 from server.access.quotas import Quotas
-from server.admission import Admission
 from server.courier import Courier
+from server.intake.admission import Admission
+from server.intake.scrub import Rechecking, recheck_for_ever
 from server.jobs.retention_sweep import sweep_for_ever, tell_refusals_for_ever, teller, upload_forgetter
-from server.rechecking import Rechecking, recheck_for_ever
 from server.routes import (
     batches,
     deepzoom,

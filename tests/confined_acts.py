@@ -1,4 +1,4 @@
-"""What a hostile file could make a child do; run by `workers.core.confinement`."""
+"""What a hostile file could make a child do; run by `server.intake.sandbox`."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from workers.core.confinement import serve_confined
+from server.intake.sandbox import serve_confined
 from workers.core.errors.base import LDiffusionError
 from workers.core.schemas import Frozen
 

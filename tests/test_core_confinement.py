@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from confined_acts import Order, Report
 
-from workers.core import confinement
-from workers.core.confinement import Limits, run_confined
+from server.intake import sandbox
+from server.intake.sandbox import Limits, run_confined
 from workers.core.errors.base import SlideUnreadable
 from workers.core.errors.intake import ConfinementFailed
 
@@ -34,7 +34,7 @@ def act(name: str, folder: Path, timeout_s: float = 60) -> str:
 def test_what_is_too_much_is_a_refusal(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(SlideUnreadable, match=words):
         act(name, tmp_path)
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= confinement.OUTPUT_MAX_BYTES
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= sandbox.OUTPUT_MAX_BYTES
 
 
 def test_time_is_limited_by_the_clock_too(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_time_is_limited_by_the_clock_too(tmp_path: Path) -> None:
 
 
 def test_no_socket_can_be_made(tmp_path: Path) -> None:
-    if platform.machine() not in confinement._SYSCALLS:
+    if platform.machine() not in sandbox._SYSCALLS:
         pytest.skip("the filter does not know the calls of this machine")
     assert act("call_out", tmp_path) == "PermissionError PermissionError PermissionError x"
 
@@ -82,7 +82,7 @@ def test_a_child_that_cannot_be_locked_in_does_nothing(
 ) -> None:
     if patched == ("refuse_sockets",) and subprocess.run(["unshare", "-rn", "true"], check=False).returncode != 0:
         pytest.skip("this kernel gives no network namespace")
-    if patched == ("leave_network",) and platform.machine() not in confinement._SYSCALLS:
+    if patched == ("leave_network",) and platform.machine() not in sandbox._SYSCALLS:
         pytest.skip("the filter does not know the calls of this machine")
     script, python = tmp_path / "child.py", tmp_path / "python"
     script.write_text(UNCONFINED.format(patched=patched))
@@ -101,7 +101,7 @@ PARENT = """
 import sys
 from pathlib import Path
 from tests.confined_acts import Order, Report
-from workers.core.confinement import Limits, run_confined
+from server.intake.sandbox import Limits, run_confined
 run_confined("tests.confined_acts", Order(act="linger"), Report, Path.cwd(), Limits(cpu_s=9, memory_bytes=2**31), 60)
 """
 

@@ -14,14 +14,14 @@ from aperio_slide import APERIO, LABEL, MACRO, SECRETS, noise, write_aperio
 from dicom_series import PATIENT, read_header, write_series
 from mirax_slide import mirax_files, write_mirax
 
-from workers.core import dicom_strip, tiff_strip
-from workers.core.deidentify import deidentify
-from workers.core.dicom_strip import strip_dicom
+from server.intake import dicom_strip, tiff_strip
+from server.intake.deidentify import deidentify
+from server.intake.dicom_strip import strip_dicom
+from server.intake.tiff_strip import strip_tiff
 from workers.core.errors.base import SlideUnreadable
 from workers.core.errors.intake import DeidentifyRefused
 from workers.core.settings import Settings
 from workers.core.slides.reader import open_slide
-from workers.core.tiff_strip import strip_tiff
 
 
 @pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"bigtiff": True, "byteorder": ">"}], ids=str)

@@ -8,8 +8,8 @@ import pytest
 from dicom_series import write_series
 from numpy.typing import NDArray
 
-from workers.core import probe
-from workers.core.dicom_structure import check_dicom
+from server.intake import probe
+from server.intake.dicom_structure import check_dicom
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 
 

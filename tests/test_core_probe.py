@@ -13,8 +13,8 @@ import pytest
 import tifffile
 from spoiled_tiles import spoil_tile
 
+from server.intake.probe import examine, probe
 from workers.core.errors.base import LDiffusionError, SlideTooLarge, SlideUnreadable
-from workers.core.probe import examine, probe
 from workers.core.settings import Settings
 
 GOOD = {
@@ -32,7 +32,7 @@ def child(path: Path, **limits: int) -> subprocess.CompletedProcess[str]:
     """Run the child's side as the parent does."""
     asked = {"cpu_s": 30, "memory_bytes": 2**32} | limits
     order = {"name": path.name, "max_pixels": MAX_PIXELS}
-    command = [sys.executable, "-P", "-m", "workers.core.probe", json.dumps(asked), json.dumps(order)]
+    command = [sys.executable, "-P", "-m", "server.intake.probe", json.dumps(asked), json.dumps(order)]
     root = Path(__file__).resolve().parents[1]
     return subprocess.run(
         command, cwd=path.parent, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=False
@@ -170,9 +170,9 @@ def test_a_format_that_names_other_files_is_refused(
     made_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = made_slide(np.zeros((300, 300, 3), np.uint8))
-    monkeypatch.setattr("workers.core.probe.SEVERAL_FILES", ("generic-tiff",))
+    monkeypatch.setattr("server.intake.probe.SEVERAL_FILES", ("generic-tiff",))
     assert examine(path, MAX_PIXELS).vendor == "generic-tiff"  # it is a TIFF, and a TIFF is one file
-    monkeypatch.setattr("workers.core.probe.check_tiff", lambda path: False)
+    monkeypatch.setattr("server.intake.probe.check_tiff", lambda path: False)
     with pytest.raises(SlideUnreadable, match="several files"):
         examine(path, MAX_PIXELS)
 
@@ -248,7 +248,7 @@ def test_nothing_is_written_beside_the_slide(made_slide: Callable[..., Path]) ->
 LOCKED_IN = """
 import json, resource, socket, sys
 from workers.core import confinement
-from workers.core.confinement import Limits, lock_in
+from server.intake.sandbox import Limits, lock_in
 if len(sys.argv) > 2:  # the namespace alone
     confinement.refuse_sockets = lambda libc: False
 lock_in(Limits(cpu_s=7, memory_bytes=2**31))

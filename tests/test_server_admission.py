@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from server.access.quotas import Quotas
-from server.admission import Admission, Received
+from server.intake.admission import Admission, Received
 from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id

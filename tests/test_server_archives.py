@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zip_files import DEVICE, FIFO, LINK, write_special, write_zip
 
-from server import archives, slide_sets
-from server.archives import check_name, entries_of, opened_archive
-from server.slide_sets import Unpacked, UnpackOrder, unpack_here
-from workers.core.confinement import run_confined
+from server.intake import archives, slide_sets
+from server.intake.archives import check_name, entries_of, opened_archive
+from server.intake.sandbox import run_confined
+from server.intake.slide_sets import Unpacked, UnpackOrder, unpack_here
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import DiskFull, Invalid, SlideUnreadable
 from workers.core.errors.intake import ArchiveRefused, SlideSetIncomplete

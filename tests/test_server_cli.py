@@ -65,7 +65,7 @@ def test_heavy_commands_become_the_process_that_does_the_work(
 def test_our_modules_win_over_folders_of_the_same_name(tmp_path: Path) -> None:
     (tmp_path / "workers").mkdir()
     (tmp_path / "workers" / "__init__.py").write_text("raise SystemExit(9)")
-    command = module_command("workers.core.probe", "{}")
+    command = module_command("server.intake.probe", "{}")
     ended = subprocess.run(command, cwd=tmp_path, env=module_environment(), stderr=subprocess.PIPE, check=False)
     assert ended.returncode == 1  # the real module, which misses its arguments
     assert b"serve_confined" in ended.stderr

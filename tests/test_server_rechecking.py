@@ -14,9 +14,9 @@ import httpx
 import pytest
 from test_server_jobs import add_slide, code_of, submit
 
-from server import rechecking as module
 from server.access.audit import AuditLog
-from server.rechecking import Rechecking, recheck_for_ever
+from server.intake import scrub as module
+from server.intake.scrub import Rechecking, recheck_for_ever
 from workers.core.errors.base import Unavailable
 from workers.core.settings import Settings
 from workers.core.store import Store, write_json

@@ -14,7 +14,7 @@ from pipeline_fixtures import asked_for, ended, work
 from zip_files import write_zip
 
 from server.access.quotas import Quotas
-from server.admission import Admission, Received
+from server.intake.admission import Admission, Received
 from workers import product_tasks, tasks
 from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings

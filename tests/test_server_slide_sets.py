@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from tus_fixtures import Tus, metadata
 from zip_files import write_zip
 
-from server import slide_sets
-from workers.core import probe
+from server.intake import probe, slide_sets
+from server.intake.probe import examine
 from workers.core.errors.base import LDiffusionError, SlideTooLarge, SlideUnreadable
 from workers.core.errors.intake import SlideSetIncomplete
-from workers.core.probe import examine
 from workers.core.settings import Settings
 from workers.core.slides import mirax
 from workers.core.slides.reader import open_slide

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.turns import Turns
+from server.intake.fair_queue import Turns
 
 
 async def settled() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.access.quotas import Quotas
-from server.admission import Admission, Received
+from server.intake.admission import Admission, Received
 from server.uploads.finalize import Checking
 from server.uploads.records import Upload
 from server.uploads.store import Partials

@@ -14,9 +14,9 @@ import pytest
 from gateway_fixtures import running_gateway
 from tus_fixtures import Tus, checksum, error_of, gateway_process, metadata
 
+from server.intake.probe import probe
 from server.uploads.records import Part, Upload
 from server.uploads.store import Partials
-from workers.core.probe import probe
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.access.quotas import Quotas
-from server.admission import Admission
+from server.intake.admission import Admission
 from server.uploads import oneshot
 from server.uploads.oneshot import BLOCK_BYTES, Intake, parse_digest
 from workers.core.errors.access import QuotaExceeded

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from server.access.guards import CallerDep
-from server.archives import ENTRIES_MAX
+from server.intake.archives import ENTRIES_MAX
 from server.routes.deps import IntakeDep, QuotasDep, RetentionDep, StoreDep
 from server.routes.path_deps import OWN_SLIDE, SlideDep
 from server.uploads.form_zip import read_form_zip

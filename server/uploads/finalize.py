@@ -1,6 +1,6 @@
 """Complete resumable uploads become slides in the background, and again after a restart. No FastAPI here.
 
-    join → digest → what `server.admission` does → ready | rejected
+    join → digest → what `server.intake.admission` does → ready | rejected
 
 Every step can be cut off and done again: bytes are only ever moved within the upload's folder until the slide is
 committed under the upload's own id.
@@ -14,8 +14,8 @@ from threading import Event
 
 from anyio import to_thread
 
-from server.admission import Admission, Received
-from server.turns import Turns
+from server.intake.admission import Admission, Received
+from server.intake.fair_queue import Turns
 from server.uploads.records import Upload
 from server.uploads.store import Partials
 from workers.core.errors.access import QuotaExceeded

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import PurePosixPath
 
-from server.archives import ENTRIES_MAX
+from server.intake.archives import ENTRIES_MAX
 from server.web.multipart import FIELD, Event, read_form_files
 from workers.core.errors.base import RequestInvalid
 

@@ -1,6 +1,6 @@
 """A slide in one request: checked before the first byte, counted and hashed while it comes in.
 
-    claim → name → bytes (cap, idle time, room on the disk) → what `server.admission` does
+    claim → name → bytes (cap, idle time, room on the disk) → what `server.intake.admission` does
 
 Whatever fails, at any arrow, leaves nothing on the disk. No FastAPI here.
 """
@@ -18,7 +18,7 @@ from typing import Self
 from anyio import to_thread
 
 from server.access.quotas import Room
-from server.admission import Admission, Received, check_received
+from server.intake.admission import Admission, Received, check_received
 from workers.core.disk_room import ROOM_BYTES, check_room, check_size, disk_full_told
 from workers.core.errors.base import RequestInvalid, UploadEmpty, UploadIncomplete
 from workers.core.schemas import SlideInfo

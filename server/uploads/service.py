@@ -13,7 +13,7 @@ from functools import partial
 from anyio import CancelScope, to_thread
 
 from server.access.quotas import Quotas
-from server.admission import Admission
+from server.intake.admission import Admission
 from server.uploads.checkpoints import Checkpoints
 from server.uploads.finalize import Checking
 from server.uploads.locks import Lease, Leases

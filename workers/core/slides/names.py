@@ -10,7 +10,7 @@ from workers.core.slides import mirax
 from workers.core.slides.tiff_structure import TIFF_MAGIC
 
 ARCHIVE = ".zip"
-"""A slide of several files: see `server.slide_sets`."""
+"""A slide of several files: see `server.intake.slide_sets`."""
 
 EXTENSIONS = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".svslide", ".dcm", ARCHIVE)
 SETS_OF_FILES = (".vms", ".vmu")

@@ -13,10 +13,10 @@ from pathlib import Path
 from anyio import CapacityLimiter, to_thread
 
 from server.access.quotas import Quotas
-from server.preparing import Prepared, prepare
-from server.turns import Turns
+from server.intake.fair_queue import Turns
+from server.intake.probe import ProbeReport, probe
+from server.intake.unpack import Prepared, prepare
 from workers.core.errors.base import RequestInvalid, UploadEmpty
-from workers.core.probe import ProbeReport, probe
 from workers.core.schemas import LOCAL_TENANT, SlideInfo
 from workers.core.settings import Settings
 from workers.core.store import Store

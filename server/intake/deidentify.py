@@ -1,6 +1,6 @@
 """Strips a slide of what identifies a patient: the label, the macro picture, names, dates and numbers in its tags.
 
-`deidentify` is the parent's side. `python -m workers.core.deidentify` is the child's: it changes the files in place,
+`deidentify` is the parent's side. `python -m server.intake.deidentify` is the child's: it changes the files in place,
 reads them again to see that it worked, and refuses the formats whose parts it does not know.
 """
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import openslide
 
-from workers.core.confinement import limits_of, run_confined, serve_confined
-from workers.core.dicom_strip import strip_dicom
+from server.intake.dicom_strip import strip_dicom
+from server.intake.sandbox import limits_of, run_confined, serve_confined
+from server.intake.tiff_strip import strip_tiff
 from workers.core.errors.intake import DeidentifyRefused
 from workers.core.schemas import Frozen
 from workers.core.settings import Settings
 from workers.core.slides.tiff_structure import check_tiff
-from workers.core.tiff_strip import strip_tiff
 
 
 class StripOrder(Frozen):
@@ -44,7 +44,7 @@ def deidentify(path: Path, settings: Settings) -> Stripped:
     """
     order = StripOrder(name=path.name)
     limits = limits_of(settings, settings.upload_max_bytes, settings.unpack_timeout_s)
-    return run_confined("workers.core.deidentify", order, Stripped, path.parent, limits, settings.unpack_timeout_s)
+    return run_confined("server.intake.deidentify", order, Stripped, path.parent, limits, settings.unpack_timeout_s)
 
 
 def deidentify_here(order: StripOrder) -> Stripped:

@@ -1,7 +1,7 @@
 """Slides of several files, uploaded as one zip: a MIRAX slide with its folder, or the instances of a DICOM series.
 
-`unpack` is the gateway's side. `python -m server.slide_sets` is the child's: it looks at every entry, chooses the files
-of the slide by name, and writes them under names of ours:
+`unpack` is the gateway's side. `python -m server.intake.slide_sets` is the child's: it looks at every entry, chooses
+the files of the slide by name, and writes them under names of ours:
 
     original.mrxs, original/Slidedat.ini, original/Data0000.dat …
     original-0000.dcm, original-0001.dcm …        the one with the most pixels is the first
@@ -22,8 +22,8 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
-from server.archives import Budget, entries_of, opened_archive, take_out
-from workers.core.confinement import limits_of, run_confined, serve_confined
+from server.intake.archives import Budget, entries_of, opened_archive, take_out
+from server.intake.sandbox import limits_of, run_confined, serve_confined
 from workers.core.errors.base import SlideUnreadable
 from workers.core.errors.intake import SlideSetIncomplete
 from workers.core.schemas import Frozen
@@ -78,7 +78,7 @@ def unpack(archive: Path, folder: Path, settings: Settings, quota_bytes: int | N
         quota_bytes=quota_bytes,
     )
     limits = limits_of(settings, settings.upload_max_bytes, settings.unpack_timeout_s)
-    return run_confined("server.slide_sets", order, Unpacked, folder, limits, settings.unpack_timeout_s)
+    return run_confined("server.intake.slide_sets", order, Unpacked, folder, limits, settings.unpack_timeout_s)
 
 
 def unpack_here(order: UnpackOrder) -> Unpacked:

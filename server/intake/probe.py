@@ -1,6 +1,6 @@
 """Opens a stranger's slide in a child process with limits, so that a hostile file can harm nothing but the child.
 
-`probe` is the parent's side. `python -m workers.core.probe` is the child's: it checks the structure, opens the slide,
+`probe` is the parent's side. `python -m server.intake.probe` is the child's: it checks the structure, opens the slide,
 checks its numbers, then decodes three places of every level.
 """
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from workers.core.confinement import limits_of, run_confined, serve_confined
+from server.intake.sandbox import limits_of, run_confined, serve_confined
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.schemas import Frozen, SlideGeometry
 from workers.core.settings import Settings
@@ -50,7 +50,7 @@ def probe(path: Path, settings: Settings) -> ProbeReport:
     """
     order = ProbeOrder(name=path.name, max_pixels=settings.slide_max_pixels)
     limits = limits_of(settings)
-    return run_confined("workers.core.probe", order, ProbeReport, path.parent, limits, settings.probe_timeout_s)
+    return run_confined("server.intake.probe", order, ProbeReport, path.parent, limits, settings.probe_timeout_s)
 
 
 def examine(path: Path, max_pixels: int) -> ProbeReport:
@@ -65,7 +65,7 @@ def examine(path: Path, max_pixels: int) -> ProbeReport:
         check_mirax(path)
         is_checked = True
     if _is_dicom(path):  # it may be a TIFF as well
-        from workers.core.dicom_structure import check_dicom  # noqa: PLC0415  other slides need no pydicom
+        from server.intake.dicom_structure import check_dicom  # noqa: PLC0415  other slides need no pydicom
 
         check_dicom(path)
     with open_slide(path) as slide:

@@ -18,7 +18,7 @@ from typing import Any
 from anyio import CapacityLimiter, to_thread
 
 from server.access.audit import AuditLog, Event
-from server.preparing import digest_of, stored_files
+from server.intake.unpack import digest_of, stored_files
 from workers.core.errors.base import SlideNotFound, Unavailable
 from workers.core.errors.jobs import SlideDamaged
 from workers.core.schemas import Integrity, SlideInfo

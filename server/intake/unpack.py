@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from server.slide_sets import unpack
-from workers.core.deidentify import deidentify
+from server.intake.deidentify import deidentify
+from server.intake.slide_sets import unpack
 from workers.core.digests import Opener, sha256_of, sha256_of_all
 from workers.core.disk_room import check_room, disk_full_told
 from workers.core.settings import Settings
