@@ -10,10 +10,11 @@ from fastapi import FastAPI
 
 from server.access.gate import open_access
 from server.access.quotas import Quotas
-from server.courier import Courier
 from server.intake.admission import Admission
 from server.intake.scrub import Rechecking, recheck_for_ever
+from server.jobs.retention import Retention
 from server.jobs.retention_sweep import sweep_for_ever, tell_refusals_for_ever, teller, upload_forgetter
+from server.jobs.webhook_dispatch import Courier
 from server.routes import (
     batches,
     deepzoom,
@@ -45,7 +46,6 @@ from server.web.bodies import BodyCap
 from server.web.errors import add_error_handlers, error_responses
 from server.web.sse import Listeners
 from workers.core.queue.jobs import Jobs
-from workers.core.retention import Retention
 from workers.core.settings import Settings
 from workers.core.store import Store
 

@@ -15,7 +15,7 @@ from server.client import unseen
 from server.client_drivers import AsyncDriver
 from server.client_jobs import JobFilter, JobOptions, SeenBatch, SeenJob
 from server.client_protocol import PATIENCE_S, Ask, Page, Seen, listed, look, once, parsed
-from workers.core.batches import BatchView
+from server.jobs.batches import BatchView
 from workers.core.products import ProductView
 from workers.core.schemas import JobView, ModelCard, Provenance, SlideInfo
 

@@ -16,7 +16,7 @@ from server.access.signing import Link
 from server.client_drivers import Driver
 from server.client_jobs import JobFilter, JobOptions, SeenBatch, SeenJob
 from server.client_protocol import PATIENCE_S, Ask, Page, Seen, listed, look, once, parsed
-from workers.core.batches import BatchView
+from server.jobs.batches import BatchView
 from workers.core.products import ProductView
 from workers.core.schemas import JobView, ModelCard, Provenance, SlideInfo
 

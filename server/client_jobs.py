@@ -22,7 +22,7 @@ from server.client_protocol import (
     parsed,
     patiently,
 )
-from workers.core.batches import BatchView
+from server.jobs.batches import BatchView
 from workers.core.queue.events import Progress
 from workers.core.schemas import FINAL_STATES, JobState, JobView, OnBadTile, OutputName, Priority
 

@@ -11,16 +11,16 @@ from queue_fixtures import DEADLINE_S, REQUEST
 from test_server_jobs import add_slide
 
 from server.access.quotas import Quotas
-from workers.core import idempotency, submission
-from workers.core.batches import Batches, BatchRequest, StoredBatch, job_id_of
+from server.jobs import idempotency, submission
+from server.jobs.batches import Batches, BatchRequest, StoredBatch, job_id_of
+from server.jobs.idempotency import Reservation
+from server.jobs.submission import Asker, submit_job
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import QueueUnavailable
 from workers.core.errors.jobs import KeyInUse
-from workers.core.idempotency import Reservation
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import JobRequest
 from workers.core.store import Store, new_id
-from workers.core.submission import Asker, submit_job
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from queue_fixtures import (
     write_result,
 )
 
+from server.jobs.listing import list_jobs
 from workers.core.errors.base import JobNotFound, MppMissing
-from workers.core.listing import list_jobs
 from workers.core.queue.heartbeat import note_end
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JANITOR_LOCK, JobKeys, Task

@@ -23,8 +23,8 @@ from queue_fixtures import (
     write_result,
 )
 
+from server.jobs.listing import list_jobs
 from workers.core.errors.base import JobCanceled, JobNotFound, MppMissing, QueueUnavailable
-from workers.core.listing import list_jobs
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys, Task
 from workers.core.queue.leases import Lease, Leases, Superseded

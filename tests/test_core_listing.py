@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from pipeline_fixtures import asked_for, work
 from queue_fixtures import REQUEST, begun, drain, entries, finishing, running, stored, submitted, sweep, until, worker
 
+from server.jobs.idempotency import Reservation
+from server.jobs.listing import JobFilter, list_jobs
+from server.jobs.pagination import Place, after, page, read_cursor, write_cursor
 from workers import stages, tasks
-from workers.core.cursors import Place, after, page, read_cursor, write_cursor
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.jobs import KeyReused
-from workers.core.idempotency import Reservation
-from workers.core.listing import JobFilter, list_jobs
 from workers.core.queue.events import EVENTS_MAX, Progress, add_event, events_key, parse_event_id
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import RATES, Task

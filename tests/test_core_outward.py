@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from https_files import Files
 
+from server.jobs import webhooks
 from server.uploads import fetch as fetching
 from server.uploads.fetch import Source, fetch
-from workers.core import outward, webhooks
+from server.web import egress
+from server.web.egress import Address, Outward
 from workers.core.errors.intake import ImportRefused
-from workers.core.outward import Address, Outward
 from workers.core.settings import Settings
 
 Elsewhere = tuple[str, type[Files]]
@@ -53,7 +54,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(str(address))
         return True
 
-    monkeypatch.setattr(outward, "is_public", is_public)
+    monkeypatch.setattr(egress, "is_public", is_public)
     return seen
 
 
@@ -133,7 +134,7 @@ def test_the_next_address_is_tried(elsewhere: Elsewhere, monkeypatch: pytest.Mon
         made: socket.socket = real(address, timeout_s)
         return made
 
-    monkeypatch.setattr(outward, "_look_up", lambda *_: ["192.0.2.1", "127.0.0.1"])
+    monkeypatch.setattr(egress, "_look_up", lambda *_: ["192.0.2.1", "127.0.0.1"])
     monkeypatch.setattr(socket, "create_connection", create_connection)
     fetch(source_at(f"https://{host}/a.tif", host, private=False), NEVER_S).close()
     assert tried == checked == ["192.0.2.1", "127.0.0.1"]

@@ -5,10 +5,10 @@ import time
 from queue_fixtures import REQUEST, worker
 from test_server_jobs import add_slide
 
+from server.jobs.submission import Asker, submit_job
 from workers.core.queue.heartbeat import FORGOTTEN_S
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import WORKERS, JobKeys, worker_key
-from workers.core.submission import Asker, submit_job
 
 
 def test_the_cost_of_a_request_does_not_grow_with_the_jobs_that_are_kept(jobs: Jobs) -> None:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workers.core.batches import BatchRequest, StoredBatch, StoredItem
+from server.jobs.batches import BatchRequest, StoredBatch, StoredItem
+from server.jobs.retention import Removed, Retention
 from workers.core.errors.base import JobNotFound, QueueUnavailable, SlideInUse, SlideNotFound
 from workers.core.job_files import Ending, view_from_disk, write_ending
 from workers.core.queue.jobs import Jobs
-from workers.core.retention import Removed, Retention
 from workers.core.schemas import JobRequest, SlideGeometry, SlideInfo, SlideLevel
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id, write_json

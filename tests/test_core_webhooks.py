@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from server.jobs.webhooks import calls, check_webhook, signature
+from server.web.egress import is_public
 from workers.core.errors.jobs import WebhookRefused
-from workers.core.outward import is_public
 from workers.core.schemas import Webhook
 from workers.core.settings import Settings
-from workers.core.webhooks import calls, check_webhook, signature
 
 
 def allowing(tmp_path: Path, hosts: str = "hooks.example", **more: Any) -> Settings:

@@ -16,9 +16,9 @@ from conftest import MadeSlide
 from server.access.keys import Keys
 from server.client import Client
 from server.client_errors import NotAllowed, RemoteError
+from server.jobs.retention import Removed
 from server.viewing import Viewing
 from workers.core.job_files import Ending
-from workers.core.retention import Removed
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
 from workers.core.store import Store

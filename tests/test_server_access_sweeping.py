@@ -12,11 +12,11 @@ import pytest
 from tus_fixtures import Tus, metadata
 
 from server.access.audit import AuditLog
+from server.jobs.retention import Removed, Retention
 from server.jobs.retention_sweep import sweep_for_ever, teller, upload_forgetter
 from server.uploads.records import Upload
 from server.uploads.store import Partials
 from workers.core.errors.base import QueueUnavailable
-from workers.core.retention import Removed, Retention
 from workers.core.settings import Settings
 
 

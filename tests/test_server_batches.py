@@ -173,7 +173,7 @@ def test_results_that_the_disk_has_no_room_for_are_refused_before_anything_is_ma
     wanted = submit(gateway, slides[0]).json()["preflight"]["estimated_disk_bytes"]
     for free, one, three in ((3 * wanted, 202, 202), (3 * wanted - 1, 202, 507), (wanted - 1, 507, 507)):
         disk = SimpleNamespace(free=gateway_settings.disk_reserve_bytes + free)
-        monkeypatch.setattr("workers.core.submission.disk_usage", partial(lambda found, _path: found, disk))
+        monkeypatch.setattr("server.jobs.submission.disk_usage", partial(lambda found, _path: found, disk))
         assert submit(gateway, slides[0]).status_code == one
         count = len(store.list_jobs())
         answer = submit_batch(gateway, slides)

@@ -13,8 +13,8 @@ import pytest
 from https_files import https_server
 from queue_fixtures import REQUEST, finishing, stored, until
 
-from server import courier as module
-from server.courier import PAUSES_S, Courier
+from server.jobs import webhook_dispatch as module
+from server.jobs.webhook_dispatch import PAUSES_S, Courier
 from workers.core.errors.base import DiskFull
 from workers.core.job_files import view_from_disk, write_delivery
 from workers.core.queue.jobs import Jobs

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from pipeline_fixtures import REGION_PX, asked_for, chunks, work
 from rq.timeouts import JobTimeoutException
 
+from server.jobs.batches import Batches, BatchRequest
+from server.jobs.submission import Asker
 from workers import stages, tasks
-from workers.core.batches import Batches, BatchRequest
 from workers.core.errors.base import DiskFull
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys
 from workers.core.slides.reader import open_slide
 from workers.core.store import new_id
-from workers.core.submission import Asker
 from workers.pipeline import stitch
 
 

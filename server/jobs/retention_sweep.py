@@ -11,9 +11,9 @@ from anyio import to_thread
 
 from server.access.audit import AuditLog, Event
 from server.access.gate import Access
+from server.jobs.retention import Removed, Retention, Tell
 from server.uploads.store import Partials
 from workers.core.errors.base import QueueUnavailable, UploadNotFound
-from workers.core.retention import Removed, Retention, Tell
 
 PERIOD_S = 3600.0
 TELL_S = 60.0

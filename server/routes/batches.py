@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from server.access.guards import CallerDep
+from server.jobs.batches import Batches, BatchRequest, BatchView
+from server.jobs.pagination import read_cursor
 from server.routes.deps import JobsDep, QuotasDep
 from server.routes.jobs import CursorQuery, KeyHeader, asker_of
 from server.routes.path_deps import BatchesDep
 from server.web.errors import error_responses
-from workers.core.batches import Batches, BatchRequest, BatchView
-from workers.core.cursors import read_cursor
 from workers.core.schemas import Frozen
 
 router = APIRouter(prefix="/v1/batches", tags=["jobs"])

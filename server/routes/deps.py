@@ -6,13 +6,13 @@ from fastapi import Depends, Request
 
 from server.access.gate import Access
 from server.access.quotas import Quotas
+from server.jobs.retention import Retention
 from server.uploads.imports import Imports
 from server.uploads.oneshot import Intake
 from server.uploads.service import Resumable
 from server.viewing import Viewing
 from server.web.sse import Listeners
 from workers.core.queue.jobs import Jobs
-from workers.core.retention import Retention
 from workers.core.settings import Settings
 from workers.core.store import Store
 

@@ -8,12 +8,12 @@ from pydantic import AwareDatetime
 
 from server.access.guards import Caller, CallerDep
 from server.access.quotas import Quotas
+from server.jobs import listing, submission
+from server.jobs.pagination import read_cursor
 from server.routes.deps import JobsDep, QuotasDep, RetentionDep
 from server.routes.path_deps import JobDep
 from server.routes.results import RESULTS
 from server.web.errors import error_responses
-from workers.core import listing, submission
-from workers.core.cursors import read_cursor
 from workers.core.schemas import FINAL_STATES, OUTPUTS, Frozen, JobRequest, JobState, JobView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import Depends
 
 from server.access.guards import CallerDep
+from server.jobs.batches import Batches, batch_missing
 from server.routes.deps import JobsDep, ResumableDep, StoreDep
 from server.uploads.store import upload_missing
-from workers.core.batches import Batches, batch_missing
 from workers.core.schemas import JobView, SlideInfo
 from workers.core.store import job_missing, slide_missing
 

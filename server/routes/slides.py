@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from server.access.guards import CallerDep
 from server.intake.archives import ENTRIES_MAX
+from server.jobs.pagination import after, page, place_of, read_cursor
 from server.routes.deps import IntakeDep, QuotasDep, RetentionDep, StoreDep
 from server.routes.path_deps import OWN_SLIDE, SlideDep
 from server.uploads.form_zip import read_form_zip
@@ -13,7 +14,6 @@ from server.uploads.oneshot import parse_digest
 from server.web.bodies import body_of, content_length
 from server.web.errors import error_responses
 from server.web.multipart import FIELD, FORM_OVERHEAD_BYTES, PART_OVERHEAD_BYTES, read_form_file
-from workers.core.cursors import after, page, place_of, read_cursor
 from workers.core.schemas import Frozen, SlideInfo
 
 router = APIRouter(prefix="/v1/slides", tags=["slides"])

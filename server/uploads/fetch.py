@@ -1,4 +1,4 @@
-"""One GET of somebody else's file, by the rules of `workers.core.outward`, read piece by piece. No FastAPI here."""
+"""One GET of somebody else's file, by the rules of `server.web.egress`, read piece by piece. No FastAPI here."""
 
 import http.client
 from collections.abc import AsyncIterator, Mapping
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from anyio import CapacityLimiter, to_thread
 
+from server.web.egress import CheckedConnection, Outward, request_target
 from workers.core.errors.intake import ImportRefused
-from workers.core.outward import CheckedConnection, Outward, request_target
 
 PIECE_BYTES = 2**20
 ANSWER_S = 30.0

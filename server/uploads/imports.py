@@ -19,9 +19,9 @@ from server.uploads.records import Upload
 from server.uploads.requests import Chunk, Wish
 from server.uploads.s3 import Connector, read_connectors, source_of
 from server.uploads.service import Resumable
+from server.web.egress import Outward
 from workers.core.errors.base import LDiffusionError, NotFound, Unavailable
 from workers.core.errors.intake import ImportRefused
-from workers.core.outward import Outward
 from workers.core.schemas import Frozen
 from workers.core.settings import Settings
 

@@ -7,9 +7,9 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 
 from server.uploads.fetch import Source
+from server.web.egress import HTTPS_PORT, Outward
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.intake import ImportRefused
-from workers.core.outward import HTTPS_PORT, Outward
 from workers.core.schemas import Frozen
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from server.jobs.webhooks import SIGNATURE, TOTAL_S, post, read_secret, signature
 from workers.core.errors.base import JobNotFound, QueueUnavailable
 from workers.core.errors.jobs import WebhookRefused
 from workers.core.job_files import write_delivery
@@ -18,7 +19,6 @@ from workers.core.queue.jobs import Jobs, Transaction, answering
 from workers.core.queue.keys import WEBHOOKS, JobKeys
 from workers.core.queue.progress import DELIVERY
 from workers.core.schemas import FINAL_STATES, JobView, Webhook, WebhookDelivery
-from workers.core.webhooks import SIGNATURE, TOTAL_S, post, read_secret, signature
 
 PAUSES_S = (10, 60, 300, 1800, 7200)
 """Pauses between two tries; after the last one the webhook is given up."""

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from shutil import disk_usage
 
+from server.jobs.idempotency import Reservation
+from server.jobs.webhooks import check_webhook
 from workers.core.catalog import find_model
 from workers.core.errors.base import JobNotFound, LDiffusionError, Unavailable
 from workers.core.errors.jobs import SlideDamaged
-from workers.core.idempotency import Reservation
 from workers.core.preflight import preflight, require_disk, require_memory, worker_memory_bytes
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import LOCAL_TENANT, JobRequest, JobView, ModelCard, Preflight
 from workers.core.store import new_id, slide_missing
-from workers.core.webhooks import check_webhook
 
 
 @dataclass

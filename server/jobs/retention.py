@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from workers.core.batches import Batches
+from server.jobs.batches import Batches
 from workers.core.errors.base import JobNotFound, SlideInUse, SlideNotFound
 from workers.core.job_files import stored_view
 from workers.core.queue.jobs import Jobs

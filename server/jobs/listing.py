@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from workers.core.cursors import Place, after, page, place_of
+from server.jobs.pagination import Place, after, page, place_of
 from workers.core.job_files import stored_view
 from workers.core.queue.jobs import Jobs, answering
 from workers.core.queue.keys import JOBS

@@ -15,10 +15,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from workers.core.cursors import Place, after, page, place_of
+from server.jobs.idempotency import Reservation
+from server.jobs.pagination import Place, after, page, place_of
+from server.jobs.submission import Admission, Asker
 from workers.core.errors.base import Invalid, LDiffusionError, NotFound
 from workers.core.errors.jobs import BatchNotFound
-from workers.core.idempotency import Reservation
 from workers.core.job_files import stored_view
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import (
@@ -33,7 +34,6 @@ from workers.core.schemas import (
     Priority,
 )
 from workers.core.store import fsync_dir, new_id, write_json
-from workers.core.submission import Admission, Asker
 
 SLIDES_MAX = 1000
 

@@ -1,12 +1,12 @@
-"""Calls to an address that a client names: only where the operator allows, by `workers.core.outward`, and signed."""
+"""Calls to an address that a client names: only where the operator allows, by `server.web.egress`, and signed."""
 
 import hashlib
 import hmac
 from contextlib import closing
 from pathlib import Path
 
+from server.web.egress import Outward, request_target
 from workers.core.errors.jobs import WebhookRefused
-from workers.core.outward import Outward, request_target
 from workers.core.schemas import Webhook
 from workers.core.settings import Settings
 
