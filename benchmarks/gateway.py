@@ -27,7 +27,7 @@ from benchmarks.gateway_uploads import (
     timed_upload,
 )
 from benchmarks.report import Figure, figure
-from server.deepzoom import grid_of
+from server.viewing.deepzoom import grid_of
 from workers.core.digests import sha256_of
 from workers.core.settings import Settings
 from workers.core.slides.reader import open_slide

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.gateway_process import Server, forget_pages, start, start_gateway
-from server.deepzoom import Grid
+from server.viewing.deepzoom import Grid
 from workers.core.settings import Settings
 
 Address = tuple[int, int, int]

@@ -36,12 +36,12 @@ from server.routes import (
 )
 from server.routes.deps import State
 from server.routes.uploads import MethodOverride, is_streamed
-from server.tile_lane import TileLane
 from server.uploads.imports import slide_imports
 from server.uploads.oneshot import Intake
 from server.uploads.service import resumable_uploads
 from server.uploads.store import Partials
-from server.viewing import Viewing
+from server.viewing.fast_path import TileLane
+from server.viewing.service import Viewing
 from server.web.bodies import BodyCap
 from server.web.errors import add_error_handlers, error_responses
 from server.web.sse import Listeners

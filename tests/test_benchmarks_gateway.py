@@ -8,7 +8,7 @@ from jpeg_slides import smooth_pixels, write_jpeg_slide
 
 from benchmarks import gateway
 from benchmarks.gateway_tiles import addresses
-from server.deepzoom import Grid
+from server.viewing.deepzoom import Grid
 
 NAMES = {
     "upload.vs_copy_and_hash",

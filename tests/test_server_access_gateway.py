@@ -17,7 +17,7 @@ from server.access.keys import Keys
 from server.client import Client
 from server.client_errors import NotAllowed, RemoteError
 from server.jobs.retention import Removed
-from server.viewing import Viewing
+from server.viewing.service import Viewing
 from workers.core.job_files import Ending
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings

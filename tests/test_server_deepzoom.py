@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from openslide.deepzoom import DeepZoomGenerator
 from PIL import Image
 
-from server import deepzoom
-from server.deepzoom import Grid
-from server.label_tiles import nearest
-from server.viewing import REMEMBERED, Remembered, SlidePool
+from server.viewing import deepzoom
+from server.viewing.deepzoom import Grid
+from server.viewing.label_tiles import nearest
+from server.viewing.service import REMEMBERED, Remembered, SlidePool
 from workers.core.errors.base import ResultNotFound
 from workers.core.settings import Settings
 from workers.core.slides.reader import open_slide

@@ -15,9 +15,9 @@ from jpeg_slides import Kind, info_of, smooth_pixels, write_jpeg_slide
 from numpy.typing import NDArray
 from PIL import Image
 
-from server.deepzoom import grid_of
-from server.jpeg_tiles import StoredTiles, assembled, decoded_at
-from server.tiff_tiles import reader_at_hand, reader_of, tiled_levels
+from server.viewing.deepzoom import grid_of
+from server.viewing.jpeg_tiles import StoredTiles, assembled, decoded_at
+from server.viewing.tiff_tiles import reader_at_hand, reader_of, tiled_levels
 from workers.core.errors.base import SlideUnreadable
 
 WIDTH, HEIGHT, TILE = 1300, 1100, 256

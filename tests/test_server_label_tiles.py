@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from server.deepzoom import TILE_PX, Grid, grid_of
-from server.label_tiles import Labels, LabelTiles, Level
+from server.viewing.deepzoom import TILE_PX, Grid, grid_of
+from server.viewing.label_tiles import Labels, LabelTiles, Level
 from workers.core.schemas import Plan, SlideGeometry
 
 SIDE = 600

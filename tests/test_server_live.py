@@ -15,9 +15,9 @@ from fiducials import MARKS, Finished, found_boxes
 from numpy.typing import NDArray
 from PIL import Image
 
-from server import live_labels
-from server.label_tiles import LabelPyramid
-from server.live_labels import LiveLabels
+from server.viewing import live_labels
+from server.viewing.label_tiles import LabelPyramid
+from server.viewing.live_labels import LiveLabels
 from workers.core.errors.base import ResultNotFound
 from workers.core.label_layout import STORE, chunk_path
 from workers.core.schemas import Plan

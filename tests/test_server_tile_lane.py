@@ -8,11 +8,11 @@ import pytest
 from gateway_fixtures import running_gateway
 from jpeg_slides import info_of, smooth_pixels, write_jpeg_slide
 
-from server import tile_lane
 from server.access.keys import Keys
-from server.deepzoom import grid_of
-from server.jpeg_tiles import StoredTiles
-from server.viewing import Viewing
+from server.viewing import fast_path
+from server.viewing.deepzoom import grid_of
+from server.viewing.jpeg_tiles import StoredTiles
+from server.viewing.service import Viewing
 from workers.core.settings import Settings
 
 TILE = 240
@@ -123,7 +123,7 @@ def test_tiles_of_a_slide_that_another_process_deleted_are_gone_after_a_moment(
     slide_id = uploaded(owner, slide)
     assert [owner.get(tile(slide_id)).status_code for _ in range(2)] == [200, 200]
     (settings.data_dir / "slides" / slide_id).rename(settings.data_dir / "elsewhere")
-    monkeypatch.setattr(tile_lane, "SEEN_S", 0.0)  # the moment is over
+    monkeypatch.setattr(fast_path, "SEEN_S", 0.0)  # the moment is over
     assert owner.get(tile(slide_id)).status_code == 404
 
 

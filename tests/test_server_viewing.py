@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from spoiled_tiles import spoil_tile
 
-from server import deepzoom
-from server.deepzoom import grid_of
-from server.viewing import Remembered, Viewing
+from server.viewing import deepzoom
+from server.viewing.deepzoom import grid_of
+from server.viewing.service import Remembered, Viewing
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings

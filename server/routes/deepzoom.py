@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from server.deepzoom import OVERVIEW_PX, Grid, descriptor, grid_of
 from server.routes.deps import StoreDep, ViewingDep
 from server.routes.path_deps import OWN_JOB, SlideDep
-from server.tile_answers import answer, etag_of, tile_etag
+from server.viewing.answers import answer, etag_of, tile_etag
+from server.viewing.deepzoom import OVERVIEW_PX, Grid, descriptor, grid_of
 from server.web.errors import error_responses
 from workers.core.errors.base import ResultNotFound
 from workers.core.store import Store

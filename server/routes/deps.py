@@ -10,7 +10,7 @@ from server.jobs.retention import Retention
 from server.uploads.imports import Imports
 from server.uploads.oneshot import Intake
 from server.uploads.service import Resumable
-from server.viewing import Viewing
+from server.viewing.service import Viewing
 from server.web.sse import Listeners
 from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings

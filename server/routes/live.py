@@ -6,10 +6,10 @@ from functools import partial
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
-from server.deepzoom import descriptor, grid_of
 from server.routes.deepzoom import Level, TilePart, picture_responses
 from server.routes.deps import StoreDep, ViewingDep
 from server.routes.path_deps import OWN_JOB
+from server.viewing.deepzoom import descriptor, grid_of
 from server.web.files import is_current
 
 router = APIRouter(prefix="/v1/jobs", tags=["viewing"], dependencies=[OWN_JOB])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from fastapi import Response
 
-from server.deepzoom import Address
+from server.viewing.deepzoom import Address
 from server.web.files import is_current, validators
 
 VERSION = 2

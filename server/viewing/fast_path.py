@@ -17,9 +17,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.access.principals import Principal
-from server.deepzoom import Address
-from server.tile_answers import answer, tile_etag
-from server.viewing import Viewing
+from server.viewing.answers import answer, tile_etag
+from server.viewing.deepzoom import Address
+from server.viewing.service import Viewing
 from workers.core.errors.base import SlideNotFound
 from workers.core.schemas import SlideInfo
 from workers.core.store import Store

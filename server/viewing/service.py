@@ -11,12 +11,12 @@ from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter
 
-from server import deepzoom
-from server.deepzoom import OVERVIEW_PX, Address, Grid, grid_of
 from server.jobs.retention import Removed
-from server.jpeg_tiles import StoredTiles
-from server.label_tiles import LabelPyramid
-from server.live_labels import LiveLabels
+from server.viewing import deepzoom
+from server.viewing.deepzoom import OVERVIEW_PX, Address, Grid, grid_of
+from server.viewing.jpeg_tiles import StoredTiles
+from server.viewing.label_tiles import LabelPyramid
+from server.viewing.live_labels import LiveLabels
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
 from workers.core.slides.reader import Pixels, Slide, open_slide

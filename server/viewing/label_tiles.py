@@ -16,7 +16,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from server.deepzoom import grid_of
+from server.viewing.deepzoom import grid_of
 from workers.core.schemas import ModelClass, Plan
 
 Labels = NDArray[np.uint8]

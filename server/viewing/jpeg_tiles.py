@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from server.tiff_tiles import JPEG, Reader, TiledLevel, reader_at_hand, reader_of, tiled_levels
+from server.viewing.tiff_tiles import JPEG, Reader, TiledLevel, reader_at_hand, reader_of, tiled_levels
 from workers.core.errors.base import SlideUnreadable
 from workers.core.schemas import SlideInfo
 from workers.core.slides.reader import Pixels

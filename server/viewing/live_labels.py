@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from server.label_tiles import Labels, LabelTiles, Level
+from server.viewing.label_tiles import Labels, LabelTiles, Level
 from workers.core.label_layout import LABELS, chunks_of_row, level_steps, read_labels
 from workers.core.schemas import Plan
 
