@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server import geojson
+from server.results import geojson
 from workers.core.schemas import ModelClass, Plan
 from workers.outputs.vector import vectorize
 from workers.pipeline.stitch import LabelArrays

@@ -17,8 +17,8 @@ from gateway_fixtures import running_gateway
 from groovy_command import groovy
 from qupath_rules import assert_qupath_takes
 
-from server import qupath
 from server.access.keys import Keys
+from server.results import qupath
 from workers.core.schemas import Plan
 from workers.core.settings import Settings
 

@@ -12,7 +12,7 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 
-from server import features as served
+from server.results import features as served
 from workers.core.errors.base import ProductFailed, ProductRefused
 from workers.core.schemas import Plan
 from workers.outputs.vector import features, vectorize

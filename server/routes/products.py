@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from server import features
 from server.access.guards import DOWNLOAD
-from server.product_answers import being_made
+from server.results import features
+from server.results.product_answers import being_made
 from server.routes.deps import JobsDep, StoreDep
 from server.routes.path_deps import OWN_JOB
 from server.web.errors import error_responses

@@ -4,8 +4,8 @@ import time
 
 from fastapi import APIRouter, Request, Response
 
-from server import qupath
 from server.access.guards import DOWNLOAD, AccessDep, CallerDep
+from server.results import qupath
 from server.routes.deps import StoreDep
 from server.routes.path_deps import OWN_JOB
 from server.web.errors import error_responses

@@ -12,11 +12,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from server.access.guards import DOWNLOAD
-from server.geojson import Objects, Space, changed, packed
-from server.product_answers import being_made, file_products, product_answer
+from server.results.geojson import Objects, Space, changed, packed
+from server.results.product_answers import being_made, file_products, product_answer
+from server.results.statistics_csv import statistics_csv
 from server.routes.deps import JobsDep, StoreDep
 from server.routes.path_deps import OWN_JOB
-from server.tables import statistics_csv
 from server.web.errors import error_responses
 from server.web.files import ImmutableFile, accepts_gzip, inflated, is_current, validators
 from workers.core.errors.base import ResultNotFound
