@@ -13,8 +13,8 @@ from typing import Self
 
 import psutil
 
-from server.children import module_command, module_environment
-from workers.core.embedded import EmbeddedRedis
+from server.process.children import module_command, module_environment
+from server.process.embedded_redis import EmbeddedRedis
 from workers.core.settings import Settings
 
 START_S = 60.0
@@ -54,7 +54,7 @@ def queue_of(data_dir: Path) -> Iterator[Settings]:
 def start_gateway(settings: Settings) -> Server:
     """Start a gateway, as `ldiffusion serve` does, and wait until it answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        return start(module_command("server.gateway", "--fd", str(listener.fileno())), settings, listener)
+        return start(module_command("server.process.gateway", "--fd", str(listener.fileno())), settings, listener)
 
 
 def start(command: list[str], settings: Settings | None, listener: socket.socket) -> Server:

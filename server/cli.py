@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from server import keys_command
-from server.children import module_command, module_environment
+from server.process.children import module_command, module_environment
 from workers.core.errors.base import LDiffusionError
 from workers.core.settings import Settings
 
@@ -67,7 +67,7 @@ def main() -> None:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.")
 def serve(**options: Any) -> None:
     """Start everything: queue, gateway and workers. Each option can also be set as LDIFFUSION_<NAME>."""
-    from server.serve import run
+    from server.process.serve import run
 
     sys.exit(run(Settings(**{name: value for name, value in options.items() if value is not None})))
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import click
 
-from server.children import module_command, module_environment
-from server.serve import STOP_S, read_address
+from server.process.children import module_command, module_environment
+from server.process.parent_death import die_with_parent
+from server.process.serve import STOP_S, read_address
 from server.submitting import submit
 from workers.core.errors.base import RequestInvalid, Unavailable
-from workers.core.lifeline import die_with_parent
 from workers.core.settings import Settings
 from workers.core.store import atomic_write
 

@@ -12,8 +12,8 @@ import pytest
 import redis
 import uvicorn
 
-from server.gateway import server_config
-from workers.core.embedded import EmbeddedRedis
+from server.process.embedded_redis import EmbeddedRedis
+from server.process.gateway import server_config
 from workers.core.settings import Settings
 
 GatewayWith = Callable[[Settings], AbstractContextManager[str]]

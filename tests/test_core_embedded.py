@@ -14,8 +14,8 @@ import psutil
 import pytest
 import redis
 
-from workers.core import embedded
-from workers.core.embedded import SOCKET_PATH_MAX_BYTES, EmbeddedRedis, find_server, socket_path
+from server.process import embedded_redis
+from server.process.embedded_redis import SOCKET_PATH_MAX_BYTES, EmbeddedRedis, find_server, socket_path
 from workers.core.errors.base import QueueUnavailable
 
 
@@ -109,7 +109,7 @@ def test_a_server_whose_owner_was_killed_is_replaced(tmp_path: Path, orphan: int
 
 def test_two_servers_never_share_a_folder(tmp_path: Path, orphan: int, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "queue" / "address").unlink()  # nobody can ask it to end
-    monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(embedded_redis, "STOP_TIMEOUT_S", 0.3)
     with pytest.raises(QueueUnavailable, match="does not end"):
         EmbeddedRedis(tmp_path).start()
     os.kill(orphan, signal.SIGKILL)
@@ -173,4 +173,4 @@ def test_a_server_is_ready_when_start_returns(tmp_path: Path) -> None:
     began = time.monotonic()
     with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
         client.set("a", "b")
-    assert time.monotonic() - began < embedded.READY_TIMEOUT_S
+    assert time.monotonic() - began < embedded_redis.READY_TIMEOUT_S

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server import gateway
+from server.process import gateway
 from workers import __main__ as worker
 from workers.core.errors.intake import ReaderOutdated
 from workers.core.slides import versions

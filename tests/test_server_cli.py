@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from server.children import module_command, module_environment
 from server.cli import main
+from server.process.children import module_command, module_environment
 from workers.core.settings import Settings
 
 COMMANDS = [

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from server.gateway import is_worth_a_line
+from server.process.gateway import is_worth_a_line
 
 JOB = "0" * 32
 

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from server.access.keys import Keys
-from server.children import CRASHES_MAX, STEADY_S, Child, module_command, module_environment
-from server.serve import listen, serve, stop
+from server.process.children import CRASHES_MAX, STEADY_S, Child, module_command, module_environment
+from server.process.serve import listen, serve, stop
 from workers.core.errors.base import RequestInvalid, Unavailable
 from workers.core.settings import Settings
 
@@ -52,7 +52,7 @@ class Server:
 
     def child(self, *, gateway: bool) -> int:
         """Process id of the gateway or of the queue server."""
-        return next(pid for pid in self.children() if (b"server.gateway" in command_line(pid)) is gateway)
+        return next(pid for pid in self.children() if (b"server.process.gateway" in command_line(pid)) is gateway)
 
 
 @pytest.fixture
@@ -123,8 +123,8 @@ def test_two_servers_do_not_share_a_data_folder(server: Server) -> None:
 
 
 def test_other_machines_are_refused_without_a_usable_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.serve.listen", told)
-    monkeypatch.setattr("server.serve.signal.signal", lambda *_: None)
+    monkeypatch.setattr("server.process.serve.listen", told)
+    monkeypatch.setattr("server.process.serve.signal.signal", lambda *_: None)
     settings = Settings(host="0.0.0.0", data_dir=tmp_path, port=0)
     with pytest.raises(RequestInvalid, match="without a usable key"):
         serve(settings)
@@ -139,7 +139,11 @@ def test_other_machines_are_refused_without_a_usable_key(tmp_path: Path, monkeyp
 def test_a_gateway_by_itself_refuses_other_machines_too(tmp_path: Path) -> None:
     settings = Settings(host="0.0.0.0", data_dir=tmp_path, port=0, redis_url="redis://127.0.0.1:1")
     ended = subprocess.run(
-        module_command("server.gateway"), env=module_environment(settings), capture_output=True, text=True, check=False
+        module_command("server.process.gateway"),
+        env=module_environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 2
     assert "without a usable key" in ended.stderr
@@ -249,7 +253,7 @@ def test_a_child_that_has_worked_once_is_never_given_up(tmp_path: Path) -> None:
 
 
 def test_a_process_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.serve.STOP_S", 0.2)
+    monkeypatch.setattr("server.process.serve.STOP_S", 0.2)
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as stubborn:
         assert stubborn.stdout is not None

@@ -10,9 +10,9 @@ import pytest
 from pipeline_fixtures import Start, asked_for, chunks, ended
 from queue_fixtures import DEADLINE_S, until
 
+from server.process.embedded_redis import EmbeddedRedis
 from workers import __main__ as worker
 from workers import tasks
-from workers.core.embedded import EmbeddedRedis
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys
 from workers.core.queue.worker import QueueWorker

@@ -17,7 +17,7 @@ import pytest
 import tifffile
 from gateway_fixtures import running_gateway
 
-from server.children import module_command, module_environment
+from server.process.children import module_command, module_environment
 from server.uploads.records import Upload
 from workers.core.settings import Settings
 from workers.core.store import write_json
@@ -161,7 +161,7 @@ def error_of(answer: httpx.Response) -> tuple[int, str]:
 @contextmanager
 def gateway_process(settings: Settings, listener: socket.socket) -> Iterator[subprocess.Popen[bytes]]:
     """Run the gateway as a process of its own on a socket that outlives it."""
-    command = module_command("server.gateway", "--fd", str(listener.fileno()))
+    command = module_command("server.process.gateway", "--fd", str(listener.fileno()))
     process = subprocess.Popen(command, env=module_environment(settings), pass_fds=(listener.fileno(),))
     try:
         yield process

@@ -24,8 +24,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from server.process.parent_death import die_with_parent
 from workers.core.errors.base import QueueUnavailable
-from workers.core.lifeline import die_with_parent
 
 SOCKET_PATH_MAX_BYTES = 100
 """`sun_path` holds 104 bytes on some systems and 108 on others, with the final zero."""

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from server.process.parent_death import die_with_parent
 from workers.core.errors.base import Unavailable
-from workers.core.lifeline import die_with_parent
 from workers.core.settings import Settings
 
-CODE_ROOT = Path(__file__).resolve().parents[1]
+CODE_ROOT = Path(__file__).resolve().parents[2]
 
 STEADY_S = 60.0
 """A child that lived this long is counted as sound: its next crash is its first."""

@@ -1,4 +1,4 @@
-"""The gateway as a process: `python -m server.gateway`. With `--fd` it listens on a socket its parent opened."""
+"""The gateway as a process: `python -m server.process.gateway`. With `--fd` it listens on a socket that is open."""
 
 import argparse
 import logging
@@ -54,7 +54,7 @@ def server_config(settings: Settings) -> uvicorn.Config:
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m server.gateway")
+    parser = argparse.ArgumentParser(prog="python -m server.process.gateway")
     parser.add_argument("--fd", type=int, help="file descriptor of a listening socket")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)

@@ -22,8 +22,8 @@ import click
 
 from server.access.exposure import check_exposure
 from server.access.keys import Keys
-from server.children import Child, module_command, module_environment
-from workers.core.embedded import EmbeddedRedis
+from server.process.children import Child, module_command, module_environment
+from server.process.embedded_redis import EmbeddedRedis
 from workers.core.errors.base import LDiffusionError, QueueUnavailable, RequestInvalid, Unavailable
 from workers.core.queue.heartbeat import note_end
 from workers.core.queue.jobs import Jobs, answering
@@ -51,7 +51,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, listener: socket.socket, queue: EmbeddedRedis | None = None) -> None:
         environment = module_environment(settings)
-        gateway = module_command("server.gateway", "--fd", str(listener.fileno()))
+        gateway = module_command("server.process.gateway", "--fd", str(listener.fileno()))
         worker = module_command("workers")
         self.children = [
             Child("gateway", gateway, environment, (listener.fileno(),)),
