@@ -31,7 +31,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("module", ["server.app", "server.cli", "workers.core.queue.jobs", "server.intake.probe"])
+@pytest.mark.parametrize("module", ["server.app", "server.cli.main", "workers.core.queue.jobs", "server.intake.probe"])
 def test_gateway_imports_where_torch_cannot_be_imported(module: str) -> None:
     done = run_python(BLOCK_AND_IMPORT.format(heavy=HEAVY, module=module))
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from server.access.audit import AuditLog, Event
 from server.access.signing import Links
-from server.cli import main
+from server.cli.main import main
 from workers.core.errors.access import AuditBroken
 
 LARGE = 10**9

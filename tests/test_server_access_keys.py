@@ -19,7 +19,7 @@ from server.access import keys as keys_module
 from server.access.audit import AuditLog
 from server.access.keys import KeyRing, Keys, KeySet
 from server.access.principals import SCOPES, Principal
-from server.cli import main
+from server.cli.main import main
 from workers.core.errors.access import ScopeMissing, Unauthorized
 from workers.core.errors.base import LDiffusionError, RequestInvalid, Unavailable
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server import demo
+from server.cli import demo
 from workers.core.errors.base import RequestInvalid, Unavailable
 
 
@@ -46,7 +46,7 @@ def test_no_package_index_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def fail(command: list[str], **_options: object) -> None:
         raise subprocess.CalledProcessError(1, command)
 
-    monkeypatch.setattr("server.demo.subprocess.run", fail)
+    monkeypatch.setattr("server.cli.demo.subprocess.run", fail)
     with pytest.raises(Unavailable) as caught:
         demo.demo_slide(tmp_path / "cache")
     assert caught.value.accepted == "--slide PATH"

@@ -10,9 +10,9 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from server.cli.demo import serving
+from server.cli.submit import submit
 from server.client import Client
-from server.demo import serving
-from server.submitting import submit
 from workers.core.errors.base import Unavailable
 from workers.core.schemas import Provenance
 from workers.core.settings import Settings

@@ -38,7 +38,9 @@ class Server:
 
     def __init__(self, data_dir: Path, *options: str) -> None:
         self.data_dir = data_dir
-        command = module_command("server.cli", "serve", "--data-dir", str(data_dir), "--port", "0", "--workers", "0")
+        command = module_command(
+            "server.cli.main", "serve", "--data-dir", str(data_dir), "--port", "0", "--workers", "0"
+        )
         self.process = subprocess.Popen([*command, *options], env=module_environment(), stderr=subprocess.PIPE)
 
     def wait_ready(self) -> str:

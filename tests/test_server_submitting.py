@@ -14,9 +14,9 @@ from conftest import MadeSlide
 from finished_jobs import FILES, finished_job
 from https_files import Files
 
-from server.cli import main
+from server.cli.main import main
+from server.cli.submit import area_table, find_job
 from server.client import Client
-from server.submitting import area_table, find_job
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
 from workers.core.store import Store

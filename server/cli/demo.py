@@ -15,10 +15,10 @@ from typing import Any
 
 import click
 
+from server.cli.submit import submit
 from server.process.children import module_command, module_environment
 from server.process.parent_death import die_with_parent
 from server.process.serve import STOP_S, read_address
-from server.submitting import submit
 from workers.core.errors.base import RequestInvalid, Unavailable
 from workers.core.settings import Settings
 from workers.core.store import atomic_write
@@ -82,7 +82,7 @@ def serving(settings: Settings, data_dir: Path, log: Path) -> Iterator[str]:
     private = settings.model_copy(update={"data_dir": data_dir, "host": "127.0.0.1", "port": 0, "redis_url": ""})
     with log.open("wb") as output:
         process = subprocess.Popen(
-            module_command("server.cli", "serve"),
+            module_command("server.cli.main", "serve"),
             env=module_environment(private),
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from server import keys_command
+from server.cli import keys
 from server.process.children import module_command, module_environment
 from workers.core.errors.base import LDiffusionError
 from workers.core.settings import Settings
@@ -163,7 +163,7 @@ def submit(
     **request: Any,
 ) -> None:
     """Send a slide to a server, follow the job, fetch and check all results. Killed and started again, it goes on."""
-    from server.submitting import submit as submit_slide
+    from server.cli.submit import submit as submit_slide
 
     asked = {name: value for name, value in request.items() if value is not None and value != ()}
     submit_slide(url, slide, out, asked, key, products, fresh=fresh, ca_file=ca_file)
@@ -176,7 +176,7 @@ def submit(
 @click.option("--mpp", type=click.FloatRange(min=0, min_open=True), help="µm per pixel; overrides the slide's own.")
 def demo(slide: Path | None, out: Path, model: str, mpp: float | None) -> None:
     """Show the whole on a real slide: start a server, upload, segment, fetch the results, stop."""
-    from server.demo import run_demo
+    from server.cli.demo import run_demo
 
     run_demo(Settings(), slide, out, {"model": model} | ({} if mpp is None else {"mpp": mpp}))
 
@@ -239,8 +239,8 @@ def become(module: str, arguments: tuple[str, ...]) -> None:
     os.execve(command[0], command, module_environment())  # noqa: S606 - an argument list, no shell
 
 
-main.add_command(keys_command.keys)
-main.add_command(keys_command.audit)
+main.add_command(keys.keys)
+main.add_command(keys.audit)
 
 
 if __name__ == "__main__":
