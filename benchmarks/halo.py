@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from benchmarks.report import figure
 from models.predictor import Predictor
-from models.reach import theoretical_reach
-from workers.core.catalog import model_dir
+from models.receptive_field import theoretical_reach
+from workers.core.model_catalogue import model_dir
 from workers.core.settings import Settings
 from workers.core.slides.reader import open_slide
 from workers.pipeline.plane import PlaneReader

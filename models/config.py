@@ -49,8 +49,8 @@ class NetworkConfig:
     """Widths and depths. Spatial sizes never appear: the networks take any multiple of `stride_px`.
 
     Attributes:
-        backbone: Name of a timm ConvNeXt for the segmentation network (`models.timm_head`); empty for our own
-            (`models.convnext`), which `head_widths` and `head_depths` are for.
+        backbone: Name of a timm ConvNeXt for the segmentation network (`models.networks.timm_head`); empty for our own
+            (`models.networks.convnext`), which `head_widths` and `head_depths` are for.
         backbone_weights: What it starts from: nothing, a local `.safetensors` file, or `timm`, which downloads.
         backbone_pyramid: Channels of the pyramid on top of it.
     """

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from models.config import LDiffusionConfig
-from models.convnext import Segmenter
-from models.dae import Decoder, to_grey
+from models.networks.convnext import Segmenter
+from models.networks.dae import Decoder, to_grey
+from models.networks.timm_head import TimmSegmenter
+from models.networks.unet import UNet
+from models.networks.vae import Encoder, LatentGaussian
 from models.running_statistics import RunningStatistics
 from models.scheduler import LaplaceScheduler
-from models.timm_head import TimmSegmenter
-from models.unet import UNet
-from models.vae import Encoder, LatentGaussian
 
 if TYPE_CHECKING:
-    from models.diffusers_vae import DiffusersEncoder
+    from models.networks.diffusers_vae import DiffusersEncoder
 
 # timestep t → noise (N, C, h, w) at that step; for `chain_mode="sample"` also t → uniforms.
 NoiseSource = Callable[[int], Tensor]
@@ -131,7 +131,7 @@ def _encoder(config: LDiffusionConfig) -> "Encoder | DiffusersEncoder":
         return Encoder(net.latent_channels, net.latent_stride, net.encoder_width, net.encoder_depth)
     if config.vae_config is None:
         raise ValueError(f"the config.json of {config.vae} is not read yet: models.pretrained.resolve does it")
-    from models.diffusers_vae import DiffusersEncoder  # noqa: PLC0415  diffusers' networks take seconds to import
+    from models.networks.diffusers_vae import DiffusersEncoder  # noqa: PLC0415  diffusers' networks take seconds to import
 
     return DiffusersEncoder(config.vae_config)
 

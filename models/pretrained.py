@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from models.config import DIFFUSERS, LDiffusionConfig, VaeConfig
 from models.ldiffusion import LDiffusion
-from models.timm_head import TimmSegmenter
+from models.networks.timm_head import TimmSegmenter
 
 _VAE_WEIGHTS: Final = "diffusion_pytorch_model.safetensors"
 _TIMM: Final = "timm"

@@ -9,7 +9,7 @@ from small_network import SMALL
 
 from models.checkpoint import ModelClass
 from models.config import LDiffusionConfig, ScheduleConfig
-from models.training.data import DatasetConfig
+from models.training.crops.data import DatasetConfig
 from models.training.recipe import STAGES, Recipe, StageConfig
 
 CLASSES = (ModelClass(0, "background", (255, 255, 255)), ModelClass(1, "disc", (0, 0, 255)))

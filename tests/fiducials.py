@@ -18,7 +18,7 @@ from dicom_slide import write_dicom
 from numpy.typing import NDArray
 
 from workers import product_tasks, stages
-from workers.core.catalog import find_model
+from workers.core.model_catalogue import find_model
 from workers.core.products import FOLDER
 from workers.core.schemas import JobRequest, Plan, SlideInfo
 from workers.core.slides.reader import open_slide

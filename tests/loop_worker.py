@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.training.batch import Batch, step_generator
+from models.training.crops.batch import Batch, step_generator
 from models.training.loop import Loop, LoopConfig, Losses, Rhythm, Task
 from models.training.processes import Processes, join_processes
 

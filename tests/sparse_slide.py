@@ -12,7 +12,7 @@ from colour_worker import ColourEngine
 from numpy.typing import NDArray
 
 from workers import stages
-from workers.core.catalog import find_model
+from workers.core.model_catalogue import find_model
 from workers.core.schemas import JobRequest, SlideGeometry, SlideInfo, SlideLevel
 from workers.core.slides.reader import Slide
 

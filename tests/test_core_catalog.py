@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from workers.core.catalog import find_model, list_models, model_dir
 from workers.core.errors.base import ModelInvalid, ModelNotFound
+from workers.core.model_catalogue import find_model, list_models, model_dir
 
 CONFIG: dict[str, Any] = {
     "format": 1,

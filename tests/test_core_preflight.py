@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from workers.core import preflight as module
-from workers.core.catalog import find_model
 from workers.core.errors.base import DiskFull, MppMissing
 from workers.core.errors.jobs import JobTooLarge, RoiOutside
+from workers.core.model_catalogue import find_model
 from workers.core.preflight import machine_memory_bytes, preflight, require_disk, require_memory, worker_memory_bytes
 from workers.core.roi import Polygon
 from workers.core.schemas import JobRequest, ModelCard, SlideGeometry, SlideLevel

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from spoiled_tiles import spoil_tile
 
 from workers import stages
-from workers.core.catalog import find_model
 from workers.core.errors.base import SlideUnreadable
+from workers.core.model_catalogue import find_model
 from workers.core.schemas import JobRequest, Plan, SlideInfo
 from workers.core.slides.reader import Pixels, open_slide
 from workers.core.slides.tolerant import TolerantSlide, bad_blocks, open_for

@@ -5,8 +5,8 @@ import pytest
 import torch
 from disc_data import disc_image
 
-from models.training.augment import AugmentConfig, Cropper
-from models.training.data import Sample, resize_labels, to_plane
+from models.training.crops.augment import AugmentConfig, Cropper
+from models.training.crops.data import Sample, resize_labels, to_plane
 
 
 def test_majority_resize_keeps_legal_labels() -> None:

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from models.checkpoint import CheckpointError
 from models.training.baselines import BaselineTrainer, baseline_config, crops_seen, main, segmentation_loss
-from models.training.batch import Batch
-from models.training.data import Sample, load_dataset
-from models.training.evaluate import LDiffusionSegmenter, segment_sample
+from models.training.crops.batch import Batch
+from models.training.crops.data import Sample, load_dataset
+from models.training.evaluation.evaluate import LDiffusionSegmenter, segment_sample
+from models.training.evaluation.metrics import confusion_matrix
 from models.training.losses import cross_entropy, dice_loss
-from models.training.metrics import confusion_matrix
 from models.training.recipe import Recipe, StageConfig
 from models.training.rgb_networks import NETWORKS, RgbSegmenter, build_network, load_rgb
 from models.training.splits import load_split

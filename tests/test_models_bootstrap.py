@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from models.training.bootstrap import Interval, intervals, paired_difference, resample_weights
-from models.training.metrics import Figures, figures
+from models.training.evaluation.bootstrap import Interval, intervals, paired_difference, resample_weights
+from models.training.evaluation.metrics import Figures, figures
 
 COUNTS = npst.arrays(np.int64, (6, 2, 2), elements=st.integers(0, 50))
 

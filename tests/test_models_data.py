@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_dataset import half, write_image, write_pair
 
-from models.training.check import check_training_data
-from models.training.data import IGNORE, DatasetConfig, Sample, load_dataset, load_parts
+from models.training.crops.check import check_training_data
+from models.training.crops.data import IGNORE, DatasetConfig, Sample, load_dataset, load_parts
 from models.training.datasets.records import Annotation, LabelClass, Record
 from models.training.datasets.selection import annotated_names, choose
 

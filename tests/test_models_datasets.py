@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.training.data import DatasetConfig, load_parts
+from models.training.crops.data import DatasetConfig, load_parts
 from models.training.datasets.aerial import baseline_predictions
 from models.training.datasets.records import DatasetIndex, read_sample
 from models.training.datasets.registry import ADAPTERS, open_dataset

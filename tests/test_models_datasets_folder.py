@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_dataset import half, write_image, write_pair
 
-from models.training.data import DatasetConfig, load_dataset, load_parts
+from models.training.crops.data import DatasetConfig, load_dataset, load_parts
 from models.training.datasets.__main__ import main
 from models.training.datasets.folder import index_folder, read_description
 from models.training.datasets.inspection import inspect

@@ -16,12 +16,12 @@ from PIL import Image
 
 from models.checkpoint import ModelClass
 from models.predictor import Predictor
-from models.training.bootstrap import intervals
-from models.training.data import DatasetConfig, Sample, load_dataset
-from models.training.evaluate import LDiffusionSegmenter, evaluate, main, measure, segment_sample
-from models.training.instances import instance_figures
-from models.training.metrics import figures
-from models.training.report import Measured, Setting, markdown, per_image, summarise, text, to_dict
+from models.training.crops.data import DatasetConfig, Sample, load_dataset
+from models.training.evaluation.bootstrap import intervals
+from models.training.evaluation.evaluate import LDiffusionSegmenter, evaluate, main, measure, segment_sample
+from models.training.evaluation.instances import instance_figures
+from models.training.evaluation.metrics import figures
+from models.training.evaluation.report import Measured, Setting, markdown, per_image, summarise, text, to_dict
 
 CLASSES = tuple(ModelClass(i, name, (i, i, i)) for i, name in enumerate(("background", "nucleus", "stroma")))
 NAMES = tuple(c.name for c in CLASSES)

@@ -14,11 +14,11 @@ from sklearn.metrics import f1_score
 from torch import Tensor
 
 from models.predictor import Predictor
-from models.training.data import Sample
+from models.training.crops.data import Sample
+from models.training.evaluation.metrics import figures
 from models.training.figures import curves, panels, radar, tsne, vectors
 from models.training.figures.__main__ import main
 from models.training.figures.style import ink, read_numbers
-from models.training.metrics import figures
 
 CLASSES = ["background", "gland", "lumen"]
 

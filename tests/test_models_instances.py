@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from models.training.instances import SplitConfig, instance_counts, instance_scores, split_instances, watershed
+from models.training.evaluation.instances import (
+    SplitConfig,
+    instance_counts,
+    instance_scores,
+    split_instances,
+    watershed,
+)
 
 OBJECTS = npst.arrays(np.int32, (6, 8), elements=st.integers(0, 5))
 

@@ -10,7 +10,7 @@ from loop_worker import TinyNet, no_figures, scripted, tiny_batch, tiny_loop, ti
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.training.batch import Batch, step_generator
+from models.training.crops.batch import Batch, step_generator
 from models.training.loop import LoopConfig, Losses
 from models.training.state import Place, read_place, read_tensors
 

@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn import metrics as sk
 from torchmetrics.functional import classification as tm
 
-from models.training.metrics import confusion_matrix, figures, scores, under_protocol
+from models.training.evaluation.metrics import confusion_matrix, figures, scores, under_protocol
 
 LABELS = npst.arrays(np.uint8, (7, 9), elements=st.integers(0, 3))
 WITH_GAPS = npst.arrays(np.uint8, (7, 9), elements=st.sampled_from([0, 1, 2, 3, 255]))

@@ -9,10 +9,10 @@ from small_network import SMALL
 from torch import Tensor
 
 from models.config import PRESETS, LDiffusionConfig, ScheduleConfig, StepMode
-from models.dae import to_grey
 from models.ldiffusion import LDiffusion
+from models.networks.dae import to_grey
 from models.noise import NoiseField
-from models.reach import theoretical_reach
+from models.receptive_field import theoretical_reach
 from models.training.recipe import load_recipe
 
 

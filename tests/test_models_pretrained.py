@@ -18,10 +18,10 @@ from small_network import SMALL
 from models.checkpoint import ModelClass, ModelSpec, load, save
 from models.config import LDiffusionConfig, NetworkConfig, ScheduleConfig
 from models.ldiffusion import LDiffusion
+from models.networks.timm_head import TimmSegmenter
 from models.pretrained import load_pretrained, resolve
-from models.reach import theoretical_reach
-from models.timm_head import TimmSegmenter
-from models.training.batch import Batch
+from models.receptive_field import theoretical_reach
+from models.training.crops.batch import Batch
 from models.training.datasets.sample import Sample
 from models.training.recipe import Recipe, StageConfig
 from models.training.stages import STAGE_TABLE

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.training.marked import fill
-from models.training.publish import BEGIN, END, card_figures, card_table
-from models.training.report import Evaluation, Measured, Setting, summarise
+from models.training.evaluation.marked import fill
+from models.training.evaluation.publish import BEGIN, END, card_figures, card_table
+from models.training.evaluation.report import Evaluation, Measured, Setting, summarise
 
 NAMES = ("background", "nucleus", "stroma")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from models.config import LDiffusionConfig, ScheduleConfig
 from models.ldiffusion import Denoised, LDiffusion, NoiseSource
 from models.running_statistics import RunningStatistics
-from models.training.batch import Batch
+from models.training.crops.batch import Batch
 from models.training.recipe import StageConfig
 from models.training.stages import STAGE_TABLE, contrastive_weight
 

@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 from models.config import ScheduleConfig
 from models.predictor import Predictor
 from models.training.__main__ import main
-from models.training.batch import Batch
-from models.training.data import DatasetConfig, Sample, load_dataset
-from models.training.evaluate import LDiffusionSegmenter, evaluate, segment_sample
-from models.training.metrics import scores
+from models.training.crops.batch import Batch
+from models.training.crops.data import DatasetConfig, Sample, load_dataset
+from models.training.evaluation.evaluate import LDiffusionSegmenter, evaluate, segment_sample
+from models.training.evaluation.metrics import scores
+from models.training.evaluation.publish import publish
 from models.training.processes import Processes
-from models.training.publish import publish
 from models.training.recipe import Recipe, StageConfig
 from models.training.splits import load_split
 from models.training.state import read_place

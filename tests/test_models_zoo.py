@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from models.predictor import Predictor
-from models.reach import theoretical_reach
-from models.training.data import DatasetConfig, load_dataset
-from models.training.evaluate import evaluate
-from models.training.metrics import scores
+from models.receptive_field import theoretical_reach
+from models.training.crops.data import DatasetConfig, load_dataset
+from models.training.evaluation.evaluate import evaluate
+from models.training.evaluation.metrics import scores
 from workers.core.slides.reader import open_slide
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import Region, WorkingPlane, read_box

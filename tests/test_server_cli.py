@@ -43,7 +43,7 @@ def test_help_lists_every_command() -> None:
         ("worker", "workers"),
         ("segment", "workers.segment"),
         ("train", "models.training"),
-        ("evaluate", "models.training.evaluate"),
+        ("evaluate", "models.training.evaluation.evaluate"),
         ("data", "models.training.datasets"),
         ("study", "models.training.study"),
         ("figures", "models.training.figures"),

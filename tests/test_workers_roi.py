@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from workers import stages
-from workers.core.catalog import find_model
 from workers.core.label_layout import CONFIDENCE, LABELS
+from workers.core.model_catalogue import find_model
 from workers.core.roi import MultiPolygon, Polygon
 from workers.core.schemas import JobRequest, Plan, SlideInfo
 from workers.core.slides.reader import Pixels, Slide, open_slide

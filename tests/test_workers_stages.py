@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from workers import stages
-from workers.core.catalog import find_model
 from workers.core.errors.base import JobCanceled, ModelInvalid, MppMissing
+from workers.core.model_catalogue import find_model
 from workers.core.preflight import PROCESS_BYTES, estimated_peak_bytes
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideGeometry, SlideInfo, SlideLevel
 from workers.core.slides.reader import Pixels, Slide, open_slide

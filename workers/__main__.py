@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from workers import tasks
-from workers.core.catalog import list_models
 from workers.core.errors.base import LDiffusionError, QueueUnavailable
+from workers.core.model_catalogue import list_models
 from workers.core.queue.jobs import Jobs, answering
 from workers.core.queue.leases import Leases
 from workers.core.queue.reaper import Heartbeat

@@ -22,10 +22,10 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from workers import stages
-from workers.core.catalog import find_model, locate, model_dir
 from workers.core.digests import sha256_of
 from workers.core.errors.base import LDiffusionError, RequestInvalid, SlideUnreadable
 from workers.core.label_layout import STORE
+from workers.core.model_catalogue import find_model, locate, model_dir
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideInfo
 from workers.core.settings import Settings
 from workers.core.slides.reader import Slide

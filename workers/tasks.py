@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from workers import stages
-from workers.core.catalog import find_model, model_dir
 from workers.core.errors.base import DiskFull, JobCanceled, LDiffusionError, QueueUnavailable
 from workers.core.errors.jobs import OutOfMemory
+from workers.core.model_catalogue import find_model, model_dir
 from workers.core.queue.keys import Task
 from workers.core.queue.leases import Lease, Leases, Superseded
 from workers.core.settings import Settings

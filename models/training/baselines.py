@@ -20,16 +20,16 @@ from torch import nn
 
 from models.allocator import keep_freed_memory
 from models.device import pick_device
-from models.training.assess import Subject, evaluate_sets, read_sets
-from models.training.augment import Cropper
-from models.training.batch import Batch, step_generator
-from models.training.data import IGNORE, Sample, to_plane
-from models.training.evaluate import total_confusion
+from models.training.crops.augment import Cropper
+from models.training.crops.batch import Batch, step_generator
+from models.training.crops.data import IGNORE, Sample, to_plane
+from models.training.evaluation.assess import Subject, evaluate_sets, read_sets
+from models.training.evaluation.evaluate import total_confusion
+from models.training.evaluation.metrics import PROTOCOLS, scores
+from models.training.evaluation.report import text
 from models.training.loop import Loop, Losses, Rhythm, Task
-from models.training.metrics import PROTOCOLS, scores
 from models.training.processes import Processes
 from models.training.recipe import Recipe, StageConfig, load_recipe
-from models.training.report import text
 from models.training.rgb_networks import NETWORKS, STRIDE_PX, RgbSegmenter, RgbSpec, build_network, load_rgb, save_rgb
 from models.training.splits import load_split
 from models.training.stages import head_losses

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from models.training.batch import Batch
+from models.training.crops.batch import Batch
 from models.training.processes import Processes
 from models.training.runlog import RunLog
 from models.training.state import Place, Weights, read_place, read_tensors, state_file, write_state

@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 from models.checkpoint import ModelClass
 from models.config import PRESETS, LDiffusionConfig
-from models.training.augment import AugmentConfig
-from models.training.data import DatasetConfig
+from models.training.crops.augment import AugmentConfig
+from models.training.crops.data import DatasetConfig
 from models.training.loop import LoopConfig
 
 T = TypeVar("T")

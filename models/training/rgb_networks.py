@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from models.checkpoint import CheckpointError, ModelClass, file_sha256
-from models.convnext import Segmenter
+from models.networks.convnext import Segmenter
 
 FORMAT: Final = 1
 # The deepest encoders halve five times.

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from models.training.check import check_training_data
-from models.training.data import Sample, load_parts
+from models.training.crops.check import check_training_data
+from models.training.crops.data import Sample, load_parts
 from models.training.recipe import Recipe
 
 

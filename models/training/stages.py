@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.dae import to_grey
 from models.ldiffusion import LDiffusion
+from models.networks.dae import to_grey
 from models.noise import sample
-from models.training.batch import Batch
 from models.training.components import component_law
+from models.training.crops.batch import Batch
 from models.training.loop import Losses
 from models.training.losses import (
     IGNORE,

@@ -11,12 +11,12 @@ from models.checkpoint import ModelSpec, save
 from models.ldiffusion import LDiffusion
 from models.predictor import Predictor
 from models.pretrained import load_pretrained, resolve
-from models.training.augment import Cropper
-from models.training.batch import Batch, step_generator
-from models.training.data import IGNORE, Plane, Sample, to_plane
-from models.training.evaluate import evaluate
+from models.training.crops.augment import Cropper
+from models.training.crops.batch import Batch, step_generator
+from models.training.crops.data import IGNORE, Plane, Sample, to_plane
+from models.training.evaluation.evaluate import evaluate
+from models.training.evaluation.metrics import scores
 from models.training.loop import Loop, Rhythm, Task
-from models.training.metrics import scores
 from models.training.processes import Processes
 from models.training.recipe import STAGES, Recipe, StageConfig
 from models.training.stages import STAGE_TABLE

@@ -8,9 +8,9 @@ from shutil import disk_usage
 
 from server.jobs.idempotency import Reservation
 from server.jobs.webhooks import check_webhook
-from workers.core.catalog import find_model
 from workers.core.errors.base import JobNotFound, LDiffusionError, Unavailable
 from workers.core.errors.jobs import SlideDamaged
+from workers.core.model_catalogue import find_model
 from workers.core.preflight import preflight, require_disk, require_memory, worker_memory_bytes
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import LOCAL_TENANT, JobRequest, JobView, ModelCard, Preflight

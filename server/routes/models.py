@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from server.routes.deps import SettingsDep
 from server.web.errors import error_responses
-from workers.core import catalog
+from workers.core import model_catalogue
 from workers.core.schemas import Frozen, ModelCard
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -19,10 +19,10 @@ class ModelList(Frozen):
 @router.get("")
 def list_models(settings: SettingsDep) -> ModelList:
     """List the installed models: classes, resolution, licence, intended use, measured figures."""
-    return ModelList(items=tuple(catalog.list_models(settings.models_dir)))
+    return ModelList(items=tuple(model_catalogue.list_models(settings.models_dir)))
 
 
 @router.get("/{name}", responses=error_responses(404, 422))
 def get_model(name: str, settings: SettingsDep) -> ModelCard:
     """Look at one model."""
-    return catalog.find_model(settings.models_dir, name)
+    return model_catalogue.find_model(settings.models_dir, name)

@@ -19,10 +19,10 @@ from PIL import Image
 
 from models.checkpoint import CONFIG
 from models.predictor import Predictor
-from models.training.data import DatasetConfig, Sample, iterate_dataset
+from models.training.crops.data import DatasetConfig, Sample, iterate_dataset
 from models.training.datasets.registry import ADAPTERS, open_dataset
 from models.training.datasets.selection import choose
-from models.training.evaluate import LDiffusionSegmenter, segment_sample
+from models.training.evaluation.evaluate import LDiffusionSegmenter, segment_sample
 from models.training.figures import curves, panels, radar, tsne, vectors, violin
 from models.training.figures.style import read_numbers, render, write_numbers
 from models.training.runlog import LOG

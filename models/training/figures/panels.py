@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.checkpoint import ModelClass
-from models.training.data import IGNORE, Sample
+from models.training.crops.data import IGNORE, Sample
+from models.training.evaluation.metrics import confusion_matrix, scores
 from models.training.figures.style import Color, hex_color, new_figure
-from models.training.metrics import confusion_matrix, scores
 
 MAPS: Final = "panels"
 UNKNOWN: Final[Color] = (190, 190, 190)

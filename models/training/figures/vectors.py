@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.predictor import Predictor
-from models.training.data import IGNORE, Sample, resize_image, resize_labels, working_size
+from models.training.crops.data import IGNORE, Sample, resize_image, resize_labels, working_size
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 
 from models.allocator import keep_freed_memory
 from models.device import pick_device
-from models.training.marked import fill
+from models.training.evaluation.marked import fill
 from models.training.study.plan import load_study
 from models.training.study.run import run_study
 from models.training.study.table import markdown

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training.bootstrap import Difference, paired_difference
-from models.training.metrics import Figures, figures, under_protocol
+from models.training.evaluation.bootstrap import Difference, paired_difference
+from models.training.evaluation.metrics import Figures, figures, under_protocol
 from models.training.study.results import figure_path
 
 _ALL_PIXELS: Final = "all_pixels"

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.training.assess import set_names
 from models.training.baselines import baseline_config
-from models.training.metrics import PROTOCOLS, figures
+from models.training.evaluation.assess import set_names
+from models.training.evaluation.metrics import PROTOCOLS, figures
 from models.training.recipe import STAGES, Recipe, StageConfig, parse_recipe
 from models.training.rgb_networks import NETWORKS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from models.training.assess import VALIDATION
+from models.training.evaluation.assess import VALIDATION
 from models.training.runlog import LOG
 from models.training.study.plan import Study, Variant
 

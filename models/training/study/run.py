@@ -14,10 +14,10 @@ from typing import Final
 import torch
 
 from models.predictor import Predictor
-from models.training.assess import Subject, evaluate_sets, read_sets
 from models.training.baselines import BaselineTrainer
-from models.training.data import Sample
-from models.training.evaluate import LDiffusionSegmenter
+from models.training.crops.data import Sample
+from models.training.evaluation.assess import Subject, evaluate_sets, read_sets
+from models.training.evaluation.evaluate import LDiffusionSegmenter
 from models.training.processes import Processes
 from models.training.recipe import Recipe
 from models.training.rgb_networks import load_rgb

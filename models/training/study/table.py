@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from models.training.assess import VALIDATION, set_names
-from models.training.bootstrap import Difference
+from models.training.evaluation.assess import VALIDATION, set_names
+from models.training.evaluation.bootstrap import Difference
 from models.training.study.differences import difference
 from models.training.study.plan import RUN_TIME, Study, Variant
 from models.training.study.results import (

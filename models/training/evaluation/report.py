@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training.bootstrap import Interval, intervals
-from models.training.instances import instance_figures
-from models.training.metrics import Figures, figures, under_protocol
+from models.training.evaluation.bootstrap import Interval, intervals
+from models.training.evaluation.instances import instance_figures
+from models.training.evaluation.metrics import Figures, figures, under_protocol
 
 UNITS: Final = ("image", "group")
 

@@ -1,6 +1,6 @@
 """Measure a trained model on its recipe's test sets and write it, with these figures, into a model folder.
 
-`python -m models.training.publish RECIPE.toml --data ROOT --run FOLDER --out models/zoo/NAME`
+`python -m models.training.evaluation.publish RECIPE.toml --data ROOT --run FOLDER --out models/zoo/NAME`
 
 The figures go into `config.json`, and into the card (`README.md`) between the two lines `BEGIN` and `END`, where the
 card has them.
@@ -17,13 +17,13 @@ import torch
 
 from models import checkpoint
 from models.predictor import Predictor
-from models.training.data import DatasetConfig, load_dataset
-from models.training.evaluate import LDiffusionSegmenter, measure
-from models.training.marked import fill
+from models.training.crops.data import DatasetConfig, load_dataset
+from models.training.evaluation.evaluate import LDiffusionSegmenter, measure
+from models.training.evaluation.marked import fill
+from models.training.evaluation.report import Evaluation, Setting, summarise, text, with_interval
 from models.training.recipe import Recipe, load_recipe
-from models.training.report import Evaluation, Setting, summarise, text, with_interval
 
-BEGIN: Final = "<!-- figures: written by models.training.publish -->"
+BEGIN: Final = "<!-- figures: written by models.training.evaluation.publish -->"
 END: Final = "<!-- end of figures -->"
 CARD: Final = "README.md"
 
@@ -83,7 +83,7 @@ def publish(recipe: Recipe, data_root: Path, run_dir: Path, out: Path) -> dict[s
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, measure, write."""
-    parser = argparse.ArgumentParser(prog="models.training.publish", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="models.training.evaluation.publish", description=__doc__.splitlines()[0])
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder that the recipe's dataset roots lie in")
     parser.add_argument("--run", type=Path, required=True, help="folder of the finished run")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.layers import PixelNorm, Stack, StepEmbedding
+from models.networks.layers import PixelNorm, Stack, StepEmbedding
 
 
 class UNet(nn.Module):

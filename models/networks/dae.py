@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.layers import PixelNorm, Stack, StepEmbedding
+from models.networks.layers import PixelNorm, Stack, StepEmbedding
 
 # ITU-R BT.601 luma: the paper's RGB2Gray.
 _LUMA = (0.299, 0.587, 0.114)

@@ -12,7 +12,7 @@ from diffusers.models.autoencoders.vae import Encoder
 from torch import Tensor, nn
 
 from models.config import VaeConfig
-from models.vae import LatentGaussian
+from models.networks.vae import LatentGaussian
 
 
 class DiffusersEncoder(nn.Module):

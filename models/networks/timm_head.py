@@ -15,7 +15,7 @@ from timm.layers.grn import GlobalResponseNorm
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.layers import Block, PixelNorm
+from models.networks.layers import Block, PixelNorm
 
 _STRIDES = [4, 8, 16, 32]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
-from models.training.metrics import Figures
+from models.training.evaluation.metrics import Figures
 
 Labels: TypeAlias = NDArray[np.int32]
 _MATCH_IOU: Final = 0.5

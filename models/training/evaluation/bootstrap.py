@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training.metrics import Figures
+from models.training.evaluation.metrics import Figures
 
 # Counts of a set, the sum over its images → its figures.
 Statistic: TypeAlias = Callable[[NDArray[Any]], Figures]

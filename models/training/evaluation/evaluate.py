@@ -1,4 +1,4 @@
-"""Evaluate a model on a dataset folder: `python -m models.training.evaluate MODEL DATASET --mpp 0.25`.
+"""Evaluate a model on a dataset folder: `python -m models.training.evaluation.evaluate MODEL DATASET --mpp 0.25`.
 
 Protocol: each image is resampled to the model's mpp, continued past its edges by its mirror image (it was cut from
 tissue), segmented in one piece with the shipped noise field, and the label map is scaled back (nearest) to the
@@ -18,11 +18,21 @@ from numpy.typing import NDArray
 
 from models.checkpoint import ModelClass
 from models.predictor import Predictor
-from models.training.data import DatasetConfig, Sample, load_dataset, resize_image, working_size
+from models.training.crops.data import DatasetConfig, Sample, load_dataset, resize_image, working_size
 from models.training.datasets.registry import ADAPTERS, open_dataset
-from models.training.instances import instance_counts, split_instances
-from models.training.metrics import IGNORE, PROTOCOLS, confusion_matrix
-from models.training.report import UNITS, Evaluation, Measured, Setting, markdown, per_image, summarise, text, to_dict
+from models.training.evaluation.instances import instance_counts, split_instances
+from models.training.evaluation.metrics import IGNORE, PROTOCOLS, confusion_matrix
+from models.training.evaluation.report import (
+    UNITS,
+    Evaluation,
+    Measured,
+    Setting,
+    markdown,
+    per_image,
+    summarise,
+    text,
+    to_dict,
+)
 
 
 class Segmenter(Protocol):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from models.training.data import DatasetConfig, Sample, load_dataset
-from models.training.evaluate import Segmenter, measure, write
+from models.training.crops.data import DatasetConfig, Sample, load_dataset
+from models.training.evaluation.evaluate import Segmenter, measure, write
+from models.training.evaluation.report import Evaluation, Setting, summarise
 from models.training.recipe import Recipe
-from models.training.report import Evaluation, Setting, summarise
 
 VALIDATION: Final = "validation"
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.layers import Block, PixelNorm
+from models.networks.layers import Block, PixelNorm
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class LatentGaussian:
 class Encoder(nn.Module):
     """Space-to-depth, residual blocks at latent resolution, mean and log-variance.
 
-    `models.diffusers_vae` is the other encoder: same answer, same `scale`, but `frozen`.
+    `models.networks.diffusers_vae` is the other encoder: same answer, same `scale`, but `frozen`.
 
     Args:
         latent_channels: C.
