@@ -1,6 +1,5 @@
 """Fixtures of the whole suite: real data where it is present, slides made on the spot elsewhere."""
 
-import json
 import os
 from collections.abc import Callable
 from fractions import Fraction
@@ -13,16 +12,23 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
-import tifffile
+from made_models import write_model_config
+from made_slides import MadeSlide, write_slide
 from numpy.typing import NDArray
 
 from workers.core.schemas import ModelClass, Plan, SlideGeometry, SlideLevel
 
 ROOT = Path(__file__).resolve().parents[1]
-MadeSlide = Callable[..., Path]
 
 pytest_plugins = [
-    *("tests.gateway_fixtures", "queue_fixtures", "pipeline_fixtures", "tus_fixtures", "fiducials", "https_files"),
+    *(
+        "tests.fixtures.gateway_fixtures",
+        "queue_fixtures",
+        "pipeline_fixtures",
+        "tus_fixtures",
+        "fiducials",
+        "https_files",
+    ),
     "viewer_fixtures",
 ]
 
@@ -82,43 +88,6 @@ def made_slide(tmp_path: Path) -> MadeSlide:
         return write_slide(tmp_path / name, pixels, **options)
 
     return make
-
-
-def write_slide(
-    path: Path,
-    pixels: NDArray[np.uint8],
-    *,
-    mpp: float | tuple[float, float] | None = 0.5,
-    tile: int = 256,
-    levels: int = 1,
-    compression: str | None = None,
-) -> Path:
-    """Write `pixels` (height, width, 3) as the tiled page pyramid that OpenSlide reads as `generic-tiff`.
-
-    Level k holds every 2^k-th pixel, so an expected value is one index away. `mpp` is µm per level-0 px, one number
-    or (x, y), written as pixels per cm; None leaves the resolution out (OpenSlide then assumes none).
-    """
-    with tifffile.TiffWriter(path, bigtiff=False) as tiff:
-        for level in range(levels):
-            step = 2**level
-            tiff.write(
-                pixels[::step, ::step],
-                photometric="rgb",
-                tile=(tile, tile),
-                compression=compression,
-                subfiletype=1 if level else 0,
-                metadata=None,
-                **resolution_of(mpp, step),
-            )
-    return path
-
-
-def resolution_of(mpp: float | tuple[float, float] | None, step: int) -> dict[str, Any]:
-    """TIFF resolution arguments for a level whose pixels are `step` level-0 px wide."""
-    if mpp is None:
-        return {"resolutionunit": "none"}
-    mpp_x, mpp_y = mpp if isinstance(mpp, tuple) else (mpp, mpp)
-    return {"resolution": (10_000 / (mpp_x * step), 10_000 / (mpp_y * step)), "resolutionunit": "centimeter"}
 
 
 # --- plans and label planes without a slide ---------------------------------------------------------------------------
@@ -229,39 +198,13 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# --- a model's folder without weights ---------------------------------------------------------------------------------
-
-
-def write_model_config(folder: Path, mpp: float = 0.5) -> None:
-    """Write the `config.json` of a model that the gateway can list; its weights are not there."""
-    config = {
-        "format": 1,
-        "name": folder.name,
-        "title": "Made for a test",
-        "mpp": mpp,
-        "classes": [
-            {"index": 0, "name": "background", "color": [0, 0, 0]},
-            {"index": 1, "name": "nucleus", "color": [200, 0, 0]},
-        ],
-        "tile_px": 512,
-        "halo_px": 64,
-        "stride_px": 16,
-        "license": "none",
-        "intended_use": "tests",
-        "weights_sha256": "0" * 64,
-        "network": {},
-    }
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(config))
-
-
 # --- a pipeline whose model is a pure function of a pixel's colour ---------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def colour() -> ModuleType:
     """Return the module `colour_worker.py`: the model, its answers, and the worker process that runs it."""
-    spec = spec_from_file_location("colour_worker", ROOT / "tests" / "colour_worker.py")
+    spec = spec_from_file_location("colour_worker", ROOT / "tests" / "fixtures" / "colour_worker.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)

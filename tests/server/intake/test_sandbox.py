@@ -1,0 +1,118 @@
+"""A child that looks at a stranger's file can use up nothing, reach nobody, and say only what it may say."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from confined_acts import Order, Report
+
+from server.intake import sandbox
+from server.intake.sandbox import Limits, run_confined
+from workers.core.errors.base import SlideUnreadable
+from workers.core.errors.intake import ConfinementFailed
+
+LIMITS = Limits(cpu_s=2, memory_bytes=2**31)
+
+
+def act(name: str, folder: Path, timeout_s: float = 60) -> str:
+    return run_confined("tests.fixtures.confined_acts", Order(act=name), Report, folder, LIMITS, timeout_s).found
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("spin", "signal"),  # SIGXCPU, or SIGKILL a moment later
+        ("hoard", "more memory"),
+        ("write", "gave up"),
+        ("open_many", "gave up"),
+        ("fail", "internal detail of ours"),
+    ],
+)
+def test_what_is_too_much_is_a_refusal(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(SlideUnreadable, match=words):
+        act(name, tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= sandbox.OUTPUT_MAX_BYTES
+
+
+def test_time_is_limited_by_the_clock_too(tmp_path: Path) -> None:
+    with pytest.raises(SlideUnreadable, match="took more than"):
+        act("spin", tmp_path, 0.2)
+
+
+def test_no_socket_can_be_made(tmp_path: Path) -> None:
+    if platform.machine() not in sandbox._SYSCALLS:
+        pytest.skip("the filter does not know the calls of this machine")
+    assert act("call_out", tmp_path) == "PermissionError PermissionError PermissionError x"
+
+
+def test_the_environment_holds_nothing_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LDIFFUSION_REDIS_URL", "redis://:secret@host")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    assert not {"LDIFFUSION_REDIS_URL", "AWS_SECRET_ACCESS_KEY", "HOME"} & set(act("look_around", tmp_path).split())
+
+
+UNCONFINED = """
+import ctypes, sys
+from tests.fixtures.confined_acts import Order, work
+from workers.core import confinement
+for name in {patched!r}:
+    if name == "CDLL":
+        ctypes.CDLL = lambda name: type("libc", (), {{"prctl": lambda *arguments: -1}})
+    else:
+        setattr(confinement, name, lambda libc: False)
+sys.exit(confinement.serve_confined(sys.argv[-2:], Order, work))
+"""
+
+
+@pytest.mark.parametrize(
+    ("patched", "sentence"),
+    [
+        (("leave_network",), ""),
+        (("refuse_sockets",), ""),
+        (("leave_network", "refuse_sockets"), "neither gives an empty network namespace nor takes a seccomp filter"),
+        (("CDLL",), "give up new privileges"),
+    ],
+    ids=str,
+)
+def test_a_child_that_cannot_be_locked_in_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: tuple[str, ...], sentence: str
+) -> None:
+    if patched == ("refuse_sockets",) and subprocess.run(["unshare", "-rn", "true"], check=False).returncode != 0:
+        pytest.skip("this kernel gives no network namespace")
+    if patched == ("leave_network",) and platform.machine() not in sandbox._SYSCALLS:
+        pytest.skip("the filter does not know the calls of this machine")
+    script, python = tmp_path / "child.py", tmp_path / "python"
+    script.write_text(UNCONFINED.format(patched=patched))
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    if sentence:
+        with pytest.raises(ConfinementFailed, match=sentence):
+            act("touch", tmp_path)
+    else:
+        act("touch", tmp_path)
+    assert (tmp_path / "touched").exists() == (not sentence)
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from tests.fixtures.confined_acts import Order, Report
+from server.intake.sandbox import Limits, run_confined
+limits = Limits(cpu_s=9, memory_bytes=2**31)
+run_confined("tests.fixtures.confined_acts", Order(act="linger"), Report, Path.cwd(), limits, 60)
+"""
+
+
+def test_the_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "alive")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    with (
+        subprocess.Popen([sys.executable, "-c", PARENT], cwd=tmp_path, env=environment) as parent,
+        (tmp_path / "alive").open("rb") as held,  # opens once the child has
+    ):
+        parent.kill()
+        assert held.read() == b""  # would hang for ever if the child lived on

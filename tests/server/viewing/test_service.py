@@ -1,0 +1,119 @@
+"""Pictures for viewers: what is remembered between two tiles, and what a damaged slide or one of one level shows."""
+
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_slides import write_slide
+from numpy.typing import NDArray
+from PIL import Image
+from spoiled_tiles import spoil_tile
+
+from server.viewing import deepzoom
+from server.viewing.deepzoom import grid_of
+from server.viewing.service import Remembered, Viewing
+from workers.core.errors.base import SlideTooLarge, SlideUnreadable
+from workers.core.schemas import SlideInfo
+from workers.core.settings import Settings
+from workers.core.slides.reader import open_slide
+from workers.core.store import Store, new_id
+
+
+def stored(store: Store, path: Path) -> SlideInfo:
+    """Make a slide of a file, checked or not."""
+    with store.incoming() as folder, open_slide(path) as slide:
+        info = SlideInfo(
+            id=new_id(), filename=path.name, size_bytes=path.stat().st_size, sha256="a" * 64, vendor=slide.vendor,
+            backend=slide.backend, geometry=slide.geometry, created_at=datetime.now(UTC),
+        )  # fmt: skip
+        path.rename(folder / "original.tif")
+        store.commit_slide(info, folder)
+    return info
+
+
+def decoded(picture: bytes) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+
+
+@pytest.mark.parametrize("compression", ["zlib", "jpeg"])
+def test_a_damaged_tile_costs_that_tile_alone(tmp_path: Path, stained: NDArray[np.uint8], compression: str) -> None:
+    store = Store(tmp_path / "data")
+    path = write_slide(tmp_path / "s.tif", stained, compression=compression)
+    viewing = Viewing(store, Settings())
+    info = stored(store, spoil_tile(path, 0, 8))  # column 2, row 1 of 6
+    grid = grid_of(info.geometry)
+    for _ in range(2):
+        for col, row in ((2, 1), (1, 1), (2, 2), (5, 3)):
+            if (col, row) == (2, 1):
+                with pytest.raises(SlideUnreadable, match="cannot be decoded"):
+                    viewing.slide_tile(info, (grid.top, col, row))
+                continue
+            tile = decoded(viewing.slide_tile(info, (grid.top, col, row))).astype(int)
+            wanted = stained[row * 256 : row * 256 + 256, col * 256 : col * 256 + 256]
+            assert np.abs(tile - wanted).mean() < 8
+    overview = decoded(viewing.thumbnail(info, 650)).astype(int)
+    halved = stained.reshape(450, 2, 650, 2, 3).mean(axis=(1, 3))
+    lost = np.zeros((450, 650), np.bool_)
+    lost[128:256, 256:384] = True
+    assert (overview[136:248, 264:376] > 250).all()
+    assert np.abs(overview - halved)[~lost].mean() < 8
+    small = decoded(viewing.slide_tile(info, (grid.top - 2, 0, 0)))
+    assert small.std() > 20
+    viewing.close()
+
+
+def test_a_slide_without_a_small_level_shows_what_is_near(
+    tmp_path: Path, stained: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "data")
+    one, many = (
+        stored(store, write_slide(tmp_path / f"{levels}.tif", stained, levels=levels, compression="zlib"))
+        for levels in (1, 2)
+    )
+    viewing = Viewing(store, Settings())
+    monkeypatch.setattr(deepzoom, "MAX_READ_PX", stained.shape[0] * stained.shape[1] - 1)
+    with pytest.raises(SlideTooLarge, match="no level that is small enough"):
+        viewing.thumbnail(one, 512)
+    grid = grid_of(one.geometry)
+    monkeypatch.setattr(deepzoom, "OVERVIEW_PX", 64)  # so that all other tiles are read from the slide
+    with pytest.raises(SlideTooLarge):
+        viewing.slide_tile(one, (grid.top - 3, 0, 0))
+    assert viewing.slide_tile(one, (grid.top - 1, 0, 0))
+    assert viewing.slide_tile(many, (grid.top - 3, 0, 0))
+    viewing.close()
+
+
+def test_what_many_ask_for_at_once_is_made_once() -> None:
+    remembered, begun, may_end = Remembered[int](), threading.Event(), threading.Event()
+    made: list[int] = []
+
+    def make() -> int:
+        begun.set()
+        assert may_end.wait(30)
+        made.append(len(made))
+        return made[-1]
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(remembered.get, "slide", make) for _ in range(4)]
+        assert begun.wait(30)
+        assert remembered.get("another", lambda: 7) == 7  # nobody waits for what he did not ask for
+        may_end.set()
+        assert [each.result(30) for each in asked] == [0] * 4
+    assert made == [0]
+
+
+def test_what_could_not_be_made_is_tried_again() -> None:
+    remembered = Remembered[int]()
+
+    def fail() -> int:
+        raise OSError("the disk")
+
+    with pytest.raises(OSError, match="disk"):
+        remembered.get("slide", fail)
+    assert remembered.get("slide", lambda: 3) == 3
+    remembered.drop("slide")
+    assert remembered.known("slide") is None

@@ -1,0 +1,55 @@
+"""The overlay in a real browser: in its place on a slide with bounds, and without a colour that no class has."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fiducials import remove_tiles
+from made_slides import write_slide
+from viewer_fixtures import BLUE, BLUE_INK, CLASSES, GLASS, HEIGHT, RED, RED_INK, WIDTH, Walk, Walker, assert_lies_at
+
+from workers.core.slides.reader import open_slide
+
+WHOLE_TILE = (1536, 256, 256, 256)
+"""Another red rectangle: its edges are those of a tile."""
+
+
+@pytest.fixture
+def slide(tmp_path: Path) -> Path:
+    """A slide without the tiles at its left and upper edge, which gives it bounds."""
+    pixels = np.full((HEIGHT, WIDTH, 3), GLASS, np.uint8)
+    for (x, y, width, height), ink in ((RED, RED_INK), (BLUE, BLUE_INK), (WHOLE_TILE, RED_INK)):
+        pixels[y : y + height, x : x + width] = ink
+    path = write_slide(tmp_path / "bounded.tif", pixels, mpp=0.25, levels=2, compression="zlib")
+    remove_tiles(path, cols=1, rows=1)
+    with open_slide(path) as slide:
+        assert slide.geometry.bounds == (256, 256, WIDTH - 256, HEIGHT - 256)
+    return path
+
+
+def assert_is_sharp(walk: Walk, name: str, *, is_left: bool) -> None:
+    """Check that the red in the picture ends at its middle, in one step, though the browser smooths the slide below.
+
+    Both are seen, half of each: the class has 0 of red, the slide below it 200 to 240, and glass 240.
+    """
+    pixels = walk.pixels(name)
+    middle = pixels.shape[0] // 2
+    reds = pixels[middle - 90 : middle + 90, pixels.shape[1] // 2 - 150 : pixels.shape[1] // 2 + 150, 0].astype(int)
+    is_class = reds < 160
+    assert reds[is_class].max() <= 130
+    assert reds[~is_class].min() >= 190
+    assert (is_class == is_class[0]).all()
+    [edge] = np.flatnonzero(np.diff(is_class[0]))
+    assert abs(edge - 149) <= 2
+    assert is_class[0, -1] == is_left
+
+
+def test_on_a_slide_with_bounds_the_overlay_lies_where_it_should_and_is_sharp(walker: Walker, slide: Path) -> None:
+    walk = walker("close", slide)
+    for name in ("both", "near"):
+        assert_lies_at(walk, name, RED, CLASSES["red"])
+        assert_lies_at(walk, name, BLUE, CLASSES["blue"])
+    for name in ("left", "left-shrunk"):
+        assert_is_sharp(walk, name, is_left=True)
+    for name in ("right", "right-shrunk"):
+        assert_is_sharp(walk, name, is_left=False)
