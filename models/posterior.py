@@ -26,7 +26,7 @@ def _mean_fraction(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class TwoKink:
+class PiecewiseExponential:
     """A density exp(−w₁|x−k₁| − w₂|x−k₂|)/Z, element by element; all four tensors broadcast together."""
 
     k1: Tensor

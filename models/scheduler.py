@@ -20,7 +20,7 @@ from torch import Tensor
 
 from models.config import BetaSchedule, NoiseLaw, ScheduleConfig, StepMode
 from models.noise import LAPLACE_SCALE
-from models.posterior import TwoKink
+from models.posterior import PiecewiseExponential
 
 _COSINE_OFFSET: Final = 0.008
 _MAX_BETA: Final = 0.999
@@ -131,13 +131,13 @@ class LaplaceScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         lower = self.timesteps[self.timesteps < timestep]
         return int(lower.max()) if lower.numel() else 0
 
-    def posterior(self, sample: Tensor, original: Tensor, timestep: int, previous: int) -> TwoKink:
+    def posterior(self, sample: Tensor, original: Tensor, timestep: int, previous: int) -> PiecewiseExponential:
         """Return q(z_{t'} | z_t, z_0) with α_t = ᾱ_t/ᾱ_{t'} of the strided schedule (Eq. 14); needs t' ≥ 1."""
         bar_t, bar_prev = float(self.alphas_cumprod[timestep]), float(self.alphas_cumprod[previous])
         alpha = bar_t / bar_prev
         w1 = math.sqrt(alpha) / (LAPLACE_SCALE * math.sqrt(1 - alpha))
         w2 = 1 / (LAPLACE_SCALE * math.sqrt(1 - bar_prev))
-        return TwoKink(
+        return PiecewiseExponential(
             k1=sample / math.sqrt(alpha),
             w1=sample.new_tensor(w1),
             k2=math.sqrt(bar_prev) * original,

@@ -11,10 +11,10 @@ from fastapi import FastAPI
 from server.access.gate import open_access
 from server.access.quotas import Quotas
 from server.intake.admission import Admission
-from server.intake.scrub import Rechecking, recheck_for_ever
+from server.intake.scrub import Scrub, scrub_for_ever
 from server.jobs.retention import Retention
-from server.jobs.retention_sweep import sweep_for_ever, tell_refusals_for_ever, teller, upload_forgetter
-from server.jobs.webhook_dispatch import Courier
+from server.jobs.retention_sweep import sweep_for_ever, tell_denied_requests_for_ever, teller, upload_forgetter
+from server.jobs.webhook_dispatch import WebhookDispatch
 from server.routes import (
     batches,
     deepzoom,
@@ -39,8 +39,8 @@ from server.routes.uploads import MethodOverride, is_streamed
 from server.uploads.imports import slide_imports
 from server.uploads.oneshot import Intake
 from server.uploads.service import resumable_uploads
-from server.uploads.store import Partials
-from server.viewing.fast_path import TileLane
+from server.uploads.store import UploadStore
+from server.viewing.fast_path import FastPath
 from server.viewing.service import Viewing
 from server.web.bodies import BodyCap
 from server.web.errors import add_error_handlers, error_responses
@@ -76,20 +76,20 @@ def create_app(settings: Settings) -> FastAPI:
         store.sweep_incoming()
         queue = Jobs(settings.redis_url, settings)
         listeners = Listeners(queue, settings.redis_url, jobs.with_results)
-        courier = Courier(queue, jobs.with_results)
-        courier.start()
+        dispatch = WebhookDispatch(queue, jobs.with_results)
+        dispatch.start()
         viewing = Viewing(store, settings)
         try:
-            partials = Partials(store.root / "uploads", settings)
-            quotas = Quotas(queue, partials.list_uploads)
+            upload_store = UploadStore(store.root / "uploads", settings)
+            quotas = Quotas(queue, upload_store.list_uploads)
             admission = Admission(store, settings, quotas)
-            retention = Retention(queue, teller(access.audit, viewing.forget, upload_forgetter(partials)))
+            retention = Retention(queue, teller(access.audit, viewing.forget, upload_forgetter(upload_store)))
             async with (
-                resumable_uploads(partials, store, settings, admission, quotas) as resumable,
+                resumable_uploads(upload_store, store, settings, admission, quotas) as resumable,
                 slide_imports(resumable, settings) as imports,
                 meanwhile(sweep_for_ever(retention)),
-                meanwhile(tell_refusals_for_ever(access)),
-                meanwhile(recheck_for_ever(Rechecking(store, settings, access.audit))),
+                meanwhile(tell_denied_requests_for_ever(access)),
+                meanwhile(scrub_for_ever(Scrub(store, settings, access.audit))),
             ):
                 yield {
                     "settings": settings,
@@ -106,7 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
                 }
         finally:
             await listeners.close()
-            await to_thread.run_sync(courier.stop)
+            await to_thread.run_sync(dispatch.stop)
             viewing.close()
             queue.redis.close()
 
@@ -139,7 +139,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(routes.router)
     app.add_middleware(BodyCap, is_streamed=is_streamed)
     app.add_middleware(MethodOverride)  # before the cap: it says what is an upload
-    app.add_middleware(TileLane)
+    app.add_middleware(FastPath)
     add_error_handlers(app)
     return app
 

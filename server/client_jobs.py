@@ -20,7 +20,7 @@ from server.client_protocol import (
     look,
     once,
     parsed,
-    patiently,
+    retrying,
 )
 from server.jobs.batches import BatchView
 from workers.core.queue.events import Progress
@@ -119,7 +119,7 @@ def cancel_batch(batch_id: str, *, running: bool) -> Steps[BatchView]:
     Raises:
         Missing, RemoteError.
     """
-    answer = yield from patiently(Ask("DELETE", f"{BATCHES}/{batch_id}", {"running": str(running).lower()}))
+    answer = yield from retrying(Ask("DELETE", f"{BATCHES}/{batch_id}", {"running": str(running).lower()}))
     return parsed(BatchView, answer)
 
 
@@ -202,7 +202,7 @@ class EventParser:
 
 def _asked_for(address: str, kind: type[M], body: dict[str, Any], key: str | None, patience_s: float) -> Steps[M]:
     headers = {"Idempotency-Key": key or uuid.uuid4().hex}
-    return parsed(kind, (yield from patiently(Ask("POST", address, headers=headers, json=body), patience_s)))
+    return parsed(kind, (yield from retrying(Ask("POST", address, headers=headers, json=body), patience_s)))
 
 
 def _listen(job_id: str, last_id: str, seen: SeenJob, deadline: Deadline) -> Steps[tuple[JobView | None, str]]:

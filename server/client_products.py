@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from server.client_errors import Damaged, Missing, Unreachable, failure
-from server.client_protocol import Answer, Ask, Deadline, Open, Patience, Pause, Read, Seen, Steps, Work, patiently
+from server.client_protocol import Answer, Ask, Deadline, Open, Pause, Read, RetryPolicy, Seen, Steps, Work, retrying
 from workers.core.digests import sha256_of
 from workers.core.products import FOLDERS
 from workers.core.schemas import JobView, Provenance
@@ -76,7 +76,7 @@ def download_results(
         As `download` does.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    record = (yield from patiently(Ask("GET", job.results["result"]), patience_s)).content
+    record = (yield from retrying(Ask("GET", job.results["result"]), patience_s)).content
     digests = Provenance.model_validate_json(record, extra="ignore").files
     names = [name for name in digests if FILE_RESULTS.get(name, name) in job.results and _NAME.fullmatch(name)]
     for name in names:
@@ -115,7 +115,7 @@ def find_features(
 
 def _made(step: Ask | Open, deadline: Deadline, patience_s: float) -> Steps[Answer]:
     """Ask for a product until it is made; return the answer that gives it."""
-    while (answer := (yield from patiently(step, patience_s))).status == HTTPStatus.ACCEPTED:
+    while (answer := (yield from retrying(step, patience_s))).status == HTTPStatus.ACCEPTED:
         deadline.check()
         yield Pause(float(answer.headers.get("retry-after", POLL_S)))
     return answer
@@ -135,7 +135,7 @@ def _download_file(transfer: Transfer, path: Path, seen: Seen) -> Steps[None]:
 
 def _fetch(transfer: Transfer, part: Path, name: str, seen: Seen) -> Steps[Fetched]:
     """Fetch a file; where the line breaks, go on behind what has arrived if the file is still the same."""
-    patience = Patience(transfer.patience_s)
+    patience = RetryPolicy(transfer.patience_s)
     digest, done, etag = hashlib.sha256(), 0, ""
     while True:
         headers = {"Accept-Encoding": "identity"}  # not packed on the way: the digest is that of the file
@@ -172,7 +172,7 @@ def _download_zarr(address: str, path: Path, seen: Seen, patience_s: float) -> S
         chunks = [chunk for name, metadata in arrays for chunk in _chunks_of(name, metadata)]
         for done, chunk in enumerate(chunks, 1):
             try:
-                answer = yield from patiently(Ask("GET", f"{address}/{chunk}"), patience_s)
+                answer = yield from retrying(Ask("GET", f"{address}/{chunk}"), patience_s)
                 yield Work(partial(_write, part / chunk, answer.content))
             except Missing:
                 pass
@@ -200,7 +200,7 @@ def _download_groups(address: str, part: Path, patience_s: float) -> Steps[list[
 
 
 def _metadata(address: str, part: Path, folder: str, patience_s: float) -> Steps[dict[str, Any]]:
-    answer: Answer = yield from patiently(Ask("GET", f"{address}/{folder}{METADATA}"), patience_s)
+    answer: Answer = yield from retrying(Ask("GET", f"{address}/{folder}{METADATA}"), patience_s)
     yield Work(partial(_write, part / folder / METADATA, answer.content))
     metadata: dict[str, Any] = json.loads(answer.content)
     return metadata

@@ -129,7 +129,7 @@ Step = Ask | Open | Read | Pause | Work
 Steps = Generator[Step, Any, T]
 
 
-class Patience:
+class RetryPolicy:
     """Waits longer and longer between two tries, and ends with the error when that took too long in all.
 
     Args:
@@ -206,13 +206,13 @@ def once(step: Ask | Open) -> Steps[Answer]:
     return checked(answer)
 
 
-def patiently(step: Ask | Open, patience_s: float = PATIENCE_S) -> Steps[Answer]:
+def retrying(step: Ask | Open, patience_s: float = PATIENCE_S) -> Steps[Answer]:
     """Send a request that may be sent more than once, again while nobody answers or the server is busy.
 
     Raises:
         RemoteError.
     """
-    patience = Patience(patience_s)
+    patience = RetryPolicy(patience_s)
     while True:
         try:
             return (yield from once(step))
@@ -236,7 +236,7 @@ def look(address: str, kind: type[M], patience_s: float = PATIENCE_S, **params: 
     Raises:
         RemoteError.
     """
-    return parsed(kind, (yield from patiently(Ask("GET", address, params), patience_s)))
+    return parsed(kind, (yield from retrying(Ask("GET", address, params), patience_s)))
 
 
 def parsed(kind: type[M], answer: Answer) -> M:
@@ -261,7 +261,7 @@ def listed(address: str, kind: type[Page[M]], limit: int | None, **params: Any) 
     wanted = {name: value for name, value in params.items() if value is not None}
     while limit is None or len(found) < limit:
         size = PAGE_SIZE if limit is None else min(PAGE_SIZE, limit - len(found))
-        page = parsed(kind, (yield from patiently(Ask("GET", address, wanted | {"limit": size}))))
+        page = parsed(kind, (yield from retrying(Ask("GET", address, wanted | {"limit": size}))))
         found += page.items
         if page.next_cursor is None:
             break

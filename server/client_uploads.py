@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from server import client_sets
 from server.client_errors import Busy, Missing, Refused, RemoteError, Unreachable
-from server.client_protocol import Ask, Body, Patience, Pause, Seen, Steps, Work, look, may_pass, once, patiently
+from server.client_protocol import Ask, Body, Pause, RetryPolicy, Seen, Steps, Work, look, may_pass, once, retrying
 from server.uploads import tus
 from server.uploads.records import UploadState
 from workers.core.schemas import ErrorBody, Frozen, SlideInfo
@@ -129,13 +129,13 @@ def _create(source: Source, patience_s: float) -> Steps[RemoteUpload]:
     metadata = ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in pairs.items())
     headers = TUS | {"Upload-Length": str(source.size), "Upload-Metadata": metadata}
     # If the answer is lost and this is sent again, the upload that it told of stays empty and expires.
-    answer = yield from patiently(Ask("POST", tus.PREFIX, headers=headers), patience_s)
+    answer = yield from retrying(Ask("POST", tus.PREFIX, headers=headers), patience_s)
     return (yield from look(answer.headers["location"], RemoteUpload, patience_s))
 
 
 def _send(address: str, source: Source, seen: Seen, patience_s: float) -> Steps[None]:
     """Send what is missing. Where the next chunk begins is always the server's word."""
-    patience = Patience(patience_s)
+    patience = RetryPolicy(patience_s)
     offset = yield from _offset(address, patience_s)
     while offset < source.size:
         seen("sending", offset, source.size)
@@ -164,7 +164,7 @@ def _behind(seen: Seen, begin: int, size: int) -> Callable[[int], None]:
 
 
 def _offset(address: str, patience_s: float) -> Steps[int]:
-    answer = yield from patiently(Ask("HEAD", address, headers=TUS), patience_s)
+    answer = yield from retrying(Ask("HEAD", address, headers=TUS), patience_s)
     return int(answer.headers["upload-offset"])
 
 

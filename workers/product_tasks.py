@@ -32,7 +32,7 @@ from workers.outputs.vector.features import write_features
 from workers.outputs.vector.vectorize import write_geojson, write_simplified
 from workers.pipeline import stitch
 from workers.pipeline.stitch import LabelArrays
-from workers.process.watchdog import Guard, private_bytes
+from workers.process.watchdog import Watchdog, private_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def make_product(job_id: str, name: str) -> None:
     started = time.perf_counter()
     outcome = "crashed"
     try:
-        with Guard(runtime.limits, partial(_give_up, queue, runtime.leases, job_id, name)):
+        with Watchdog(runtime.limits, partial(_give_up, queue, runtime.leases, job_id, name)):
             room_bytes = runtime.limits.memory_bytes - private_bytes()
             queue.made(job_id, make(runtime.store, job_id, name, room_bytes))
         outcome = "made"

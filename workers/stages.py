@@ -225,7 +225,7 @@ def finish_job(
     arrays = stitch.open_labels(out_dir)
     timings = dict(timings_s)
     writers = _outputs(
-        slide, plan, arrays, replace(load_area(out_dir, plan), holes=bad_tiles.read_damage(out_dir).holes)
+        slide, plan, arrays, replace(load_area(out_dir, plan), holes=bad_tiles.read_bad_tiles(out_dir).holes)
     )
     for name in plan.outputs:
         check()
@@ -240,7 +240,7 @@ def finish_job(
     sizes_bytes = {name: (out_dir / name).stat().st_size for name in files}
     check()
     provenance = describe(
-        slide, info, plan, created_at, timings, files, sizes_bytes, bad_tiles.read_damage(out_dir).tiles
+        slide, info, plan, created_at, timings, files, sizes_bytes, bad_tiles.read_bad_tiles(out_dir).tiles
     )
     write_json(out_dir / RESULT, provenance)
     return provenance

@@ -26,7 +26,7 @@ from workers.core.store import Store
 from workers.pipeline import stitch
 from workers.pipeline.inference import Engine, Segmenter, cpu_threads
 from workers.process.cancellation import Watch
-from workers.process.watchdog import Guard, Limits, out_of_memory
+from workers.process.watchdog import Limits, Watchdog, out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
     outcome = "failed"
     try:
         with (
-            Guard(runtime.limits, partial(_give_up, runtime, lease)) as guard,
+            Watchdog(runtime.limits, partial(_give_up, runtime, lease)) as guard,
             Watch(partial(runtime.leases.check, lease), hurry=guard.hurry),
         ):
             body(runtime, lease)

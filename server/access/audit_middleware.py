@@ -13,7 +13,7 @@ from server.access.notes import SAFE, Note, note_of, remote_of
 FETCHED = (200, 206)
 
 
-class AuditTrail:
+class AuditMiddleware:
     """Writes the line before the answer leaves: nobody learns that something is done before it is on record.
 
     Args:
@@ -51,7 +51,7 @@ class AuditTrail:
             return
         access = cast("Access", scope["state"]["access"])
         is_strangers = event.action == "refusal" and note.principal is None
-        for line in access.refusals.lines(event, time.monotonic()) if is_strangers else [event]:
+        for line in access.denied_requests.lines(event, time.monotonic()) if is_strangers else [event]:
             with CancelScope(shield=True):
                 await to_thread.run_sync(access.audit.record, line, limiter=self._thread)
 

@@ -19,7 +19,7 @@ class _Window:
     more: int = 0
 
 
-class Refusals:
+class DeniedRequests:
     """Counts by address (of IPv6, by block) and code.
 
     Args:

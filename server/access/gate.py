@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.access.audit import AuditLog
-from server.access.denied_requests import Refusals
+from server.access.denied_requests import DeniedRequests
 from server.access.exposure import is_open
 from server.access.keys import KeyRing, Keys, KeySet
 from server.access.limits import Rates
@@ -46,7 +46,7 @@ class Access:
     links: Links
     rates: Rates
     audit: AuditLog
-    refusals: Refusals = field(default_factory=Refusals)
+    denied_requests: DeniedRequests = field(default_factory=DeniedRequests)
 
 
 def open_access(settings: Settings) -> Access:

@@ -3,7 +3,7 @@
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from server.access.audit_middleware import AuditTrail
+from server.access.audit_middleware import AuditMiddleware
 from server.access.gate import PUBLIC, Gate
 from server.access.headers import HostGuard, OriginGuard, SecurityHeaders, origins_of
 from workers.core.settings import Settings
@@ -44,4 +44,4 @@ def protect(app: ASGIApp, settings: Settings, public: tuple[str, ...] = PUBLIC) 
             expose_headers=SHOWN,
             max_age=PREFLIGHT_S,
         )
-    return SecurityHeaders(AuditTrail(HostGuard(OriginGuard(inner, settings), settings)))
+    return SecurityHeaders(AuditMiddleware(HostGuard(OriginGuard(inner, settings), settings)))

@@ -13,7 +13,7 @@ from pathlib import Path
 from anyio import CapacityLimiter, to_thread
 
 from server.access.quotas import Quotas
-from server.intake.fair_queue import Turns
+from server.intake.fair_queue import FairQueue
 from server.intake.probe import ProbeReport, probe
 from server.intake.unpack import Prepared, prepare
 from workers.core.errors.base import RequestInvalid, UploadEmpty
@@ -57,7 +57,7 @@ class Admission:
         self._store = store
         self._settings = settings
         self._quotas = quotas
-        self._turns = Turns(PROBES_AT_ONCE)
+        self._fair_queue = FairQueue(PROBES_AT_ONCE)
         self._probes = CapacityLimiter(PROBES_AT_ONCE)
 
     async def admit(self, slide_id: str, file: Path, received: Received, folder: Path) -> SlideInfo:
@@ -76,7 +76,7 @@ class Admission:
             DiskFull.
         """
         check_received(received)
-        async with self._turns.turn(received.tenant):
+        async with self._fair_queue.turn(received.tenant):
             return await self._admit(slide_id, file, received, folder)
 
     async def _admit(self, slide_id: str, file: Path, received: Received, folder: Path) -> SlideInfo:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class FairQueue:
     """Lets so much work go on at once. What waits goes on tenant after tenant, and in its order within each.
 
     Args:

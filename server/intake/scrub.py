@@ -38,7 +38,7 @@ LOST = (errno.EIO, errno.ENOENT, errno.EBADMSG, errno.EUCLEAN)
 logger = logging.getLogger(__name__)
 
 
-class Rechecking:
+class Scrub:
     """Reads slides again whose last check is `rehash_days` ago; none if that is 0. Every method blocks.
 
     Args:
@@ -126,17 +126,15 @@ class _SlowFile(FileIO):
         return count
 
 
-async def recheck_for_ever(rechecking: Rechecking, period_s: float = PERIOD_S) -> None:
+async def scrub_for_ever(scrub: Scrub, period_s: float = PERIOD_S) -> None:
     """Check what is due now and then again, until canceled. What goes wrong once is tried again the next time."""
     thread = CapacityLimiter(1)
     try:
         while True:
             try:
-                await to_thread.run_sync(
-                    rechecking.check_due, datetime.now(UTC), limiter=thread, abandon_on_cancel=True
-                )
+                await to_thread.run_sync(scrub.check_due, datetime.now(UTC), limiter=thread, abandon_on_cancel=True)
             except Exception:  # whatever it is, the slides that are due tomorrow are to be read too
                 logger.exception("the check of stored slides failed, and is tried again")
             await asyncio.sleep(period_s)
     finally:
-        rechecking.stop()
+        scrub.stop()

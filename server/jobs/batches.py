@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from server.jobs.idempotency import Reservation
 from server.jobs.pagination import Place, after, page, place_of
-from server.jobs.submission import Admission, Asker
+from server.jobs.submission import Admission, Requester
 from workers.core.errors.base import Invalid, LDiffusionError, NotFound
 from workers.core.errors.jobs import BatchNotFound
 from workers.core.job_files import stored_view
@@ -116,7 +116,7 @@ class Batches:
         self.jobs = jobs
         self._folder = jobs.store.root / "batches"
 
-    def make(self, request: BatchRequest, asker: Asker) -> BatchView:
+    def make(self, request: BatchRequest, requester: Requester) -> BatchView:
         """Make a job for every slide that can have one.
 
         Raises:
@@ -125,13 +125,13 @@ class Batches:
             QuotaExceeded: The tenant may not have so many more jobs; none is made.
             QueueUnavailable: Redis does not answer; what was made runs, and sending it again completes it.
         """
-        if asker.key is None:
-            return self._make(new_id(), request, asker)
-        reservation = Reservation(self.jobs, "batch", asker.key, request, asker.tenant)
+        if requester.key is None:
+            return self._make(new_id(), request, requester)
+        reservation = Reservation(self.jobs, "batch", requester.key, request, requester.tenant)
         with reservation.turn():
             batch_id = reservation.take(new_id())
             try:
-                return self._make(batch_id, request, asker)
+                return self._make(batch_id, request, requester)
             except LDiffusionError:
                 if self._stored(batch_id) is None:
                     reservation.release()
@@ -185,13 +185,13 @@ class Batches:
             if not any(item.job_id and self.jobs.store.job_dir(item.job_id).exists() for item in batch.items):
                 self._path(batch.id).unlink(missing_ok=True)
 
-    def _make(self, batch_id: str, request: BatchRequest, asker: Asker) -> BatchView:
+    def _make(self, batch_id: str, request: BatchRequest, requester: Requester) -> BatchView:
         """Make a batch, or what is missing of one that was cut short."""
         if batch := self._stored(batch_id):
             self._complete(batch)
             return self.view(batch_id)
-        batch = self._lay_out(batch_id, request, asker.tenant)
-        with asker.room(sum(item.job_id is not None for item in batch.items)):
+        batch = self._lay_out(batch_id, request, requester.tenant)
+        with requester.room(sum(item.job_id is not None for item in batch.items)):
             self._folder.mkdir(exist_ok=True)
             write_json(self._path(batch_id), batch)
             fsync_dir(self._folder)

@@ -12,7 +12,7 @@ from anyio import to_thread
 from server.access.audit import AuditLog, Event
 from server.access.gate import Access
 from server.jobs.retention import Removed, Retention, Tell
-from server.uploads.store import Partials
+from server.uploads.store import UploadStore
 from workers.core.errors.base import QueueUnavailable, UploadNotFound
 
 PERIOD_S = 3600.0
@@ -40,14 +40,14 @@ def teller(audit: AuditLog, *forget: Callable[[Removed], None]) -> Tell:
     return tell
 
 
-def upload_forgetter(partials: Partials) -> Callable[[Removed], None]:
+def upload_forgetter(upload_store: UploadStore) -> Callable[[Removed], None]:
     """Return what removes the record of the upload that a slide came of, with its names and metadata: same id."""
 
     def forget(removed: Removed) -> None:
         if removed.kind != "slide":
             return
         try:
-            partials.remove(removed.id)
+            upload_store.remove(removed.id)
         except UploadNotFound:  # it came in one request, or its time was over
             pass
         except OSError:
@@ -56,18 +56,18 @@ def upload_forgetter(partials: Partials) -> Callable[[Removed], None]:
     return forget
 
 
-async def tell_refusals_for_ever(access: Access, period_s: float = TELL_S) -> None:
+async def tell_denied_requests_for_ever(access: Access, period_s: float = TELL_S) -> None:
     """Put on record how many strangers were refused, each minute and when canceled."""
     try:
         while True:
             await asyncio.sleep(period_s)
             try:
-                for event in access.refusals.ended(time.monotonic()):
+                for event in access.denied_requests.ended(time.monotonic()):
                     await to_thread.run_sync(access.audit.record, event)
             except Exception:  # whatever it is, the refusals of the next minute are to be told
                 logger.exception("refusals could not be put on record")
     finally:
-        for event in access.refusals.ended(math.inf):
+        for event in access.denied_requests.ended(math.inf):
             access.audit.record(event)
 
 

@@ -94,7 +94,7 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class Requester:
     """Who asks for jobs.
 
     Attributes:
@@ -108,7 +108,7 @@ class Asker:
     room: Callable[[int], AbstractContextManager[None]] = lambda _wanted: nullcontext()
 
 
-def submit_job(jobs: Jobs, request: JobRequest, asker: Asker) -> JobView:
+def submit_job(jobs: Jobs, request: JobRequest, requester: Requester) -> JobView:
     """Queue a job, or return the one that an earlier request with the same key made.
 
     Raises:
@@ -117,11 +117,11 @@ def submit_job(jobs: Jobs, request: JobRequest, asker: Asker) -> JobView:
         QuotaExceeded: The tenant has too many jobs that have not ended.
         Everything that `Admission.admit` raises; then nothing is left of the request.
     """
-    if asker.key is None:
+    if requester.key is None:
         job_id = new_id()
-        _admit_one(jobs, job_id, request, asker)
+        _admit_one(jobs, job_id, request, requester)
         return jobs.view(job_id)
-    reservation = Reservation(jobs, "job", asker.key, request, asker.tenant)
+    reservation = Reservation(jobs, "job", requester.key, request, requester.tenant)
     with reservation.turn():
         job_id = reservation.take(new_id())
         try:
@@ -129,15 +129,15 @@ def submit_job(jobs: Jobs, request: JobRequest, asker: Asker) -> JobView:
         except JobNotFound:  # the key is new, or the gateway of the first request died, or the job was deleted
             pass
         try:
-            _admit_one(jobs, job_id, request, asker)
+            _admit_one(jobs, job_id, request, requester)
         except LDiffusionError:
             reservation.release()
             raise
         return jobs.view(job_id)
 
 
-def _admit_one(jobs: Jobs, job_id: str, request: JobRequest, asker: Asker) -> None:
-    admission = Admission(jobs, asker.tenant)
+def _admit_one(jobs: Jobs, job_id: str, request: JobRequest, requester: Requester) -> None:
+    admission = Admission(jobs, requester.tenant)
     estimate = admission.admit(request)
-    with asker.room(1):
+    with requester.room(1):
         admission.create(job_id, request, estimate)

@@ -28,13 +28,13 @@ CLAIM_S = 3 * TOTAL_S
 
 IDLE_S = 1.0
 STOP_S = 2.0
-COURIERS = 4
+DISPATCHERS = 4
 """Calls at once: one slow receiver does not hold up the others."""
 
 logger = logging.getLogger(__name__)
 
 
-class Courier:
+class WebhookDispatch:
     """Makes the calls that are due, in threads of its own.
 
     Args:
@@ -46,7 +46,9 @@ class Courier:
         self._jobs = jobs
         self._present = present
         self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._run, name=f"courier-{n}", daemon=True) for n in range(COURIERS)]
+        self._threads = [
+            threading.Thread(target=self._run, name=f"courier-{n}", daemon=True) for n in range(DISPATCHERS)
+        ]
 
     def start(self) -> None:
         """Begin, if the operator allows webhooks at all."""

@@ -5,7 +5,7 @@ import hmac
 from contextlib import closing
 from pathlib import Path
 
-from server.web.egress import Outward, request_target
+from server.web.egress import Egress, request_target
 from workers.core.errors.jobs import WebhookRefused
 from workers.core.schemas import Webhook
 from workers.core.settings import Settings
@@ -19,9 +19,9 @@ TOTAL_S = 20.0
 SIGNATURE = "LDiffusion-Signature"
 
 
-def calls(settings: Settings) -> Outward:
+def calls(settings: Settings) -> Egress:
     """Return what webhooks may reach."""
-    return Outward(
+    return Egress(
         field="webhook.url",
         hosts=settings.webhook_hosts,
         private=settings.webhook_private,
@@ -37,8 +37,8 @@ def check_webhook(webhook: Webhook, tenant: str, settings: Settings) -> None:
     Raises:
         WebhookRefused: Webhooks are off, or the address or the secret is not one that the operator allows.
     """
-    outward = calls(settings)
-    outward.check_literal(outward.parse_url(webhook.url))
+    egress = calls(settings)
+    egress.check_literal(egress.parse_url(webhook.url))
     read_secret(webhook.secret, tenant, settings)
 
 
@@ -69,8 +69,8 @@ def post(url: str, body: bytes, headers: dict[str, str], settings: Settings) -> 
         WebhookRefused: The address is not allowed.
         OSError, http.client.HTTPException: Nobody answers, not in time, or not in HTTP.
     """
-    outward = calls(settings)
-    target = outward.parse_url(url)
-    with outward.call(target, TIMEOUT_S, TOTAL_S) as connection, closing(connection):
+    egress = calls(settings)
+    target = egress.parse_url(url)
+    with egress.call(target, TIMEOUT_S, TOTAL_S) as connection, closing(connection):
         connection.request("POST", request_target(target), body, headers)
         return connection.getresponse().status

@@ -89,9 +89,9 @@ def delete_job(view: JobDep, jobs: JobsDep, retention: RetentionDep) -> JobView 
     return Response(status_code=204)
 
 
-def asker_of(caller: Caller, quotas: Quotas, key: str | None) -> submission.Asker:
+def asker_of(caller: Caller, quotas: Quotas, key: str | None) -> submission.Requester:
     """Return who asks for jobs, with an Idempotency-Key if one came."""
-    return submission.Asker(caller.tenant, key, partial(quotas.more_jobs, caller.tenant))
+    return submission.Requester(caller.tenant, key, partial(quotas.more_jobs, caller.tenant))
 
 
 def with_results(view: JobView) -> JobView:

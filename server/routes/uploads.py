@@ -96,15 +96,15 @@ async def create_upload(
     checksum: ChecksumHeader = None,
 ) -> Response:
     """Create a resumable upload, with its first bytes if the request has a body, or join parts to one."""
-    wish = tus.parse_wish(length, defer, metadata, concat)
-    for part_id in wish.parts:
+    upload_request = tus.parse_upload_request(length, defer, metadata, concat)
+    for part_id in upload_request.parts:
         caller.check_owner(await resumable.owner(part_id), upload_missing(part_id))
     if _has_body(request):
         tus.check_body_type(request.headers.get("content-type"))
         chunk = tus.parse_chunk("0", content_length(request), checksum)
-        upload = await resumable.create_with(wish, caller.tenant, chunk, body_of(request))
+        upload = await resumable.create_with(upload_request, caller.tenant, chunk, body_of(request))
     else:
-        upload = await resumable.create(wish, caller.tenant)
+        upload = await resumable.create(upload_request, caller.tenant)
     headers = TUS | {"Location": tus.address(upload.id)} | tus.position_headers(upload)
     return Response(status_code=201, headers=headers)
 

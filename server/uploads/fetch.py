@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from anyio import CapacityLimiter, to_thread
 
-from server.web.egress import CheckedConnection, Outward, request_target
+from server.web.egress import CheckedConnection, Egress, request_target
 from workers.core.errors.intake import ImportRefused
 
 PIECE_BYTES = 2**20
@@ -27,7 +27,7 @@ class Source:
     """
 
     url: str
-    outward: Outward
+    egress: Egress
     label: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -76,11 +76,11 @@ def fetch(source: Source, idle_s: float) -> Fetched:
     Raises:
         ImportRefused: The address is not allowed, nobody answers, or the answer is no file of a known size.
     """
-    target = source.outward.parse_url(source.url)
+    target = source.egress.parse_url(source.url)
     headers = {"Accept-Encoding": "identity", "User-Agent": "ldiffusion-server", **source.headers}
     with ExitStack() as unless_taken:
         try:
-            with source.outward.call(target, idle_s, ANSWER_S) as connection:
+            with source.egress.call(target, idle_s, ANSWER_S) as connection:
                 unless_taken.callback(connection.close)
                 connection.request("GET", request_target(target), headers=headers)
                 response = connection.getresponse()

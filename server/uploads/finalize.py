@@ -15,9 +15,9 @@ from threading import Event
 from anyio import to_thread
 
 from server.intake.admission import Admission, Received
-from server.intake.fair_queue import Turns
+from server.intake.fair_queue import FairQueue
 from server.uploads.records import Upload
-from server.uploads.store import Partials
+from server.uploads.store import UploadStore
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import Invalid, LDiffusionError, SlideNotFound, Unavailable
 from workers.core.schemas import ErrorBody, SlideInfo
@@ -30,16 +30,16 @@ TRIES = 3
 logger = logging.getLogger(__name__)
 
 
-class Checking:
+class Finalizer:
     """The uploads that are being checked, each in a task of the event loop."""
 
-    def __init__(self, partials: Partials, store: Store, admission: Admission) -> None:
-        self._partials = partials
+    def __init__(self, upload_store: UploadStore, store: Store, admission: Admission) -> None:
+        self._upload_store = upload_store
         self._store = store
         self._admission = admission
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._crashes: dict[str, int] = {}
-        self._turns = Turns(AT_ONCE)
+        self._fair_queue = FairQueue(AT_ONCE)
         self._stopping = Event()
 
     def start(self, upload: Upload) -> None:
@@ -52,7 +52,7 @@ class Checking:
 
     async def resume(self) -> None:
         """Start what is complete and not being checked: after a restart, or after a check that failed."""
-        uploads = await to_thread.run_sync(self._partials.list_uploads)
+        uploads = await to_thread.run_sync(self._upload_store.list_uploads)
         for upload in uploads:
             if upload.state == "checking":
                 self.start(upload)
@@ -75,8 +75,8 @@ class Checking:
             self._crashes[upload_id] = self._crashes.get(upload_id, 0) + 1
 
     async def _check(self, upload_id: str, tenant: str) -> None:
-        async with self._turns.turn(tenant):
-            upload = await to_thread.run_sync(self._partials.read, upload_id)
+        async with self._fair_queue.turn(tenant):
+            upload = await to_thread.run_sync(self._upload_store.read, upload_id)
             if upload.state != "checking":
                 return
             await to_thread.run_sync(self._end, upload, await self._ending(upload))
@@ -97,11 +97,11 @@ class Checking:
             return await to_thread.run_sync(self._store.read_slide, upload.id)
         except SlideNotFound:
             pass
-        upload = await to_thread.run_sync(self._partials.join, upload)
-        file = await to_thread.run_sync(self._partials.complete_file, upload.id)
+        upload = await to_thread.run_sync(self._upload_store.join, upload)
+        file = await to_thread.run_sync(self._upload_store.complete_file, upload.id)
         digest = await to_thread.run_sync(self._digest, file)
         received = Received(upload.filename, upload.length, digest, upload.sha256, upload.tenant)
-        return await self._admission.admit(upload.id, file, received, self._partials.slide_folder(upload.id))
+        return await self._admission.admit(upload.id, file, received, self._upload_store.slide_folder(upload.id))
 
     def _digest(self, file: Path) -> str:
         """Return the SHA-256 of a file in hex, as it is on the disk; a stop ends it early."""
@@ -114,6 +114,6 @@ class Checking:
         return summed.hexdigest()
 
     def _end(self, upload: Upload, ending: dict[str, object]) -> None:
-        fields = {**ending, "joined": len(upload.parts), "expires_at": self._partials.new_expiry()}
-        self._partials.save(upload.model_copy(update=fields))
-        self._partials.drop_bytes(upload.id)
+        fields = {**ending, "joined": len(upload.parts), "expires_at": self._upload_store.new_expiry()}
+        self._upload_store.save(upload.model_copy(update=fields))
+        self._upload_store.drop_bytes(upload.id)

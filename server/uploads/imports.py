@@ -16,10 +16,10 @@ from pydantic import Field, model_validator
 
 from server.uploads.fetch import Fetched, Source, fetch
 from server.uploads.records import Upload
-from server.uploads.requests import Chunk, Wish
+from server.uploads.requests import Chunk, UploadRequest
 from server.uploads.s3 import Connector, read_connectors, source_of
 from server.uploads.service import Resumable
-from server.web.egress import Outward
+from server.web.egress import Egress
 from workers.core.errors.base import LDiffusionError, NotFound, Unavailable
 from workers.core.errors.intake import ImportRefused
 from workers.core.schemas import Frozen
@@ -33,7 +33,7 @@ RETRY_S = 30.0
 logger = logging.getLogger(__name__)
 
 
-class ImportWish(Frozen):
+class ImportRequest(Frozen):
     """Where a slide lies: at a `url`, or under a `key` of a `connector`."""
 
     url: str | None = Field(default=None, max_length=4096, examples=["https://slides.example/case-7.svs"])
@@ -60,7 +60,7 @@ class Imports:
         self._places = CapacityLimiter(AT_ONCE)
         self._threads = CapacityLimiter(AT_ONCE)  # of their own: whoever answers slowly holds up no other request
 
-    async def begin(self, wish: ImportWish, tenant: str) -> Upload:
+    async def begin(self, request: ImportRequest, tenant: str) -> Upload:
         """Ask for a file and, once its head is there, go on in the background.
 
         Raises:
@@ -68,7 +68,7 @@ class Imports:
             RequestInvalid, SlideSetIncomplete, UploadEmpty, UploadTooLarge, QuotaExceeded, DiskFull: As any upload.
             Unavailable: Too many are being fetched.
         """
-        source = self._source(wish, tenant)
+        source = self._source(request, tenant)
         place = object()
         try:
             self._places.acquire_on_behalf_of_nowait(place)
@@ -78,7 +78,7 @@ class Imports:
             ) from error
         upload = None
         try:
-            upload, fetched = await self._opened(wish, source, tenant)
+            upload, fetched = await self._opened(request, source, tenant)
         finally:
             if upload is None:
                 self._places.release_on_behalf_of(place)
@@ -90,12 +90,14 @@ class Imports:
         del self._tasks[upload_id]
         self._places.release_on_behalf_of(place)
 
-    async def _opened(self, wish: ImportWish, source: Source, tenant: str) -> tuple[Upload, Fetched]:
+    async def _opened(self, request: ImportRequest, source: Source, tenant: str) -> tuple[Upload, Fetched]:
         fetched = await to_thread.run_sync(fetch, source, self._settings.upload_idle_s, limiter=self._threads)
         upload = None
         try:
-            name = wish.filename or unquote(urlsplit(source.url).path.rpartition("/")[2])
-            asked = Wish(length=fetched.length, filename=name, sha256=wish.sha256, source=source.label[:LABEL_MAX])
+            name = request.filename or unquote(urlsplit(source.url).path.rpartition("/")[2])
+            asked = UploadRequest(
+                length=fetched.length, filename=name, sha256=request.sha256, source=source.label[:LABEL_MAX]
+            )
             upload = await self._resumable.create(asked, tenant)
             return upload, fetched
         finally:
@@ -109,10 +111,10 @@ class Imports:
             task.cancel()
             await asyncio.wait([task])
 
-    def _source(self, wish: ImportWish, tenant: str) -> Source:
-        if wish.connector is not None:
-            return source_of(wish.connector, wish.key or "", tenant, self._connectors)
-        outward = Outward(
+    def _source(self, request: ImportRequest, tenant: str) -> Source:
+        if request.connector is not None:
+            return source_of(request.connector, request.key or "", tenant, self._connectors)
+        egress = Egress(
             field="url",
             hosts=self._settings.import_hosts,
             private=self._settings.import_private,
@@ -120,10 +122,10 @@ class Imports:
             off="This server fetches nothing by address.",
             instead="an upload",
         )
-        url = wish.url or ""
-        target = outward.parse_url(url)
-        outward.check_literal(target)
-        return Source(url=url, outward=outward, label=f"https://{target.netloc}{target.path}")
+        url = request.url or ""
+        target = egress.parse_url(url)
+        egress.check_literal(target)
+        return Source(url=url, egress=egress, label=f"https://{target.netloc}{target.path}")
 
     async def _run(self, upload: Upload, fetched: Fetched) -> None:
         try:

@@ -11,7 +11,7 @@ GRACE_S = 5.0
 """How long a request waits for another to let go: a broken connection is noticed, and its bytes synced, within it."""
 
 
-class Lease:
+class Lock:
     """The right of one request to change one upload, kept up by the bytes that come in."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Lease:
         self._renewed_at = self._loop.time()
 
     def end(self) -> None:
-        """Take the lease away: a wait for bytes ends now, and what arrived is kept before the lease is released."""
+        """Take the lock away: a wait for bytes ends now, and what arrived is kept before it is released."""
         self._taken = True
         if self._waiting is not None:
             self._waiting.reschedule(self._loop.time())
@@ -43,7 +43,7 @@ class Lease:
 
         Raises:
             UploadIncomplete: The client went away, or no byte came for `idle_s` seconds.
-            UploadLocked: Another request took the lease.
+            UploadLocked: Another request took the lock.
         """
         block = bytearray()
         try:
@@ -79,23 +79,23 @@ class Lease:
             yield piece
 
 
-class Leases:
-    """The leases of one process.
+class Locks:
+    """The locks of one process.
 
     Args:
-        lease_s: Silence after which a lease may be taken over.
+        lease_s: Silence after which a lock may be taken over.
     """
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
-        self._held: dict[str, Lease] = {}
+        self._held: dict[str, Lock] = {}
 
     def is_held(self, upload_id: str) -> bool:
         """Whether a request is changing the upload."""
         return upload_id in self._held
 
     @asynccontextmanager
-    async def hold(self, upload_id: str) -> AsyncIterator[Lease]:
+    async def hold(self, upload_id: str) -> AsyncIterator[Lock]:
         """Have an upload to oneself. Waits a moment for whoever has it, and takes it over from a silent one.
 
         Raises:
@@ -107,15 +107,15 @@ class Leases:
                 value=upload_id,
                 accepted=f"one request at a time; a silent one gives way after {self._lease_s:g} seconds",
             )
-        lease = self._held[upload_id] = Lease()
+        lock = self._held[upload_id] = Lock()
         try:
-            yield lease
+            yield lock
         finally:
             del self._held[upload_id]
-            lease.released.set()
+            lock.released.set()
 
     async def settle(self, upload_id: str) -> bool:
-        """Wait a moment until nobody changes the upload, ending the lease of a silent one; False if it goes on."""
+        """Wait a moment until nobody changes the upload, ending the lock of a silent one; False if it goes on."""
         deadline = asyncio.get_running_loop().time() + GRACE_S
         while (held := self._held.get(upload_id)) is not None:
             if held.silent_s >= self._lease_s:

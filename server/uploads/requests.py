@@ -8,7 +8,7 @@ from workers.core.errors.base import OffsetMismatch, UploadJoined, UploadTooLarg
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class UploadRequest:
     """A new upload as the client asks for it.
 
     Attributes:

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 
 from server.uploads.fetch import Source
-from server.web.egress import HTTPS_PORT, Outward
+from server.web.egress import HTTPS_PORT, Egress
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.intake import ImportRefused
 from workers.core.schemas import Frozen
@@ -58,7 +58,7 @@ def source_of(name: str, key: str, tenant: str, connectors: dict[str, Connector]
         raise ImportRefused("key: it has an empty part, or one of dots.", value=key, accepted="folder/slide.svs")
     target = urlsplit(connector.endpoint)
     path = f"/{connector.bucket}/{quote(whole, safe='/~-._')}"
-    outward = Outward(
+    egress = Egress(
         field="import.connector",
         hosts=f"{target.hostname}:{target.port or HTTPS_PORT}",
         private=connector.private,
@@ -67,7 +67,7 @@ def source_of(name: str, key: str, tenant: str, connectors: dict[str, Connector]
         instead="",
     )
     headers = signed_headers(connector, target.netloc, path)
-    return Source(url=connector.endpoint + path, outward=outward, label=f"{name}:{key}", headers=headers)
+    return Source(url=connector.endpoint + path, egress=egress, label=f"{name}:{key}", headers=headers)
 
 
 def signed_headers(connector: Connector, host: str, path: str) -> dict[str, str]:

@@ -15,12 +15,12 @@ from anyio import CancelScope, to_thread
 from server.access.quotas import Quotas
 from server.intake.admission import Admission
 from server.uploads.checkpoints import Checkpoints
-from server.uploads.finalize import Checking
-from server.uploads.locks import Lease, Leases
+from server.uploads.finalize import Finalizer
+from server.uploads.locks import Lock, Locks
 from server.uploads.records import Part, Upload
-from server.uploads.requests import Chunk, Wish, check_chunk, check_offset
-from server.uploads.store import Partials
-from server.uploads.writer import Appender
+from server.uploads.requests import Chunk, UploadRequest, check_chunk, check_offset
+from server.uploads.store import UploadStore
+from server.uploads.writer import UploadWriter
 from workers.core.disk_room import check_size
 from workers.core.errors.base import (
     HeaderInvalid,
@@ -44,28 +44,28 @@ class Resumable:
     """Takes resumable uploads."""
 
     def __init__(
-        self, partials: Partials, leases: Leases, checking: Checking, quotas: Quotas, settings: Settings
+        self, upload_store: UploadStore, locks: Locks, finalizer: Finalizer, quotas: Quotas, settings: Settings
     ) -> None:
-        self._partials = partials
+        self._upload_store = upload_store
         self._quotas = quotas
-        self._leases = leases
-        self._checking = checking
+        self._locks = locks
+        self._finalizer = finalizer
         self._settings = settings
 
-    async def create(self, wish: Wish, tenant: str) -> Upload:
+    async def create(self, request: UploadRequest, tenant: str) -> Upload:
         """Make a new upload; one that is joined from parts is complete at once.
 
         Raises:
             UploadEmpty, UploadTooLarge, RequestInvalid, DiskFull, QuotaExceeded: It can never be, or not now.
             UploadNotFound, UploadExpired, UploadUnfinished, UploadLocked, HeaderInvalid: A part cannot be joined.
         """
-        name = display_name(wish.filename)
+        name = display_name(request.filename)
         extension_of(name)
         async with AsyncExitStack() as stack:
-            for part_id in wish.parts:
-                await stack.enter_async_context(self._leases.hold(part_id))
-            parts = [await self._part(part_id) for part_id in wish.parts]
-            length = sum(part.length for part in parts) if wish.length is None else wish.length
+            for part_id in request.parts:
+                await stack.enter_async_context(self._locks.hold(part_id))
+            parts = [await self._part(part_id) for part_id in request.parts]
+            length = sum(part.length for part in parts) if request.length is None else request.length
             if length == 0:
                 raise UploadEmpty("The upload is to hold no bytes.", value=0, accepted="a slide")
             check_size(length, self._settings.upload_max_bytes)
@@ -76,19 +76,19 @@ class Resumable:
                 length=length,
                 offset=length if parts else 0,
                 filename=name,
-                sha256=wish.sha256,
-                metadata=wish.metadata,
-                is_part=wish.is_part,
+                sha256=request.sha256,
+                metadata=request.metadata,
+                is_part=request.is_part,
                 parts=tuple(parts),
-                source=wish.source,
+                source=request.source,
                 created_at=datetime.now(UTC),
-                expires_at=self._partials.new_expiry(),
+                expires_at=self._upload_store.new_expiry(),
             )
             # Parts are stored already, and count as what they are.
             async with self._quotas.room(tenant, length) if not parts else nullcontext():
-                await to_thread.run_sync(self._partials.create, upload)
+                await to_thread.run_sync(self._upload_store.create, upload)
         if upload.state == "checking":
-            self._checking.start(upload)
+            self._finalizer.start(upload)
         return upload
 
     async def _part(self, part_id: str) -> Part:
@@ -101,15 +101,17 @@ class Resumable:
             )
         return Part(id=part_id, length=upload.length)
 
-    async def create_with(self, wish: Wish, tenant: str, chunk: Chunk, pieces: AsyncIterator[bytes]) -> Upload:
+    async def create_with(
+        self, request: UploadRequest, tenant: str, chunk: Chunk, pieces: AsyncIterator[bytes]
+    ) -> Upload:
         """Make a new upload and add its first bytes; nothing stays if they are not taken.
 
         Raises:
             As `create` and `append`.
         """
-        if wish.parts:
+        if request.parts:
             raise UploadJoined("An upload that is joined from parts takes no bytes.", accepted="no body")
-        upload = await self.create(wish, tenant)
+        upload = await self.create(request, tenant)
         taken = False
         try:
             upload = await self.append(upload.id, chunk, pieces)
@@ -117,7 +119,7 @@ class Resumable:
         finally:
             if not taken:  # the client was not told the address
                 with CancelScope(shield=True):
-                    await to_thread.run_sync(self._partials.remove, upload.id)
+                    await to_thread.run_sync(self._upload_store.remove, upload.id)
         return upload
 
     async def append(self, upload_id: str, chunk: Chunk, pieces: AsyncIterator[bytes]) -> Upload:
@@ -130,18 +132,18 @@ class Resumable:
             UploadIncomplete, UploadLocked, UploadTooLarge, ChecksumMismatch, DiskFull: On the way.
         """
         check_chunk(await self.read(upload_id), chunk)
-        async with self._leases.hold(upload_id) as lease:
+        async with self._locks.hold(upload_id) as lock:
             upload = await self.read(upload_id)
             check_offset(upload, chunk)  # not before: where the upload ends is only known while nobody adds to it
             if not upload.is_complete:
-                upload = await self._receive(upload, chunk, lease.blocks(pieces, self._settings.upload_idle_s), lease)
+                upload = await self._receive(upload, chunk, lock.blocks(pieces, self._settings.upload_idle_s), lock)
         if upload.state == "checking":
-            self._checking.start(upload)
+            self._finalizer.start(upload)
         return upload
 
-    async def _receive(self, upload: Upload, chunk: Chunk, blocks: AsyncIterator[bytes], lease: Lease) -> Upload:
-        place = self._partials.data_file(upload.id), upload.offset, upload.length
-        opened = partial(Appender, *place, chunk.checksum, self._settings.disk_reserve_bytes)
+    async def _receive(self, upload: Upload, chunk: Chunk, blocks: AsyncIterator[bytes], lock: Lock) -> Upload:
+        place = self._upload_store.data_file(upload.id), upload.offset, upload.length
+        opened = partial(UploadWriter, *place, chunk.checksum, self._settings.disk_reserve_bytes)
         with await to_thread.run_sync(opened) as appender:
             checkpoints = Checkpoints(partial(self._acknowledge, appender=appender), upload)
             whole = False
@@ -150,7 +152,7 @@ class Resumable:
                     await to_thread.run_sync(appender.write, block)
                     if chunk.checksum is None:
                         await checkpoints.tend(appender.offset - appender.synced)
-                    lease.renew()
+                    lock.renew()
                 appender.verify()
                 whole = True
             finally:
@@ -162,7 +164,7 @@ class Resumable:
                         await to_thread.run_sync(appender.drop)
         return upload
 
-    def _acknowledge(self, upload: Upload, appender: Appender) -> Upload:
+    def _acknowledge(self, upload: Upload, appender: UploadWriter) -> Upload:
         """Sync, then say so: the order is the promise."""
         if appender.offset == upload.offset:
             return upload
@@ -172,10 +174,10 @@ class Resumable:
             update={
                 "offset": offset,
                 "state": "checking" if complete else "uploading",
-                "expires_at": self._partials.new_expiry(),
+                "expires_at": self._upload_store.new_expiry(),
             }
         )
-        self._partials.save(upload)
+        self._upload_store.save(upload)
         return upload
 
     async def position(self, upload_id: str) -> Upload:
@@ -185,7 +187,7 @@ class Resumable:
             UploadNotFound, UploadExpired.
         """
         await self.read(upload_id)
-        await self._leases.settle(upload_id)
+        await self._locks.settle(upload_id)
         return await self.read(upload_id)
 
     async def read(self, upload_id: str) -> Upload:
@@ -194,7 +196,7 @@ class Resumable:
         Raises:
             UploadNotFound, UploadExpired.
         """
-        return await to_thread.run_sync(self._partials.read, upload_id)
+        return await to_thread.run_sync(self._upload_store.read, upload_id)
 
     async def owner(self, upload_id: str) -> str:
         """Return the tenant whose upload this is, or was before it expired.
@@ -202,11 +204,11 @@ class Resumable:
         Raises:
             UploadNotFound.
         """
-        return await to_thread.run_sync(self._partials.owner, upload_id)
+        return await to_thread.run_sync(self._upload_store.owner, upload_id)
 
     async def list_uploads(self, tenant: str) -> list[Upload]:
         """Return uploads of a tenant that are no parts, the newest first."""
-        uploads = await to_thread.run_sync(self._partials.list_uploads)
+        uploads = await to_thread.run_sync(self._upload_store.list_uploads)
         return [upload for upload in uploads if upload.tenant == tenant and not upload.is_part]
 
     async def remove(self, upload_id: str) -> None:
@@ -217,14 +219,14 @@ class Resumable:
             UploadLocked: Another request is adding to it, or it is being checked.
         """
         await self.read(upload_id)
-        async with self._leases.hold(upload_id):
+        async with self._locks.hold(upload_id):
             if (await self.read(upload_id)).state == "checking":
                 raise UploadLocked("This upload is being checked.", value=upload_id, accepted="a checked upload")
-            await to_thread.run_sync(self._partials.remove, upload_id)
+            await to_thread.run_sync(self._upload_store.remove, upload_id)
 
     async def cut_off_imports(self) -> list[Upload]:
         """Return what the server was fetching; at its start, what it fetches no more."""
-        uploads = await to_thread.run_sync(self._partials.list_uploads)
+        uploads = await to_thread.run_sync(self._upload_store.list_uploads)
         return [upload for upload in uploads if upload.source is not None and upload.state == "uploading"]
 
     async def refuse(self, upload_id: str, error: LDiffusionError) -> None:
@@ -233,13 +235,15 @@ class Resumable:
         Raises:
             UploadNotFound, UploadExpired, UploadLocked.
         """
-        async with self._leases.hold(upload_id):
+        async with self._locks.hold(upload_id):
             upload = await self.read(upload_id)
             if upload.state != "uploading":
                 return
             ending = {"state": "rejected", "error": ErrorBody.model_validate(error.as_dict())}
-            await to_thread.run_sync(self._partials.drop_bytes, upload_id)  # first: what follows wants room on the disk
-            await to_thread.run_sync(self._partials.save, upload.model_copy(update=ending))
+            await to_thread.run_sync(
+                self._upload_store.drop_bytes, upload_id
+            )  # first: what follows wants room on the disk
+            await to_thread.run_sync(self._upload_store.save, upload.model_copy(update=ending))
 
     async def keep_tidy(self) -> None:
         """Sweep now and then, for ever."""
@@ -252,28 +256,28 @@ class Resumable:
 
     async def sweep(self) -> None:
         """Remove what has expired, and see to it that what is complete is checked."""
-        await self._checking.resume()
-        for upload_id in await to_thread.run_sync(self._partials.expired):
-            if not self._leases.is_held(upload_id):
+        await self._finalizer.resume()
+        for upload_id in await to_thread.run_sync(self._upload_store.expired):
+            if not self._locks.is_held(upload_id):
                 try:
-                    async with self._leases.hold(upload_id):
-                        await to_thread.run_sync(self._partials.expire, upload_id)
+                    async with self._locks.hold(upload_id):
+                        await to_thread.run_sync(self._upload_store.expire, upload_id)
                 except (OSError, LDiffusionError):  # the next one may well go, and this one the next time
                     logger.exception("the expired upload %s could not be removed", upload_id)
 
 
 @asynccontextmanager
 async def resumable_uploads(
-    partials: Partials, store: Store, settings: Settings, admission: Admission, quotas: Quotas
+    upload_store: UploadStore, store: Store, settings: Settings, admission: Admission, quotas: Quotas
 ) -> AsyncIterator[Resumable]:
     """Mend what was left half-made, take up the checks that were cut off, and keep the folder tidy meanwhile."""
-    await to_thread.run_sync(partials.recover)
-    checking = Checking(partials, store, admission)
-    resumable = Resumable(partials, Leases(settings.upload_lease_s), checking, quotas, settings)
+    await to_thread.run_sync(upload_store.recover)
+    finalizer = Finalizer(upload_store, store, admission)
+    resumable = Resumable(upload_store, Locks(settings.upload_lease_s), finalizer, quotas, settings)
     tidying = asyncio.create_task(resumable.keep_tidy(), name="sweep of uploads")
     try:
         yield resumable
     finally:
         tidying.cancel()
         await asyncio.gather(tidying, return_exceptions=True)
-        await checking.stop()
+        await finalizer.stop()

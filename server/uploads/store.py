@@ -34,7 +34,7 @@ _NEW, _OLD = ".new-", ".old-"
 logger = logging.getLogger(__name__)
 
 
-class Partials:
+class UploadStore:
     """The folder of resumable uploads. Every method blocks; callers see to it that one at a time changes an upload.
 
     Args:

@@ -10,7 +10,7 @@ import re
 from email.utils import format_datetime
 
 from server.uploads.records import Upload
-from server.uploads.requests import Chunk, Wish
+from server.uploads.requests import Chunk, UploadRequest
 from server.uploads.writer import Checksum
 from workers.core.errors.base import BodyUnsupported, HeaderInvalid, VersionUnsupported
 
@@ -62,7 +62,9 @@ def parse_chunk(offset: str | None, length: int | None, checksum: str | None) ->
     return Chunk(_number("Upload-Offset", offset), length, parse_checksum(checksum))
 
 
-def parse_wish(length: str | None, deferred: str | None, metadata: str | None, concat: str | None) -> Wish:
+def parse_upload_request(
+    length: str | None, deferred: str | None, metadata: str | None, concat: str | None
+) -> UploadRequest:
     """Return the upload that the headers of a creation ask for.
 
     Args:
@@ -83,7 +85,7 @@ def parse_wish(length: str | None, deferred: str | None, metadata: str | None, c
     sha256 = pairs.get("sha256")
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise HeaderInvalid("Upload-Metadata: sha256 is none.", value=sha256[:80], accepted="64 hexadecimal digits")
-    return Wish(
+    return UploadRequest(
         length=None if parts else _number("Upload-Length", length),
         filename=pairs.get("filename", ""),
         sha256=None if sha256 is None else sha256.lower(),

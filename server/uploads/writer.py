@@ -20,7 +20,7 @@ class Checksum:
     digest: bytes
 
 
-class Appender:
+class UploadWriter:
     """Writes one chunk into `data` of an upload, which it locks meanwhile. Every method blocks.
 
     The lock is the kernel's: it goes with the process that held it. What lies beyond `offset` is cut off at the

@@ -31,7 +31,7 @@ SEEN_MAX = 16
 TILE = re.compile(r"/v1/slides/([0-9a-f]{32})/slide_files/([0-9]{1,9})/([0-9]{1,9})_([0-9]{1,9})\.jpeg")
 
 
-class TileLane:
+class FastPath:
     """Answers for tiles that are at hand; inside the gate, before the routes.
 
     Args:

@@ -101,7 +101,7 @@ class _Turn:
         self.lock = threading.Lock()
 
 
-class Remembered(Generic[T]):
+class SingleFlightCache(Generic[T]):
     """The last few things that were asked for, by name. Who asks for what is being made waits for it."""
 
     def __init__(self) -> None:
@@ -150,10 +150,10 @@ class Viewing:
         self.limiter = CapacityLimiter(settings.tile_threads)
         self._store = store
         self._slides = SlidePool(settings.slide_handles)
-        self._overviews = Remembered[Pixels]()
-        self._labels = Remembered[LabelPyramid]()
-        self._stored = Remembered[StoredTiles]()
-        self._live = Remembered[LiveLabels]()
+        self._overviews = SingleFlightCache[Pixels]()
+        self._labels = SingleFlightCache[LabelPyramid]()
+        self._stored = SingleFlightCache[StoredTiles]()
+        self._live = SingleFlightCache[LiveLabels]()
 
     def close(self) -> None:
         """Close all files."""

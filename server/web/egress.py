@@ -26,7 +26,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
-class Outward:
+class Egress:
     """What one kind of call may reach.
 
     Attributes:
@@ -168,10 +168,10 @@ class CheckedConnection(http.client.HTTPSConnection):
         total_s: Longest time from here until it is connected.
     """
 
-    def __init__(self, outward: Outward, host: str, port: int, timeout_s: float, total_s: float) -> None:
+    def __init__(self, egress: Egress, host: str, port: int, timeout_s: float, total_s: float) -> None:
         self._tls = ssl.create_default_context()
         super().__init__(host, port, timeout=timeout_s, context=self._tls)
-        self._outward = outward
+        self._egress = egress
         self._timeout_s = timeout_s
         self._deadline = monotonic() + total_s
         self._line: ssl.SSLSocket | None = None
@@ -184,7 +184,7 @@ class CheckedConnection(http.client.HTTPSConnection):
             OSError: The name is not known, nobody answers, or not in time.
         """
         last: OSError | None = None
-        for address in self._outward.resolve(self.host, self.port, self._left_s()):
+        for address in self._egress.resolve(self.host, self.port, self._left_s()):
             try:
                 plain = socket.create_connection((address, self.port), self._left_s())
             except OSError as error:

@@ -24,7 +24,7 @@ from server.client_errors import (
     failure,
 )
 from server.client_jobs import Event, EventParser, wait
-from server.client_protocol import Answer, Ask, Body, Open, Patience, Pause, Read, Work, patiently
+from server.client_protocol import Answer, Ask, Body, Open, Pause, Read, RetryPolicy, Work, retrying
 from server.web.sse import event
 from workers.core.errors.base import RequestInvalid
 
@@ -57,7 +57,7 @@ def play(steps: Generator[Any, Any, Any], replies: list[Any]) -> tuple[Any, list
                 reply = replies.pop(0)
 
 
-def spend(patience: Patience, waited: list[float]) -> None:
+def spend(patience: RetryPolicy, waited: list[float]) -> None:
     """Wait between tries that all fail, and note how long."""
     while True:
         waited += [pause.seconds for pause in patience.hold(GONE) if isinstance(pause, Pause)]
@@ -78,7 +78,7 @@ def spend(patience: Patience, waited: list[float]) -> None:
 )
 def test_what_does_not_pass_is_told_at_once(answer: Answer, kind: type[RemoteError]) -> None:
     with pytest.raises(kind) as caught:
-        play(patiently(Ask("GET", "/x")), [answer])
+        play(retrying(Ask("GET", "/x")), [answer])
     assert caught.value.status == answer.status
     if answer.content.startswith(b"{"):
         assert (caught.value.value, caught.value.accepted) == ("v", "a")
@@ -86,19 +86,19 @@ def test_what_does_not_pass_is_told_at_once(answer: Answer, kind: type[RemoteErr
 
 def test_what_passes_is_asked_for_again_as_late_as_the_server_wants() -> None:
     busy = told(503, "queue_unavailable", **{"retry-after": "5"})
-    answer, asked = play(patiently(Ask("GET", "/x")), [GONE, busy, Answer(502, {}), Answer(200, {}, b"here")])
+    answer, asked = play(retrying(Ask("GET", "/x")), [GONE, busy, Answer(502, {}), Answer(200, {}, b"here")])
     assert answer.content == b"here"
     assert [step.seconds for step in asked if isinstance(step, Pause)] == [0.25, 5, 1.0]
 
 
 def test_a_server_that_never_answered_is_not_waited_for() -> None:
     with pytest.raises(NeverReached):
-        play(patiently(Ask("GET", "/x")), [failure(NeverReached, "server_unreachable", "No answer.")])
+        play(retrying(Ask("GET", "/x")), [failure(NeverReached, "server_unreachable", "No answer.")])
 
 
 @given(st.floats(0, 100))
 def test_patience_ends_and_is_renewed(limit_s: float) -> None:
-    patience = Patience(limit_s)
+    patience = RetryPolicy(limit_s)
     for _ in range(2):
         waited: list[float] = []
         with pytest.raises(Unreachable):

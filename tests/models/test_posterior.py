@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import integrate, stats
 
-from models.posterior import TwoKink
+from models.posterior import PiecewiseExponential
 
 # k1, w1, k2, w2: kinks either way round, equal, near-equal and far-apart weights, coinciding and distant kinks.
 CASES = [
@@ -24,8 +24,8 @@ CASES = [
 ]
 
 
-def build(case: tuple[float, float, float, float]) -> TwoKink:
-    return TwoKink(*(torch.tensor([v], dtype=torch.float64) for v in case))
+def build(case: tuple[float, float, float, float]) -> PiecewiseExponential:
+    return PiecewiseExponential(*(torch.tensor([v], dtype=torch.float64) for v in case))
 
 
 def density(case: tuple[float, float, float, float], x: float) -> float:
@@ -69,7 +69,7 @@ def test_quantiles_invert_the_distribution(case: tuple[float, float, float, floa
 def test_samples_follow_the_distribution() -> None:
     case = CASES[0]
     p = torch.rand(20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    drawn = TwoKink(*(torch.full((20_000,), v, dtype=torch.float64) for v in case)).icdf(p).numpy()
+    drawn = PiecewiseExponential(*(torch.full((20_000,), v, dtype=torch.float64) for v in case)).icdf(p).numpy()
     grid = np.linspace(-6, 8, 4001)
     cdf = np.cumsum([density(case, float(x)) for x in grid])
 
@@ -84,13 +84,13 @@ def test_mean_stays_in_the_hull_of_the_kinks_extended_by_one_over_s() -> None:
     generator = torch.Generator().manual_seed(4)
     k1, k2 = (10 * torch.randn(5000, generator=generator) for _ in range(2))
     w1, w2 = (torch.rand(5000, generator=generator) * 40 + 0.01 for _ in range(2))
-    mean = TwoKink(k1, w1, k2, w2).mean()
+    mean = PiecewiseExponential(k1, w1, k2, w2).mean()
     margin = 1 / (w1 + w2) + 1e-4
     assert bool((mean >= torch.minimum(k1, k2) - margin).all())
     assert bool((mean <= torch.maximum(k1, k2) + margin).all())
 
 
 def test_far_kinks_and_heavy_weights_stay_finite() -> None:
-    far = TwoKink(torch.tensor([-1e4]), torch.tensor([500.0]), torch.tensor([1e4]), torch.tensor([300.0]))
+    far = PiecewiseExponential(torch.tensor([-1e4]), torch.tensor([500.0]), torch.tensor([1e4]), torch.tensor([300.0]))
     for value in (far.mean(), far.mode(), far.icdf(torch.tensor([1e-7])), far.icdf(torch.tensor([1 - 1e-7]))):
         assert bool(torch.isfinite(value).all())

@@ -22,7 +22,7 @@ from workers.core.queue.keys import JobKeys, Task
 from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
 from workers.core.store import new_id
-from workers.process.watchdog import Guard
+from workers.process.watchdog import Watchdog
 
 NAME = "confidence.ome.tif"
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_made_says_why_and_is_not_tried_again(
 def test_what_a_worker_has_no_memory_for_is_refused_until_tomorrow(
     asked: Products, job_id: str, queue_settings: Settings, colour: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Guard, "fault", lambda _: None)  # the memory is that of the tests
+    monkeypatch.setattr(Watchdog, "fault", lambda _: None)  # the memory is that of the tests
     name = "regions-within-1px.geojson.gz"
     small = Leases(asked.jobs, new_id())
     small.memory_bytes = 0

@@ -13,7 +13,7 @@ from pipeline_fixtures import REGION_PX, asked_for, chunks, work
 from rq.timeouts import JobTimeoutException
 
 from server.jobs.batches import Batches, BatchRequest
-from server.jobs.submission import Asker
+from server.jobs.submission import Requester
 from workers import stages, tasks
 from workers.core.errors.base import DiskFull
 from workers.core.queue.jobs import Jobs
@@ -230,7 +230,7 @@ def test_a_slide_of_a_batch_that_turns_out_to_be_damaged_fails_alone(
     here.leases.beat()
     batches = Batches(jobs)
     asked = BatchRequest(slide_ids=(bad, slide_id), model="made-model", region_px=REGION_PX)
-    batch_id = batches.make(asked, Asker()).id
+    batch_id = batches.make(asked, Requester()).id
     work(here)
     batch = batches.view(batch_id)
     assert [(item.slide_id, item.state) for item in batch.items] == [(bad, "failed"), (slide_id, "succeeded")]

@@ -3,7 +3,7 @@
 import { button, el, progressBar } from './dom'
 import { duration, moment } from './measure'
 import { isFinal, type JobView } from './types'
-import { failure } from './words'
+import { failure } from './error_messages'
 
 export const WORDS: Record<JobView['state'], string> = {
   queued: 'Waits for a worker',

@@ -8,7 +8,7 @@ import { announce, report } from './notices'
 import { ENDPOINT, isForWantOfAKey, reasonOf, uploadOf } from './sending'
 import type { Page, UploadView } from './types'
 import { Row } from './upload_row'
-import { rejection } from './words'
+import { rejection } from './error_messages'
 
 const CHECK_MS = 1000
 const LISTED = 50

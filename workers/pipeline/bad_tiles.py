@@ -11,7 +11,7 @@ from workers.pipeline.tiling import Box
 FOLDER = "bad-tiles"
 
 
-class Damage(Frozen):
+class BadTiles(Frozen):
     """Blocks of the slide, and what they cost of the working plane as (w_x, w_y, width, height)."""
 
     tiles: tuple[BadTile, ...] = ()
@@ -37,17 +37,17 @@ def note(out_dir: Path, task: str, slide: Slide, holes: tuple[Box, ...] = ()) ->
         return
     (out_dir / FOLDER).mkdir(exist_ok=True)
     tiles = tuple(bad_tile(slide, *block) for block in sorted(slide.bad))
-    found = Damage(tiles=tiles, w_holes=tuple(sorted({(h.w_x, h.w_y, h.width, h.height) for h in holes})))
+    found = BadTiles(tiles=tiles, w_holes=tuple(sorted({(h.w_x, h.w_y, h.width, h.height) for h in holes})))
     write_json(out_dir / FOLDER / f"{task}.json", found)
 
 
-def read_damage(out_dir: Path) -> Damage:
+def read_bad_tiles(out_dir: Path) -> BadTiles:
     """Return all that the tasks of a job wrote down, each block and hole once."""
     tiles: set[BadTile] = set()
     holes: set[tuple[int, int, int, int]] = set()
     for path in (out_dir / FOLDER).glob("*.json"):
-        found = Damage.model_validate_json(path.read_bytes())
+        found = BadTiles.model_validate_json(path.read_bytes())
         tiles.update(found.tiles)
         holes.update(found.w_holes)
     in_order = sorted(tiles, key=lambda tile: (tile.level, tile.l0_y, tile.l0_x))
-    return Damage(tiles=tuple(in_order), w_holes=tuple(sorted(holes)))
+    return BadTiles(tiles=tuple(in_order), w_holes=tuple(sorted(holes)))

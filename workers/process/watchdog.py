@@ -50,7 +50,7 @@ class Limits:
     task_s: float
 
 
-class Guard:
+class Watchdog:
     """Watches over the process while it runs one task, as a context.
 
     Args:

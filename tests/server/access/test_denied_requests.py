@@ -9,8 +9,8 @@ from access_fixtures import guarded, key_of, log_of
 from asgi_call import bearer, call
 
 from server.access.audit import Event
-from server.access.denied_requests import WINDOW_S, Refusals
-from server.jobs.retention_sweep import tell_refusals_for_ever
+from server.access.denied_requests import WINDOW_S, DeniedRequests
+from server.jobs.retention_sweep import tell_denied_requests_for_ever
 
 
 def refusal(remote: str = "192.0.2.1", code: str = "unauthorized") -> Event:
@@ -18,35 +18,35 @@ def refusal(remote: str = "192.0.2.1", code: str = "unauthorized") -> Event:
 
 
 def test_the_first_is_told_at_once_and_the_others_of_its_minute_as_a_number() -> None:
-    refusals = Refusals()
-    assert refusals.lines(refusal(), 5) == [refusal()]
-    assert [refusals.lines(refusal(), 5 + second) for second in range(40)] == [[]] * 40
-    assert refusals.ended(5 + WINDOW_S - 1) == []
-    number, again = refusals.lines(refusal(), 5 + WINDOW_S)
+    denied_requests = DeniedRequests()
+    assert denied_requests.lines(refusal(), 5) == [refusal()]
+    assert [denied_requests.lines(refusal(), 5 + second) for second in range(40)] == [[]] * 40
+    assert denied_requests.ended(5 + WINDOW_S - 1) == []
+    number, again = denied_requests.lines(refusal(), 5 + WINDOW_S)
     assert (number.detail, number.remote, number.code, again) == (
         "40 more of the kind within 60 s",
         "192.0.2.1",
         "unauthorized",
         refusal(),
     )
-    assert refusals.ended(math.inf) == []  # it was the only one of its minute
+    assert denied_requests.ended(math.inf) == []  # it was the only one of its minute
 
 
 def test_addresses_and_codes_are_counted_apart_and_blocks_of_ipv6_together() -> None:
-    refusals = Refusals()
+    denied_requests = DeniedRequests()
     apart = [refusal(), refusal("192.0.2.2"), refusal(code="link_invalid"), refusal("2001:db8::1")]
-    assert [refusals.lines(each, 0) for each in apart] == [[each] for each in apart]
-    assert refusals.lines(refusal("2001:db8::2"), 1) == []
-    assert [event.remote for event in refusals.ended(WINDOW_S)] == ["2001:db8::1"]
+    assert [denied_requests.lines(each, 0) for each in apart] == [[each] for each in apart]
+    assert denied_requests.lines(refusal("2001:db8::2"), 1) == []
+    assert [event.remote for event in denied_requests.ended(WINDOW_S)] == ["2001:db8::1"]
 
 
 def test_what_is_remembered_is_bounded_and_no_number_is_lost() -> None:
-    refusals, told = Refusals(most=10), []
+    denied_requests, told = DeniedRequests(most=10), []
     for _ in range(3):
         for number in range(20):
-            told += refusals.lines(refusal(f"192.0.2.{number}"), 0)
-            told += refusals.lines(refusal(f"192.0.2.{number}"), 0)
-    told += refusals.ended(math.inf)
+            told += denied_requests.lines(refusal(f"192.0.2.{number}"), 0)
+            told += denied_requests.lines(refusal(f"192.0.2.{number}"), 0)
+    told += denied_requests.ended(math.inf)
     counted = sum(int(str(event.detail).split()[0]) for event in told if event.detail)
     assert counted + sum(event.detail is None for event in told) == 120
 
@@ -59,7 +59,7 @@ def test_a_flood_without_a_key_leaves_two_lines_and_the_chain_whole(tmp_path: Pa
     assert call(app, "POST", "/v1/slides", bearer(token), access=access).status == 403  # somebody known: always told
 
     async def end() -> None:
-        task = asyncio.create_task(tell_refusals_for_ever(access))
+        task = asyncio.create_task(tell_denied_requests_for_ever(access))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.intake.fair_queue import Turns
+from server.intake.fair_queue import FairQueue
 
 
 async def settled() -> None:
@@ -18,7 +18,7 @@ class Scene:
     """Work that notes when it gets its place and keeps it until told."""
 
     def __init__(self, places: int) -> None:
-        self.turns = Turns(places)
+        self.turns = FairQueue(places)
         self.began: list[str] = []
         self.under_way: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}

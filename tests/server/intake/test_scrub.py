@@ -16,7 +16,7 @@ from job_requests import add_slide, code_of, submit
 
 from server.access.audit import AuditLog
 from server.intake import scrub as module
-from server.intake.scrub import Rechecking, recheck_for_ever
+from server.intake.scrub import Scrub, scrub_for_ever
 from workers.core.errors.base import Unavailable
 from workers.core.settings import Settings
 from workers.core.store import Store, write_json
@@ -61,8 +61,8 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
-def rechecking(store: Store, days: float = 30) -> Rechecking:
-    return Rechecking(store, Settings(data_dir=store.root, rehash_days=days), AuditLog(store.root, 10**6))
+def scrub(store: Store, days: float = 30) -> Scrub:
+    return Scrub(store, Settings(data_dir=store.root, rehash_days=days), AuditLog(store.root, 10**6))
 
 
 def log(store: Store) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ def found(store: Store, slide_id: str) -> bool | None:
 def test_a_slide_is_compared_with_what_was_stored(
     store: Store, make: Callable[[Store], str], damage: Callable[[Path], None]
 ) -> None:
-    slide_id, checks = make(store), rechecking(store)
+    slide_id, checks = make(store), scrub(store)
     assert (checks.check_due(later(29)), found(store, slide_id)) == (0, None)
     assert (checks.check_due(later(30)), found(store, slide_id)) == (1, True)
     damage(max(path for path in store.slide_dir(slide_id).rglob("*") if path.is_file() and path.suffix != ".json"))
@@ -94,7 +94,7 @@ def test_a_slide_is_compared_with_what_was_stored(
 
 
 def test_what_was_put_back_is_whole_again_after_a_day(store: Store) -> None:
-    slide_id, checks = plain(store), rechecking(store)
+    slide_id, checks = plain(store), scrub(store)
     file = store.slide_file(slide_id)
     flip_one_bit(file)
     checks.check_due(later(30))
@@ -105,7 +105,7 @@ def test_what_was_put_back_is_whole_again_after_a_day(store: Store) -> None:
 
 def test_zero_days_check_nothing(store: Store) -> None:
     plain(store)
-    assert rechecking(store, days=0).check_due(later(10**4)) == 0
+    assert scrub(store, days=0).check_due(later(10**4)) == 0
 
 
 def test_an_error_that_says_nothing_of_the_slide_marks_none_and_stops_no_other(
@@ -119,7 +119,7 @@ def test_an_error_that_says_nothing_of_the_slide_marks_none_and_stops_no_other(
         return FileIO(path)
 
     monkeypatch.setattr(module, "_SlowFile", opened)
-    rechecking(store).check_due(later(30))
+    scrub(store).check_due(later(30))
     assert (found(store, first), found(store, other)) == (None, True)
 
 
@@ -131,12 +131,12 @@ def test_a_slide_that_is_deleted_meanwhile_stays_deleted(store: Store, monkeypat
         return FileIO(path)
 
     monkeypatch.setattr(module, "_SlowFile", deleting)
-    rechecking(store).check_due(later(30))
+    scrub(store).check_due(later(30))
     assert (list((store.root / "slides").iterdir()), log(store)) == ([], [])
 
 
 def test_a_stop_ends_a_check_which_then_says_nothing(store: Store) -> None:
-    slide_id, checks = plain(store), rechecking(store)
+    slide_id, checks = plain(store), scrub(store)
     checks.stop()
     with pytest.raises(Unavailable):
         checks.check_due(later(30))
@@ -161,7 +161,7 @@ def test_a_fault_does_not_end_the_loop_and_its_end_stops_the_check(caplog: pytes
 
     async def run() -> None:
         failing = Failing()
-        task = asyncio.create_task(recheck_for_ever(cast("Rechecking", failing), period_s=0))
+        task = asyncio.create_task(scrub_for_ever(cast("Scrub", failing), period_s=0))
         await asyncio.wait_for(failing.again.wait(), 60)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -178,7 +178,7 @@ def test_the_slide_tells_and_no_job_is_taken_on_it(gateway: httpx.Client, gatewa
     assert gateway.get(f"/v1/slides/{slide_id}").json()["integrity"] is None
     flip_one_bit(store.slide_file(slide_id))
     checked_at = later(30)
-    rechecking(store).check_due(checked_at)
+    scrub(store).check_due(checked_at)
     told = gateway.get(f"/v1/slides/{slide_id}").json()["integrity"]
     assert (told["ok"], datetime.fromisoformat(told["checked_at"])) == (False, checked_at)
     assert code_of(submit(gateway, slide_id)) == (422, "slide_damaged")

@@ -14,7 +14,7 @@ from server.access.quotas import Quotas
 from server.jobs import idempotency, submission
 from server.jobs.batches import Batches, BatchRequest, StoredBatch, job_id_of
 from server.jobs.idempotency import Reservation
-from server.jobs.submission import Asker, submit_job
+from server.jobs.submission import Requester, submit_job
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import QueueUnavailable
 from workers.core.errors.jobs import KeyInUse
@@ -38,9 +38,9 @@ def slowed(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.
     return begun, go_on
 
 
-def keyed(jobs: Jobs, quota_jobs: int = 0) -> Asker:
+def keyed(jobs: Jobs, quota_jobs: int = 0) -> Requester:
     jobs.settings = jobs.settings.model_copy(update={"quota_jobs": quota_jobs})
-    return Asker(key="once", room=partial(Quotas(jobs, uploads=list).more_jobs, "local"))
+    return Requester(key="once", room=partial(Quotas(jobs, uploads=list).more_jobs, "local"))
 
 
 def asked(jobs: Jobs) -> JobRequest:
@@ -62,19 +62,19 @@ def three_times(make: Callable[[], str], slowed: tuple[threading.Event, threadin
 def test_a_job_sent_three_times_at_once_is_one_whatever_the_quota(
     jobs: Jobs, slowed: tuple[threading.Event, threading.Event]
 ) -> None:
-    request, asker = asked(jobs), keyed(jobs, quota_jobs=1)
-    ids = three_times(lambda: submit_job(jobs, request, asker).id, slowed)
+    request, requester = asked(jobs), keyed(jobs, quota_jobs=1)
+    ids = three_times(lambda: submit_job(jobs, request, requester).id, slowed)
     assert ids == set(jobs.store.list_jobs())
     assert len(ids) == 1
-    assert submit_job(jobs, request, asker).id in ids
+    assert submit_job(jobs, request, requester).id in ids
 
 
 def test_a_batch_sent_three_times_at_once_is_one_whatever_the_quota(
     jobs: Jobs, slowed: tuple[threading.Event, threading.Event]
 ) -> None:
     request = BatchRequest(slide_ids=tuple(add_slide(jobs.store, 0.5) for _ in range(3)), model="made-model")
-    asker = keyed(jobs, quota_jobs=3)
-    ids = three_times(lambda: Batches(jobs).make(request, asker).id, slowed)
+    requester = keyed(jobs, quota_jobs=3)
+    ids = three_times(lambda: Batches(jobs).make(request, requester).id, slowed)
     assert (len(ids), len(jobs.store.list_jobs()), jobs.batch_control.count) == (1, 3, 3)
 
 
@@ -86,22 +86,22 @@ def test_a_batch_that_is_laid_out_twice_names_the_same_jobs() -> None:
 
 def test_a_batch_that_the_quota_refused_leaves_its_key_free(jobs: Jobs) -> None:
     slides = tuple(add_slide(jobs.store, 0.5) for _ in range(2))
-    asker = keyed(jobs, quota_jobs=1)
+    requester = keyed(jobs, quota_jobs=1)
     with pytest.raises(QuotaExceeded):
-        Batches(jobs).make(BatchRequest(slide_ids=slides, model="made-model"), asker)
+        Batches(jobs).make(BatchRequest(slide_ids=slides, model="made-model"), requester)
     assert jobs.store.list_jobs() == []
-    assert len(Batches(jobs).make(BatchRequest(slide_ids=slides[:1], model="made-model"), asker).items) == 1
+    assert len(Batches(jobs).make(BatchRequest(slide_ids=slides[:1], model="made-model"), requester).items) == 1
 
 
 def test_who_waits_too_long_is_told_and_frees_no_key(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idempotency, "WAIT_S", 0.01)
-    request, asker = asked(jobs), keyed(jobs)
+    request, requester = asked(jobs), keyed(jobs)
     reservation = Reservation(jobs, "job", "once", request)
     with reservation.turn():
         made_id = reservation.take(new_id())
         with pytest.raises(KeyInUse):
-            submit_job(jobs, request, asker)
-    assert submit_job(jobs, request, asker).id == made_id  # the first died on the way: its id is used
+            submit_job(jobs, request, requester)
+    assert submit_job(jobs, request, requester).id == made_id  # the first died on the way: its id is used
 
 
 def test_a_turn_that_took_too_long_or_lost_its_queue_ends_without_an_error(jobs: Jobs) -> None:
@@ -127,7 +127,7 @@ def test_a_request_that_the_queue_fails_removes_no_folder_that_was_there(
 
 def test_a_batch_whose_record_is_damaged_hides_no_other(jobs: Jobs) -> None:
     request = BatchRequest(slide_ids=(add_slide(jobs.store, 0.5),), model="made-model")
-    made = [Batches(jobs).make(request, Asker()) for _ in range(2)]
+    made = [Batches(jobs).make(request, Requester()) for _ in range(2)]
     (jobs.store.root / "batches" / f"{made[0].id}.json").write_bytes(b"\xff")
     (jobs.store.root / "batches" / ".half-written.json").write_text(StoredBatch.__doc__ or "")
     (jobs.store.root / "batches" / "a-directory.json").mkdir()

@@ -15,7 +15,7 @@ from server.access.audit import AuditLog
 from server.jobs.retention import Removed, Retention
 from server.jobs.retention_sweep import sweep_for_ever, teller, upload_forgetter
 from server.uploads.records import Upload
-from server.uploads.store import Partials
+from server.uploads.store import UploadStore
 from workers.core.errors.base import QueueUnavailable
 from workers.core.settings import Settings
 
@@ -36,18 +36,18 @@ def test_what_is_gone_is_on_record_and_dropped_from_memory(tmp_path: Path) -> No
 
 
 def test_the_record_of_an_upload_goes_with_its_slide(tmp_path: Path) -> None:
-    partials = Partials(tmp_path / "uploads", Settings(data_dir=tmp_path, disk_reserve_bytes=0))
+    upload_store = UploadStore(tmp_path / "uploads", Settings(data_dir=tmp_path, disk_reserve_bytes=0))
     now = datetime.now(UTC)
     fields = {"state": "ready", "length": 3, "offset": 3, "filename": "Doe, Jane.svs", "created_at": now}
     for upload_id in ("1" * 32, "2" * 32):
-        partials.create(Upload.model_validate(fields | {"id": upload_id, "expires_at": now + timedelta(days=1)}))
-    forget = upload_forgetter(partials)
+        upload_store.create(Upload.model_validate(fields | {"id": upload_id, "expires_at": now + timedelta(days=1)}))
+    forget = upload_forgetter(upload_store)
     removed = Removed(kind="job", id="1" * 32, reason="age", size_bytes=5, slide_id="1" * 32)
     forget(removed)
-    assert len(partials.list_uploads()) == 2
+    assert len(upload_store.list_uploads()) == 2
     for _ in range(2):  # nothing is left to remove the second time
         forget(removed.model_copy(update={"kind": "slide"}))
-    assert [upload.id for upload in partials.list_uploads()] == ["2" * 32]
+    assert [upload.id for upload in upload_store.list_uploads()] == ["2" * 32]
     assert "1" * 32 not in str(list(tmp_path.rglob("*")))
 
 

@@ -14,7 +14,7 @@ from https_files import https_server
 from queue_fixtures import REQUEST, finishing, stored, until
 
 from server.jobs import webhook_dispatch as module
-from server.jobs.webhook_dispatch import PAUSES_S, Courier
+from server.jobs.webhook_dispatch import PAUSES_S, WebhookDispatch
 from workers.core.errors.base import DiskFull
 from workers.core.job_files import view_from_disk, write_delivery
 from workers.core.queue.jobs import Jobs
@@ -82,10 +82,10 @@ def presented(view: JobView) -> JobView:
 
 def test_the_end_of_a_job_arrives_signed_and_once(jobs: Jobs, receiver: tuple[int, type[Receiver]]) -> None:
     job_id = ended(jobs, receiver[0])
-    courier = Courier(jobs, presented)
+    dispatch = WebhookDispatch(jobs, presented)
     assert shown(jobs, job_id) == ("pending", 0, None)
-    assert courier.deliver_next()
-    assert not courier.deliver_next()
+    assert dispatch.deliver_next()
+    assert not dispatch.deliver_next()
     assert shown(jobs, job_id) == ("delivered", 1, 204)
     ((path, headers, body),) = receiver[1].got
     assert path == "/hook?a=b"
@@ -104,13 +104,13 @@ def test_what_does_not_arrive_is_tried_again_and_no_redirect_is_followed(
 ) -> None:
     receiver[1].statuses[:] = [status, 200]
     job_id = ended(jobs, receiver[0])
-    courier = Courier(jobs, presented)
-    assert courier.deliver_next()
-    assert not courier.deliver_next()  # not at once
+    dispatch = WebhookDispatch(jobs, presented)
+    assert dispatch.deliver_next()
+    assert not dispatch.deliver_next()  # not at once
     assert jobs.redis.zscore(WEBHOOKS, job_id) > time.time()
     assert shown(jobs, job_id) == ("pending", 1, status)
     jobs.redis.zadd(WEBHOOKS, {job_id: 0}, xx=True)
-    assert courier.deliver_next()
+    assert dispatch.deliver_next()
     assert [path for path, _, _ in receiver[1].got] == ["/hook?a=b"] * 2
     assert shown(jobs, job_id) == ("delivered", 2, 200)
     assert jobs.redis.keys(f"{WEBHOOKS}*") == []
@@ -119,10 +119,10 @@ def test_what_does_not_arrive_is_tried_again_and_no_redirect_is_followed(
 def test_a_receiver_that_never_answers_well_is_given_up(jobs: Jobs, receiver: tuple[int, type[Receiver]]) -> None:
     receiver[1].statuses[:] = [503]
     job_id = ended(jobs, receiver[0])
-    courier = Courier(jobs, presented)
+    dispatch = WebhookDispatch(jobs, presented)
     for _ in range(len(PAUSES_S) + 1):
         jobs.redis.zadd(WEBHOOKS, {job_id: 0}, xx=True)
-        assert courier.deliver_next()
+        assert dispatch.deliver_next()
     assert len(receiver[1].got) == len(PAUSES_S) + 1
     assert shown(jobs, job_id) == ("failed", len(PAUSES_S) + 1, 503)
     assert jobs.redis.exists(WEBHOOKS) == 0
@@ -130,7 +130,7 @@ def test_a_receiver_that_never_answers_well_is_given_up(jobs: Jobs, receiver: tu
 
 def test_a_certificate_of_another_name_is_not_trusted(jobs: Jobs, receiver: tuple[int, type[Receiver]]) -> None:
     job_id = ended(jobs, receiver[0], host="127.0.0.1")
-    assert Courier(jobs, presented).deliver_next()
+    assert WebhookDispatch(jobs, presented).deliver_next()
     assert receiver[1].got == []
     assert shown(jobs, job_id) == ("pending", 1, None)
 
@@ -140,7 +140,7 @@ def test_an_address_inside_is_not_called_although_its_host_is_allowed(
 ) -> None:
     job_id = ended(jobs, receiver[0])
     jobs.settings = jobs.settings.model_copy(update={"webhook_private": False})
-    assert Courier(jobs, presented).deliver_next()
+    assert WebhookDispatch(jobs, presented).deliver_next()
     assert receiver[1].got == []
     assert shown(jobs, job_id) == ("failed", 0, None)
     assert jobs.redis.keys(f"{WEBHOOKS}*") == []
@@ -156,12 +156,12 @@ def test_threads_take_up_what_is_due_and_a_deleted_job_is_not_told(
     jobs.redis.zadd(WEBHOOKS, {gone: 0})
     job_id = ended(jobs, receiver[0])
     finishing(jobs)
-    courier = Courier(jobs, presented)
-    courier.start()
+    dispatch = WebhookDispatch(jobs, presented)
+    dispatch.start()
     try:
         until(lambda: jobs.redis.exists(WEBHOOKS) == 0)
     finally:
-        courier.stop()
+        dispatch.stop()
     assert [json.loads(body)["job"]["id"] for _, _, body in receiver[1].got] == [job_id]
     assert not jobs.store.job_dir(gone).exists()
 
@@ -170,7 +170,7 @@ def test_a_fault_ends_no_thread(
     jobs: Jobs, receiver: tuple[int, type[Receiver]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "IDLE_S", 0.02)
-    monkeypatch.setattr(module, "COURIERS", 1)
+    monkeypatch.setattr(module, "DISPATCHERS", 1)
     sound, faults = write_delivery, [DiskFull("Full."), UnicodeError("label too long")]
 
     def failing(*arguments: Any) -> None:
@@ -181,12 +181,12 @@ def test_a_fault_ends_no_thread(
     monkeypatch.setattr(module, "write_delivery", failing)
     for _ in range(3):
         ended(jobs, receiver[0])
-    courier = Courier(jobs, presented)
-    courier.start()
+    dispatch = WebhookDispatch(jobs, presented)
+    dispatch.start()
     try:
         until(lambda: jobs.redis.zcount(WEBHOOKS, "-inf", "+inf") == 2 and not faults)
     finally:
-        courier.stop()
+        dispatch.stop()
     assert len(receiver[1].got) == 3
     assert caplog.text.count("could not be dealt with") == 2
 
@@ -203,6 +203,6 @@ def test_a_secret_signs_for_its_own_tenant_only(
 ) -> None:
     job_id = ended(jobs, receiver[0])
     (tmp_path / "local").rename(tmp_path / "lab-b")
-    assert Courier(jobs, presented).deliver_next()
+    assert WebhookDispatch(jobs, presented).deliver_next()
     assert receiver[1].got == []
     assert shown(jobs, job_id) == ("failed", 0, None)

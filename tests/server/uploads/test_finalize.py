@@ -10,9 +10,9 @@ import pytest
 
 from server.access.quotas import Quotas
 from server.intake.admission import Admission, Received
-from server.uploads.finalize import Checking
+from server.uploads.finalize import Finalizer
 from server.uploads.records import Upload
-from server.uploads.store import Partials
+from server.uploads.store import UploadStore
 from workers.core.errors.base import DiskFull, SlideUnreadable
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import LOCAL_TENANT, SlideInfo
@@ -45,9 +45,9 @@ class Scene:
     def __init__(self, folder: Path, act: Callable[[Received], None]) -> None:
         settings = Settings(data_dir=folder)
         store = Store(folder)
-        self.partials = Partials(folder / "uploads", settings)
+        self.upload_store = UploadStore(folder / "uploads", settings)
         self.admission = Acting(store, settings, act)
-        self.checking = Checking(self.partials, store, self.admission)
+        self.finalizer = Finalizer(self.upload_store, store, self.admission)
         self.upload = self.complete()
 
     def complete(self, tenant: str = LOCAL_TENANT, minutes: float = 0) -> Upload:
@@ -57,17 +57,17 @@ class Scene:
         upload = Upload(
             id=new_id(), state="checking", length=size, offset=size, filename="a.tif", created_at=now, expires_at=now
         ).model_copy(update={"expires_at": now + timedelta(days=1), "tenant": tenant})
-        self.partials.create(upload)
-        self.partials.data_file(upload.id).write_bytes(CONTENT)
+        self.upload_store.create(upload)
+        self.upload_store.data_file(upload.id).write_bytes(CONTENT)
         return upload
 
     async def sweep(self, times: int) -> Upload:
         """Have what is complete checked so many times, each to its end; return the upload."""
         for _ in range(times):
-            await self.checking.resume()
-            await asyncio.gather(*self.checking._tasks.values(), return_exceptions=True)
+            await self.finalizer.resume()
+            await asyncio.gather(*self.finalizer._tasks.values(), return_exceptions=True)
             await asyncio.sleep(0)  # the tasks' ends are noted
-        return self.partials.read(self.upload.id)
+        return self.upload_store.read(self.upload.id)
 
 
 def fail(error: Exception) -> Callable[[Received], None]:
@@ -103,17 +103,17 @@ def test_a_stop_ends_the_checks_and_they_stay_to_be_done(tmp_path: Path) -> None
     scene = Scene(tmp_path, lambda received: None)
 
     async def stop_in_the_middle() -> None:
-        await scene.checking.resume()
-        await scene.checking.resume()  # one check of one upload
+        await scene.finalizer.resume()
+        await scene.finalizer.resume()  # one check of one upload
         await scene.admission.begun.wait()
-        await scene.checking.stop()
-        await scene.checking.resume()
-        assert scene.checking._tasks == {}
+        await scene.finalizer.stop()
+        await scene.finalizer.resume()
+        assert scene.finalizer._tasks == {}
 
     asyncio.run(stop_in_the_middle())
     assert scene.admission.calls == 1
-    assert scene.partials.read(scene.upload.id).state == "checking"
-    assert scene.partials.data_file(scene.upload.id).read_bytes() == CONTENT
+    assert scene.upload_store.read(scene.upload.id).state == "checking"
+    assert scene.upload_store.data_file(scene.upload.id).read_bytes() == CONTENT
 
 
 def test_many_uploads_of_one_tenant_hold_up_the_check_of_no_other(tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_many_uploads_of_one_tenant_hold_up_the_check_of_no_other(tmp_path: Path
 
     async def check_in_the_order_they_came() -> None:
         for tenant in ("lab-a", "lab-a", "lab-a", "lab-a", "lab-b"):
-            scene.checking.start(scene.complete(tenant))
-        await asyncio.gather(*scene.checking._tasks.values())
+            scene.finalizer.start(scene.complete(tenant))
+        await asyncio.gather(*scene.finalizer._tasks.values())
 
     scene = Scene(tmp_path, refuse)
     asyncio.run(check_in_the_order_they_came())

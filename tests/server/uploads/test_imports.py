@@ -16,7 +16,7 @@ from https_files import CONNECTOR, SECRET, Files
 from tus_fixtures import CHUNK, Tus
 
 from server.uploads import imports
-from server.uploads.store import Partials
+from server.uploads.store import UploadStore
 from workers.core.settings import Settings
 
 Elsewhere = tuple[str, type[Files]]
@@ -55,8 +55,8 @@ def tus(settings: Settings, gateway_with: GatewayWith) -> Iterator[Tus]:
         yield made
 
 
-def ask(tus: Tus, **wish: Any) -> httpx.Response:
-    return tus.http.post("/v1/imports", json=wish)
+def ask(tus: Tus, **upload_request: Any) -> httpx.Response:
+    return tus.http.post("/v1/imports", json=upload_request)
 
 
 def settled(tus: Tus, answer: httpx.Response) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def test_nobody_else_adds_to_what_is_fetched_and_a_stop_is_told(
         view = tus.view(address)
     assert view["state"] == "rejected"
     assert "stopped" in view["error"]["message"]
-    assert Partials(settings.data_dir / "uploads", settings).data_file(view["id"]).exists() is False
+    assert UploadStore(settings.data_dir / "uploads", settings).data_file(view["id"]).exists() is False
 
 
 def test_an_import_that_is_removed_ends_and_leaves_nothing(
@@ -182,8 +182,8 @@ def test_a_wish_is_one_of_two(gateway: httpx.Client) -> None:
         url | {"sha256": "no"},
         url | {"more": 1},
     ]
-    for wish in wishes:
-        refusal(gateway.post("/v1/imports", json=wish), "invalid_request")
+    for upload_request in wishes:
+        refusal(gateway.post("/v1/imports", json=upload_request), "invalid_request")
 
 
 def test_other_addresses_are_refused(tus: Tus, elsewhere: Elsewhere) -> None:
@@ -202,8 +202,8 @@ def test_the_address_of_an_allowed_name_is_checked_when_it_is_called(
     public = settings.model_copy(update={"import_private": False})
     with gateway_with(public) as url, httpx.Client(base_url=url, trust_env=False) as client:
         assert "not public" in refusal(client.post("/v1/imports", json={"url": f"https://{elsewhere[0]}/a.tif"}))
-        wish = {"connector": "outside", "key": "a.tif"}
-        assert "not public" in refusal(client.post("/v1/imports", json=wish))
+        upload_request = {"connector": "outside", "key": "a.tif"}
+        assert "not public" in refusal(client.post("/v1/imports", json=upload_request))
     assert elsewhere[1].asked == []
 
 

@@ -15,8 +15,8 @@ from tus_fixtures import WAIT_S, Tus
 
 from server.uploads import imports
 from server.uploads.records import Upload
-from server.uploads.store import Partials
-from server.uploads.writer import Appender
+from server.uploads.store import UploadStore
+from server.uploads.writer import UploadWriter
 from workers.core.settings import Settings
 from workers.core.store import new_id
 
@@ -62,17 +62,17 @@ def test_places_are_taken_before_anybody_is_asked_and_slow_answers_hold_up_nobod
 
 
 def break_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    def sync(_: Appender) -> int:
+    def sync(_: UploadWriter) -> int:
         raise OSError(errno.EIO, "secret detail")
 
-    monkeypatch.setattr(Appender, "sync", sync)
+    monkeypatch.setattr(UploadWriter, "sync", sync)
 
 
 def break_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(_: Appender, block: bytes) -> None:
+    def write(_: UploadWriter, block: bytes) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(Appender, "write", write)
+    monkeypatch.setattr(UploadWriter, "write", write)
 
 
 @pytest.mark.parametrize("fault", [break_disk, break_code])
@@ -89,16 +89,16 @@ def test_an_import_ends_with_a_word_whatever_breaks(
     """Also when the word itself cannot be written at first."""
     elsewhere[1].files["/a.tif"] = b"II*\0" * 1000
     monkeypatch.setattr(imports, "RETRY_S", 0.02)
-    real = Partials.save
+    real = UploadStore.save
     failed: list[str] = []
 
-    def save(self: Partials, upload: Upload) -> None:
+    def save(self: UploadStore, upload: Upload) -> None:
         if upload.state == "rejected" and len(failed) < writes:
             failed.append(upload.id)
             raise OSError(errno.EIO, "secret detail")
         real(self, upload)
 
-    monkeypatch.setattr(Partials, "save", save)
+    monkeypatch.setattr(UploadStore, "save", save)
     fault(monkeypatch)
     with gateway_with(settings) as url, (tus := Tus(url, settings)).http:
         answer = ask(tus, elsewhere[0])
@@ -136,17 +136,17 @@ def test_an_import_without_room_is_refused_before_its_bytes(
 def test_an_import_that_cannot_be_told_to_be_cut_off_does_not_keep_the_gateway_from_starting(
     settings: Settings, gateway_with: GatewayWith, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    partials = Partials(settings.data_dir / "uploads", settings)
-    expires = partials.new_expiry()
+    upload_store = UploadStore(settings.data_dir / "uploads", settings)
+    expires = upload_store.new_expiry()
     cut = Upload(
         id=new_id(), length=4, filename="a.tif", created_at=expires, expires_at=expires, source="https://a.example/a"
     )
-    partials.create(cut)
+    upload_store.create(cut)
 
-    def drop_bytes(self: Partials, upload_id: str) -> None:
+    def drop_bytes(self: UploadStore, upload_id: str) -> None:
         raise OSError(errno.EIO, upload_id)
 
-    monkeypatch.setattr(Partials, "drop_bytes", drop_bytes)
+    monkeypatch.setattr(UploadStore, "drop_bytes", drop_bytes)
     with gateway_with(settings) as url, httpx.Client(base_url=url, trust_env=False) as client:
         assert client.get(f"/v1/uploads/{cut.id}").json()["state"] == "uploading"
     assert f"the import {cut.id}" in caplog.text

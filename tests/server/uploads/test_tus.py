@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.uploads.tus import parse_checksum, parse_chunk, parse_concat, parse_metadata, parse_wish
+from server.uploads.tus import parse_checksum, parse_chunk, parse_concat, parse_metadata, parse_upload_request
 from workers.core.errors.base import HeaderInvalid
 
 KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=","), min_size=1)
@@ -101,10 +101,10 @@ def test_a_number_of_bytes_is_decimal_digits(number: str | None) -> None:
     with pytest.raises(HeaderInvalid, match="Upload-Offset"):
         parse_chunk(number, None, None)
     with pytest.raises(HeaderInvalid, match="Upload-Length"):
-        parse_wish(number, None, None, None)
+        parse_upload_request(number, None, None, None)
 
 
 def test_what_is_joined_says_no_length() -> None:
-    assert parse_wish(None, None, None, f"final;/v1/uploads/{A}").parts == (A,)
+    assert parse_upload_request(None, None, None, f"final;/v1/uploads/{A}").parts == (A,)
     with pytest.raises(HeaderInvalid, match="Upload-Length"):
-        parse_wish("3", None, None, f"final;/v1/uploads/{A}")
+        parse_upload_request("3", None, None, f"final;/v1/uploads/{A}")

@@ -16,7 +16,7 @@ from tus_fixtures import Tus, checksum, error_of, gateway_process, metadata
 
 from server.intake.probe import probe
 from server.uploads.records import Part, Upload
-from server.uploads.store import Partials
+from server.uploads.store import UploadStore
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id
 
@@ -150,24 +150,24 @@ def test_a_gateway_killed_in_the_middle_of_a_chunk_forgets_nothing_it_said(
 
 def test_checks_that_were_cut_off_are_taken_up_at_the_next_start(tus_settings: Settings, tus_slide: bytes) -> None:
     store = Store(tus_settings.data_dir)
-    partials = Partials(store.root / "uploads", tus_settings)
+    upload_store = UploadStore(store.root / "uploads", tus_settings)
     just_complete, being_probed, half_joined, gone = (checking_upload(tus_slide) for _ in range(4))
     for upload in (just_complete, being_probed, gone):
-        partials.create(upload)
-    partials.data_file(just_complete.id).write_bytes(tus_slide)
-    partials.slide_folder(being_probed.id).mkdir()
-    (partials.slide_folder(being_probed.id) / "original.tif").write_bytes(tus_slide)
-    partials.data_file(being_probed.id).unlink()
-    partials.data_file(gone.id).unlink()
+        upload_store.create(upload)
+    upload_store.data_file(just_complete.id).write_bytes(tus_slide)
+    upload_store.slide_folder(being_probed.id).mkdir()
+    (upload_store.slide_folder(being_probed.id) / "original.tif").write_bytes(tus_slide)
+    upload_store.data_file(being_probed.id).unlink()
+    upload_store.data_file(gone.id).unlink()
 
     cuts = (0, 1_000_000, 2_000_000, len(tus_slide))
     parts = tuple(Part(id=new_id(), length=end - start) for start, end in itertools.pairwise(cuts))
     for part, start in zip(parts, cuts, strict=False):
-        partials.create(half_joined.model_copy(update={"id": part.id, "is_part": True}))
-        partials.data_file(part.id).write_bytes(tus_slide[start : start + part.length])
+        upload_store.create(half_joined.model_copy(update={"id": part.id, "is_part": True}))
+        upload_store.data_file(part.id).write_bytes(tus_slide[start : start + part.length])
     half_joined = half_joined.model_copy(update={"parts": parts, "joined": 1})
-    partials.create(half_joined)
-    folder = partials.data_file(half_joined.id).parent
+    upload_store.create(half_joined)
+    folder = upload_store.data_file(half_joined.id).parent
     (folder / "parts" / parts[0].id / "data").rename(folder / "data")
     with (folder / "data").open("ab") as data:
         data.write(b"half of the second part")

@@ -10,7 +10,7 @@ from gateway_fixtures import GatewayWith
 from tus_fixtures import WAIT_S, Tus, error_of
 
 from server.uploads import service
-from server.uploads.store import Partials
+from server.uploads.store import UploadStore
 from workers.core.settings import Settings
 from workers.core.store import new_id
 
@@ -70,16 +70,16 @@ def test_the_loop_outlives_whatever_goes_wrong_in_it(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    real = Partials.expired
+    real = UploadStore.expired
     failed: list[str] = []
 
-    def expired(self: Partials) -> list[str]:
+    def expired(self: UploadStore) -> list[str]:
         if not failed:
             failed.append("once")
             raise ZeroDivisionError
         return real(self)
 
-    monkeypatch.setattr(Partials, "expired", expired)
+    monkeypatch.setattr(UploadStore, "expired", expired)
     with gateway_with(gateway_settings) as url, (tus := Tus(url, gateway_settings)).http:
         address = tus.new(4, b"II")
         tus.age(address, 1)
@@ -92,16 +92,16 @@ def test_the_loop_outlives_whatever_goes_wrong_in_it(
 def test_an_expired_upload_that_cannot_be_removed_keeps_no_other(
     gateway_settings: Settings, gateway_with: GatewayWith, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Partials.drop_bytes
+    real = UploadStore.drop_bytes
     stuck: set[str] = set()
 
-    def drop_bytes(self: Partials, upload_id: str) -> None:
+    def drop_bytes(self: UploadStore, upload_id: str) -> None:
         stuck.add(upload_id)
         if min(stuck) == upload_id:
             raise OSError("this one stays")
         real(self, upload_id)
 
-    monkeypatch.setattr(Partials, "drop_bytes", drop_bytes)
+    monkeypatch.setattr(UploadStore, "drop_bytes", drop_bytes)
     with gateway_with(gateway_settings) as url, (tus := Tus(url, gateway_settings)).http:
         addresses = [tus.new(4, b"II") for _ in range(4)]
         for address in addresses:

@@ -22,7 +22,7 @@ from PIL import Image
 from server.viewing import deepzoom
 from server.viewing.deepzoom import Grid
 from server.viewing.label_tiles import nearest
-from server.viewing.service import REMEMBERED, Remembered, SlidePool
+from server.viewing.service import REMEMBERED, SingleFlightCache, SlidePool
 from workers.core.errors.base import ResultNotFound
 from workers.core.settings import Settings
 from workers.core.slides.reader import open_slide
@@ -203,7 +203,7 @@ def test_open_slides_are_bounded_and_never_shared(bounded: Finished, plain: Fini
 
 
 def test_only_the_last_things_are_remembered() -> None:
-    kept = Remembered[int]()
+    kept = SingleFlightCache[int]()
     for number in range(REMEMBERED + 3):
         kept.get(str(number), lambda number=number: number)  # type: ignore[misc]
     assert kept.get("5", lambda: -1) == 5

@@ -15,7 +15,7 @@ from spoiled_tiles import spoil_tile
 
 from server.viewing import deepzoom
 from server.viewing.deepzoom import grid_of
-from server.viewing.service import Remembered, Viewing
+from server.viewing.service import SingleFlightCache, Viewing
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
@@ -88,7 +88,7 @@ def test_a_slide_without_a_small_level_shows_what_is_near(
 
 
 def test_what_many_ask_for_at_once_is_made_once() -> None:
-    remembered, begun, may_end = Remembered[int](), threading.Event(), threading.Event()
+    remembered, begun, may_end = SingleFlightCache[int](), threading.Event(), threading.Event()
     made: list[int] = []
 
     def make() -> int:
@@ -107,7 +107,7 @@ def test_what_many_ask_for_at_once_is_made_once() -> None:
 
 
 def test_what_could_not_be_made_is_tried_again() -> None:
-    remembered = Remembered[int]()
+    remembered = SingleFlightCache[int]()
 
     def fail() -> int:
         raise OSError("the disk")

@@ -13,7 +13,7 @@ from server.jobs import webhooks
 from server.uploads import fetch as fetching
 from server.uploads.fetch import Source, fetch
 from server.web import egress
-from server.web.egress import Address, Outward
+from server.web.egress import Address, Egress
 from workers.core.errors.intake import ImportRefused
 from workers.core.settings import Settings
 
@@ -22,12 +22,12 @@ NEVER_S = 600.0
 """Longer than a test may take: what ends before is ended by something else."""
 
 
-def outward_to(host: str, *, private: bool = True) -> Outward:
-    return Outward("url", host, private, ImportRefused, "off", "an upload")
+def outward_to(host: str, *, private: bool = True) -> Egress:
+    return Egress("url", host, private, ImportRefused, "off", "an upload")
 
 
 def source_at(url: str, host: str, *, private: bool = True) -> Source:
-    return Source(url=url, outward=outward_to(host, private=private), label=url)
+    return Source(url=url, egress=outward_to(host, private=private), label=url)
 
 
 @pytest.fixture

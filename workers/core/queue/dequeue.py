@@ -30,7 +30,7 @@ return #ids - #kept
 """One pass over a queue, as one step for whoever takes from it: removing tasks one by one goes through it each time."""
 
 
-def withdraw(redis: Any, queues: Iterable[Queue], job_id: str) -> int:
+def dequeue(redis: Any, queues: Iterable[Queue], job_id: str) -> int:
     """Remove what waits of a job; what runs is left to its worker, which finds that the job has ended.
 
     Returns:

@@ -22,7 +22,7 @@ from rq.serializers import JSONSerializer
 
 from workers.core.errors.base import LDiffusionError, QueueUnavailable
 from workers.core.job_files import Ending, clear_results, view_from_disk, write_ending
-from workers.core.queue.dequeue import withdraw
+from workers.core.queue.dequeue import dequeue
 from workers.core.queue.events import add_event, events_key
 from workers.core.queue.heartbeat import memory_of_workers
 from workers.core.queue.keys import (
@@ -195,7 +195,7 @@ class Jobs:
                 pipe.zrem(members, job_id)
             pipe.srem(ACTIVE, job_id)
             pipe.execute()
-            withdraw(self.redis, self.controls, job_id)
+            dequeue(self.redis, self.controls, job_id)
 
     def tidy(self, job_id: str) -> None:
         """Remove what a task wrote after its job had failed or was canceled."""
@@ -255,7 +255,7 @@ class Jobs:
         if left is not None:
             write_ending(self.store, job_id, ending)
             with answering():
-                withdraw(self.redis, self.queues if left else self.controls, job_id)
+                dequeue(self.redis, self.queues if left else self.controls, job_id)
 
     def close_record(
         self, pipe: Transaction, job_id: str, record: Mapping[str, str], fields: Mapping[str, str]

@@ -29,7 +29,7 @@ from workers.core.schemas import FINAL_STATES
 logger = logging.getLogger(__name__)
 
 
-class Janitor:
+class Reaper:
     """Sweeps a queue.
 
     Args:
@@ -154,7 +154,7 @@ class Heartbeat(threading.Thread):
     def __init__(self, leases: Leases) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._leases = leases
-        self._janitor = Janitor(leases.jobs)
+        self._janitor = Reaper(leases.jobs)
         self._ended = threading.Event()
 
     def run(self) -> None:

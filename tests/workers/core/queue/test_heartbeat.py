@@ -5,7 +5,7 @@ import time
 from job_requests import add_slide
 from queue_fixtures import REQUEST, worker
 
-from server.jobs.submission import Asker, submit_job
+from server.jobs.submission import Requester, submit_job
 from workers.core.queue.heartbeat import FORGOTTEN_S
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import WORKERS, JobKeys, worker_key
@@ -17,7 +17,7 @@ def test_the_cost_of_a_request_does_not_grow_with_the_jobs_that_are_kept(jobs: J
 
     def commands() -> dict[str, int]:
         jobs.redis.config_resetstat()
-        assert submit_job(jobs, request, Asker()).preflight is not None
+        assert submit_job(jobs, request, Requester()).preflight is not None
         told = {name: stat["calls"] for name, stat in jobs.redis.info("commandstats").items()}
         return {name: calls for name, calls in told.items() if "config" not in name and "info" not in name}
 

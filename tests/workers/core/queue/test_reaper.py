@@ -25,7 +25,7 @@ from workers.core.queue.heartbeat import note_end
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JANITOR_LOCK, JobKeys, Task
 from workers.core.queue.leases import Leases, Superseded
-from workers.core.queue.reaper import Heartbeat, Janitor
+from workers.core.queue.reaper import Heartbeat, Reaper
 from workers.core.store import new_id
 
 # --- what Redis forgot ------------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_a_task_that_was_begun_too_often_is_not_begun_again(jobs: Jobs) -> None:
 def test_one_sweep_per_heartbeat_whoever_asks(jobs: Jobs) -> None:
     jobs.redis.delete(JANITOR_LOCK)
     slow = Jobs(jobs.settings.redis_url, jobs.settings.model_copy(update={"heartbeat_s": 60.0}))
-    assert [Janitor(slow).sweep() for _ in range(3)] == [True, False, False]
+    assert [Reaper(slow).sweep() for _ in range(3)] == [True, False, False]
     slow.close()
 
 

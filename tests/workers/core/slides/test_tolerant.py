@@ -116,7 +116,7 @@ def test_masked_pixels_are_background_and_not_counted(job: Callable[..., Any], h
     ))  # fmt: skip
     scale = 1.6 if half else 1.0
     lost = np.zeros(labels.shape, np.bool_)
-    ((w_x, w_y, width, height),) = bad_tiles.read_damage(out_dir).w_holes
+    ((w_x, w_y, width, height),) = bad_tiles.read_bad_tiles(out_dir).w_holes
     lost[w_y : w_y + height, w_x : w_x + width] = True
     assert abs(w_x - 512 / scale) <= 2
     assert abs(w_y - 256 / scale) <= 2
@@ -140,7 +140,7 @@ def test_skipped_tiles_are_those_whose_context_is_broken(job: Callable[..., Any]
     around = {(x, y) for x in (1, 2, 3) for y in (0, 1, 2)}  # the tile, and those whose halo reaches into it
     assert cells
     assert not cells & around
-    assert {tuple(hole[:2]) for hole in bad_tiles.read_damage(out_dir).w_holes} == {
+    assert {tuple(hole[:2]) for hole in bad_tiles.read_bad_tiles(out_dir).w_holes} == {
         (x * 256, y * 256) for x, y in around
     }
     assert result.on_bad_tile == "skip"
