@@ -6,7 +6,7 @@
 
 Whoever alters, removes or adds a line in between breaks the chain. Whoever can write the file can also cut off its
 end, or write all of it anew: against that, `head` of a verification is to be kept where the server cannot write.
-No FastAPI here.
+
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""Refusals of callers nobody knows: the first is told at once, the others of a minute as one number. No FastAPI here.
+"""Refusals of callers nobody knows: the first is told at once, the others of a minute as one number.
 
 Each line of the audit log waits for the disk and stays for good. Whoever has no key must not decide how many there are.
 """

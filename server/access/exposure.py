@@ -1,4 +1,4 @@
-"""Whether others can reach this server, and whether it may then be open. No FastAPI here."""
+"""Whether others can reach this server, and whether it may then be open."""
 
 import ipaddress
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""API keys: `ldk_<id>_<secret>`, of which the server keeps the id and a SHA-256 and nothing more. No FastAPI here.
+"""API keys: `ldk_<id>_<secret>`, of which the server keeps the id and a SHA-256 and nothing more.
 
     <data>/keys.json      every key there ever was, mode 0600; replaced as a whole, so that nobody reads half of it
     <data>/keys.lock      held by who changes it

@@ -1,4 +1,4 @@
-"""How often and how much: token buckets, in this process and of bounded size, and quotas. No FastAPI here."""
+"""How often and how much: token buckets, in this process and of bounded size, and quotas."""
 
 import ipaddress
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""Who asks: a tenant and what it may do. No FastAPI here."""
+"""Who asks: a tenant and what it may do."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -1,4 +1,4 @@
-"""Signed links: who may use a key lets somebody without one fetch one thing, for a short time. No FastAPI here.
+"""Signed links: who may use a key lets somebody without one fetch one thing, for a short time.
 
     GET <path>?expires=<unix seconds>&tenant=<tenant>&signature=<hex>
     GET <prefix><anything>?expires=…&tenant=…&prefix=<prefix>&signature=…       for the tiles of a viewer

@@ -1,4 +1,4 @@
-"""After the last byte: the rules that make a complete file a slide, the same for every way in. No FastAPI here.
+"""After the last byte: the rules that make a complete file a slide, the same for every way in.
 
 name → digest → unpack → strip → probe → commit
 """

@@ -1,6 +1,6 @@
 """Zip archives of strangers: which entries may be looked at, and taking one out without believing its headers.
 
-No path of an archive ever becomes a path on the disk: who takes an entry out says where to. No FastAPI here.
+No path of an archive ever becomes a path on the disk: who takes an entry out says where to.
 """
 
 import os

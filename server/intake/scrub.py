@@ -1,4 +1,4 @@
-"""Stored slides are read again from time to time and compared with what was stored: disks forget. No FastAPI here.
+"""Stored slides are read again from time to time and compared with what was stored: disks forget.
 
 What is found stands in `slide.json`, where `GET /v1/slides/{id}` shows it and the submission of jobs heeds it, and in
 the audit log.

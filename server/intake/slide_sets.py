@@ -6,7 +6,7 @@ the files of the slide by name, and writes them under names of ours:
     original.mrxs, original/Slidedat.ini, original/Data0000.dat …
     original-0000.dcm, original-0001.dcm …        the one with the most pixels is the first
 
-`Store.slide_file` then finds what a reader opens; the others lie where it looks for them. No FastAPI here.
+`Store.slide_file` then finds what a reader opens; the others lie where it looks for them.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""From the bytes that came in to the files that are stored: named, unpacked, stripped. No FastAPI here.
+"""From the bytes that came in to the files that are stored: named, unpacked, stripped.
 
 A file that is stored as it came is moved. What is unpacked or stripped is made anew beside it each time, so a check
 that was cut off is done again from the same bytes.

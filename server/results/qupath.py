@@ -1,4 +1,4 @@
-"""The script that brings the regions of a job into QuPath. No FastAPI here."""
+"""The script that brings the regions of a job into QuPath."""
 
 import base64
 from datetime import UTC, datetime

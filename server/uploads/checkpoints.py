@@ -1,7 +1,7 @@
 """What arrives of a long chunk is acknowledged to itself now and then: so much is lost when the server is killed.
 
 The disk and the line work at the same time: more comes in while what came before is brought to the disk.
-No FastAPI here.
+
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""One GET of somebody else's file, by the rules of `server.web.egress`, read piece by piece. No FastAPI here."""
+"""One GET of somebody else's file, by the rules of `server.web.egress`, read piece by piece."""
 
 import http.client
 from collections.abc import AsyncIterator, Mapping

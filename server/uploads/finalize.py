@@ -1,4 +1,4 @@
-"""Complete resumable uploads become slides in the background, and again after a restart. No FastAPI here.
+"""Complete resumable uploads become slides in the background, and again after a restart.
 
     join → digest → what `server.intake.admission` does → ready | rejected
 

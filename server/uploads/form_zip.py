@@ -1,6 +1,6 @@
 """The files of one form as one zip, made while they come in: a slide of several files without a zip of one's own.
 
-What is made goes the way of any uploaded zip, with the same guards: no name is believed here. No FastAPI here.
+What is made goes the way of any uploaded zip, with the same guards: no name is believed here.
 """
 
 import zipfile

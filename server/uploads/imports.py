@@ -1,4 +1,4 @@
-"""Slides that the server fetches itself: from an https address, or from a named bucket. No FastAPI here.
+"""Slides that the server fetches itself: from an https address, or from a named bucket.
 
 An import is a resumable upload whose bytes the server sends to itself: the same states, limits, quotas and checks, and
 the same address to ask at. Off until the operator names hosts or connectors.

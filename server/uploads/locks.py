@@ -1,4 +1,4 @@
-"""Who is adding to which upload in this process: one request at a time, and a silent one gives way. No FastAPI here."""
+"""Who is adding to which upload in this process: one request at a time, and a silent one gives way."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -2,7 +2,7 @@
 
     claim → name → bytes (cap, idle time, room on the disk) → what `server.intake.admission` does
 
-Whatever fails, at any arrow, leaves nothing on the disk. No FastAPI here.
+Whatever fails, at any arrow, leaves nothing on the disk.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What is known of a resumable upload. No FastAPI here."""
+"""What is known of a resumable upload."""
 
 from datetime import UTC, datetime
 from typing import Literal

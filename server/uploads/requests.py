@@ -1,4 +1,4 @@
-"""What a client asks of a resumable upload, free of headers. No FastAPI here."""
+"""What a client asks of a resumable upload, free of headers."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Named S3 buckets from which slides may be fetched, as the operator put them down in a TOML file. No FastAPI here."""
+"""Named S3 buckets from which slides may be fetched, as the operator put them down in a TOML file."""
 
 import tomllib
 from pathlib import Path

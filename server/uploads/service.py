@@ -1,4 +1,4 @@
-"""What a client may do with a resumable upload: make it, add to it, join parts, ask, remove. No FastAPI here.
+"""What a client may do with a resumable upload: make it, add to it, join parts, ask, remove.
 
 create → chunk, chunk, … → complete → `server.uploads.finalize` in the background → ready | rejected
 """

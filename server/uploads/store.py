@@ -1,4 +1,4 @@
-"""Resumable uploads on the disk: what was acknowledged is there after any crash. No FastAPI here.
+"""Resumable uploads on the disk: what was acknowledged is there after any crash.
 
     <data>/uploads/<id>/info.json        what is known, written atomically; its `offset` is what was acknowledged
                         data             the bytes, on the disk up to `offset`; what lies beyond is nobody's

@@ -1,4 +1,4 @@
-"""The tus protocol, version 1.0.0: headers in, headers out. No FastAPI here.
+"""The tus protocol, version 1.0.0: headers in, headers out.
 
 https://tus.io/protocols/resumable-upload says what each of them means.
 """

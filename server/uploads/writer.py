@@ -1,4 +1,4 @@
-"""Bytes at the end of a resumable upload: locked, counted, checked against a checksum, synced. No FastAPI here."""
+"""Bytes at the end of a resumable upload: locked, counted, checked against a checksum, synced."""
 
 import fcntl
 import hashlib

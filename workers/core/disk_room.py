@@ -1,4 +1,4 @@
-"""How large an upload may be, and how much room it must leave on the disk. No FastAPI here."""
+"""How large an upload may be, and how much room it must leave on the disk."""
 
 import errno
 import shutil

@@ -92,7 +92,7 @@ def test_the_page_offers_the_model_that_a_job_gets_without_a_name(repo_root: Pat
 
 
 def test_the_words_of_the_page_are_for_codes_that_the_server_has(repo_root: Path) -> None:
-    source = (repo_root / "viewer" / "src" / "words.ts").read_text(encoding="utf-8")
+    source = (repo_root / "viewer" / "src" / "error_messages.ts").read_text(encoding="utf-8")
     codes = {error.code for error in known_errors(LDiffusionError)}
     assert set(re.findall(r"^  ([a-z_]+): '", source, re.MULTILINE)) <= codes
 

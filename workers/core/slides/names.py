@@ -1,4 +1,4 @@
-"""What a client may call a slide, and the extension it is stored under. No FastAPI here."""
+"""What a client may call a slide, and the extension it is stored under."""
 
 import re
 import unicodedata
