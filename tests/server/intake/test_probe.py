@@ -247,10 +247,10 @@ def test_nothing_is_written_beside_the_slide(made_slide: Callable[..., Path]) ->
 
 LOCKED_IN = """
 import json, resource, socket, sys
-from workers.core import confinement
+from server.intake import sandbox
 from server.intake.sandbox import Limits, lock_in
 if len(sys.argv) > 2:  # the namespace alone
-    confinement.refuse_sockets = lambda libc: False
+    sandbox.refuse_sockets = lambda libc: False
 lock_in(Limits(cpu_s=7, memory_bytes=2**31))
 try:
     socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5).close()

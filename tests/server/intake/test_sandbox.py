@@ -57,13 +57,13 @@ def test_the_environment_holds_nothing_of_ours(tmp_path: Path, monkeypatch: pyte
 UNCONFINED = """
 import ctypes, sys
 from tests.fixtures.confined_acts import Order, work
-from workers.core import confinement
+from server.intake import sandbox
 for name in {patched!r}:
     if name == "CDLL":
         ctypes.CDLL = lambda name: type("libc", (), {{"prctl": lambda *arguments: -1}})
     else:
-        setattr(confinement, name, lambda libc: False)
-sys.exit(confinement.serve_confined(sys.argv[-2:], Order, work))
+        setattr(sandbox, name, lambda libc: False)
+sys.exit(sandbox.serve_confined(sys.argv[-2:], Order, work))
 """
 
 

@@ -80,7 +80,7 @@ def test_a_second_server_on_the_same_folder_is_refused(tmp_path: Path) -> None:
 def orphan(tmp_path: Path, repo_root: Path) -> Iterator[int]:
     """Process id of a server whose owner was killed, on a system that does not tell it so."""
     code = (
-        "import sys, time; from pathlib import Path; from workers.core import embedded\n"
+        "import sys, time; from pathlib import Path; from server.process import embedded_redis as embedded\n"
         "embedded.die_with_parent = lambda *_: None\n"
         "server = embedded.EmbeddedRedis(Path(sys.argv[1])); server.start(); print(server.pid, flush=True)\n"
         "time.sleep(60)"
