@@ -22,9 +22,9 @@ help:
 	@echo "make clean                         remove caches and demo-output/ (not $(VENV))"
 
 # One install command with the constraints file: two commands would let pip replace torch by another build.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml client/pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[server,worker,train,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ./client -e '.[server,worker,train,client,dev]'
 	touch $@
 
 setup: $(STAMP)

@@ -10,7 +10,7 @@ import pytest
 from workers.core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("server", "workers", "models")
+PACKAGES = ("server", "workers", "models", "client")
 SOURCES = sorted(path for name in (*PACKAGES, "benchmarks", "tests") for path in (ROOT / name).rglob("*.py"))
 FILE_LINES = 300
 HEAVY = ("torch", "torchvision", "timm", "diffusers")
@@ -37,6 +37,14 @@ def test_gateway_imports_where_torch_cannot_be_imported(module: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_client_is_imported_without_server_queue_and_pixels() -> None:
+    done = run_python("import ldiffusion_client, sys; print(*sys.modules)")
+    assert done.returncode == 0, done.stderr
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"server", "workers", "models", "redis", "rq", "numpy", "click", "tqdm"}
+    assert not loaded & {"httpx", "anyio"}, "they are imported with the first client: it would take twice as long"
+
+
 def test_the_block_blocks() -> None:
     done = run_python(BLOCK_AND_IMPORT.format(heavy=HEAVY, module="torch"))
     assert done.returncode != 0
@@ -50,9 +58,10 @@ def test_import_contracts_hold() -> None:
 
 
 def test_init_files_are_empty() -> None:
+    """But that of the client: it is the face of a package that others install, and gives out what is public there."""
     inits = [path for path in SOURCES if path.name == "__init__.py"]
-    assert {path.parent.name for path in inits} >= set(PACKAGES)
-    assert [path for path in inits if path.read_text()] == []
+    assert {path.parent.name for path in inits} >= {"server", "workers", "models", "ldiffusion_client"}
+    assert [path for path in inits if path.read_text()] == [ROOT / "client" / "ldiffusion_client" / "__init__.py"]
 
 
 def test_tests_and_docker_are_no_packages() -> None:

@@ -10,15 +10,26 @@ import click
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from server.client import Client
-from server.client_errors import Missing
-from workers.core.queue.events import Progress
-from workers.core.schemas import JobRequest, JobView
+from ldiffusion_client import Client, JobView, Missing, Progress, RemoteError
+from workers.core.errors.base import LDiffusionError
+from workers.core.schemas import JobRequest
 
 BYTES = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
 PHASES = {"queued": "waiting", "planning": "planning", "running": "segmenting", "finishing": "writing results"}
 DEAD_ENDS = frozenset({"failed", "canceled"})
 LISTED = 100
+
+
+class ServerSaid(LDiffusionError):
+    """What the client raised, with the server's own code.
+
+    Args:
+        error: What it raised.
+    """
+
+    def __init__(self, error: RemoteError) -> None:
+        super().__init__(error.message, value=error.value, accepted=error.accepted)
+        self.code = error.code  # type: ignore[misc] # the server's, not the class's
 
 
 class Bar:
@@ -86,23 +97,33 @@ def submit(
         ca_file: Certificates to trust, if the server's was signed by none that everybody trusts.
 
     Raises:
-        RemoteError: Something failed; its code says what.
+        ServerSaid: Something failed; its code says what.
     """
-    with Client(url, key, ca_file=ca_file) as client:
-        with Bar() as bar:
-            info = client.upload(slide, resume=not fresh, progress=bar.bytes)
-        click.echo(f"slide {info.id}: {info.vendor}, {info.geometry.l0_width} x {info.geometry.l0_height} px")
-        known = None if fresh else find_job(client, info.id, request)
-        job = known or client.submit(info.id, **request)
-        click.echo(f"job {job.id}: model {job.request.model}{', begun before' if known else ''}")
-        with Bar() as bar:
-            job = client.wait(job.id, progress=bar.job)
-        with Bar() as bar:
-            files = client.download_results(job, out, products=products, progress=bar.bytes)
+    try:
+        with Client(url, key, ca_file=ca_file) as client:
+            files = _fetch(client, slide, out, request, products, fresh=fresh)
+    except RemoteError as error:
+        raise ServerSaid(error) from error
     statistics = out / "statistics.json"
     if statistics.name in files:
         click.echo(area_table(json.loads(statistics.read_text(encoding="utf-8"))))
     click.echo("\n".join(f"  {out / name}" for name in files))
+
+
+def _fetch(
+    client: Client, slide: Path, out: Path, request: dict[str, Any], products: Sequence[str], *, fresh: bool
+) -> list[str]:
+    """Upload a slide, follow its job, fetch what it made; return the names of the files."""
+    with Bar() as bar:
+        info = client.upload(slide, resume=not fresh, progress=bar.bytes)
+    click.echo(f"slide {info.id}: {info.vendor}, {info.geometry.l0_width} x {info.geometry.l0_height} px")
+    known = None if fresh else find_job(client, info.id, request)
+    job = known or client.submit(info.id, **request)
+    click.echo(f"job {job.id}: model {job.request.model}{', begun before' if known else ''}")
+    with Bar() as bar:
+        job = client.wait(job.id, progress=bar.job)
+    with Bar() as bar:
+        return client.download_results(job, out, products=products, progress=bar.bytes)
 
 
 def find_job(client: Client, slide_id: str, request: dict[str, Any]) -> JobView | None:
@@ -112,9 +133,14 @@ def find_job(client: Client, slide_id: str, request: dict[str, Any]) -> JobView 
     except ValidationError:  # the server says why, in its own words
         return None
     for job in client.jobs(LISTED, slide=slide_id):
-        if job.request == wanted and job.state not in DEAD_ENDS and not _is_outdated(client, job):
+        if _asked(job) == wanted and job.state not in DEAD_ENDS and not _is_outdated(client, job):
             return job
     return None
+
+
+def _asked(job: JobView) -> JobRequest:
+    """Return what was asked of a job, in the words of this version."""
+    return JobRequest.model_validate(job.request.model_dump())
 
 
 def _is_outdated(client: Client, job: JobView) -> bool:

@@ -17,8 +17,8 @@ from made_models import write_model_config
 from made_slides import write_slide
 from numpy.typing import NDArray
 
-from server.client import Client
-from server.client_errors import Refused
+from ldiffusion_client import Client
+from ldiffusion_client.errors import Refused
 from workers.core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

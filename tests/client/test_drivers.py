@@ -10,8 +10,8 @@ import pytest
 from both_clients import KINDS, client_of
 from https_files import Files
 
-from server.async_client import AsyncClient
-from server.client_errors import NeverReached, Refused
+from ldiffusion_client import AsyncClient
+from ldiffusion_client.errors import NeverReached, Refused
 
 
 def test_progress_is_told_in_the_event_loop(gateway: httpx.Client, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Generator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server import client_products, client_uploads
-from server.client import unseen
-from server.client_errors import (
+from ldiffusion_client import products, uploads
+from ldiffusion_client.client import unseen
+from ldiffusion_client.errors import (
     Busy,
     Damaged,
     Missing,
     NeverReached,
+    Refused,
     RemoteError,
     ServerFailed,
     TookTooLong,
     Unreachable,
     failure,
 )
-from server.client_jobs import Event, EventParser, wait
-from server.client_protocol import Answer, Ask, Body, Open, Pause, Read, RetryPolicy, Work, retrying
+from ldiffusion_client.jobs import Event, EventParser, wait
+from ldiffusion_client.protocol import Answer, Ask, Body, Open, Pause, Read, RetryPolicy, Work, retrying
 from server.web.sse import event
-from workers.core.errors.base import RequestInvalid
+from workers.core.schemas import JobRequest, JobView
 
 JOB = "0" * 32
-RUNNING = {"id": JOB, "state": "running", "request": {"slide_id": JOB}, "created_at": "2026-01-02T00:00:00Z"}
+RUNNING = JobView(
+    id=JOB, state="running", request=JobRequest(slide_id=JOB), created_at=datetime(2026, 1, 2, tzinfo=UTC)
+).model_dump(mode="json")
 GONE = failure(Unreachable, "server_unreachable", "No answer.")
 
 
@@ -110,7 +114,7 @@ def test_patience_ends_and_is_renewed(limit_s: float) -> None:
 def test_a_file_that_becomes_shorter_is_not_sent_as_if_it_were_whole(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     assert b"".join(Body(tmp_path / "a", 1, 3, unseen)) == b"234"
-    with pytest.raises(RequestInvalid):
+    with pytest.raises(Refused, match="shorter"):
         list(Body(tmp_path / "a", 1, 5, unseen))
 
 
@@ -118,15 +122,15 @@ def test_a_file_that_becomes_shorter_is_not_sent_as_if_it_were_whole(tmp_path: P
 
 
 def test_the_servers_word_decides_where_the_next_chunk_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_uploads, "CHUNK_BYTES", 4)
-    source = client_uploads.Source(tmp_path / "a", "a", 10, "")
+    monkeypatch.setattr(uploads, "CHUNK_BYTES", 4)
+    source = uploads.Source(tmp_path / "a", "a", 10, "")
     at = [Answer(200, {"upload-offset": str(offset)}) for offset in range(11)]
     replies = [at[0], at[4], told(409, "offset_mismatch"), at[6], GONE, GONE, at[9], told(423, "upload_locked"), at[9]]
-    _, asked = play(client_uploads._send("/v1/uploads/1", source, unseen, 60), [*replies, at[10]])
+    _, asked = play(uploads._send("/v1/uploads/1", source, unseen, 60), [*replies, at[10]])
     chunks = [(step.headers["Upload-Offset"], step.body.length) for step in asked if getattr(step, "body", None)]
     assert chunks == [("0", 4), ("4", 4), ("6", 4), ("9", 1), ("9", 1)]
     with pytest.raises(ServerFailed):
-        play(client_uploads._send("/v1/uploads/1", source, unseen, 60), [at[0], told(507, "disk_full")])
+        play(uploads._send("/v1/uploads/1", source, unseen, 60), [at[0], told(507, "disk_full")])
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -165,7 +169,7 @@ def test_a_stream_that_breaks_is_taken_up_behind_the_last_event() -> None:
 
 def test_near_its_deadline_a_client_asks_and_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("server.client_protocol.time.monotonic", lambda: now)
+    monkeypatch.setattr("ldiffusion_client.protocol.time.monotonic", lambda: now)
     view = Answer(200, {}, json.dumps(RUNNING).encode())
     steps, asked = wait(JOB, unseen, 61.5, 60), list[Any]()
     step: Any = next(steps)
@@ -191,14 +195,14 @@ def test_a_file_is_taken_up_where_it_broke_if_it_is_still_the_same(tmp_path: Pat
     tag = {"etag": f'"{hashlib.sha256(content).hexdigest()}"'}
     making = Answer(202, {"retry-after": "7"})
     for again, rest in ((Answer(206, tag), content[30:]), (Answer(200, tag), content)):
-        steps = client_products.download(JOB, "features.fgb", tmp_path / "f", {}, unseen, None, 60)
+        steps = products.download(JOB, "features.fgb", tmp_path / "f", {}, unseen, None, 60)
         path, asked = play(steps, [making, Answer(200, tag), content[:30], GONE, again, rest, b""])
         assert path.read_bytes() == content
         assert Pause(7.0) in asked
         opened = [step for step in asked if isinstance(step, Open)]
         assert "Range" not in opened[1].headers
         assert (opened[2].headers["Range"], opened[2].headers["If-Range"]) == ("bytes=30-", tag["etag"])
-    steps = client_products.download(JOB, "features.fgb", tmp_path / "g", {}, unseen, None, 60)
+    steps = products.download(JOB, "features.fgb", tmp_path / "g", {}, unseen, None, 60)
     with pytest.raises(Damaged):
         play(steps, [Answer(200, tag), b"other", b""])
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
@@ -208,12 +212,12 @@ def test_a_server_does_not_choose_where_files_of_a_folder_go(tmp_path: Path) -> 
     group = {"attributes": {"ome": {"multiscales": [{"datasets": [{"path": "../../escape"}]}]}}}
     replies = [Answer(200, {}), Answer(200, {}, json.dumps(group).encode())]
     with pytest.raises(Damaged):
-        play(client_products.download(JOB, "labels.ome.zarr", tmp_path / "z", {}, unseen, None, 60), replies)
+        play(products.download(JOB, "labels.ome.zarr", tmp_path / "z", {}, unseen, None, 60), replies)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_reads_are_asked_for_until_there_is_no_more(tmp_path: Path) -> None:
-    steps = client_products.download(JOB, "statistics", tmp_path / "s", {}, unseen, None, 60)
+    steps = products.download(JOB, "statistics", tmp_path / "s", {}, unseen, None, 60)
     _, asked = play(steps, [Answer(200, {}), b"{", b"}", b""])
     assert [type(step) for step in asked] == [Open, Read, Read, Read]
     assert (tmp_path / "s").read_bytes() == b"{}"

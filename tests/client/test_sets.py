@@ -10,9 +10,8 @@ import pytest
 from dicom_series import write_series
 from mirax_slide import mirax_files, write_mirax
 
-from server.client import Client
-from server.client_sets import files_of, pack
-from workers.core.errors.base import RequestInvalid
+from ldiffusion_client import Client, Refused
+from ldiffusion_client.sets import files_of, pack
 
 
 def packed(path: Path, archive: Path) -> bytes:
@@ -38,7 +37,7 @@ def test_one_file_is_sent_as_it_is_and_nothing_is_no_slide(tmp_path: Path) -> No
         (tmp_path / name).write_bytes(b"x")
         assert files_of(tmp_path / name) is None
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RequestInvalid, match="no files"):
+    with pytest.raises(Refused, match="no files"):
         files_of(tmp_path / "empty")
 
 

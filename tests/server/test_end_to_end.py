@@ -10,9 +10,9 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from ldiffusion_client import Client
 from server.cli.demo import serving
 from server.cli.submit import submit
-from server.client import Client
 from workers.core.errors.base import Unavailable
 from workers.core.schemas import Provenance
 from workers.core.settings import Settings

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from made_slides import MadeSlide
 
+from ldiffusion_client import Client
+from ldiffusion_client.errors import NotAllowed, RemoteError
 from server.access.keys import Keys
-from server.client import Client
-from server.client_errors import NotAllowed, RemoteError
 from server.jobs.retention import Removed
 from server.viewing.service import Viewing
 from workers.core.job_files import Ending

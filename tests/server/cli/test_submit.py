@@ -14,9 +14,9 @@ from finished_jobs import FILES, finished_job
 from https_files import Files
 from made_slides import MadeSlide
 
+from ldiffusion_client import Client
 from server.cli.main import main
 from server.cli.submit import area_table, find_job
-from server.client import Client
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
 from workers.core.store import Store

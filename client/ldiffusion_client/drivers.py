@@ -12,8 +12,8 @@ import anyio
 import httpx
 from anyio import to_thread
 
-from server.client_errors import Refused, RemoteError, failure, unreachable
-from server.client_protocol import Answer, Ask, Body, Open, Pause, Read, Step, Steps, Work
+from ldiffusion_client.errors import Refused, RemoteError, failure, unreachable
+from ldiffusion_client.protocol import Answer, Ask, Body, Open, Pause, Read, Step, Steps, Work
 
 TIMEOUT = httpx.Timeout(60.0, read=120.0)
 KEY_VARIABLE = "LDIFFUSION_KEY"

@@ -13,40 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from server import client_sets
-from server.client_errors import Busy, Missing, Refused, RemoteError, Unreachable
-from server.client_protocol import Ask, Body, Pause, RetryPolicy, Seen, Steps, Work, look, may_pass, once, retrying
-from server.uploads import tus
-from server.uploads.records import UploadState
-from workers.core.schemas import ErrorBody, Frozen, SlideInfo
-from workers.core.slides.names import display_name
+from ldiffusion_client import sets
+from ldiffusion_client.errors import Busy, Missing, Refused, RemoteError, Unreachable
+from ldiffusion_client.names import display_name
+from ldiffusion_client.protocol import Ask, Body, Pause, RetryPolicy, Seen, Steps, Work, look, may_pass, once, retrying
+from ldiffusion_client.views import Page, SlideInfo, UploadView
 
 CHUNK_BYTES = 32 * 2**20
 HASHED_BYTES = 8 * 2**20
 POLL_S = 0.25
 LISTED = 1000
-TUS = {"Tus-Resumable": tus.VERSION}
+UPLOADS = "/v1/uploads"
+TUS = {"Tus-Resumable": "1.0.0"}
+CHUNK_TYPE = "application/offset+octet-stream"
 BROKEN = "upload_incomplete"
 """Code of a chunk whose line broke although its answer came through."""
-
-
-class RemoteUpload(Frozen):
-    """What the client needs to know of an upload."""
-
-    id: str
-    state: UploadState
-    filename: str
-    length: int
-    sha256: str | None
-    is_part: bool
-    slide_id: str | None
-    error: ErrorBody | None
-
-
-class RemoteUploads(Frozen):
-    """A list of them, the newest first."""
-
-    items: tuple[RemoteUpload, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +44,16 @@ def upload(path: Path, name: str, seen: Seen, patience_s: float, *, resume: bool
     """Send a slide until it is one; with `resume`, go on with what the server has of these bytes under this name.
 
     Raises:
-        Refused: It is no slide, or none that the server takes.
-        RequestInvalid: It is an empty folder.
+        Refused: It is no slide, or none that the server takes, or an empty folder.
         RemoteError.
     """
-    files = client_sets.files_of(path)
+    files = sets.files_of(path)
     if files is None:
         return (yield from _upload_file(path, name, seen, patience_s, resume=resume))
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "slide.zip"
         seen("packing", 0, sum(each.stat().st_size for each in files.values()))
-        yield Work(partial(client_sets.pack, files, archive))
+        yield Work(partial(sets.pack, files, archive))
         return (yield from _upload_file(archive, f"{name}.zip", seen, patience_s, resume=resume))
 
 
@@ -81,7 +61,7 @@ def _upload_file(path: Path, name: str, seen: Seen, patience_s: float, *, resume
     source = yield from _measured(path, name, seen)
     found = (yield from _find(source)) if resume else None
     view = found or (yield from _create(source, patience_s))
-    address = tus.address(view.id)
+    address = f"{UPLOADS}/{view.id}"
     if view.state == "uploading":
         yield from _send(address, source, seen, patience_s)
         seen("checking", 0, source.size)
@@ -105,10 +85,10 @@ def _hash_piece(file: BinaryIO, digest: "hashlib._Hash") -> int:
     return len(piece)
 
 
-def _find(source: Source) -> Steps[RemoteUpload | None]:
+def _find(source: Source) -> Steps[UploadView | None]:
     """Return the newest upload of these bytes under this name that leads, or has led, to a slide that is there."""
     wanted = (source.sha256, source.size, display_name(source.name))
-    for view in (yield from look(tus.PREFIX, RemoteUploads, limit=LISTED)).items:
+    for view in (yield from look(UPLOADS, Page[UploadView], limit=LISTED)).items:
         if (view.sha256, view.length, view.filename) != wanted or view.is_part or view.state == "rejected":
             continue
         if view.slide_id is None or (yield from _is_there(view.slide_id)):
@@ -124,13 +104,13 @@ def _is_there(slide_id: str) -> Steps[bool]:
     return True
 
 
-def _create(source: Source, patience_s: float) -> Steps[RemoteUpload]:
+def _create(source: Source, patience_s: float) -> Steps[UploadView]:
     pairs = {"filename": source.name, "sha256": source.sha256}
     metadata = ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in pairs.items())
     headers = TUS | {"Upload-Length": str(source.size), "Upload-Metadata": metadata}
     # If the answer is lost and this is sent again, the upload that it told of stays empty and expires.
-    answer = yield from retrying(Ask("POST", tus.PREFIX, headers=headers), patience_s)
-    return (yield from look(answer.headers["location"], RemoteUpload, patience_s))
+    answer = yield from retrying(Ask("POST", UPLOADS, headers=headers), patience_s)
+    return (yield from look(answer.headers["location"], UploadView, patience_s))
 
 
 def _send(address: str, source: Source, seen: Seen, patience_s: float) -> Steps[None]:
@@ -155,7 +135,7 @@ def _send(address: str, source: Source, seen: Seen, patience_s: float) -> Steps[
 
 def _chunk(address: str, source: Source, begin: int, report: Callable[[int], None]) -> Ask:
     length = min(CHUNK_BYTES, source.size - begin)
-    headers = {"Content-Type": tus.CHUNK_TYPE, "Content-Length": str(length), "Upload-Offset": str(begin)}
+    headers = {"Content-Type": CHUNK_TYPE, "Content-Length": str(length), "Upload-Offset": str(begin)}
     return Ask("PATCH", address, headers=TUS | headers, body=Body(source.path, begin, length, report))
 
 
@@ -171,7 +151,7 @@ def _offset(address: str, patience_s: float) -> Steps[int]:
 def _accepted(address: str, patience_s: float) -> Steps[str]:
     """Wait for the end of the check, and return the slide's id."""
     while True:
-        view = yield from look(address, RemoteUpload, patience_s)
+        view = yield from look(address, UploadView, patience_s)
         if view.error is not None:
             raise Refused(view.error)
         if view.slide_id is not None:

@@ -10,13 +10,12 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
-
-from server.client_errors import (
+from ldiffusion_client.errors import (
     Busy,
     NeverReached,
+    Refused,
     RemoteError,
     ServerFailed,
     TookTooLong,
@@ -24,8 +23,7 @@ from server.client_errors import (
     error_of,
     failure,
 )
-from workers.core.errors.base import RequestInvalid
-from workers.core.schemas import Frozen
+from ldiffusion_client.views import Page, View
 
 PIECE_BYTES = 2**20
 PATIENCE_S = 60.0
@@ -56,7 +54,7 @@ class Body:
         """Yield the bytes in pieces.
 
         Raises:
-            RequestInvalid: The file has become shorter.
+            Refused: The file has become shorter.
         """
         done = 0
         with self.path.open("rb") as file:
@@ -64,7 +62,7 @@ class Body:
             while done < self.length:
                 piece = file.read(min(PIECE_BYTES, self.length - done))
                 if not piece:
-                    raise RequestInvalid("The file became shorter while it was sent.", value=self.path)
+                    raise failure(Refused, "invalid_request", "The file became shorter while it was sent.", self.path)
                 yield piece
                 done += len(piece)
 
@@ -124,7 +122,7 @@ class Answer:
 
 
 T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=View)
 Step = Ask | Open | Read | Pause | Work
 Steps = Generator[Step, Any, T]
 
@@ -240,15 +238,8 @@ def look(address: str, kind: type[M], patience_s: float = PATIENCE_S, **params: 
 
 
 def parsed(kind: type[M], answer: Answer) -> M:
-    """Return the body of an answer; fields that a newer server adds are left out."""
-    return kind.model_validate_json(answer.content, extra="ignore")
-
-
-class Page(Frozen, Generic[M]):
-    """One page of a list."""
-
-    items: tuple[M, ...]
-    next_cursor: str | None = None
+    """Return the body of an answer."""
+    return kind.model_validate_json(answer.content)
 
 
 def listed(address: str, kind: type[Page[M]], limit: int | None, **params: Any) -> Steps[list[M]]:

@@ -4,9 +4,9 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from workers.core.errors.base import RequestInvalid
-from workers.core.slides import mirax
+from ldiffusion_client.errors import Refused, failure
 
+MIRAX = ".mrxs"
 PIECE_BYTES = 2**20
 
 
@@ -18,15 +18,16 @@ def files_of(path: Path) -> dict[str, Path] | None:
             that folder it counts as one file: the server says what is missing.
 
     Raises:
-        RequestInvalid: The folder is empty.
+        Refused: The folder is empty.
     """
     if path.is_dir():
         found = {each.name: each for each in _within(path)}
         if not found:
-            raise RequestInvalid("The folder holds no files.", value=path, accepted="a folder with one DICOM series")
+            accepted = "a folder with one DICOM series"
+            raise failure(Refused, "invalid_request", "The folder holds no files.", path, accepted)
         return found
     folder = path.with_suffix("")
-    if path.suffix.lower() != mirax.EXTENSION or not folder.is_dir():
+    if path.suffix.lower() != MIRAX or not folder.is_dir():
         return None
     return {path.name: path} | {f"{folder.name}/{each.name}": each for each in _within(folder)}
 

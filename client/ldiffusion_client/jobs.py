@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypedDict
 
-from server.client_errors import Busy, JobEnded, Missing, Unreachable, failure
-from server.client_protocol import (
+from ldiffusion_client.errors import Busy, JobEnded, Missing, Unreachable, failure
+from ldiffusion_client.protocol import (
     Ask,
     Deadline,
     M,
     Open,
-    Page,
     Pause,
     Read,
     Steps,
@@ -22,9 +21,17 @@ from server.client_protocol import (
     parsed,
     retrying,
 )
-from server.jobs.batches import BatchView
-from workers.core.queue.events import Progress
-from workers.core.schemas import FINAL_STATES, JobState, JobView, OnBadTile, OutputName, Priority
+from ldiffusion_client.views import (
+    FINAL_STATES,
+    BatchView,
+    JobState,
+    JobView,
+    OnBadTile,
+    OutputName,
+    Page,
+    Priority,
+    Progress,
+)
 
 JOBS, BATCHES = "/v1/jobs", "/v1/batches"
 POLL_S = 1.0
@@ -40,7 +47,7 @@ SeenBatch = Callable[[BatchView], None]
 
 
 class JobOptions(TypedDict, total=False):
-    """What may be asked of a job besides its slide, as in `workers.core.schemas.JobOptions`, which has the defaults."""
+    """What may be asked of a job besides its slide, with the defaults of docs/api.md."""
 
     model: str
     mpp: float
@@ -221,7 +228,7 @@ def _listen(job_id: str, last_id: str, seen: SeenJob, deadline: Deadline) -> Ste
                 last_id = event.id or last_id
                 if event.kind == "end":
                     return _ending(event), last_id
-                seen(Progress.model_validate_json(event.data, extra="ignore"))
+                seen(Progress.model_validate_json(event.data))
     except (Unreachable, Busy):  # too many listen, or the line broke: the job itself is asked for
         return None, last_id
     return None, last_id
@@ -234,4 +241,4 @@ def _is_near(deadline: Deadline) -> bool:
 def _ending(event: Event) -> JobView:
     if '"deleted"' in event.data and json.loads(event.data).get("state") == "deleted":
         raise failure(Missing, "job_not_found", "The job was deleted.", json.loads(event.data).get("id"))
-    return JobView.model_validate_json(event.data, extra="ignore")
+    return JobView.model_validate_json(event.data)

@@ -18,22 +18,21 @@ from http import HTTPStatus
 
 from pydantic import ValidationError
 
-from workers.core.errors.base import LDiffusionError
-from workers.core.schemas import ErrorBody, Frozen, JobView
+from ldiffusion_client.views import ErrorBody, JobView, View
 
 
-class RemoteError(LDiffusionError):
+class RemoteError(Exception):
     """What the server answered, or why it could not be asked, told with the server's own code.
 
     Args:
-        body: Code, sentence, value, what is accepted.
+        body: Code, sentence, offending value if there is one, what would have been accepted instead.
         status: Of the answer; None if there was none.
         retry_after_s: Seconds after which the server wants to be asked again, where it says so.
     """
 
     def __init__(self, body: ErrorBody, status: int | None = None, retry_after_s: float | None = None) -> None:
-        super().__init__(body.message, value=body.value, accepted=body.accepted)
-        self.code = body.code  # type: ignore[misc] # the server's, not the class's
+        super().__init__(body.message)
+        self.code, self.message, self.value, self.accepted = body.code, body.message, body.value, body.accepted
         self.status = status
         self.retry_after_s = retry_after_s
 
@@ -87,7 +86,7 @@ class TookTooLong(RemoteError):
     """What was waited for did not come in the time that was given."""
 
 
-class _Answer(Frozen):
+class _Answer(View):
     error: ErrorBody
 
 
@@ -117,7 +116,7 @@ def error_of(status: int, headers: Mapping[str, str], content: bytes) -> RemoteE
     """Return the error that an answer of 400 and above tells."""
     kind = KINDS.get(status, ServerFailed if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Refused)
     try:
-        body = _Answer.model_validate_json(content, extra="ignore").error
+        body = _Answer.model_validate_json(content).error
     except ValidationError:  # a proxy's, or another kind of server
         body = ErrorBody(code=f"http_{status}", message="The address answers, but not as this server does.")
     after = headers.get("retry-after", "")

@@ -11,11 +11,24 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from server.client_errors import Damaged, Missing, Unreachable, failure
-from server.client_protocol import Answer, Ask, Deadline, Open, Pause, Read, RetryPolicy, Seen, Steps, Work, retrying
-from workers.core.digests import sha256_of
-from workers.core.products import FOLDERS
-from workers.core.schemas import JobView, Provenance
+from ldiffusion_client.errors import Damaged, Missing, Unreachable, failure
+from ldiffusion_client.protocol import (
+    Answer,
+    Ask,
+    Deadline,
+    Open,
+    Pause,
+    Read,
+    RetryPolicy,
+    Seen,
+    Steps,
+    Work,
+    retrying,
+)
+from ldiffusion_client.views import JobView, Provenance
+
+FOLDERS = frozenset({"labels.ome.zarr"})
+"""Products that are a folder of files."""
 
 FILE_RESULTS = {"statistics.json": "statistics"}
 """Files that are called otherwise among a job's results."""
@@ -77,11 +90,11 @@ def download_results(
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = (yield from retrying(Ask("GET", job.results["result"]), patience_s)).content
-    digests = Provenance.model_validate_json(record, extra="ignore").files
+    digests = Provenance.model_validate_json(record).files
     names = [name for name in digests if FILE_RESULTS.get(name, name) in job.results and _NAME.fullmatch(name)]
     for name in names:
         path, sha256 = folder / name, digests[name]
-        if path.is_file() and (yield Work(partial(sha256_of, path))) == sha256:
+        if path.is_file() and (yield Work(partial(_sha256_of, path))) == sha256:
             continue
         address = job.results[FILE_RESULTS.get(name, name)]
         yield from _download_file(Transfer(address, {}, sha256, Deadline(name, None), patience_s), path, seen)
@@ -156,6 +169,11 @@ def _fetch(transfer: Transfer, part: Path, name: str, seen: Seen) -> Steps[Fetch
             return Fetched(digest.hexdigest(), etag)
         except Unreachable as error:
             yield from patience.hold(error)
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _keep(file: BinaryIO, digest: "hashlib._Hash", piece: bytes) -> None:
