@@ -2,15 +2,18 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from server.access.audit import AuditLog, Event
-from server.access.keys import Key, Keys
 from server.access.principals import Scope
+from server.cli.extras import need
 from workers.core.schemas import LOCAL_TENANT
 from workers.core.settings import Settings
+
+if TYPE_CHECKING:
+    from server.access.keys import Key, Keys
 
 DATA_DIR = click.option(
     "--data-dir",
@@ -22,6 +25,7 @@ DATA_DIR = click.option(
 @click.group()
 def keys() -> None:
     """Keys that let clients in. A running server sees a change within a second."""
+    need("keys", "server")
 
 
 @keys.command("create")
@@ -45,7 +49,7 @@ def create_key(
     settings = settings_of(data_dir)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days)
-    key, token = Keys(settings.data_dir).create(name, tenant, scopes, expires_at)
+    key, token = keys_of(settings).create(name, tenant, scopes, expires_at)
     log_of(settings).record(_event("key_created", key))
     click.echo(
         f"Key {key.id} of tenant {key.tenant}: {', '.join(key.scopes)}. Keep it: it is not shown again.", err=True
@@ -58,7 +62,7 @@ def create_key(
 def list_keys(data_dir: Path | None) -> None:
     """List all keys, without what opens anything."""
     now = datetime.now(UTC)
-    for key in Keys(settings_of(data_dir).data_dir).read().by_id.values():
+    for key in keys_of(settings_of(data_dir)).read().by_id.values():
         scopes, made = ",".join(key.scopes), f"{key.created_at:%Y-%m-%d}"
         click.echo(f"{key.id}  {key.tenant:<12} {scopes:<18} {made}  {_condition(key, now):<20} {key.name}")
 
@@ -69,7 +73,7 @@ def list_keys(data_dir: Path | None) -> None:
 def revoke_key(key_id: str, data_dir: Path | None) -> None:
     """Make a key open nothing any more, for good."""
     settings = settings_of(data_dir)
-    key = Keys(settings.data_dir).revoke(key_id)
+    key = keys_of(settings).revoke(key_id)
     log_of(settings).record(_event("key_revoked", key))
     click.echo(f"Key {key.id} ({key.name}) opens nothing any more.")
 
@@ -93,16 +97,23 @@ def settings_of(data_dir: Path | None) -> Settings:
     return Settings() if data_dir is None else Settings(data_dir=data_dir)
 
 
+def keys_of(settings: Settings) -> "Keys":
+    """Return the keys of these settings."""
+    from server.access.keys import Keys
+
+    return Keys(settings.data_dir)
+
+
 def log_of(settings: Settings) -> AuditLog:
     """Return the audit log of these settings."""
     return AuditLog(settings.data_dir, settings.audit_max_bytes)
 
 
-def _event(action: str, key: Key) -> Event:
+def _event(action: str, key: "Key") -> Event:
     return Event.model_validate({"action": action, "by": "command", "tenant": key.tenant, "key_id": key.id})
 
 
-def _condition(key: Key, now: datetime) -> str:
+def _condition(key: "Key", now: datetime) -> str:
     if key.revoked_at is not None:
         return f"revoked {key.revoked_at:%Y-%m-%d}"
     if key.expires_at is None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from server.cli import keys
+from server.cli.extras import need
 from server.process.children import module_command, module_environment
 from workers.core.errors.base import LDiffusionError
 from workers.core.settings import Settings
@@ -67,15 +68,18 @@ def main() -> None:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.")
 def serve(**options: Any) -> None:
     """Start everything: queue, gateway and workers. Each option can also be set as LDIFFUSION_<NAME>."""
+    settings = Settings(**{name: value for name, value in options.items() if value is not None})
+    need("serve", "server", *(["worker"] if settings.workers else []))
     from server.process.serve import run
 
-    sys.exit(run(Settings(**{name: value for name, value in options.items() if value is not None})))
+    sys.exit(run(settings))
 
 
 @main.command(context_settings=PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def worker(arguments: tuple[str, ...]) -> None:
     """Run one worker process against LDIFFUSION_REDIS_URL."""
+    need("worker", "worker")
     become("workers", arguments)
 
 
@@ -83,6 +87,7 @@ def worker(arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def segment(arguments: tuple[str, ...]) -> None:
     """Segment one slide in this process, without server and queue."""
+    need("segment", "worker")
     become("workers.segment", arguments)
 
 
@@ -90,6 +95,7 @@ def segment(arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def train(arguments: tuple[str, ...]) -> None:
     """Train a model from a configuration file."""
+    need("train", "train", "worker")
     become("models.training", arguments)
 
 
@@ -97,6 +103,7 @@ def train(arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def evaluate(arguments: tuple[str, ...]) -> None:
     """Measure a model on a dataset."""
+    need("evaluate", "train", "worker")
     become("models.training.evaluation.evaluate", arguments)
 
 
@@ -104,6 +111,7 @@ def evaluate(arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def figures(arguments: tuple[str, ...]) -> None:
     """Draw a model's figures: training curves, radar, violins, t-SNE, panels."""
+    need("figures", "train", "worker")
     become("models.training.figures", arguments)
 
 
@@ -111,6 +119,7 @@ def figures(arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def study(arguments: tuple[str, ...]) -> None:
     """Train what a study compares, and print its table."""
+    need("study", "train", "worker")
     become("models.training.study", arguments)
 
 
@@ -118,6 +127,7 @@ def study(arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def data(arguments: tuple[str, ...]) -> None:
     """Look at a dataset before training on it."""
+    need("data", "worker")
     become("models.training.datasets", arguments)
 
 
@@ -163,6 +173,7 @@ def submit(
     **request: Any,
 ) -> None:
     """Send a slide to a server, follow the job, fetch and check all results. Killed and started again, it goes on."""
+    need("submit", "client")
     from server.cli.submit import submit as submit_slide
 
     asked = {name: value for name, value in request.items() if value is not None and value != ()}
@@ -176,6 +187,7 @@ def submit(
 @click.option("--mpp", type=click.FloatRange(min=0, min_open=True), help="µm per pixel; overrides the slide's own.")
 def demo(slide: Path | None, out: Path, model: str, mpp: float | None) -> None:
     """Show the whole on a real slide: start a server, upload, segment, fetch the results, stop."""
+    need("demo", "client", "server", "worker")
     from server.cli.demo import run_demo
 
     run_demo(Settings(), slide, out, {"model": model} | ({} if mpp is None else {"mpp": mpp}))
@@ -209,6 +221,7 @@ def show_model(name: str) -> None:
 @click.argument("model")
 def verify_model(model: str) -> None:
     """Check a model, installed or a folder from outside: schema, digest, safetensors only, and one tile."""
+    need("models verify", "worker")
     folder = checked_folder(model)
     become("models.install", ("verify", str(folder)))
 
@@ -218,6 +231,7 @@ def verify_model(model: str) -> None:
 @click.option("--replace", is_flag=True, help="Take the place of an installed model of this name.")
 def add_model(folder: Path, *, replace: bool) -> None:
     """Check a model folder from outside and install it."""
+    need("models add", "worker")
     checked = checked_folder(str(folder.resolve()))
     options = ("--models-dir", str(Settings().models_dir), *(("--replace",) if replace else ()))
     become("models.install", ("add", str(checked), *options))
