@@ -15,12 +15,12 @@ from typing import BinaryIO
 
 import openslide
 from tifffile import TiffFile, TiffPage
-from tifffile.tifffile import TiffFormat
 
 from workers.core.errors.intake import DeidentifyRefused
+from workers.core.slides.tiff_directories import Directory, Tiff, open_tiff
+from workers.core.slides.tiff_values import Tag, exactly, reader_of
 
 ZEROS_BYTES = 2**20
-DESCRIPTION = 270
 KEPT_TAGS = frozenset(
     (
         *(254, 256, 257, 258, 259, 262, 266, 274, 277, 278, 282, 283, 284, 296, 317, 320),  # size, colour, resolution
@@ -71,12 +71,12 @@ def strip_tiff(path: Path) -> None:
     vendor = openslide.OpenSlide.detect_format(path)
     if vendor not in ("aperio", "generic-tiff"):
         raise _refusal(vendor or "a TIFF that openslide does not read")
-    with TiffFile(path) as tiff:
-        if tiff.is_ome:
-            raise _refusal("OME-TIFF")
-        levels = [_level(tiff, page, vendor) for page in _level_pages(tiff)]
-        layout = tiff.tiff
-    _rewrite(path, levels, layout)
+    with path.open("rb") as file:
+        tiff = open_tiff(reader_of(file.fileno()), path.stat().st_size)
+        if tiff is None or tiff.is_ndpi:
+            raise _refusal(vendor)
+        levels = [_level(tiff, directory, vendor) for directory in _level_directories(tiff)]
+    _rewrite(path, levels, tiff)
     check_stripped(path, len(levels))
 
 
@@ -88,71 +88,87 @@ def _refusal(value: object) -> DeidentifyRefused:
     )
 
 
-def _level_pages(tiff: TiffFile) -> list[TiffPage]:
+def _level_directories(tiff: Tiff) -> list[Directory]:
     """Return the directories that are levels: tiled, of the shape of the first, and called nothing else."""
-    found: list[TiffPage] = []
-    for number, page in enumerate(tiff.pages):
-        if not isinstance(page, TiffPage) or page.compression == OLD_JPEG or 330 in page.tags:
+    found: list[Directory] = []
+    for number, directory in enumerate(tiff.chain()):
+        text = _text(tiff, directory)
+        if number == 0 and text.rstrip().endswith("OME>"):
+            raise _refusal("OME-TIFF")
+        if directory.number(tiff.read, Tag.COMPRESSION) == OLD_JPEG or Tag.SUB_DIRECTORIES in directory.tags:
             raise _refusal(f"directory {number} of this TIFF")
-        is_named = _OTHER_PICTURE.search(page.description.partition("|")[0])  # behind it are Aperio's properties
-        if page.is_tiled and not is_named and (not found or _is_reduced(page, found[0])):
-            found.append(page)
+        is_named = _OTHER_PICTURE.search(text.partition("|")[0])  # behind it are Aperio's properties
+        is_tiled = directory.tags.keys() >= {Tag.TILE_WIDTH, Tag.TILE_OFFSETS, Tag.TILE_SIZES}
+        if is_tiled and not is_named and (not found or _is_reduced(_size(tiff, directory), _size(tiff, found[0]))):
+            found.append(directory)
         elif number == 0:
             raise _refusal("a TIFF whose first directory is no level")
     return found
 
 
-def _is_reduced(page: TiffPage, first: TiffPage) -> bool:
+def _size(tiff: Tiff, directory: Directory) -> tuple[int, int]:
+    """Return (width, height), px."""
+    return directory.number(tiff.read, Tag.WIDTH), directory.number(tiff.read, Tag.HEIGHT)
+
+
+def _is_reduced(size: tuple[int, int], whole: tuple[int, int]) -> bool:
     """Whether a picture can be the first one, made smaller; a px of rounding on each side is let pass."""
-    scale = first.imagewidth / page.imagewidth
-    return scale >= 1 and abs(page.imagelength - first.imagelength / scale) <= max(2.0, 0.01 * page.imagelength)
+    scale = whole[0] / size[0] if size[0] else 0.0
+    return scale >= 1 and abs(size[1] - whole[1] / scale) <= max(2.0, 0.01 * size[1])
 
 
-def _level(tiff: TiffFile, page: TiffPage, vendor: str) -> _Level:
-    layout = tiff.tiff
-    entries, texts = [], []
-    ranges = [(start, start + count) for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
-    for tag in page.tags:
-        is_text = tag.code == DESCRIPTION and vendor == "aperio"
-        if tag.code not in KEPT_TAGS and not is_text:
+def _level(tiff: Tiff, directory: Directory, vendor: str) -> _Level:
+    ranges, entries, texts = _tiles(tiff, directory), [], []
+    for code, values in sorted(directory.tags.items()):
+        is_text = code == Tag.DESCRIPTION and vendor == "aperio"
+        if code not in KEPT_TAGS and not is_text:
             continue
-        raw = _read(tiff, tag.offset, layout.tagsize)
+        raw = exactly(tiff.read, values.entry_at, tiff.entry_bytes)
         if is_text:
-            text = _description(page).encode("ascii") + b"\0"
-            if len(text) > tag.valuebytecount or len(text) <= layout.offsetsize:
+            text = _description(tiff, directory).encode("ascii") + b"\0"
+            if len(text) > values.length or len(text) <= tiff.word:
                 raise _refusal("an Aperio slide with a description that is too short")
-            count = struct.pack(layout.offsetformat, len(text))
+            count = struct.pack(tiff.offset_format, len(text))
             raw = raw[:4] + count + raw[4 + len(count) :]
-            texts.append((tag.valueoffset, text))
-            ranges.append((tag.valueoffset, tag.valueoffset + len(text)))
-        elif tag.valuebytecount > layout.offsetsize:
-            ranges.append((tag.valueoffset, tag.valueoffset + tag.valuebytecount))
+            texts.append((values.at, text))
+            ranges.append((values.at, values.at + len(text)))
+        elif values.length > tiff.word:
+            ranges.append((values.at, values.at + values.length))
         entries.append(raw)
-    end = page.offset + layout.tagnosize + len(entries) * layout.tagsize + layout.offsetsize
-    return _Level(page.offset, tuple(entries), ((page.offset, end), *ranges), tuple(texts))
+    length = struct.calcsize(tiff.count_format) + len(entries) * tiff.entry_bytes + tiff.word
+    ranges.append((directory.at, directory.at + length))
+    return _Level(directory.at, tuple(entries), tuple(ranges), tuple(texts))
 
 
-def _read(tiff: TiffFile, offset: int, length: int) -> bytes:
-    tiff.filehandle.seek(offset)
-    return bytes(tiff.filehandle.read(length))
+def _tiles(tiff: Tiff, directory: Directory) -> list[Range]:
+    """Return where the tiles of a level lie."""
+    starts, sizes = (directory.tags[tag].all(tiff.read).tolist() for tag in (Tag.TILE_OFFSETS, Tag.TILE_SIZES))
+    return [(start, start + size) for start, size in zip(starts, sizes, strict=False)]
 
 
-def _description(page: TiffPage) -> str:
+def _text(tiff: Tiff, directory: Directory) -> str:
+    """Return the description of a directory, empty without; every byte is a letter of it."""
+    values = directory.tags.get(Tag.DESCRIPTION)
+    return "" if values is None else values.raw(tiff.read).rstrip(b"\0").decode("latin-1")
+
+
+def _description(tiff: Tiff, directory: Directory) -> str:
     """Return the new description of an Aperio level: its size, and the numbers that the pixels need."""
-    known = dict(part.partition("=")[::2] for part in page.description.split("|")[1:])
+    known = dict(part.partition("=")[::2] for part in _text(tiff, directory).split("|")[1:])
     known = {key.strip(): value.strip() for key, value in known.items()}
     numbers = [f"|{key} = {known[key]}" for key in APERIO_KEPT if _NUMBER.fullmatch(known.get(key, ""))]
-    return f"{_APERIO_FIRST}\r\n{page.imagewidth}x{page.imagelength}{''.join(numbers)}"
+    width, height = _size(tiff, directory)
+    return f"{_APERIO_FIRST}\r\n{width}x{height}{''.join(numbers)}"
 
 
-def _rewrite(path: Path, levels: list[_Level], layout: TiffFormat) -> None:
+def _rewrite(path: Path, levels: list[_Level], tiff: Tiff) -> None:
     following = [level.offset for level in levels[1:]] + [0]
-    kept = [(0, 16 if layout.offsetsize == 8 else 8), *(each for level in levels for each in level.ranges)]
+    kept = [(0, 16 if tiff.word == 8 else 8), *(each for level in levels for each in level.ranges)]
     with path.open("r+b") as file:
         for level, after in zip(levels, following, strict=True):
             file.seek(level.offset)
-            file.write(struct.pack(layout.tagnoformat, len(level.entries)))
-            file.write(b"".join(level.entries) + struct.pack(layout.offsetformat, after))
+            file.write(struct.pack(tiff.count_format, len(level.entries)))
+            file.write(b"".join(level.entries) + struct.pack(tiff.offset_format, after))
             for offset, text in level.texts:
                 file.seek(offset)
                 file.write(text)
@@ -188,7 +204,7 @@ def check_stripped(path: Path, levels: int) -> None:
         others = sorted(slide.associated_images)
     with TiffFile(path) as tiff:
         pages = [page for page in tiff.pages if isinstance(page, TiffPage)]
-        tags = {tag.code for page in pages for tag in page.tags} - KEPT_TAGS - {DESCRIPTION}
-        texts = [page.description for page in pages if DESCRIPTION in page.tags]
+        tags = {tag.code for page in pages for tag in page.tags} - KEPT_TAGS - {Tag.DESCRIPTION}
+        texts = [page.description for page in pages if Tag.DESCRIPTION in page.tags]
     if others or tags or len(pages) != levels or not all(_STRIPPED.fullmatch(text) for text in texts):
         raise _refusal(f"this TIFF: {others or sorted(tags) or texts} would stay")

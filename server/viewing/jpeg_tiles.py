@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from server.viewing.tiff_tiles import JPEG, Reader, TiledLevel, reader_at_hand, reader_of, tiled_levels
-from workers.core.errors.base import SlideUnreadable
+from server.viewing.tiff_tiles import JPEG, TiledLevel, reader_at_hand, tiled_levels
+from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.schemas import SlideInfo
 from workers.core.slides.reader import Pixels
+from workers.core.slides.tiff_values import Reader, reader_of
 
 VENDORS = ("aperio", "generic-tiff")
 """Formats whose levels are the tiled directories of one TIFF, each tile where its number says."""
@@ -47,7 +48,7 @@ class StoredTiles:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, file)
         self._read, self._read_at_hand = reader_of(file), reader_at_hand(file)
-        self._levels = _by_step(self._read, info, tile_px)
+        self._levels = _by_step(self._read, os.fstat(file).st_size, info, tile_px)
         self._heads = {step: _head(level) for step, level in self._levels.items()}
 
     def tile(self, step: int, col: int, row: int) -> bytes | None:
@@ -149,20 +150,20 @@ def decoded_at(stored: bytes, side: int) -> Pixels | None:
     return pixels if pixels.shape[:2] == (side, side) else None
 
 
-def _by_step(read: Reader, info: SlideInfo, tile_px: int) -> dict[int, TiledLevel]:
+def _by_step(read: Reader, size: int, info: SlideInfo, tile_px: int) -> dict[int, TiledLevel]:
     """Return the directories that hold a level of the grid as JPEG, by level-0 px per px."""
     if info.backend != "openslide" or info.vendor not in VENDORS:
         return {}
     whole = (info.geometry.l0_width, info.geometry.l0_height)
     found: dict[int, TiledLevel] = {}
     try:
-        directories = tiled_levels(read)
-    except SlideUnreadable:  # whoever decodes it says what is wrong
+        directories = tiled_levels(read, size)
+    except (SlideUnreadable, SlideTooLarge):  # whoever decodes it says what is wrong
         return {}
-    for size in ((level.width, level.height) for level in info.geometry.levels):
-        same = [each for each in directories if (each.width, each.height) == size]
-        step = max(1, round(whole[0] / size[0]))
-        is_exact = all(abs(own * step - l0) < step for own, l0 in zip(size, whole, strict=True))
+    for sides in ((level.width, level.height) for level in info.geometry.levels):
+        same = [each for each in directories if (each.width, each.height) == sides]
+        step = max(1, round(whole[0] / sides[0]))
+        is_exact = all(abs(own * step - l0) < step for own, l0 in zip(sides, whole, strict=True))
         if len(same) == 1 and is_exact and step & (step - 1) == 0 and _is_usual(same[0], tile_px):
             found[step] = same[0]
     return found

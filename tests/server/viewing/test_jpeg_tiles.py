@@ -17,8 +17,9 @@ from PIL import Image
 
 from server.viewing.deepzoom import grid_of
 from server.viewing.jpeg_tiles import StoredTiles, assembled, decoded_at
-from server.viewing.tiff_tiles import reader_at_hand, reader_of, tiled_levels
+from server.viewing.tiff_tiles import reader_at_hand, tiled_levels
 from workers.core.errors.base import SlideUnreadable
+from workers.core.slides.tiff_values import reader_of
 
 WIDTH, HEIGHT, TILE = 1300, 1100, 256
 UInt8 = NDArray[np.uint8]
@@ -195,7 +196,7 @@ def test_a_damaged_tile_is_no_part_of_a_level_in_between() -> None:
 def levels_of(path: Path) -> list[tuple[int, int]]:
     file = os.open(path, os.O_RDONLY)
     try:
-        return [(level.width, level.height) for level in tiled_levels(reader_of(file))]
+        return [(level.width, level.height) for level in tiled_levels(reader_of(file), path.stat().st_size)]
     finally:
         os.close(file)
 
