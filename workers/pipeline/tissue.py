@@ -125,8 +125,22 @@ def find_tissue(overview: Pixels) -> Mask:
     below = np.clip(glass - darkest.astype(np.int16), 0, 255).astype(np.uint8)
     threshold = min(max(otsu(below), CONTRAST_MIN), CONTRAST_MAX)
     tissue = _without_specks(below > threshold)
-    closed = ~_dilated(~_dilated(np.pad(tissue, CLOSE_PX), CLOSE_PX), CLOSE_PX)
-    return _without_holes(_dilated(closed[CLOSE_PX:-CLOSE_PX, CLOSE_PX:-CLOSE_PX], DILATE_PX))
+    return _without_holes(dilated(closed(tissue, CLOSE_PX), DILATE_PX))
+
+
+def dilated(mask: Mask, radius: int) -> Mask:
+    """Return the mask grown by a square of side 2 * radius + 1; beyond its edge there is no tissue.
+
+    Grey morphology gives the same as binary does, and goes over rows and columns one after the other: half the time.
+    """
+    grown: Mask = ndimage.grey_dilation(mask, (2 * radius + 1,) * 2, mode="constant")
+    return grown
+
+
+def closed(mask: Mask, radius: int) -> Mask:
+    """Return the mask without gaps that a square of side 2 * radius + 1 does not fit in; the edge eats nothing."""
+    whole: Mask = ndimage.grey_closing(np.pad(mask, radius), (2 * radius + 1,) * 2, mode="constant")
+    return whole[radius:-radius, radius:-radius]
 
 
 def glass_level(darkest: Pixels, chroma: Pixels) -> int:
@@ -168,19 +182,6 @@ def _floor_all(ratio: Fraction, start: int, count: int, length: int) -> npt.NDAr
     last = length - 1
     numerator, denominator = ratio.numerator, ratio.denominator  # Python integers: they may pass 64 bits
     return np.array([min(i * numerator // denominator, last) for i in range(start, start + count)], np.int64)
-
-
-def _dilated(mask: Mask, radius: int) -> Mask:
-    """Return the mask grown by a square of side 2 * radius + 1."""
-    grown = mask.copy()
-    for shift in range(1, radius + 1):
-        grown[shift:] |= mask[:-shift]
-        grown[:-shift] |= mask[shift:]
-    wide = grown.copy()
-    for shift in range(1, radius + 1):
-        wide[:, shift:] |= grown[:, :-shift]
-        wide[:, :-shift] |= grown[:, shift:]
-    return wide
 
 
 def _without_specks(mask: Mask) -> Mask:

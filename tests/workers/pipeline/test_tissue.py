@@ -20,6 +20,8 @@ from workers.pipeline.tissue import (
     TissueMask,
     _overview,
     _without_holes,
+    closed,
+    dilated,
     find_tissue,
     glass_level,
     otsu,
@@ -122,6 +124,28 @@ def filled_by_hand(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         if hole and len(hole) <= HOLE_PX and not at_edge:
             filled[tuple(np.transpose(hole))] = True
     return filled
+
+
+def dilated_by_hand(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """Look at the square around every px."""
+    rows, columns = mask.shape
+    grown = np.zeros_like(mask)
+    for y in range(rows):
+        for x in range(columns):
+            grown[y, x] = mask[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1].any()
+    return grown
+
+
+@given(st.integers(1, 25), st.integers(1, 25), st.integers(1, 4), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_growing_and_closing_look_at_the_square_around_every_px(
+    rows: int, columns: int, radius: int, density: float, seed: int
+) -> None:
+    mask = np.random.default_rng(seed).random((rows, columns)) < density
+    assert dilated(mask, radius).dtype == np.bool_
+    np.testing.assert_array_equal(dilated(mask, radius), dilated_by_hand(mask, radius))
+    around = np.pad(mask, radius)
+    expected = ~dilated_by_hand(~dilated_by_hand(around, radius), radius)
+    np.testing.assert_array_equal(closed(mask, radius), expected[radius:-radius, radius:-radius])
 
 
 def test_glass_is_measured_where_it_can_be() -> None:
