@@ -22,6 +22,7 @@ from workers.core.errors.base import (
     ProductRefused,
     ResultNotFound,
 )
+from workers.core.queue.attempts import attempts_max
 from workers.core.queue.jobs import Jobs, Transaction
 from workers.core.queue.keys import JobKeys, Task, worker_key
 from workers.core.schemas import ErrorBody, Frozen
@@ -132,7 +133,7 @@ class Products:
     def __init__(self, jobs: Jobs) -> None:
         self.jobs = jobs
         self.store = jobs.store
-        self.attempts_max = jobs.settings.task_retries + 1
+        self.attempts_max = attempts_max(jobs.settings)
 
     def ask(self, job_id: str, name: str) -> Made | None:
         """Return the record of a product, or see to it that it is made and return None.

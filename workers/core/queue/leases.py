@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from workers.core.errors.base import JobCanceled, JobLost
+from workers.core.errors.base import JobCanceled
 from workers.core.preflight import worker_memory_bytes
 from workers.core.queue import heartbeat
+from workers.core.queue.attempts import attempts_max, attempts_of, lost
 from workers.core.queue.events import EventKind, add_event
 from workers.core.queue.jobs import Jobs, Transaction, answering, decode
 from workers.core.queue.keys import RATES, JobKeys, Task, worker_key
@@ -58,7 +59,7 @@ class Leases:
     def __init__(self, jobs: Jobs, worker_id: str) -> None:
         self.jobs = jobs
         self.worker_id = worker_id
-        self.attempts_max = jobs.settings.task_retries + 1
+        self.attempts_max = attempts_max(jobs.settings)
         self.memory_bytes = worker_memory_bytes(jobs.settings)
 
     def beat(self) -> None:
@@ -81,7 +82,7 @@ class Leases:
         def write(pipe: Transaction) -> Lease | None:
             if not self._is_due(pipe, keys, task):
                 return None
-            attempt = int(pipe.hget(keys.attempts, task.name) or 0) + 1
+            attempt = attempts_of(pipe, task) + 1
             lease = Lease(task, self.worker_id, attempt)
             if attempt > self.attempts_max:
                 return lease
@@ -266,14 +267,6 @@ class Leases:
         value = pipe.hget(keys.leases, task.name)
         holder = None if value is None else holder_of(value.decode())
         return holder in (None, self.worker_id) or not pipe.exists(worker_key(holder))
-
-
-def lost(task: Task, attempts: int, signal_name: str | None = None) -> JobLost:
-    """Return the error of a task that no worker brought to an end; the last one was ended by this signal, if known."""
-    how = "" if signal_name is None else f", the last one by {signal_name}"
-    hint = " (a system that has no memory left does that)" if signal_name == "SIGKILL" else ""
-    message = f"A worker died, or failed, each of the {attempts} times it ran a part of this job{how}{hint}."
-    return JobLost(message, value=task.name, accepted="a new job, after a look into the log of the workers")
 
 
 def priority_in(record: Mapping[str, str]) -> str:

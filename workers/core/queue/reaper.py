@@ -19,10 +19,11 @@ from rq.registry import StartedJobRegistry
 
 from workers.core.errors.base import QueueUnavailable
 from workers.core.job_files import stored_view
+from workers.core.queue.attempts import attempts_max, attempts_of, lost
 from workers.core.queue.heartbeat import end_of
 from workers.core.queue.jobs import Jobs, Transaction, answering, decode
 from workers.core.queue.keys import ACTIVE, JANITOR_LOCK, JOBS, JobKeys, Task, prefix_of, worker_key
-from workers.core.queue.leases import Leases, holder_of, lost, priority_in
+from workers.core.queue.leases import Leases, holder_of, priority_in
 from workers.core.queue.task_job import TaskJob
 from workers.core.schemas import FINAL_STATES
 
@@ -107,13 +108,13 @@ class Reaper:
     def _requeue(self, task: Task, lease: str | None, reason: str) -> None:
         """Queue a task again, if its lease is still the one that was seen; end the job if that was its last try."""
         keys = JobKeys(task.job_id)
-        attempts_max = self.settings.task_retries + 1
+        most = attempts_max(self.settings)
 
         def write(pipe: Transaction) -> bool:
             now = pipe.hget(keys.leases, task.name)
             if (None if now is None else now.decode()) != lease or not pipe.sismember(ACTIVE, task.job_id):
                 return True
-            if int(pipe.hget(keys.attempts, task.name) or 0) >= attempts_max:
+            if attempts_of(pipe, task) >= most:
                 return False
             priority = priority_in(decode(pipe.hgetall(keys.record)))
             pipe.multi()
@@ -124,7 +125,7 @@ class Reaper:
 
         logger.warning("%s of job %s goes back to the queue: %s", task.name, task.job_id, reason)
         if not self.jobs.transact(write, keys.record, keys.leases, keys.attempts):
-            self.jobs.fail(task.job_id, lost(task, attempts_max, self._signal_of(lease)))
+            self.jobs.fail(task.job_id, lost(task, most, self._signal_of(lease)))
 
     def _signal_of(self, lease: str | None) -> str | None:
         return None if lease is None else end_of(self.redis, holder_of(lease))
