@@ -5,7 +5,6 @@ goes on from the regions that are there; a complete folder is left alone unless 
 """
 
 import hashlib
-import json
 import resource
 import shutil
 import sys
@@ -26,6 +25,7 @@ from workers.core.digests import sha256_of
 from workers.core.errors.base import LDiffusionError, RequestInvalid, SlideUnreadable
 from workers.core.label_layout import STORE
 from workers.core.model_catalogue import find_model, locate, model_dir
+from workers.core.roi_option import RoiOption
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideInfo
 from workers.core.settings import Settings
 from workers.core.slides.reader import Slide
@@ -38,7 +38,6 @@ from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import WorkingPlane, region_at
 
 EXIT_REFUSED = 2
-BOX_NUMBERS = 4
 
 
 @dataclass(frozen=True)
@@ -61,22 +60,6 @@ class Run:
         return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
 
 
-class Roi(click.ParamType[object]):
-    """A region of interest on the command line: four numbers, or a file that holds a GeoJSON geometry."""
-
-    name = "box|file"
-
-    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> Any:
-        """Return what `JobRequest.roi` takes; what it refuses is told there."""
-        numbers = value.split(",") if isinstance(value, str) else ()
-        try:
-            if len(numbers) == BOX_NUMBERS:
-                return [float(number) for number in numbers]
-            return json.loads(Path(value).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            self.fail(f"{value} is neither x0,y0,x1,y1 nor a file of GeoJSON: {error}")
-
-
 @click.command(context_settings={"max_content_width": 120})
 @click.argument("slide", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
@@ -85,7 +68,7 @@ class Roi(click.ParamType[object]):
 @click.option("--region-px", type=int, help="Side of a region in pixels of the model: memory, not the result.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise field.")
 @click.option("--tissue/--no-tissue", default=True, help="Skip glass, or segment every pixel.")
-@click.option("--roi", type=Roi(), help="x0,y0,x1,y1 in level-0 pixels, or a GeoJSON file: segment nothing else.")
+@click.option("--roi", type=RoiOption(), help="x0,y0,x1,y1 in level-0 pixels, or a GeoJSON file: segment nothing else.")
 @click.option("--on-bad-tile", type=click.Choice(["fail", "mask", "skip"]), default="fail", show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace a complete result in the output folder.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.")

@@ -12,25 +12,11 @@ from server.cli import keys
 from server.cli.extras import need
 from server.process.children import module_command, module_environment
 from workers.core.errors.base import LDiffusionError
+from workers.core.roi_option import RoiOption
 from workers.core.settings import Settings
 
 PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
 DEFAULT_URL = "http://127.0.0.1:8000"
-
-
-class RoiParam(click.ParamType[Any]):
-    """A region of interest: four numbers, or a file of GeoJSON."""
-
-    name = "roi"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return what the field `roi` of a job takes."""
-        try:
-            if Path(value).is_file():
-                return json.loads(Path(value).read_text(encoding="utf-8"))
-            return [float(part) for part in value.split(",")]
-        except ValueError:
-            self.fail(f"{value!r} is neither a box nor a file of JSON.", param, ctx)
 
 
 class Commands(click.Group):
@@ -141,7 +127,7 @@ def data(arguments: tuple[str, ...]) -> None:
     "--region-px", type=click.IntRange(min=256), help="Side of a region, in pixels at the model's resolution."
 )
 @click.option("--tissue/--no-tissue", default=True, show_default=True, help="Skip glass.")
-@click.option("--roi", type=RoiParam(), help="Box X0,Y0,X1,Y1 in level-0 px, or a file with a GeoJSON polygon.")
+@click.option("--roi", type=RoiOption(), help="Box X0,Y0,X1,Y1 in level-0 px, or a file with a GeoJSON polygon.")
 @click.option("--output", "outputs", multiple=True, help="What to make, may be repeated; everything if not given.")
 @click.option(
     "--product", "products", multiple=True, help="What to fetch besides, such as labels.ome.zarr; repeatable."
