@@ -10,6 +10,7 @@ import numpy as np
 import pyogrio.raw
 from numpy.typing import NDArray
 
+from workers.core.class_colours import Color
 from workers.core.errors.base import RequestInvalid
 from workers.core.schemas import ModelClass
 
@@ -23,7 +24,6 @@ CORNERS_MAX = 200_000
 FIRST_BLOCK = 16
 
 Box = tuple[float, float, float, float]
-Color = tuple[int, int, int]
 
 
 class Query(NamedTuple):

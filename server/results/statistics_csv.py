@@ -5,6 +5,8 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from workers.core.class_colours import hex_color
+
 COLUMNS = ("index", "name", "color", "pixels", "mm2", "share_of_tissue", "mean_confidence")
 OF_THE_SLIDE = ("tissue_mm2", "slide_mm2")
 
@@ -19,6 +21,6 @@ def statistics_csv(statistics: Mapping[str, Any]) -> str:
     writer.writerow((*COLUMNS, *OF_THE_SLIDE))
     shared = [statistics[name] for name in OF_THE_SLIDE]
     for each in statistics["classes"]:
-        color = "#{:02x}{:02x}{:02x}".format(*each["color"])
+        color = hex_color(each["color"])
         writer.writerow([*({**each, "color": color}[name] for name in COLUMNS), *shared])
     return text.getvalue()

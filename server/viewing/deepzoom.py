@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from workers.core.class_colours import color_table
 from workers.core.errors.base import ResultNotFound, SlideTooLarge
 from workers.core.schemas import ModelClass, SlideGeometry
 from workers.core.slides.geometry import level_for_side
@@ -170,11 +171,8 @@ def jpeg(pixels: Pixels) -> bytes:
 def palette_png(labels: Pixels, classes: tuple[ModelClass, ...]) -> bytes:
     """Return class indices, uint8 (height, width), in the classes' colours; index 0 is transparent."""
     count = max(each.index for each in classes) + 1
-    colors = np.zeros((count, 3), np.uint8)
-    for each in classes:
-        colors[each.index] = each.color
     image = Image.frombytes("P", (labels.shape[1], labels.shape[0]), labels.tobytes())
-    image.putpalette(colors.tobytes())
+    image.putpalette(color_table(classes)[:count].tobytes())
     file = io.BytesIO()
     opaque = bytes([0] + [255] * (count - 1))
     image.save(file, "PNG", transparency=opaque, compress_level=PNG_COMPRESSION)

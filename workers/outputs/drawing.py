@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from workers.outputs.lettering import Color, fitted, width_of, write
+from workers.core.class_colours import Color
+from workers.outputs.lettering import fitted, width_of, write
 
 UInt8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from PIL import ImageDraw, ImageFont
 
-Color = tuple[int, int, int]
+from workers.core.class_colours import Color
 
 MICRO, SQUARED = "µ", "²"
 OWN_SIGNS = frozenset("·…°±")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tifffile
 
+from workers.core.class_colours import hex_color
 from workers.core.schemas import ModelClass
 
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -54,7 +55,7 @@ def ome_xml(
 def _annotate(root: ET.Element, image: ET.Element, classes: Sequence[ModelClass]) -> None:
     annotations = ET.SubElement(root, "StructuredAnnotations")
     names = {each.index: each.name for each in classes}
-    colors = {each.index: "#{:02x}{:02x}{:02x}".format(*each.color) for each in classes}
+    colors = {each.index: hex_color(each.color) for each in classes}
     for number, (namespace, texts) in enumerate({CLASSES_NAMESPACE: names, COLORS_NAMESPACE: colors}.items()):
         annotation_id = f"Annotation:{number}"
         ET.SubElement(image, "AnnotationRef", ID=annotation_id)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from workers.core.class_colours import color_table
 from workers.core.schemas import ModelClass, Plan
 from workers.core.slides.reader import Slide
 from workers.core.store import atomic_write
@@ -124,14 +125,6 @@ def densest(view: Overview, plan: Plan, side: int) -> tuple[int, int, int, int]:
     return w_x, w_y, width, height
 
 
-def colors_of(classes: Sequence[ModelClass]) -> UInt8:
-    """Return the colour of each label, uint8 (256, 3)."""
-    colors = np.zeros((256, 3), np.uint8)
-    for each in classes:
-        colors[each.index] = each.color
-    return colors
-
-
 def _slide_panel(thumbnail: UInt8, view: Overview, plan: Plan, crop: tuple[int, int, int, int]) -> Image.Image:
     """Draw the whole slide with tint, outlines, the place of the crop, and a scale bar."""
     rows, columns, _ = view.shares.shape
@@ -147,7 +140,7 @@ def _slide_panel(thumbnail: UInt8, view: Overview, plan: Plan, crop: tuple[int, 
     majority = np.array([each.index for each in plan.classes], np.uint8)[shares.argmax(axis=2)]
     rgb = tinted(rgb, shares[:, :, shown], [plan.classes[number].color for number in shown])
     if view.factor <= OUTLINED_FACTOR:
-        rgb = outlined(rgb, majority, colors_of(plan.classes), 1)
+        rgb = outlined(rgb, majority, color_table(plan.classes), 1)
     image = Image.fromarray(rgb)
     w_x, w_y, width, height = (length * zoom / view.factor for length in crop)
     pen = ImageDraw.Draw(image)
@@ -166,7 +159,7 @@ def _crop_panels(
     bare = Image.fromarray(reader.read(w_x, w_y, width, height)).resize(size, Image.Resampling.BICUBIC)
     inside: UInt8 = labels[w_y : w_y + height, w_x : w_x + width]
     inside = inside.repeat(CROP_ZOOM, axis=0).repeat(CROP_ZOOM, axis=1)
-    image = Image.fromarray(outlined(np.asarray(bare), inside, colors_of(plan.classes), CROP_ZOOM))
+    image = Image.fromarray(outlined(np.asarray(bare), inside, color_table(plan.classes), CROP_ZOOM))
     for each in (image, bare):
         add_scale_bar(each, plan.model_mpp / CROP_ZOOM)
     return image, bare

@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from workers.core.class_colours import color_table
 from workers.core.label_layout import TILE_PX, level_steps
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write
@@ -75,11 +76,9 @@ def write_confidence(path: Path, arrays: LabelArrays, plan: Plan) -> None:
 
 def palette(classes: Sequence[ModelClass]) -> NDArray[np.uint16]:
     """Return a TIFF colour map, uint16 (3, 256): the classes' colours, white for 0, black where there is no class."""
-    colors = np.zeros((3, 256), np.uint16)
-    for each in classes:
-        colors[:, each.index] = each.color
-    colors[:, 0] = BACKGROUND
-    return colors * np.uint16(257)
+    colors = color_table(classes)
+    colors[0] = BACKGROUND
+    return colors.T * np.uint16(257)
 
 
 def _xml(name: str, labels: PlaneArray, plan: Plan) -> bytes:
