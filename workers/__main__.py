@@ -1,7 +1,7 @@
 """A worker process: `python -m workers`.
 
 The model is loaded once, before the first task. SIGTERM and SIGINT end the process after the task at hand; SIGKILL is
-survived by the job, not by the process: another worker's janitor gives the task away. A process whose task hangs, or
+survived by the job, not by the process: another worker's reaper gives the task away. A process whose task hangs, or
 takes too much memory, ends itself (`workers.process.watchdog`): run it under something that starts it again.
 """
 

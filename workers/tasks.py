@@ -167,7 +167,7 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
         outcome = "canceled" if isinstance(reason, JobCanceled) else "superseded"
         runtime.leases.jobs.tidy(task.job_id)
     except QueueUnavailable:
-        raise  # the queue cannot be told; the janitor will find the task
+        raise  # the queue cannot be told; the reaper will find the task
     except LDiffusionError as error:
         outcome = error.code
         runtime.leases.jobs.fail(task.job_id, error)

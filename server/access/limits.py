@@ -1,4 +1,4 @@
-"""How often and how much: token buckets, in this process and of bounded size, and quotas."""
+"""Rate limits and quotas, how often and how much: token buckets, in this process and of bounded size."""
 
 import ipaddress
 from collections import OrderedDict
@@ -71,7 +71,7 @@ class Buckets:
 
 
 class Rates:
-    """The buckets of a gateway. Those of addresses and of keys are apart: no flood of addresses makes a key forgotten.
+    """The rate limits of a gateway. Addresses and keys have buckets apart: no flood of addresses makes a key forgotten.
 
     Args:
         settings: Rate and burst.

@@ -1,4 +1,4 @@
-"""Runs a module of ours on a stranger's file in a child process with limits: what goes wrong harms only the child.
+"""Runs a module of ours on an untrusted file in a child process with limits: what goes wrong harms only the child.
 
 `run_confined` is the parent's side, `serve_confined` the child's. The child gets its order as one JSON argument, works
 in the folder of the file, which it knows by its bare name, and says one JSON object on stdout. It has limits of memory,

@@ -1,4 +1,4 @@
-"""Pages of a list, the newest first. A cursor names the last item of a page, so what comes in shifts nothing."""
+"""Pagination of lists, the newest first. A cursor names the last item of a page, so what comes in shifts nothing."""
 
 import base64
 import binascii

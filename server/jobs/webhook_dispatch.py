@@ -24,7 +24,7 @@ PAUSES_S = (10, 60, 300, 1800, 7200)
 """Pauses between two tries; after the last one the webhook is given up."""
 
 CLAIM_S = 3 * TOTAL_S
-"""How long a webhook that was taken up waits for another courier."""
+"""How long a webhook that was taken up waits before another thread or gateway may take it up."""
 
 IDLE_S = 1.0
 STOP_S = 2.0

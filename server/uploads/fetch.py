@@ -21,7 +21,7 @@ class Source:
 
     Attributes:
         url: Where.
-        outward: What may be reached.
+        egress: What may be reached.
         label: What is shown of the address: no query, which may hold a key.
         headers: Sent with the request; may hold a signature.
     """

@@ -1,4 +1,6 @@
-"""Calls to an address that a client names, made so that they cannot lead into one's own network.
+"""SSRF guard: calls to an address that a client names, made so that they cannot lead into one's own network.
+
+All egress of the gateway to addresses of others goes through here.
 
 https only; the host is on the list; every address that its name resolves to is public; the connection goes to
 the address that was checked; no redirect is followed; from the name to the head of the answer there is one deadline.
@@ -161,7 +163,7 @@ class CheckedConnection(http.client.HTTPSConnection):
     """Goes to an address that was checked, and asks for the certificate of the host.
 
     Args:
-        outward: Checks the addresses.
+        egress: Checks the addresses.
         host: Name or address.
         port: Of the host.
         timeout_s: Longest wait for one answer of the network.

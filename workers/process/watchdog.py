@@ -1,4 +1,4 @@
-"""Ends this process when its task cannot be ended in any other way; whatever supervises it starts a new one.
+"""Watchdog: ends this process when its task cannot be ended in any other way; whatever supervises it starts a new one.
 
 A decoder that never returns hears no signal, and nobody can take memory from a task that takes ever more of it: the one
 leaves a worker that shows signs of life and does nothing, the other is killed and nobody says why. So a thread looks at
@@ -101,7 +101,7 @@ class Watchdog:
     def _tell_queue(self, error: LDiffusionError) -> None:
         try:
             self._tell(error)
-        except QueueUnavailable as silence:  # the janitor will find the task all the same
+        except QueueUnavailable as silence:  # the reaper will find the task all the same
             logger.warning("the queue does not hear of it: %s", silence)
 
     def __enter__(self) -> Self:

@@ -1,8 +1,7 @@
 """Jobs in Redis, as the gateway sees them: submit, follow, cancel, forget.
 
-This module, `leases`, `janitor`, `queue_worker`, `task_job` and `withdrawal` are the only ones that talk to Redis and
-RQ. What is queued or running is true here; what was asked and what came out is true on disk, and a job that Redis lost
-is shown from there.
+Only the modules of this folder give work to Redis and RQ. What is queued or running is true here; what was asked and
+what came out is true on disk, and a job that Redis lost is shown from there.
 
     queued ──► planning ──► running ──► finishing ──► succeeded
        └───────────┴───────────┴────────────┴──► failed, canceled      (final, none of them ever changes)

@@ -69,7 +69,7 @@ class JobKeys:
 
     @property
     def missing(self) -> str:
-        """Hash: task name → time at which the janitor first found it neither queued nor leased."""
+        """Hash: task name → time at which the reaper first found it neither queued nor leased."""
         return f"{self.record}:missing"
 
     @property

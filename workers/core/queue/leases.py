@@ -1,6 +1,6 @@
 """Who runs which task: a worker takes a lease, shows signs of life, and checks that the lease is still its own.
 
-A lease carries the number of the attempt (a fencing token). When a worker falls silent for `lease_s`, the janitor
+A lease carries the number of the attempt (a fencing token). When a worker falls silent for `lease_s`, the reaper
 gives its tasks away; should the worker wake up after all, its next check tells it to stop, and what it writes in
 between are the same bytes as the other one's.
 """

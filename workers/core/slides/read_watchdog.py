@@ -1,4 +1,7 @@
-"""For how long a read of a slide stands still: the decoders are C code, and one that never returns raises nothing."""
+"""What the watchdog asks: for how long a read of a slide stands still.
+
+The decoders are C code, and one that never returns raises nothing.
+"""
 
 import threading
 import time
