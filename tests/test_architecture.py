@@ -78,11 +78,3 @@ def test_every_setting_is_documented_as_it_is() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     rows = dict(re.findall(r"^\| `(LDIFFUSION_[A-Z0-9_]+)` \|[^|]*\| (.*?) \|$", text, flags=re.MULTILINE))
     assert rows == {f"LDIFFUSION_{name.upper()}": field.description for name, field in Settings.model_fields.items()}
-
-
-def test_documents_link_to_files_that_exist() -> None:
-    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    links = [(path, link) for path in documents for link in re.findall(r"]\(([^)#\s]+)", path.read_text())]
-    assert len(links) > 10
-    local = [(path, link) for path, link in links if not link.startswith("http")]
-    assert [f"{path.name}: {link}" for path, link in local if not (path.parent / link).exists()] == []
