@@ -43,3 +43,21 @@ def test_every_page_of_results_can_be_reached() -> None:
     pages = {f"results/{path.name}" for path in (ROOT / "docs" / "results").glob("*.md")}
     text = (ROOT / "docs" / "results.md").read_text()
     assert pages - set(re.findall(r"]\(([^)]+)\)", text)) == set()
+
+
+def test_the_architecture_names_what_is_there() -> None:
+    text = " ".join((ROOT / "docs" / "architecture.md").read_text().split())
+    paths = re.findall(r"`((?:server|workers|models|viewer|tests)/[\w/.-]*)`", text)
+    assert len(paths) > 50
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    named = re.findall(r"((?:`[\w.]+`(?:, | and |, then )?)+) (?:\(|in )`([\w/]+\.(?:py|ts))`", text)
+    assert len(named) > 25
+    for names, path in named:
+        for name in re.findall(r"`(?:\w+\.)?(\w+)`", names):
+            assert re.search(rf"\b{name}\b", (ROOT / path).read_text()), f"{name} is not in {path}"
+
+
+def test_the_architecture_lists_every_wall() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    walls = (ROOT / "docs" / "architecture.md").read_text().partition("## Walls")[2]
+    assert re.findall(r"^\| `([\w-]+)` \|", walls, flags=re.MULTILINE) == [each["id"] for each in contracts]
