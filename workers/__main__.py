@@ -5,7 +5,6 @@ survived by the job, not by the process: another worker's reaper gives the task 
 takes too much memory, ends itself (`workers.process.watchdog`): run it under something that starts it again.
 """
 
-import argparse
 import logging
 import os
 import sys
@@ -14,7 +13,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import click
+
 from workers import tasks
+from workers.core.command_line import CONTEXT, run
 from workers.core.errors.base import LDiffusionError, QueueUnavailable
 from workers.core.model_catalogue import list_models
 from workers.core.queue.jobs import Jobs, answering
@@ -35,14 +37,14 @@ logger = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Work until told to stop; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m workers",
-        description="Run the tasks of LDIFFUSION_REDIS_URL. All settings are LDIFFUSION_<NAME>.",
-    )
-    parser.add_argument(
-        "--tell-fd", type=int, help="Descriptor that gets the id of the worker when it takes its first task."
-    )
-    on_task = _teller(parser.parse_args(arguments).tell_fd)
+    return run(_command, "python -m workers", arguments)
+
+
+@click.command(context_settings=CONTEXT)
+@click.option("--tell-fd", type=int, help="Descriptor that gets the id of the worker when it takes its first task.")
+def _command(tell_fd: int | None) -> int:
+    """Run the tasks of LDIFFUSION_REDIS_URL. All settings are LDIFFUSION_<NAME>."""
+    on_task = _teller(tell_fd)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     settings = Settings()
     try:

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from workers import stages
+from workers.core.command_line import CONTEXT
 from workers.core.digests import sha256_of
 from workers.core.errors.base import LDiffusionError, RequestInvalid, SlideUnreadable
 from workers.core.label_layout import STORE
@@ -60,7 +61,7 @@ class Run:
         return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
 
 
-@click.command(context_settings={"max_content_width": 120})
+@click.command(context_settings=CONTEXT)
 @click.argument("slide", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--model", default="nuclei-tiny", show_default=True, help="Name of an installed model, or its folder.")

@@ -1,13 +1,14 @@
 """The gateway as a process: `python -m server.process.gateway`. With `--fd` it listens on a socket that is open."""
 
-import argparse
 import logging
 import re
 import socket
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import click
 import uvicorn
 
 from server.access.exposure import check_exposure
@@ -15,6 +16,7 @@ from server.access.gate import PUBLIC
 from server.access.keys import Keys
 from server.access.protection import protect
 from server.app import create_app
+from workers.core.command_line import CONTEXT, run
 from workers.core.errors.base import LDiffusionError
 from workers.core.settings import Settings
 from workers.core.slides.versions import check_readers
@@ -52,11 +54,15 @@ def server_config(settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(protect(create_app(settings), settings, (*PUBLIC, *PAGES)), **options)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status."""
+    return run(_command, "python -m server.process.gateway", arguments)
+
+
+@click.command(context_settings=CONTEXT)
+@click.option("--fd", type=int, help="file descriptor of a listening socket")
+def _command(fd: int | None) -> int:
     """Serve until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m server.process.gateway")
-    parser.add_argument("--fd", type=int, help="file descriptor of a listening socket")
-    arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     logging.getLogger("uvicorn.access").addFilter(is_worth_a_line)
     settings = Settings()
@@ -66,10 +72,11 @@ def main() -> None:
         config = server_config(settings)
     except LDiffusionError as error:
         logging.getLogger(__name__).critical("%s: %s Accepted: %s", error.code, error.message, error.accepted)
-        sys.exit(2)
-    sockets = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
+        return 2
+    sockets = None if fd is None else [socket.socket(fileno=fd)]
     uvicorn.Server(config).run(sockets=sockets)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""What the commands of server and workers have in common. `models.command_line` is the same behind the wall."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+
+
+def run(command: click.Command, prog: str, arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status, which is what its function returns.
+
+    A wrong command line is told on standard error and gives 2. Unlike `click.Command.main` this ends no process and
+    leaves signals to who handles them.
+
+    Args:
+        command: What is run.
+        prog: How people call it, for the help.
+        arguments: Those of the process if not given.
+    """
+    line = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with command.make_context(prog, line) as context:
+            status: int = command.invoke(context)
+    except click.exceptions.Exit as end:  # after the help
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return status
