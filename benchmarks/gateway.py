@@ -6,12 +6,12 @@ Flask, each just started, on the same grid and in the same order. `--huge` sends
 that is killed three times on the way, and does nothing else.
 """
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 
+import click
 import numpy as np
 import tifffile
 
@@ -28,6 +28,7 @@ from benchmarks.gateway_uploads import (
 )
 from benchmarks.report import Figure, figure
 from server.viewing.deepzoom import grid_of
+from workers.core.command_line import CONTEXT
 from workers.core.digests import sha256_of
 from workers.core.settings import Settings
 from workers.core.slides.reader import open_slide
@@ -140,40 +141,36 @@ def made_slide(path: Path) -> Path:
     return path
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--slide", type=Path, help="slide for the tiles; one is made if none is given")
-    parser.add_argument("--size-mib", type=int, default=1024, help="size of an upload")
-    parser.add_argument("--uploads", type=int, default=8, help="uploads at once, for the memory")
-    parser.add_argument("--tiles", type=int, default=2000, help="tiles of a run, at most")
-    parser.add_argument("--clients", type=int, default=8, help="connections at once, for the tiles")
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="where to work; on the disk that a server would use")
-    parser.add_argument("--huge", action="store_true", help="send a sparse file through crashes instead")
-    parser.add_argument("--huge-mib", type=int, default=5120)
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    args = parse(arguments)
-    with tempfile.TemporaryDirectory(dir=args.folder) as name:
-        folder = Path(name)
-        with queue_of(folder / "data") as settings:
-            if args.huge:
-                found = measure_crashes(settings, folder, args.huge_mib * MIB)
+@click.command(context_settings=CONTEXT, help=__doc__.splitlines()[0])
+@click.option("--slide", type=click.Path(path_type=Path), help="slide for the tiles; one is made if none is given")
+@click.option("--size-mib", type=int, default=1024, help="size of an upload")
+@click.option("--uploads", type=int, default=8, help="uploads at once, for the memory")
+@click.option("--tiles", type=int, default=2000, help="tiles of a run, at most")
+@click.option("--clients", type=int, default=8, help="connections at once, for the tiles")
+@click.option("--repeat", type=int, default=3)
+@click.option("--folder", type=click.Path(path_type=Path), help="where to work; on the disk that a server would use")
+@click.option("--huge", is_flag=True, help="send a sparse file through crashes instead")
+@click.option("--huge-mib", type=int, default=5120)
+def main(folder: Path | None, slide: Path | None, *, huge: bool, huge_mib: int, size_mib: int, **counts: int) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        place = Path(name)
+        with queue_of(place / "data") as settings:
+            if huge:
+                found = measure_crashes(settings, place, huge_mib * MIB)
             else:
-                found = measure(settings, folder, args)
+                found = measure(settings, place, slide or made_slide(place / "made.tif"), size_mib * MIB, **counts)
     for each in found:
         figure(*each)
 
 
-def measure(settings: Settings, folder: Path, args: argparse.Namespace) -> list[Figure]:
+def measure(
+    settings: Settings, folder: Path, slide: Path, size: int, *, tiles: int, clients: int, repeat: int, uploads: int
+) -> list[Figure]:
     """Measure all but the crashes."""
-    slide, size = args.slide or made_slide(folder / "made.tif"), args.size_mib * MIB
     return [
-        *measure_tiles(settings, slide, args.tiles, args.clients, args.repeat),
-        *measure_uploads(settings, folder, size, args.repeat),
-        *measure_memory(settings, folder, size, args.uploads),
+        *measure_tiles(settings, slide, tiles, clients, repeat),
+        *measure_uploads(settings, folder, size, repeat),
+        *measure_memory(settings, folder, size, uploads),
     ]
 
 

@@ -5,16 +5,17 @@ tiles with one halo after the other. The table shows which share of the pixels g
 the hard case: most of their pixels are near an edge. A model ships with the smallest halo that keeps 99.95 %.
 """
 
-import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.report import figure
 from models.predictor import Predictor
 from models.receptive_field import theoretical_reach
+from workers.core.command_line import CONTEXT
 from workers.core.model_catalogue import model_dir
 from workers.core.settings import Settings
 from workers.core.slides.reader import open_slide
@@ -38,28 +39,26 @@ def segment(
     return labels
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("slide", type=Path)
-    parser.add_argument("--model", default="nuclei-tiny")
-    parser.add_argument("--mpp", type=float)
-    parser.add_argument("--square-px", type=int, default=1024)
-    parser.add_argument("--tile-px", type=int, default=256)
-    args = parser.parse_args()
-    predictor = Predictor.load(model_dir(Settings().models_dir, args.model), "cpu")
+@click.command(context_settings=CONTEXT, help=__doc__.splitlines()[0])
+@click.argument("slide", type=click.Path(path_type=Path))
+@click.option("--model", default="nuclei-tiny")
+@click.option("--mpp", type=float)
+@click.option("--square-px", "side", type=int, default=1024)
+@click.option("--tile-px", type=int, default=256)
+def main(slide: Path, model: str, mpp: float | None, side: int, tile_px: int) -> None:
+    predictor = Predictor.load(model_dir(Settings().models_dir, model), "cpu")
     reach = theoretical_reach(predictor.model)
-    with open_slide(args.slide) as slide:
-        plane = WorkingPlane.from_geometry(slide.geometry, predictor.mpp, args.mpp)
-        reader = PlaneReader(slide, plane, best_level(slide.geometry, plane))
-        side = args.square_px
-        left, top = ((length - side) // 2 // args.tile_px * args.tile_px for length in (plane.w_width, plane.w_height))
+    with open_slide(slide) as opened:
+        plane = WorkingPlane.from_geometry(opened.geometry, predictor.mpp, mpp)
+        reader = PlaneReader(opened, plane, best_level(opened.geometry, plane))
+        left, top = ((length - side) // 2 // tile_px * tile_px for length in (plane.w_width, plane.w_height))
         square = Region(0, 0, 0, left, top, left + side, top + side)
         whole = segment(predictor, reader, square, [square], reach)
-        print(f"{args.model}: theoretical reach {reach} px; tiles of {args.tile_px} px against {side} px in one piece")
+        print(f"{model}: theoretical reach {reach} px; tiles of {tile_px} px against {side} px in one piece")
         print(f"{'halo px':>8}{'same labels %':>16}   needed {NEEDED_PERCENT} %")
         shares = {}
         for halo in sorted({0, 16, 32, 48, 64, 96, 128, predictor.halo_px, reach}):
-            labels = segment(predictor, reader, square, tiles(square, args.tile_px), halo)
+            labels = segment(predictor, reader, square, tiles(square, tile_px), halo)
             shares[halo] = 100 * float((labels == whole).mean())
             shipped = "   shipped" if halo == predictor.halo_px else ""
             print(f"{halo:>8}{shares[halo]:>16.4f}{shipped}")

@@ -4,16 +4,18 @@
 overlap by 1; with the tile side of the slide's own tiles and no overlap it is faster, and that is what we compare with.
 """
 
-import argparse
 import io
 import socket
 from pathlib import Path
 
+import click
 import openslide
 from flask import Flask, abort, make_response
 from flask.wrappers import Response
 from openslide.deepzoom import DeepZoomGenerator
 from werkzeug.serving import make_server
+
+from workers.core.command_line import CONTEXT
 
 CACHE_BYTES = 128 * 2**20
 QUALITY = 75
@@ -47,15 +49,14 @@ def create_app(slide: Path, tile_px: int, overlap: int) -> Flask:
     return app
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("slide", type=Path)
-    parser.add_argument("--fd", type=int, required=True, help="file descriptor of a listening socket")
-    parser.add_argument("--tile-px", type=int, default=254)
-    parser.add_argument("--overlap", type=int, default=1)
-    args = parser.parse_args()
-    app = create_app(args.slide, args.tile_px, args.overlap)
-    port = socket.socket(fileno=args.fd).detach()
+@click.command(context_settings=CONTEXT, help=__doc__.splitlines()[0])
+@click.argument("slide", type=click.Path(path_type=Path))
+@click.option("--fd", type=int, required=True, help="file descriptor of a listening socket")
+@click.option("--tile-px", type=int, default=254)
+@click.option("--overlap", type=int, default=1)
+def main(slide: Path, fd: int, tile_px: int, overlap: int) -> None:
+    app = create_app(slide, tile_px, overlap)
+    port = socket.socket(fileno=fd).detach()
     make_server("127.0.0.1", 0, app, threaded=True, fd=port).serve_forever()
 
 

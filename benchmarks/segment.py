@@ -4,7 +4,6 @@ The run is a process of its own, `ldiffusion segment`; its peak resident memory 
 limit beside it is 3 GB, whatever the slide's size.
 """
 
-import argparse
 import json
 import resource
 import subprocess
@@ -13,7 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import click
+
 from benchmarks.report import figure
+from workers.core.command_line import CONTEXT
 
 LIMIT_MB = 3000
 
@@ -29,17 +31,16 @@ def run_once(slide: Path, model: str, mpp: float | None, out: Path) -> tuple[flo
     return seconds, timings, tissue
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("slide", type=Path)
-    parser.add_argument("--model", default="nuclei-tiny")
-    parser.add_argument("--mpp", type=float)
-    parser.add_argument("--repeat", type=int, default=1)
-    args = parser.parse_args()
+@click.command(context_settings=CONTEXT, help=__doc__.splitlines()[0])
+@click.argument("slide", type=click.Path(path_type=Path))
+@click.option("--model", default="nuclei-tiny")
+@click.option("--mpp", type=float)
+@click.option("--repeat", type=int, default=1)
+def main(slide: Path, model: str, mpp: float | None, repeat: int) -> None:
     rates, share = [], 0.0
-    for _ in range(args.repeat):
+    for _ in range(repeat):
         with tempfile.TemporaryDirectory() as folder:
-            seconds, timings, tissue = run_once(args.slide, args.model, args.mpp, Path(folder) / "out")
+            seconds, timings, tissue = run_once(slide, model, mpp, Path(folder) / "out")
         rates.append(tissue / seconds)
         share = 100 * (1 - timings["segment"] / sum(timings.values()))
         print(f"{seconds:8.1f} s   " + "   ".join(f"{name} {value:.1f} s" for name, value in timings.items()))
