@@ -4,18 +4,19 @@ Nothing in the folder is trusted. Only known files may lie in it, so no pickle a
 that the config was written for, with exactly the tensors that the config's networks have; and one tile must go through.
 """
 
-import argparse
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
 from models.checkpoint import CONFIG, WEIGHTS, CheckpointError, ModelSpec, load_spec
+from models.command_line import CONTEXT, PATH, run
 from models.ldiffusion import LDiffusion
 from models.predictor import Predictor
 
@@ -135,25 +136,43 @@ def _try_out(folder: Path, spec: ModelSpec) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Verify or add; 2 with one sentence when the model is refused."""
-    parser = argparse.ArgumentParser(prog="ldiffusion models", description=__doc__.splitlines()[0])
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    check = verbs.add_parser("verify", help="check a model folder")
-    install = verbs.add_parser("add", help="check a model folder and install it")
-    for verb in (check, install):
-        verb.add_argument("folder", type=Path)
-    install.add_argument("--models-dir", type=Path, required=True, help="folder of installed models")
-    install.add_argument("--replace", action="store_true", help="take the place of an installed model of this name")
-    args = parser.parse_args(argv)
+    return run(_models, "ldiffusion models", argv)
+
+
+@click.group(context_settings=CONTEXT, no_args_is_help=False, help=__doc__.splitlines()[0])
+def _models() -> None:
+    pass
+
+
+@_models.command("verify")
+@click.argument("folder", type=PATH)
+def _verify(folder: Path) -> int:
+    """Check a model folder."""
     try:
-        if args.verb == "verify":
-            spec = verify(args.folder)
-            sys.stdout.write(f"{spec.name}: whole, {len(spec.classes)} classes, {spec.mpp:g} µm/px\n")
-        else:
-            sys.stdout.write(f"installed in {add(args.folder, args.models_dir, replace=args.replace)}\n")
+        spec = verify(folder)
     except CheckpointError as error:
-        sys.stderr.write(f"error: model_invalid: {error}\n")
-        return 2
+        return _refuse(error)
+    sys.stdout.write(f"{spec.name}: whole, {len(spec.classes)} classes, {spec.mpp:g} µm/px\n")
     return 0
+
+
+@_models.command("add")
+@click.argument("folder", type=PATH)
+@click.option("--models-dir", type=PATH, required=True, help="folder of installed models")
+@click.option("--replace", is_flag=True, help="take the place of an installed model of this name")
+def _add(folder: Path, models_dir: Path, *, replace: bool) -> int:
+    """Check a model folder and install it."""
+    try:
+        place = add(folder, models_dir, replace=replace)
+    except CheckpointError as error:
+        return _refuse(error)
+    sys.stdout.write(f"installed in {place}\n")
+    return 0
+
+
+def _refuse(error: CheckpointError) -> int:
+    sys.stderr.write(f"error: model_invalid: {error}\n")
+    return 2
 
 
 if __name__ == "__main__":

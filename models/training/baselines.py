@@ -7,7 +7,6 @@ losses, learning-rate curve and averaged weights of stage 2. The crops of stages
 nothing to learn from them.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,10 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import click
 import torch
 from torch import nn
 
 from models.allocator import keep_freed_memory
+from models.command_line import CONTEXT, DEVICE, PATH, THREADS, fail, run
 from models.device import pick_device
 from models.training.crops.augment import Cropper
 from models.training.crops.batch import Batch, step_generator
@@ -200,45 +201,54 @@ class BaselineTrainer:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, train, evaluate on the recipe's validation and test sets; 2 on bad input, 1 where training fails."""
-    args = _parser().parse_args(argv)
+    return run(_command, "models.training.baselines", argv)
+
+
+@click.command(context_settings=CONTEXT, help=__doc__.splitlines()[0])
+@click.argument("recipe_file", type=PATH, metavar="RECIPE", help="TOML file, see models/training/configs")
+@click.option("--data", type=PATH, required=True, help="folder that the recipe's dataset roots lie in")
+@click.option("--run", "run_dir", type=PATH, required=True, help="folder for log, state, network and evaluations")
+@click.option("--network", type=click.Choice(tuple(NETWORKS)), required=True)
+@click.option("--lr", type=float, help="peak of the learning rate; stage 2's if not given")
+@click.option("--steps", type=int, help="stage 2's and joint's together if not given")
+@click.option("--seed", type=int, help="the recipe's if not given")
+@click.option("--protocol", type=click.Choice(PROTOCOLS), default="tissue", help="cell leaves the background out")
+@DEVICE
+@THREADS
+def _command(
+    recipe_file: Path,
+    data: Path,
+    run_dir: Path,
+    network: str,
+    *,
+    lr: float | None,
+    steps: int | None,
+    seed: int | None,
+    protocol: str,
+    device: str,
+    threads: int,
+) -> int:
     keep_freed_memory()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    if threads:
+        torch.set_num_threads(threads)
     try:
-        recipe = load_recipe(args.recipe)
-        recipe = recipe if args.seed is None else replace(recipe, seed=args.seed)
-        train, validation = load_split(recipe, args.data)
-        options = {"lr": args.lr, "steps": args.steps, "device": pick_device(args.device)}
-        trainer = BaselineTrainer(recipe, args.network, train, validation, args.run, **options)
-        sets = read_sets(recipe, args.data, validation)
+        recipe = load_recipe(recipe_file)
+        recipe = recipe if seed is None else replace(recipe, seed=seed)
+        train, validation = load_split(recipe, data)
+        place = pick_device(device)
+        trainer = BaselineTrainer(recipe, network, train, validation, run_dir, lr=lr, steps=steps, device=place)
+        sets = read_sets(recipe, data, validation)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        return fail(error)
     try:
         folder = trainer.run()
     except FloatingPointError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+        return fail(error, status=1)
     segmenter, _, digest = load_rgb(folder, trainer.device)
-    subject = Subject(segmenter, args.network, digest)
-    for evaluation in evaluate_sets(subject, sets, args.run / EVALUATION, protocol=args.protocol):
+    subject = Subject(segmenter, network, digest)
+    for evaluation in evaluate_sets(subject, sets, run_dir / EVALUATION, protocol=protocol):
         sys.stdout.write(f"{text(evaluation)}\n")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="models.training.baselines", description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", type=Path, help="TOML file, see models/training/configs")
-    parser.add_argument("--data", type=Path, required=True, help="folder that the recipe's dataset roots lie in")
-    parser.add_argument("--run", type=Path, required=True, help="folder for log, state, network and evaluations")
-    parser.add_argument("--network", required=True, choices=tuple(NETWORKS))
-    parser.add_argument("--lr", type=float, help="peak of the learning rate; stage 2's if not given")
-    parser.add_argument("--steps", type=int, help="stage 2's and joint's together if not given")
-    parser.add_argument("--seed", type=int, help="the recipe's if not given")
-    parser.add_argument("--protocol", default="tissue", choices=PROTOCOLS, help="cell leaves the background out")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; torch's own default if 0")
-    return parser
 
 
 if __name__ == "__main__":

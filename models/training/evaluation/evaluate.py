@@ -5,18 +5,19 @@ tissue), segmented in one piece with the shipped noise field, and the label map 
 annotation's grid, where it is compared with the annotation as it is. One confusion matrix over all images.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import ModelClass
+from models.command_line import CONTEXT, DEVICE, PATH, fail, run
 from models.predictor import Predictor
 from models.training.crops.data import DatasetConfig, Sample, load_dataset, resize_image, working_size
 from models.training.datasets.registry import ADAPTERS, open_dataset
@@ -137,35 +138,9 @@ def write(evaluation: Evaluation, out: Path) -> None:
     (out / "evaluation.md").write_text(markdown(evaluation), encoding="utf-8")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ldiffusion evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="model folder")
-    parser.add_argument("dataset", type=Path, help="dataset folder")
-    parser.add_argument("--adapter", default="folder", help=f"layout of the folder: {', '.join(ADAPTERS)}")
-    parser.add_argument("--variant", default="", help="label scheme of the adapter; its first if not given")
-    parser.add_argument(
-        "--mpp", type=float, help="µm per px of the images; the adapter's or dataset.toml's if not given"
-    )
-    parser.add_argument("--masks", default="masks", help="name of the masks folder (adapter folder)")
-    parser.add_argument("--binary", action="store_true", help="masks hold instance numbers: above 0 is class 1")
-    parser.add_argument(
-        "--split", default="", help="train, validation, test or all; test if not given, all without one"
-    )
-    parser.add_argument("--protocol", default="tissue", choices=PROTOCOLS, help="cell leaves the background out")
-    parser.add_argument("--bootstrap", type=int, default=1000, help="resamples for the 95 %% intervals; 0 for none")
-    parser.add_argument("--resample", default="image", choices=UNITS, help="what the intervals are over")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the noise field and of the resamples")
-    parser.add_argument("--out", type=Path, help="folder for evaluation.json and evaluation.md")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    return parser
-
-
-def _dataset(args: argparse.Namespace) -> tuple[DatasetConfig, Path]:
+def _dataset(folder: Path, layout: dict[str, Any]) -> tuple[DatasetConfig, Path]:
     """Return the dataset's settings and the folder it lies in; the test part where there is one."""
-    folder = args.dataset.resolve()
-    config = DatasetConfig(
-        folder.name, args.mpp, args.masks, args.binary, adapter=args.adapter, variant=args.variant, split=args.split
-    )
+    config = DatasetConfig(root=folder.name, **layout)
     if not config.split:
         splits = {record.split for record in open_dataset(config, folder).records}
         config = replace(config, split="test" if "test" in splits else "all")
@@ -173,28 +148,56 @@ def _dataset(args: argparse.Namespace) -> tuple[DatasetConfig, Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, evaluate, print the tables and one JSON line."""
-    args = _parser().parse_args(argv)
+    """Parse, evaluate, print the tables and one JSON line; 2 with one sentence on bad input."""
+    return run(_command, "ldiffusion evaluate", argv)
+
+
+@click.command(context_settings=CONTEXT, help=__doc__.splitlines()[0])
+@click.argument("model", type=PATH, help="model folder")
+@click.argument("dataset", type=PATH, help="dataset folder")
+@click.option("--adapter", default="folder", help=f"layout of the folder: {', '.join(ADAPTERS)}")
+@click.option("--variant", default="", help="label scheme of the adapter; its first if not given")
+@click.option("--mpp", type=float, help="µm per px of the images; the adapter's or dataset.toml's if not given")
+@click.option("--masks", default="masks", help="name of the masks folder (adapter folder)")
+@click.option("--binary", is_flag=True, help="masks hold instance numbers: above 0 is class 1")
+@click.option("--split", default="", help="train, validation, test or all; test if not given, all without one")
+@click.option("--protocol", type=click.Choice(PROTOCOLS), default="tissue", help="cell leaves the background out")
+@click.option("--bootstrap", type=int, default=1000, help="resamples for the 95 % intervals; 0 for none")
+@click.option("--resample", type=click.Choice(UNITS), default="image", help="what the intervals are over")
+@click.option("--seed", type=int, default=0, help="seed of the noise field and of the resamples")
+@click.option("--out", type=PATH, help="folder for evaluation.json and evaluation.md")
+@DEVICE
+def _command(
+    model: Path,
+    dataset: Path,
+    out: Path | None,
+    device: str,
+    *,
+    protocol: str,
+    bootstrap: int,
+    resample: str,
+    seed: int,
+    **layout: Any,
+) -> int:
     try:
-        config, root = _dataset(args)
-        predictor = Predictor.load(args.model, args.device)
+        config, root = _dataset(dataset.resolve(), layout)
+        predictor = Predictor.load(model, device)
         setting = Setting(
             model=predictor.spec.name,
             digest=predictor.digest,
             dataset=f"{root.name}/{config.root}",
             classes=tuple(c.name for c in predictor.classes),
-            protocol=args.protocol,
-            resamples=args.bootstrap,
-            unit=args.resample,
-            seed=args.seed,
+            protocol=protocol,
+            resamples=bootstrap,
+            unit=resample,
+            seed=seed,
         )
         samples = load_dataset(config, root, len(predictor.classes))
     except (FileNotFoundError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    evaluation = summarise(setting, measure(LDiffusionSegmenter(predictor, args.seed), samples))
-    if args.out:
-        write(evaluation, args.out)
+        return fail(error)
+    evaluation = summarise(setting, measure(LDiffusionSegmenter(predictor, seed), samples))
+    if out:
+        write(evaluation, out)
     line = json.dumps(to_dict(evaluation), allow_nan=False, ensure_ascii=False)
     sys.stdout.write(f"{text(evaluation)}\n{line}\n")
     return 0

@@ -6,16 +6,17 @@ The figures go into `config.json`, and into the card (`README.md`) between the t
 card has them.
 """
 
-import argparse
 import math
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import click
 import torch
 
 from models import checkpoint
+from models.command_line import CONTEXT, PATH, fail, run
 from models.predictor import Predictor
 from models.training.crops.data import DatasetConfig, load_dataset
 from models.training.evaluation.evaluate import LDiffusionSegmenter, measure
@@ -82,18 +83,20 @@ def publish(recipe: Recipe, data_root: Path, run_dir: Path, out: Path) -> dict[s
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, measure, write."""
-    parser = argparse.ArgumentParser(prog="models.training.evaluation.publish", description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="folder that the recipe's dataset roots lie in")
-    parser.add_argument("--run", type=Path, required=True, help="folder of the finished run")
-    parser.add_argument("--out", type=Path, required=True, help="model folder to write")
-    args = parser.parse_args(argv)
+    """Parse, measure, write; 2 with one sentence on bad input."""
+    return run(_command, "models.training.evaluation.publish", argv)
+
+
+@click.command(context_settings=CONTEXT, help=__doc__.splitlines()[0])
+@click.argument("recipe", type=PATH)
+@click.option("--data", type=PATH, required=True, help="folder that the recipe's dataset roots lie in")
+@click.option("--run", "run_dir", type=PATH, required=True, help="folder of the finished run")
+@click.option("--out", type=PATH, required=True, help="model folder to write")
+def _command(recipe: Path, data: Path, run_dir: Path, out: Path) -> int:
     try:
-        figures = publish(load_recipe(args.recipe), args.data, args.run, args.out)
+        figures = publish(load_recipe(recipe), data, run_dir, out)
     except (FileNotFoundError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        return fail(error)
     sys.stdout.write("".join(f"{name} {value:.4f}\n" for name, value in figures.items()))
     return 0
 

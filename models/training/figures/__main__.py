@@ -4,20 +4,22 @@ What is given decides what is drawn: a run's log its curves, `--evaluation` the 
 panels. The numbers of each figure are written beside it as JSON.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from models.checkpoint import CONFIG
+from models.command_line import CONTEXT, DEVICE, PATH, ManyValues, fail, run
 from models.predictor import Predictor
 from models.training.crops.data import DatasetConfig, Sample, iterate_dataset
 from models.training.datasets.registry import ADAPTERS, open_dataset
@@ -35,6 +37,34 @@ FIGURES: Final[dict[str, tuple[type, Callable[[Any, Path], Figure]]]] = {
     "tsne": (tsne.Embeddings, lambda numbers, _: tsne.draw(numbers)),
     "panels": (panels.Panels, panels.draw),
 }
+_COUNT: Final = click.IntRange(min=1)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for, by the names of the options."""
+
+    sources: tuple[str, ...]
+    out: Path
+    evaluation: tuple[str, ...]
+    figure: str
+    data: Path
+    dataset: str | None
+    adapter: str
+    variant: str
+    mpp: float | None
+    masks: str
+    binary: bool
+    split: str
+    images: tuple[str, ...]
+    limit: int
+    panels: int
+    other: str | None
+    pixels: int
+    tsne_pixels: int
+    seed: int
+    again: Path | None
+    device: str
 
 
 def model_folder(source: Path) -> Path | None:
@@ -51,20 +81,26 @@ def model_folder(source: Path) -> Path | None:
     return None
 
 
-def choose_samples(args: argparse.Namespace, classes: int) -> list[Sample]:
+def choose_samples(args: Options, dataset: str, classes: int) -> list[Sample]:
     """Read up to `--limit` images, spread evenly over the names: what the model makes of them has no say.
 
     Raises:
         ValueError: No image fits.
     """
     config = DatasetConfig(
-        args.dataset, args.mpp, args.masks, args.binary, adapter=args.adapter, variant=args.variant, split=args.split
+        root=dataset,
+        mpp=args.mpp,
+        masks=args.masks,
+        binary=args.binary,
+        adapter=args.adapter,
+        variant=args.variant,
+        split=args.split,
     )
-    patterns = args.images or ["*"]
-    names = [choice.record.name for choice in choose(open_dataset(config, args.data / args.dataset).records, config)]
+    patterns = args.images or ("*",)
+    names = [choice.record.name for choice in choose(open_dataset(config, args.data / dataset).records, config)]
     fitting = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
     if not fitting:
-        raise ValueError(f"no image of {args.dataset} is named {' or '.join(patterns)}")
+        raise ValueError(f"no image of {dataset} is named {' or '.join(patterns)}")
     places = np.linspace(0, len(fitting) - 1, min(args.limit, len(fitting))).round().astype(int)
     chosen = {fitting[place] for place in places}
     return [sample for sample, _ in iterate_dataset(config, args.data, classes) if sample.name in chosen]
@@ -79,11 +115,11 @@ def read_labels(folder: Path, samples: list[Sample]) -> list[NDArray[np.uint8]]:
     return [np.asarray(Image.open(folder / f"{sample.name}.png")).astype(np.uint8) for sample in samples]
 
 
-def from_images(args: argparse.Namespace, named: list[tuple[str, Path]]) -> dict[str, object]:
+def from_images(args: Options, dataset: str, named: list[tuple[str, Path]]) -> dict[str, object]:
     """Return the numbers of violins and panels, of the last model, and of the t-SNE, of all."""
     predictors = [(name, Predictor.load(folder, args.device)) for name, folder in named]
     last = predictors[-1][1]
-    samples = choose_samples(args, len(last.classes))
+    samples = choose_samples(args, dataset, len(last.classes))
     drawn = [(name, vectors.collect(one, samples, args.pixels, args.seed)) for name, one in predictors]
     segmenter = LDiffusionSegmenter(last, args.seed)
     shown = samples[: args.panels]
@@ -107,7 +143,7 @@ def named_path(text: str) -> tuple[str, Path]:
     return (name, Path(path)) if equals else ("", Path(text))
 
 
-def collect(args: argparse.Namespace) -> dict[str, object]:
+def collect(args: Options) -> dict[str, object]:
     """Return the numbers of every figure that was asked for."""
     if args.again:
         written = {name: args.again / f"{name}.json" for name in FIGURES}
@@ -128,46 +164,13 @@ def collect(args: argparse.Namespace) -> dict[str, object]:
     if args.dataset:
         if not folders:
             raise ValueError("violins, t-SNE and panels need a model; none of the given folders holds one")
-        numbers |= from_images(args, folders)
+        numbers |= from_images(args, args.dataset, folders)
     if not numbers:
         raise ValueError("nothing to draw: give a run folder, --evaluation, or a model with --dataset")
     return numbers
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} given; 1 or more is expected")
-    return value
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ldiffusion figures", description=__doc__.partition(":")[0])
-    parser.add_argument("sources", nargs="*", metavar="[NAME=]RUN_OR_MODEL", help="folders, in order of training")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the PNG files and their numbers")
-    parser.add_argument("--evaluation", nargs="+", metavar="[NAME=]FILE", help="evaluation.json files, for the radar")
-    parser.add_argument("--figure", default="dice", choices=radar.FIGURES, help="what the radar shows of each class")
-    parser.add_argument("--data", type=Path, default=Path(), help="folder that the dataset lies in")
-    parser.add_argument("--dataset", help="dataset folder below --data, for violins, t-SNE and panels")
-    parser.add_argument("--adapter", default="folder", help=f"layout of the folder: {', '.join(ADAPTERS)}")
-    parser.add_argument("--variant", default="", help="label scheme of the adapter; its first if not given")
-    parser.add_argument("--mpp", type=float, help="µm per px; the adapter's or dataset.toml's if not given")
-    parser.add_argument("--masks", default="masks", help="name of the masks folder (adapter folder)")
-    parser.add_argument("--binary", action="store_true", help="masks hold instance numbers: above 0 is class 1")
-    parser.add_argument("--split", default="all", help="train, validation, test or all")
-    parser.add_argument("--images", nargs="+", metavar="PATTERN", help="patterns of image names; all if not given")
-    parser.add_argument("--limit", type=_count, default=8, help="images to look at, spread evenly over the names")
-    parser.add_argument("--panels", type=_count, default=4, help="how many of them the panels show")
-    parser.add_argument("--other", metavar="[NAME=]FOLDER", help="another network's labels, <image name>.png")
-    parser.add_argument("--pixels", type=_count, default=2000, help="pixels of a class in the violins")
-    parser.add_argument("--tsne-pixels", type=_count, default=400, help="how many of them in the t-SNE")
-    parser.add_argument("--seed", type=int, default=0, help="seed of noise field, drawn pixels and t-SNE")
-    parser.add_argument("--again", type=Path, metavar="FOLDER", help="draw again from the numbers in a folder")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    return parser
-
-
-def write(numbers: dict[str, object], args: argparse.Namespace) -> None:
+def write(numbers: dict[str, object], args: Options) -> None:
     """Write the numbers, and draw each figure from what was written."""
     folder = args.again or args.out
     for name, one in numbers.items():
@@ -181,13 +184,40 @@ def write(numbers: dict[str, object], args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Collect, write the numbers, draw from them; 2 with one sentence on bad input."""
-    args = _parser().parse_args(argv)
+    return run(_command, "ldiffusion figures", argv)
+
+
+@click.command(cls=ManyValues, context_settings=CONTEXT, help=__doc__.partition(":")[0])
+@click.argument("sources", nargs=-1, metavar="[[NAME=]RUN_OR_MODEL]...", help="folders, in order of training")
+@click.option("--out", type=PATH, required=True, help="folder for the PNG files and their numbers")
+@click.option("--evaluation", multiple=True, metavar="[NAME=]FILE...", help="evaluation.json files, for the radar")
+@click.option(
+    "--figure", type=click.Choice(tuple(radar.FIGURES)), default="dice", help="what the radar shows of each class"
+)
+@click.option("--data", type=PATH, default=Path(), help="folder that the dataset lies in")
+@click.option("--dataset", help="dataset folder below --data, for violins, t-SNE and panels")
+@click.option("--adapter", default="folder", help=f"layout of the folder: {', '.join(ADAPTERS)}")
+@click.option("--variant", default="", help="label scheme of the adapter; its first if not given")
+@click.option("--mpp", type=float, help="µm per px; the adapter's or dataset.toml's if not given")
+@click.option("--masks", default="masks", help="name of the masks folder (adapter folder)")
+@click.option("--binary", is_flag=True, help="masks hold instance numbers: above 0 is class 1")
+@click.option("--split", default="all", help="train, validation, test or all")
+@click.option("--images", multiple=True, metavar="PATTERN...", help="patterns of image names; all if not given")
+@click.option("--limit", type=_COUNT, default=8, help="images to look at, spread evenly over the names")
+@click.option("--panels", type=_COUNT, default=4, help="how many of them the panels show")
+@click.option("--other", metavar="[NAME=]FOLDER", help="another network's labels, <image name>.png")
+@click.option("--pixels", type=_COUNT, default=2000, help="pixels of a class in the violins")
+@click.option("--tsne-pixels", type=_COUNT, default=400, help="how many of them in the t-SNE")
+@click.option("--seed", type=int, default=0, help="seed of noise field, drawn pixels and t-SNE")
+@click.option("--again", type=PATH, metavar="FOLDER", help="draw again from the numbers in a folder")
+@DEVICE
+def _command(**options: Any) -> int:
+    asked = Options(**options)
     try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        write(collect(args), args)
+        asked.out.mkdir(parents=True, exist_ok=True)
+        write(collect(asked), asked)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        return fail(error)
     return 0
 
 

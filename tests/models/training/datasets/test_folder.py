@@ -221,8 +221,11 @@ def test_adapters_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert any(line.split()[:3] == ["puma", "tissue,", "nuclei,"] for line in lines)
 
 
-@pytest.mark.parametrize("option", [["--mpp", "0"], ["--classes", "-1"], ["--adapter", "coco"]])
-def test_a_wrong_command_line_ends_with_2(tmp_path: Path, option: list[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["check", str(tmp_path), *option])
-    assert ended.value.code == 2
+@pytest.mark.parametrize(
+    "option", [["--mpp", "0"], ["--mpp", "nan"], ["--classes", "-1"], ["--classes", "0"], ["--adapter", "coco"]]
+)
+def test_a_wrong_command_line_ends_with_2(
+    tmp_path: Path, option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(tmp_path), *option]) == 2
+    assert option[1] in capsys.readouterr().err.splitlines()[-1]
