@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
@@ -72,6 +72,8 @@ class ModelSpec:
 
 class CheckpointError(ValueError):
     """A model folder is incomplete, altered or of an unknown format."""
+
+    code: ClassVar[str] = "model_invalid"
 
 
 def save(folder: Path, model: LDiffusion, spec: ModelSpec) -> None:

@@ -37,8 +37,9 @@ def run(command: click.Command, prog: str, arguments: Sequence[str] | None = Non
 
 
 def fail(error: Exception, status: int = 2) -> int:
-    """Tell an error as one line on standard error and return the exit status."""
-    sys.stderr.write(f"error: {error}\n")
+    """Tell an error as one line on standard error, with its code if it has one, and return the exit status."""
+    code = getattr(error, "code", None)  # numbers are of others, such as the status of an HTTP error
+    sys.stderr.write(f"error: {code}: {error}\n" if isinstance(code, str) else f"error: {error}\n")
     return status
 
 

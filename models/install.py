@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from models.checkpoint import CONFIG, WEIGHTS, CheckpointError, ModelSpec, load_spec
-from models.command_line import CONTEXT, PATH, run
+from models.command_line import CONTEXT, PATH, fail, run
 from models.ldiffusion import LDiffusion
 from models.predictor import Predictor
 
@@ -151,7 +151,7 @@ def _verify(folder: Path) -> int:
     try:
         spec = verify(folder)
     except CheckpointError as error:
-        return _refuse(error)
+        return fail(error)
     sys.stdout.write(f"{spec.name}: whole, {len(spec.classes)} classes, {spec.mpp:g} µm/px\n")
     return 0
 
@@ -165,14 +165,9 @@ def _add(folder: Path, models_dir: Path, *, replace: bool) -> int:
     try:
         place = add(folder, models_dir, replace=replace)
     except CheckpointError as error:
-        return _refuse(error)
+        return fail(error)
     sys.stdout.write(f"installed in {place}\n")
     return 0
-
-
-def _refuse(error: CheckpointError) -> int:
-    sys.stderr.write(f"error: model_invalid: {error}\n")
-    return 2
 
 
 if __name__ == "__main__":

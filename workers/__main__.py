@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from workers import tasks
-from workers.core.command_line import CONTEXT, run
+from workers.core.command_line import CONTEXT, error_line, run
 from workers.core.errors.base import LDiffusionError, QueueUnavailable
 from workers.core.model_catalogue import list_models
 from workers.core.queue.jobs import Jobs, answering
@@ -53,7 +53,7 @@ def _command(tell_fd: int | None) -> int:
         jobs.ping()
         work(settings, jobs, on_task)
     except LDiffusionError as error:
-        logger.error("%s: %s", error.code, error.message)  # noqa: TRY400 (a sentence, no traceback)
+        logger.error("%s", error_line(error))  # noqa: TRY400 (a sentence, no traceback)
         return 1
     return 0
 

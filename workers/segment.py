@@ -7,7 +7,6 @@ goes on from the regions that are there; a complete folder is left alone unless 
 import hashlib
 import resource
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -21,9 +20,9 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from workers import stages
-from workers.core.command_line import CONTEXT
+from workers.core.command_line import CONTEXT, TellsErrors
 from workers.core.digests import sha256_of
-from workers.core.errors.base import LDiffusionError, RequestInvalid, SlideUnreadable
+from workers.core.errors.base import RequestInvalid, SlideUnreadable
 from workers.core.label_layout import STORE
 from workers.core.model_catalogue import find_model, locate, model_dir
 from workers.core.roi_option import RoiOption
@@ -37,8 +36,6 @@ from workers.pipeline import bad_tiles, stitch
 from workers.pipeline.inference import Engine, Segmenter, cpu_threads, segment_regions
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import WorkingPlane, region_at
-
-EXIT_REFUSED = 2
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Run:
         return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=TellsErrors, context_settings=CONTEXT)
 @click.argument("slide", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--model", default="nuclei-tiny", show_default=True, help="Name of an installed model, or its folder.")
@@ -81,17 +78,13 @@ def main(
     settings = Settings()
     folder, name = locate(model, settings.models_dir)
     threads = cpu_threads(threads or settings.torch_threads, 1)
-    try:
-        request = _request(model=name, **asked)
-        prepare(output, overwrite=overwrite)
-        with _open(slide, request.on_bad_tile) as opened:
-            card = find_model(folder, name)
-            resolve_mpp(opened.geometry, request.mpp, card.mpp)  # before anything that takes time
-            run = Run(opened, describe(slide, opened), card, request, output)
-            provenance = segment(run, lambda: Engine(model_dir(folder, name), device or settings.device, threads))
-    except LDiffusionError as error:
-        click.echo(f"error: {error.code}: {_sentence(error)}", err=True)
-        sys.exit(EXIT_REFUSED)
+    request = _request(model=name, **asked)
+    prepare(output, overwrite=overwrite)
+    with _open(slide, request.on_bad_tile) as opened:
+        card = find_model(folder, name)
+        resolve_mpp(opened.geometry, request.mpp, card.mpp)  # before anything that takes time
+        run = Run(opened, describe(slide, opened), card, request, output)
+        provenance = segment(run, lambda: Engine(model_dir(folder, name), device or settings.device, threads))
     click.echo(report(provenance, output))
 
 
@@ -206,12 +199,6 @@ def _request(**asked: Any) -> JobRequest:
         first = error.errors()[0]
         field = "--" + str(first["loc"][0]).replace("_", "-")
         raise RequestInvalid(f"{field}: {first['msg']}.", value=first["input"]) from error
-
-
-def _sentence(error: LDiffusionError) -> str:
-    value = "" if error.value is None else f" Found: {error.value}."
-    accepted = "" if error.accepted is None else f" Accepted: {error.accepted}."
-    return f"{error.message}{value}{accepted}"
 
 
 if __name__ == "__main__":

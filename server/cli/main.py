@@ -11,7 +11,7 @@ import click
 from server.cli import keys
 from server.cli.extras import need
 from server.process.children import module_command, module_environment
-from workers.core.errors.base import LDiffusionError
+from workers.core.command_line import TellsErrors
 from workers.core.roi_option import RoiOption
 from workers.core.settings import Settings
 
@@ -19,23 +19,8 @@ PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
-class Commands(click.Group):
-    """Tells a domain error as one line, `error: code: sentence`, and exits with 2."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except LDiffusionError as error:
-            click.echo(error_line(error), err=True)
-            ctx.exit(2)
-
-
-def error_line(error: LDiffusionError) -> str:
-    """Return the one line that tells a domain error."""
-    accepted = f" Accepted: {error.accepted}." if error.accepted else ""
-    value = "" if error.value is None else f" Given: {error.value}."
-    return f"error: {error.code}: {error.message}{value}{accepted}"
+class Commands(TellsErrors, click.Group):
+    """The commands, all of which tell domain errors alike."""
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +43,7 @@ def serve(**options: Any) -> None:
     need("serve", "server", *(["worker"] if settings.workers else []))
     from server.process.serve import run
 
-    sys.exit(run(settings))
+    run(settings)
 
 
 @main.command(context_settings=PASSED_ON)

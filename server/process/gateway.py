@@ -16,7 +16,7 @@ from server.access.gate import PUBLIC
 from server.access.keys import Keys
 from server.access.protection import protect
 from server.app import create_app
-from workers.core.command_line import CONTEXT, run
+from workers.core.command_line import CONTEXT, error_line, run
 from workers.core.errors.base import LDiffusionError
 from workers.core.settings import Settings
 from workers.core.slides.versions import check_readers
@@ -71,7 +71,7 @@ def _command(fd: int | None) -> int:
         check_exposure(settings, Keys(settings.data_dir).read(), datetime.now(UTC))
         config = server_config(settings)
     except LDiffusionError as error:
-        logging.getLogger(__name__).critical("%s: %s Accepted: %s", error.code, error.message, error.accepted)
+        logging.getLogger(__name__).critical("%s", error_line(error))
         return 2
     sockets = None if fd is None else [socket.socket(fileno=fd)]
     uvicorn.Server(config).run(sockets=sockets)

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,7 @@ from server.access.exposure import check_exposure
 from server.access.keys import Keys
 from server.process.children import Child, module_command, module_environment
 from server.process.embedded_redis import EmbeddedRedis
-from workers.core.errors.base import LDiffusionError, QueueUnavailable, RequestInvalid, Unavailable
+from workers.core.errors.base import QueueUnavailable, RequestInvalid, Unavailable
 from workers.core.queue.heartbeat import note_end
 from workers.core.queue.jobs import Jobs, answering
 from workers.core.settings import Settings
@@ -189,18 +189,15 @@ def stop(processes: list[subprocess.Popen[bytes]]) -> None:
             process.wait()
 
 
-def run(settings: Settings) -> int:
-    """Serve and return the exit status, telling errors in one line."""
+def run(settings: Settings) -> None:
+    """Serve, with a log on standard error.
+
+    Raises:
+        LDiffusionError: As `serve`.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s supervisor %(name)s: %(message)s")
-    try:
+    with suppress(KeyboardInterrupt):  # before the children were up
         serve(settings)
-    except LDiffusionError as error:
-        accepted = f" Accepted: {error.accepted}." if error.accepted else ""
-        click.echo(f"error: {error.code}: {error.message}{accepted}", err=True)
-        return 2
-    except KeyboardInterrupt:  # before the children were up
-        pass
-    return 0
 
 
 def read_address(data_dir: Path) -> str | None:

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from email.message import Message
+from urllib.error import HTTPError
 
 import click
 import pytest
 
+from models.checkpoint import CheckpointError
 from models.command_line import CONTEXT, ManyValues, fail, run
 
 
@@ -70,6 +73,12 @@ def test_an_error_is_one_line_and_a_status(capsys: pytest.CaptureFixture[str]) -
     assert fail(ValueError("no such thing")) == 2
     assert fail(FloatingPointError("the loss is nan"), status=1) == 1
     assert capsys.readouterr().err == "error: no such thing\nerror: the loss is nan\n"
+
+
+def test_an_error_that_has_a_code_is_told_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fail(CheckpointError("x has no config.json")) == 2
+    assert fail(HTTPError("http://x", 404, "gone", Message(), None)) == 2  # a status is no code of ours
+    assert capsys.readouterr().err == "error: model_invalid: x has no config.json\nerror: HTTP Error 404: gone\n"
 
 
 @pytest.mark.parametrize("module", ["datasets", "study"])

@@ -6,7 +6,28 @@ from typing import Any, Final
 
 import click
 
+from workers.core.errors.base import LDiffusionError
+
 CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+
+
+class TellsErrors(click.Command):
+    """A command that tells a domain error as one line on standard error, `error: code: sentence`, and ends with 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except LDiffusionError as error:
+            click.echo(f"error: {error_line(error)}", err=True)
+            ctx.exit(2)
+
+
+def error_line(error: LDiffusionError) -> str:
+    """Return `code: sentence Given: value. Accepted: what would be.`, for a terminal or a log."""
+    value = "" if error.value is None else f" Given: {error.value}."
+    accepted = f" Accepted: {error.accepted}." if error.accepted else ""
+    return f"{error.code}: {error.message}{value}{accepted}"
 
 
 def run(command: click.Command, prog: str, arguments: Sequence[str] | None = None) -> int:

@@ -5,8 +5,10 @@ import sys
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from workers.core.command_line import CONTEXT, run
+from workers.core.command_line import CONTEXT, TellsErrors, error_line, run
+from workers.core.errors.base import MppMissing, RequestInvalid
 
 
 @click.command(context_settings=CONTEXT)
@@ -41,6 +43,36 @@ def test_help_is_asked_for_in_both_ways(asked: str, capsys: pytest.CaptureFixtur
 def test_an_interrupt_is_left_to_the_caller() -> None:
     with pytest.raises(KeyboardInterrupt):
         run(counted, "count", ["--", "-1"])
+
+
+@click.command(cls=TellsErrors)
+def refused() -> None:
+    raise RequestInvalid("The side is too small.", value=0, accepted="256 or more")
+
+
+class TellingGroup(TellsErrors, click.Group):
+    pass
+
+
+def test_a_domain_error_is_one_line_on_standard_error_and_2() -> None:
+    group = TellingGroup(commands={"refused": refused, "same": click.Command("same", callback=refused.callback)})
+    for command, line in ((refused, []), (group, ["refused"]), (group, ["same"])):
+        done = CliRunner().invoke(command, line)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr == "error: invalid_request: The side is too small. Given: 0. Accepted: 256 or more.\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted", "line"),
+    [
+        (None, None, "mpp_missing: No mpp."),
+        ("", None, "mpp_missing: No mpp. Given: ."),
+        (0.0, None, "mpp_missing: No mpp. Given: 0.0."),
+        (None, "mpp", "mpp_missing: No mpp. Accepted: mpp."),
+    ],
+)
+def test_what_an_error_does_not_know_is_left_out(value: object, accepted: str | None, line: str) -> None:
+    assert error_line(MppMissing("No mpp.", value=value, accepted=accepted)) == line
 
 
 @pytest.mark.parametrize("module", ["workers", "server.process.gateway"])
