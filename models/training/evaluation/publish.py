@@ -21,6 +21,7 @@ from models.predictor import Predictor
 from models.training.crops.data import DatasetConfig, load_dataset
 from models.training.evaluation.evaluate import LDiffusionSegmenter, measure
 from models.training.evaluation.marked import fill
+from models.training.evaluation.metric_names import METRICS
 from models.training.evaluation.report import Evaluation, Setting, summarise, text, with_interval
 from models.training.recipe import Recipe, load_recipe
 
@@ -59,7 +60,10 @@ def card_figures(evaluation: Evaluation) -> dict[str, float]:
 def card_table(evaluations: list[Evaluation]) -> str:
     """Return the card's table: a row for each set, with every class's Dice and its 95 % interval."""
     names = evaluations[0].setting.classes[1:]
-    rows = [["set", "images", *(f"{name} Dice (95 % interval)" for name in names)], ["---"] * (2 + len(names))]
+    rows = [
+        ["set", "images", *(f"{name} {METRICS['dice'].heading} (95 % interval)" for name in names)],
+        ["---"] * (2 + len(names)),
+    ]
     for one in evaluations:
         cells = [with_interval(one.figures["dice", name], one.intervals.get(("dice", name))) for name in names]
         rows.append([f"`{one.setting.dataset}`", str(len(one.measured.names)), *cells])

@@ -10,14 +10,11 @@ from numpy.typing import NDArray
 
 from models.training.evaluation.bootstrap import Interval, intervals
 from models.training.evaluation.instances import instance_figures
+from models.training.evaluation.metric_names import BINARY, MEANS, METRICS, OF_A_CLASS, OF_OBJECTS
 from models.training.evaluation.metrics import Figures, figures, under_protocol
 
 UNITS: Final = ("image", "group")
 
-_COLUMNS: Final = {"dice": "Dice", "iou": "IoU", "accuracy": "acc.", "precision": "prec."}
-_MEANS: Final = {"mean_dice": "DICE", "mpa": "MPA", "miou": "mIoU", "fwiou": "FwIoU"}
-_OBJECTS: Final = {"aji": "AJI", "pq": "PQ", "sq": "SQ", "dq": "DQ"}
-_BINARY: Final = {"iou": "IoU", "f1": "F1", "precision": "precision", "recall": "recall"}
 _ALL: Final = "all_pixels"
 
 
@@ -175,22 +172,19 @@ def _tables(evaluation: Evaluation) -> Iterator[tuple[str, list[list[str]]]]:
     prefixes = {(): named} | ({(_ALL,): "all pixels"} if evaluation.setting.protocol == "cell" else {})
     for prefix, title in prefixes.items():
         yield f"Classes, {title}", _class_rows(evaluation, prefix)
-        yield f"Means, {title}", _rows(evaluation, {(*prefix, name): label for name, label in _MEANS.items()})
+        yield f"Means, {title}", _rows(evaluation, [(*prefix, name) for name in MEANS])
         if len(classes) == 2:
-            binary = {(*prefix, "binary", name): label for name, label in _BINARY.items()}
+            binary = [(*prefix, "binary", name) for name in BINARY]
             yield f"{classes[1]} against the rest, {title}", _rows(evaluation, binary)
     if evaluation.measured.instances is not None:
-        yield (
-            "Objects, all classes as one",
-            _rows(evaluation, {("instances", name): label for name, label in _OBJECTS.items()}),
-        )
+        yield "Objects, all classes as one", _rows(evaluation, [("instances", name) for name in OF_OBJECTS])
 
 
 def _class_rows(evaluation: Evaluation, prefix: tuple[str, ...]) -> list[list[str]]:
     pixels = evaluation.measured.confusion.sum(axis=(0, 2))
-    rows = [["class", *_COLUMNS.values(), "pixels"]]
+    rows = [["class", *(METRICS[key].column for key in OF_A_CLASS), "pixels"]]
     for index, name in enumerate(evaluation.setting.classes):
-        paths = [(*prefix, column, name) for column in _COLUMNS]
+        paths = [(*prefix, column, name) for column in OF_A_CLASS]
         cells = [
             _cell(evaluation, path) if path[-2] in ("dice", "iou") else _number(evaluation.figures[path])
             for path in paths
@@ -199,8 +193,8 @@ def _class_rows(evaluation: Evaluation, prefix: tuple[str, ...]) -> list[list[st
     return rows
 
 
-def _rows(evaluation: Evaluation, labels: dict[tuple[str, ...], str]) -> list[list[str]]:
-    return [["figure", "value"], *([label, _cell(evaluation, path)] for path, label in labels.items())]
+def _rows(evaluation: Evaluation, paths: list[tuple[str, ...]]) -> list[list[str]]:
+    return [["figure", "value"], *([METRICS[path[-1]].heading, _cell(evaluation, path)] for path in paths)]
 
 
 def _cell(evaluation: Evaluation, path: tuple[str, ...]) -> str:

@@ -25,6 +25,7 @@ from models.training.crops.data import DatasetConfig, Sample, iterate_dataset
 from models.training.datasets.registry import ADAPTERS, open_dataset
 from models.training.datasets.selection import choose
 from models.training.evaluation.evaluate import LDiffusionSegmenter, segment_sample
+from models.training.evaluation.metric_names import OF_A_CLASS
 from models.training.figures import curves, panels, radar, tsne, vectors, violin
 from models.training.figures.style import read_numbers, render, write_numbers
 from models.training.runlog import LOG
@@ -191,9 +192,7 @@ def main(argv: list[str] | None = None) -> int:
 @click.argument("sources", nargs=-1, metavar="[[NAME=]RUN_OR_MODEL]...", help="folders, in order of training")
 @click.option("--out", type=PATH, required=True, help="folder for the PNG files and their numbers")
 @click.option("--evaluation", multiple=True, metavar="[NAME=]FILE...", help="evaluation.json files, for the radar")
-@click.option(
-    "--figure", type=click.Choice(tuple(radar.FIGURES)), default="dice", help="what the radar shows of each class"
-)
+@click.option("--figure", type=click.Choice(OF_A_CLASS), default="dice", help="what the radar shows of each class")
 @click.option("--data", type=PATH, default=Path(), help="folder that the dataset lies in")
 @click.option("--dataset", help="dataset folder below --data, for violins, t-SNE and panels")
 @click.option("--adapter", default="folder", help=f"layout of the folder: {', '.join(ADAPTERS)}")

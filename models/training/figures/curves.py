@@ -9,6 +9,7 @@ from typing import Any, Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from models.training.evaluation.metric_names import METRICS
 from models.training.figures.style import line_color, new_figure
 
 VALIDATION: Final = "val_"
@@ -107,7 +108,7 @@ def draw(curves: Curves) -> Figure:
         axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
     if dice:
         _draw_lines(axes[-1], curves, {key: key.removeprefix(DICE) for key in dice}, _FIRST_CLASS)
-        axes[-1].set(ylabel="Dice, held-out images", ylim=(0, 1))
+        axes[-1].set(ylabel=f"{METRICS['dice'].heading}, held-out images", ylim=(0, 1))
         axes[-1].legend(loc="best")
     if terms:
         handles = dict(pair for axis in axes[: len(terms)] for pair in zip(*_legend_of(axis), strict=True))

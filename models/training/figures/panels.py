@@ -15,6 +15,7 @@ from PIL import Image
 
 from models.checkpoint import ModelClass
 from models.training.crops.data import IGNORE, Sample
+from models.training.evaluation.metric_names import METRICS
 from models.training.evaluation.metrics import confusion_matrix, scores
 from models.training.figures.style import Color, hex_color, new_figure
 
@@ -131,7 +132,8 @@ def error_colors(colors: Sequence[Color]) -> list[Color]:
 def draw(panels: Panels, folder: Path) -> Figure:
     """Draw a row for each image; the maps are read from `folder/panels/`."""
     kinds = _kinds(len(panels.networks))
-    measure = "Dice" if len(panels.classes) == 2 else "mean Dice"
+    dice_name = METRICS["dice"].heading
+    measure = dice_name if len(panels.classes) == 2 else f"mean {dice_name}"
     titles = ["image", "annotation", *panels.networks]
     tall = [row.size[0] / row.size[1] for row in panels.rows]
     side = min(1.9, 7.2 / len(kinds), _GAP + (_PAGE - _AROUND - _GAP * len(tall)) / sum(tall))

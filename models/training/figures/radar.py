@@ -10,10 +10,9 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
+from models.training.evaluation.metric_names import METRICS, OF_A_CLASS
 from models.training.figures.style import line_color, new_figure
 
-# Key in the JSON and what people call it.
-FIGURES: Final = {"dice": "Dice", "iou": "IoU", "accuracy": "accuracy", "precision": "precision"}
 _FEWEST_AXES: Final = 3
 
 
@@ -44,14 +43,14 @@ def read_evaluations(paths: Sequence[tuple[str, Path]], figure: str) -> Radar:
 
     Args:
         paths: Name (empty: the model's) and `evaluation.json` of each.
-        figure: A key of `FIGURES`.
+        figure: One of `OF_A_CLASS`.
 
     Raises:
         FileNotFoundError: A file is missing.
         ValueError: A file is no evaluation, the classes differ, or two have one name.
     """
-    if figure not in FIGURES:
-        raise ValueError(f"unknown figure {figure!r}; known: {', '.join(FIGURES)}")
+    if figure not in OF_A_CLASS:
+        raise ValueError(f"unknown figure {figure!r}; known: {', '.join(OF_A_CLASS)}")
     read = [(name, _load(path)) for name, path in paths]
     classes = read[0][1]["classes"]
     for (_, path), (_, one) in zip(paths, read, strict=True):
@@ -63,10 +62,10 @@ def read_evaluations(paths: Sequence[tuple[str, Path]], figure: str) -> Radar:
     if len(classes) >= _FEWEST_AXES:
         pairs, labels = [(figure, name) for name in classes], _shares(read[0][1])
     else:
-        pairs = [(key, name) for name in classes for key in FIGURES]
-        labels = tuple(f"{name}\n{FIGURES[key]}" for key, name in pairs)
+        pairs = [(key, name) for name in classes for key in OF_A_CLASS]
+        labels = tuple(f"{name}\n{METRICS[key].heading}" for key, name in pairs)
     traces = tuple(_trace(name, one, pairs) for name, (_, one) in zip(names, read, strict=True))
-    return Radar(FIGURES[figure] if len(classes) >= _FEWEST_AXES else "", labels, traces)
+    return Radar(METRICS[figure].heading if len(classes) >= _FEWEST_AXES else "", labels, traces)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -74,7 +73,7 @@ def _load(path: Path) -> dict[str, Any]:
         one: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
-    if missing := [key for key in ("model", "classes", "confusion", "intervals", *FIGURES) if key not in one]:
+    if missing := [key for key in ("model", "classes", "confusion", "intervals", *OF_A_CLASS) if key not in one]:
         raise ValueError(f"{path} is no evaluation.json: it lacks {', '.join(missing)}")
     return one
 

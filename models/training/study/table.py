@@ -8,6 +8,7 @@ import numpy as np
 
 from models.training.evaluation.assess import VALIDATION, set_names
 from models.training.evaluation.bootstrap import Difference
+from models.training.evaluation.metric_names import heading_of
 from models.training.study.differences import difference
 from models.training.study.plan import RUN_TIME, Study, Variant
 from models.training.study.results import (
@@ -23,7 +24,6 @@ from models.training.study.results import (
 )
 
 _NOTHING: Final = "–"
-_HEADS: Final = {"mean_dice": "DICE", "mpa": "MPA", "miou": "mIoU", "fwiou": "FwIoU"}
 _SPREADS: Final = {
     "std": "mean ± sample standard deviation over the seeds",
     "range": "mean (lowest to highest) over the seeds",
@@ -76,7 +76,7 @@ def _table(study: Study, name: str, out: Path) -> str:
     timed = _with_paper(study, RUN_TIME)
     head = ["variant", "seeds", *(["rate"] if study.lr_search else [])]
     for figure in study.figures:
-        head += [_HEADS.get(figure, figure), *(["paper"] if _with_paper(study, figure) else [])]
+        head += [heading_of(figure), *(["paper"] if _with_paper(study, figure) else [])]
     head += ["s/step", "run time, s", *(["paper, s"] if timed else [])]
     rows = [head, ["---"] * len(head), *(_row(study, variant, name, out) for variant in study.variants)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -102,7 +102,7 @@ def _row(study: Study, variant: Variant, name: str, out: Path) -> list[str]:
 
 def _differences(study: Study, name: str, out: Path) -> str:
     other = _measured(study, study.variant(study.versus), name, out)
-    head = ["variant", *(_HEADS.get(figure, figure) for figure in study.figures)]
+    head = ["variant", *map(heading_of, study.figures)]
     rows = [head, ["---"] * len(head)]
     for variant in study.variants:
         own = _measured(study, variant, name, out)
