@@ -136,6 +136,15 @@ def test_the_scale_is_a_ratio_of_decimals() -> None:
     assert exact(0.1) * 3 == exact(0.3)
 
 
+def test_working_pixels_are_counted_as_in_whole_numbers() -> None:
+    # In hundredths of µm the sums are whole numbers. Floats lose some: 35 / (0.7 / 0.3) is less than 15.
+    for width in range(10, 40):
+        for slide in range(20, 60, 2):
+            for model in range(30, 120, 5):
+                plane = WorkingPlane.from_geometry(geometry(width, width, mpp=slide / 100), model / 100, None)
+                assert plane.w_width == plane.w_height == width * slide // model
+
+
 def test_axes_may_differ() -> None:
     slide = SlideGeometry(
         l0_width=1000,

@@ -46,9 +46,14 @@ def test_a_slide_may_be_twice_as_coarse_as_the_model_and_no_more(mpp: float, fit
             resolve_mpp(geometry(mpp, mpp), None, 0.5)
 
 
-def test_twice_is_exact_where_binary_floats_are_not() -> None:
-    # 2 * 0.3 as floats is 0.6; 3 * 0.1 is not 0.3: the ratio is taken between the numbers as written.
-    assert resolve_mpp(geometry(0.6, 0.6), None, 0.3)[2] == "metadata"
+def test_a_slide_of_exactly_one_working_pixel_fits_and_a_pixel_less_does_not() -> None:
+    # In hundredths of µm the sums are whole numbers. Floats lose some: 3 * 0.15 is less than 0.45.
+    for side in range(2, 60):
+        for hundredths in range(2, 100):
+            mpp, model_mpp = hundredths / 100, side * hundredths / 100
+            assert resolve_mpp(geometry(mpp, mpp, side), None, model_mpp) == (mpp, mpp, "metadata")
+            with pytest.raises(MppOutOfRange):
+                resolve_mpp(geometry(mpp, mpp, side - 1), None, model_mpp)
 
 
 def test_a_slide_smaller_than_one_working_pixel_is_refused() -> None:
