@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("server", "workers", "models", "client")
 SOURCES = sorted(path for name in (*PACKAGES, "benchmarks", "tests") for path in (ROOT / name).rglob("*.py"))
 FILE_LINES = 300
+MAY_BE_LONGER: dict[str, str] = {}
+"""Files past `FILE_LINES` that would read worse in two, by their path from the root, and why."""
+FOLDER_MODULES = 18
+"""As many modules a reader finds his way in without a map; the fullest folders of well-kept projects have as many."""
 HEAVY = ("torch", "torchvision", "timm", "diffusers")
 
 # A finder in front of all others: an import of a heavy package fails even where the package is installed.
@@ -69,9 +74,20 @@ def test_tests_and_docker_are_no_packages() -> None:
     assert [path for name in ("tests", "docker") for path in (ROOT / name).rglob("__init__.py")] == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_file_fits_in_the_budget(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= FILE_LINES
+def test_files_fit_in_the_budget() -> None:
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
+    longer = {path: count for path, count in lines.items() if count > FILE_LINES}
+    assert {path: count for path, count in longer.items() if path not in MAY_BE_LONGER} == {}
+    assert MAY_BE_LONGER.keys() - longer.keys() == set(), "these fit by now: take them out of MAY_BE_LONGER"
+    assert all(MAY_BE_LONGER.values()), "an exception has a reason"
+
+
+def test_no_folder_is_a_hall() -> None:
+    folders = Counter(path.parent for path in SOURCES if path.name != "__init__.py")
+    rooms = {str(folder.relative_to(ROOT)): count for folder, count in folders.items()}
+    rooms = {name: count for name, count in rooms.items() if name.partition("/")[0] in (*PACKAGES, "client")}
+    assert len(rooms) > 20
+    assert {name: count for name, count in rooms.items() if count > FOLDER_MODULES} == {}
 
 
 def test_every_setting_is_documented_as_it_is() -> None:
