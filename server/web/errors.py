@@ -65,9 +65,9 @@ class ErrorAnswer(Frozen):
     error: ErrorBody
 
 
-def status_of(error: LDiffusionError) -> int:
-    """Return the HTTP status of a domain error."""
-    return next(STATUS_CODES[branch] for branch in type(error).__mro__ if branch in STATUS_CODES)
+def status_of(kind: type[LDiffusionError]) -> int:
+    """Return the HTTP status of a domain error's class."""
+    return next(STATUS_CODES[branch] for branch in kind.__mro__ if branch in STATUS_CODES)
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -114,7 +114,7 @@ def _domain_answer(request: Request, error: LDiffusionError) -> JSONResponse:
 def answer_of(error: LDiffusionError, *, body_unread: bool) -> JSONResponse:
     """Return the answer that a domain error becomes; with a body under way, one that lets the client see it."""
     kind = LingeringJSONResponse if body_unread else JSONResponse
-    return kind({"error": error.as_dict()}, status_of(error), _headers_of(error))
+    return kind({"error": error.as_dict()}, status_of(type(error)), _headers_of(error))
 
 
 def _headers_of(error: LDiffusionError) -> dict[str, str]:
@@ -125,7 +125,7 @@ def _headers_of(error: LDiffusionError) -> dict[str, str]:
             return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{error.scope}"'}
         case TooMany(retry_after_s=float(seconds)):
             return {"Retry-After": str(max(1, ceil(seconds)))}
-        case Unavailable() if status_of(error) == HTTPStatus.SERVICE_UNAVAILABLE:
+        case Unavailable() if status_of(type(error)) == HTTPStatus.SERVICE_UNAVAILABLE:
             return {"Retry-After": "5"}
     return {}
 

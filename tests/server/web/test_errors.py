@@ -174,4 +174,4 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(
     ],
 )
 def test_status_of_domain_errors(error: type[base.LDiffusionError], status: int) -> None:
-    assert status_of(error("Said.")) == status
+    assert status_of(error) == status

@@ -1,17 +1,4 @@
-"""What goes wrong between who asks and what they may: more branches of the tree in `workers.core.errors.base`.
-
-LDiffusionError
-├── Unauthorized             unauthorized     who asks is not known
-├── Forbidden                forbidden        who asks is known, or a browser's word for it, and may not
-│   ├── ScopeMissing         scope_missing
-│   ├── LinkInvalid          link_invalid
-│   ├── HostRefused          host_refused
-│   └── OriginRefused        origin_refused
-├── TooMany                  too_many         less, or later
-│   ├── RateLimited          rate_limited
-│   └── QuotaExceeded        quota_exceeded
-└── AuditBroken              audit_broken     the audit log is not as it was written
-"""
+"""What goes wrong between who asks and what they may: branches of the tree in `workers.core.errors.base`."""
 
 from workers.core.errors.base import LDiffusionError
 

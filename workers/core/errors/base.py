@@ -1,63 +1,7 @@
-"""Everything that can go wrong, as one tree.
+"""Root and trunk of the tree of everything that can go wrong; `docs/errors.md` is printed from it.
 
-    LDiffusionError
-    ├── NotFound                 the address names nothing
-    │   ├── SlideNotFound        slide_not_found
-    │   ├── JobNotFound          job_not_found
-    │   ├── BatchNotFound*       batch_not_found
-    │   ├── ModelNotFound        model_not_found
-    │   ├── UploadNotFound       upload_not_found
-    │   ├── UploadExpired        upload_expired
-    │   └── ResultNotFound       result_not_found
-    ├── Invalid                  the request can never succeed as it is
-    │   ├── RequestInvalid       invalid_request
-    │   ├── UploadEmpty          upload_empty
-    │   ├── UploadIncomplete     upload_incomplete
-    │   ├── UploadTooLarge       upload_too_large
-    │   ├── HeaderInvalid        header_invalid
-    │   ├── VersionUnsupported   version_unsupported
-    │   ├── BodyUnsupported      body_unsupported
-    │   ├── ChecksumMismatch     checksum_mismatch
-    │   ├── UploadJoined         upload_joined
-    │   ├── SlideUnreadable      slide_unreadable
-    │   ├── SlideTooLarge        slide_too_large
-    │   ├── MppMissing           mpp_missing
-    │   ├── MppOutOfRange        mpp_out_of_range
-    │   ├── RoiOutside*          roi_outside
-    │   ├── JobTooLarge*         job_too_large
-    │   ├── KeyReused*           idempotency_key_reused
-    │   ├── SlideDamaged*        slide_damaged
-    │   ├── WebhookRefused*      webhook_refused
-    │   ├── ArchiveRefused**     archive_refused
-    │   ├── SlideSetIncomplete** slide_set_incomplete
-    │   ├── DeidentifyRefused**  deidentify_refused
-    │   ├── ImportRefused**      import_refused
-    │   ├── ModelInvalid         model_invalid
-    │   └── ProductRefused       product_refused
-    ├── Conflict                 the request is fine, the moment is not
-    │   ├── ResultNotReady       result_not_ready
-    │   ├── SlideInUse           slide_in_use
-    │   ├── OffsetMismatch       offset_mismatch
-    │   ├── UploadLocked         upload_locked
-    │   ├── UploadUnfinished     upload_unfinished
-    │   └── JobCanceled          job_canceled
-    └── Unavailable              ours to mend, the same request may work later
-        ├── DiskFull             disk_full
-        ├── ConfinementFailed**  confinement_failed
-        ├── ReaderOutdated**     reader_outdated
-        ├── ProductFailed        product_failed
-        ├── QueueUnavailable     queue_unavailable
-        ├── TooManyListeners*    too_many_listeners
-        ├── KeyInUse*            idempotency_key_in_use
-        ├── SlideReadTimeout*    slide_read_timeout
-        ├── OutOfMemory*         out_of_memory
-        └── JobLost              job_lost
-
-Who may ask, and how often: more branches, in `workers.core.errors.access`.
-
-An error knows its code, a sentence, the offending value and what would have been accepted. It knows
-nothing of HTTP: `server.web.errors` maps the branches to status codes. Leaves with a * are in
-`workers.core.errors.jobs`, those with ** in `workers.core.errors.intake`.
+An error knows its code, a sentence, the offending value and what would have been accepted. It knows nothing of HTTP:
+`server.web.errors` maps the branches to status codes. Further leaves are in the other modules of this package.
 """
 
 from typing import ClassVar
