@@ -10,13 +10,15 @@ STAMP := $(VENV)/.installed
 COMPOSE_SCHEMA := vendor.compose-spec
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint bench clean viewer
+.PHONY: help setup demo serve test test-fast test-all lint bench clean viewer
 
 help:
 	@echo "make demo [SLIDE=...] [MPP=0.5]    a slide through upload, job and results, into demo-output/"
 	@echo "make serve                         server, queue and one worker; prints the URL"
 	@echo "make viewer                        the page of the server, from viewer/; needs node"
-	@echo "make test                          every test"
+	@echo "make test-fast                     tests without processes, browser, Java and real slides; about a minute"
+	@echo "make test                          what CI runs; within half an hour"
+	@echo "make test-all                      that, and an upload past 4 GiB"
 	@echo "make lint                          ruff, mypy, import contracts, Dockerfiles, compose file"
 	@echo "make bench SLIDE=... [MPP=0.5]     memory, speed, halo, gateway"
 	@echo "make clean                         remove caches and demo-output/ (not $(VENV))"
@@ -65,7 +67,19 @@ VIEWER_TESTS := tests/viewer/node_modules/.package-lock.json
 $(VIEWER_TESTS): tests/viewer/package-lock.json
 	cd tests/viewer && npm ci --no-audit --no-fund --ignore-scripts
 
-test: $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT)) $(if $(BUILDS_PAGE),$(VIEWER) $(VIEWER_TESTS)) $(if $(shell command -v java),$(BIOFORMATS))
+# Sorted by markers: tests/fixtures/markers.py. Small tensors are quicker on one thread. Properties are tried on fewer examples.
+FAST := not (process or browser or java or real_slide or slow or huge)
+TEST_FAST := -m pytest -m '$(FAST)' --hypothesis-profile fast --durations 10
+
+test-fast: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python $(TEST_FAST)
+
+TEST_TOOLS := $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT)) $(if $(BUILDS_PAGE),$(VIEWER) $(VIEWER_TESTS)) $(if $(shell command -v java),$(BIOFORMATS))
+
+test: $(TEST_TOOLS)
+	LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest -m 'not huge'
+
+test-all: $(TEST_TOOLS)
 	LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest
 
 lint: $(STAMP)

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 pytest_plugins = [
     *(
+        "markers",
         "tests.fixtures.gateway_fixtures",
         "queue_fixtures",
         "pipeline_fixtures",
@@ -34,7 +35,8 @@ pytest_plugins = [
 
 # No deadline: a machine under load is no reason for a test to fail. CI tries the same examples each time.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize="CI" in os.environ)
-hypothesis.settings.load_profile("suite")
+hypothesis.settings.register_profile("fast", hypothesis.settings.get_profile("suite"), max_examples=15)
+hypothesis.settings.load_profile("suite")  # `make test-fast` asks for the other by --hypothesis-profile
 
 
 # --- the checkout -----------------------------------------------------------------------------------------------------

@@ -36,12 +36,14 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["server.app", "server.cli.main", "workers.core.queue.jobs", "server.intake.probe"])
 def test_gateway_imports_where_torch_cannot_be_imported(module: str) -> None:
     done = run_python(BLOCK_AND_IMPORT.format(heavy=HEAVY, module=module))
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.process
 def test_the_client_is_imported_without_server_queue_and_pixels() -> None:
     done = run_python("import ldiffusion_client, sys; print(*sys.modules)")
     assert done.returncode == 0, done.stderr
@@ -50,12 +52,14 @@ def test_the_client_is_imported_without_server_queue_and_pixels() -> None:
     assert not loaded & {"httpx", "anyio"}, "they are imported with the first client: it would take twice as long"
 
 
+@pytest.mark.process
 def test_the_block_blocks() -> None:
     done = run_python(BLOCK_AND_IMPORT.format(heavy=HEAVY, module="torch"))
     assert done.returncode != 0
     assert "blocked: torch" in done.stderr
 
 
+@pytest.mark.process
 def test_import_contracts_hold() -> None:
     lint_imports = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([lint_imports, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -28,13 +28,12 @@ from workers.core.settings import Settings
 BIN = Path(sys.executable).parent
 SERVER = ROOT / "docker" / "server.Dockerfile"
 WORKER = ROOT / "docker" / "worker.Dockerfile"
-DOCKERFILES = [SERVER, WORKER]
 COMPOSE = ROOT / "docker-compose.yml"
 SETTINGS = {f"LDIFFUSION_{name.upper()}" for name in Settings.model_fields}
 PASSWORD = "0123abcd"
 TORCH = {"torch", "torchvision", "timm", "diffusers", "safetensors"}
 
-each_image = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+each_image = pytest.mark.parametrize("dockerfile", [SERVER, WORKER], ids=lambda path: path.name)
 
 
 def exec_form(dockerfile: Path, instruction: str) -> list[str]:
@@ -63,12 +62,14 @@ SERVICES = sorted(compose()["services"])
 # --- linters and schema -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 @each_image
 def test_hadolint_passes(dockerfile: Path) -> None:
     done = subprocess.run([BIN / "hadolint", dockerfile], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.process
 def test_compose_file_fits_the_schema() -> None:
     command = [str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -227,12 +228,11 @@ def listens(port: int) -> bool:
 
 @contextmanager
 def running(command: list[str], environment: dict[str, str], cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, env=environment, cwd=cwd, stdout=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+    with subprocess.Popen(command, env=environment, cwd=cwd, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 @contextmanager
@@ -267,6 +267,7 @@ def environment_of(name: str, dockerfile: Path, queue_port: int) -> dict[str, st
     return image | own | {"PATH": f"{BIN}:{os.environ['PATH']}"}
 
 
+@pytest.mark.process
 def test_queue_asks_for_the_password_and_keeps_what_it_is_told(tmp_path: Path) -> None:
     port = free_port()
     with queue(tmp_path, port) as send:
@@ -278,6 +279,7 @@ def test_queue_asks_for_the_password_and_keeps_what_it_is_told(tmp_path: Path) -
         assert "\n1\n" in send(f"AUTH {PASSWORD}", "GET a")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("name", "dockerfile"), [("server", SERVER), ("worker-cpu", WORKER)])
 def test_image_command_starts_and_its_healthcheck_tells(name: str, dockerfile: Path, tmp_path: Path) -> None:
     Keys(tmp_path).create("one", "lab-a", ("read",))  # without one it does not start

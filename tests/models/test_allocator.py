@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 FAULTS = """
 import resource, sys
 import numpy as np

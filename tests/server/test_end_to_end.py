@@ -17,6 +17,8 @@ from workers.core.errors.base import Unavailable
 from workers.core.schemas import Provenance
 from workers.core.settings import Settings
 
+pytestmark = pytest.mark.process
+
 
 def test_a_slide_goes_in_and_its_results_come_out(
     random_model: Path, made_slide: Callable[..., Path], stained: NDArray[np.uint8], tmp_path: Path

@@ -106,6 +106,7 @@ def test_a_slide_that_is_none_is_refused(run: Run, slide: Path, tmp_path: Path) 
         assert not (tmp_path / "out" / "plan.json").exists()
 
 
+@pytest.mark.process
 def test_a_slide_without_mpp_is_refused_before_torch_is_loaded(
     made_slide: Callable[..., Path], stained: NDArray[np.uint8], model_folder: Path, tmp_path: Path, repo_root: Path
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_complete_folder_is_left_alone_unless_told(run: Run, slide: Path, tmp_
     assert run(slide, out="out/notes.txt").exit_code == 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_was(
     run: Run, slide: Path, tmp_path: Path, engines: list[Any], monkeypatch: pytest.MonkeyPatch, colour: ModuleType
 ) -> None:
@@ -176,6 +178,7 @@ def test_the_real_slide_in_one_process(run: Run, cmu_slide: Path, tmp_path: Path
     assert provenance["slide_filename"] == "CMU-1-Small-Region.svs"
 
 
+@pytest.mark.slow
 def test_a_region_of_interest_is_a_box_or_a_file(run: Run, slide: Path, tmp_path: Path) -> None:
     ring = [[300, 200], [700, 200], [700, 500], [300, 500], [300, 200]]
     (tmp_path / "roi.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))

@@ -224,6 +224,7 @@ def test_the_result_names_every_file_with_its_digest(bench: Bench) -> None:
     assert result["created_at"] == "2026-01-02T03:00:00Z"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", range(1, 7))
 def test_a_finish_that_is_cut_short_leaves_no_result_and_runs_again(bench: Bench, stop_at: int) -> None:
     plan = bench.plan()
@@ -243,12 +244,14 @@ def test_a_finish_that_is_cut_short_leaves_no_result_and_runs_again(bench: Bench
     assert (bench.out_dir / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_finishing_twice_gives_the_same_outputs(bench: Bench) -> None:
     plan = bench.plan()
     bench.segment(plan)
     assert bench.finish(plan).files == bench.finish(plan).files
 
 
+@pytest.mark.slow
 def test_what_only_the_preview_could_not_read_is_listed_until_it_can_be_read(
     bench: Bench, made_slide: Callable[..., Path], stained: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,7 @@ def test_a_recipe_that_does_not_fit_is_an_error(changed: dict[str, Any], message
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_seed_gives_the_same_bits_also_when_interrupted(make: Make, tmp_path: Path) -> None:
     recipe = replace(disc_recipe(2), seed=5)
     make(recipe, "first").run()
@@ -253,6 +254,7 @@ def test_a_saved_baseline_is_loaded_as_it_was_and_not_if_altered(make: Make, tmp
         load_rgb(folder, CPU)
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_reports_by_the_common_protocol(
     data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

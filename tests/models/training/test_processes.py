@@ -50,6 +50,8 @@ def train_together(run_dir: Path, root: Path) -> None:
         assert process.returncode == 0, said
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.timeout(900)
 def test_two_processes_train_like_one_in_two_parts(tmp_path: Path, repo_root: Path) -> None:
     pytest.importorskip("accelerate")

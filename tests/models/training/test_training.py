@@ -54,6 +54,7 @@ def assert_same_model(left: Path, right: Path) -> None:
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_interrupted_run_ends_with_the_same_bits(trainer: Callable[..., Trainer], tmp_path: Path) -> None:
     stopping: dict[str, Any] = {"patience": 1, "watch": "val_dice_disc", "best": "highest", "accumulate": 2}
     full = disc_recipe()

@@ -69,6 +69,7 @@ def test_rotation_by_size_keeps_the_chain(tmp_path: Path) -> None:
     assert log.verify().lines == 30
 
 
+@pytest.mark.process
 def test_processes_that_write_at_once_make_one_chain(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from server.access.audit import AuditLog, Event\n"

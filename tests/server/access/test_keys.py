@@ -144,6 +144,7 @@ def test_a_tenant_is_a_plain_name(keys: Keys, tenant: str) -> None:
     assert not keys.path.exists()
 
 
+@pytest.mark.process
 def test_processes_that_make_keys_at_once_lose_none(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from server.access.keys import Keys\n"

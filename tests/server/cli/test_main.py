@@ -62,6 +62,7 @@ def test_heavy_commands_become_the_process_that_does_the_work(
     assert environment["PATH"] == os.environ["PATH"]
 
 
+@pytest.mark.process
 def test_our_modules_win_over_folders_of_the_same_name(tmp_path: Path) -> None:
     (tmp_path / "workers").mkdir()
     (tmp_path / "workers" / "__init__.py").write_text("raise SystemExit(9)")

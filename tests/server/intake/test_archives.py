@@ -134,12 +134,14 @@ def test_what_bio_formats_remembers_is_no_part_of_a_series(
         unpacked(write_zip(tmp_path / "bad.zip", {"1.dcm": b"x", name: b"x"}))
 
 
+@pytest.mark.process
 def test_unpacking_is_cut_off_by_time(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "good.zip", GOOD)
     with pytest.raises(SlideUnreadable, match=r"took more than 0\.01 seconds"):
         slide_sets.unpack(path, tmp_path, Settings(unpack_timeout_s=0.01))
 
 
+@pytest.mark.process
 def test_unpacking_is_cut_off_by_the_size_of_a_file_even_if_nobody_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,8 @@ from server.intake.sandbox import Limits, run_confined
 from workers.core.errors.base import SlideUnreadable
 from workers.core.errors.intake import ConfinementFailed
 
+pytestmark = pytest.mark.process
+
 LIMITS = Limits(cpu_s=2, memory_bytes=2**31)
 
 

@@ -115,6 +115,7 @@ def test_other_formats_are_refused(shared_data: Path, tmp_path: Path, name: str)
     assert "DICOM" in str(refused.value.accepted)
 
 
+@pytest.mark.process
 def test_a_mirax_slide_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeidentifyRefused) as refused:
         deidentify(write_mirax(tmp_path, mirax_files(noise(256, 256))), Settings())
@@ -221,6 +222,7 @@ def test_an_instance_that_is_cut_off_is_refused(tmp_path: Path) -> None:
             strip_dicom([path])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("limits", "sentence"),
     [({"unpack_timeout_s": 0.01}, "took more than 0.01 seconds"), ({"upload_max_bytes": 1000}, "gave up")],

@@ -18,6 +18,8 @@ from server.process import embedded_redis
 from server.process.embedded_redis import SOCKET_PATH_MAX_BYTES, EmbeddedRedis, find_server, socket_path
 from workers.core.errors.base import QueueUnavailable
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(autouse=True)
 def no_server_on_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

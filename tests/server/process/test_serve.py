@@ -20,6 +20,8 @@ from server.process.serve import listen, serve, stop
 from workers.core.errors.base import RequestInvalid, Unavailable
 from workers.core.settings import Settings
 
+pytestmark = pytest.mark.process
+
 WAIT_S = 30.0
 
 

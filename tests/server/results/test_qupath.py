@@ -92,6 +92,7 @@ def test_a_job_without_regions_says_so(plain: Finished, tmp_path: Path, empty_qu
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "result_not_ready")
 
 
+@pytest.mark.java
 @pytest.mark.parametrize("job", ["plain", "bounded"], indirect=True)
 def test_run_by_groovy_it_puts_the_regions_where_qupath_counts_them(
     job: Finished, tmp_path: Path, empty_queue: str

@@ -16,6 +16,8 @@ from wanted import absent, program
 
 from workers.core.settings import Settings
 
+pytestmark = pytest.mark.browser
+
 CLIENT = Path(__file__).resolve().parents[2] / "tus_client"
 CHUNK_BYTES = 700_001
 """As in `upload.mjs`."""

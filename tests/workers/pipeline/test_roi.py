@@ -143,6 +143,7 @@ def test_a_ring_is_exact_in_tiles_of_any_size(tile: int) -> None:
     assert np.array_equal(tiled(roi, HALF, tile), literal(ring, HALF))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     corners=st.lists(st.tuples(st.integers(-400, 2000), st.integers(-400, 1700)), min_size=3, max_size=9),
@@ -232,6 +233,7 @@ def segmented(
     return run
 
 
+@pytest.mark.slow
 def test_inside_the_region_the_answer_is_that_of_the_whole_slide(
     segmented: Callable[..., tuple[Path, Plan, list[tuple[int, int]]]],
 ) -> None:

@@ -240,6 +240,7 @@ def test_pale_classes_are_seen_on_paper() -> None:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_command_draws_everything_and_again_from_the_numbers(discs: Path, random_model: Path, tmp_path: Path) -> None:
     run, out, other = tmp_path / "run", tmp_path / "out", tmp_path / "other"
     run.mkdir()

@@ -157,6 +157,7 @@ def test_a_wrong_description_is_one_sentence(
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_study_runs_resumes_and_prints_its_table_from_the_files_alone(
     study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,6 +203,7 @@ def interrupt(*_: Any) -> None:
     raise InterruptedError
 
 
+@pytest.mark.slow
 def test_runs_of_equal_settings_are_one_run_and_any_other_setting_makes_another(
     study_file: Path, tmp_path: Path
 ) -> None:
@@ -233,6 +235,7 @@ def test_an_unknown_seed_or_variant_is_one_sentence(study_file: Path, tmp_path: 
         run_study(study, tmp_path / "data", tmp_path / "out", CPU, only="unet")
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_holds_is_left_to_it_and_waited_for(
     study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +257,7 @@ def test_a_run_that_another_process_holds_is_left_to_it_and_waited_for(
     assert (held / "evaluation").is_dir()
 
 
+@pytest.mark.slow
 def test_a_search_trains_every_network_with_every_rate_and_goes_on_with_the_best(
     study_file: Path, tmp_path: Path
 ) -> None:
@@ -279,6 +283,7 @@ def test_a_search_trains_every_network_with_every_rate_and_goes_on_with_the_best
     assert all(torch.equal(alone[name], shared[name]) for name in alone)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_noted_and_the_study_goes_on(
     study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,7 @@ def test_a_job_that_says_nothing_of_it_fails(job: Callable[..., Any]) -> None:
         job("plain")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [False, True])
 def test_masked_pixels_are_background_and_not_counted(job: Callable[..., Any], half: bool) -> None:
     out_dir, plan, result = job("masked", on_bad_tile="mask", half=half)
@@ -130,6 +131,7 @@ def test_masked_pixels_are_background_and_not_counted(job: Callable[..., Any], h
     assert sum(each.pixels for each in counted.classes) == int((tissue & ~lost).sum()) < int(tissue.sum())
 
 
+@pytest.mark.slow
 def test_skipped_tiles_are_those_whose_context_is_broken(job: Callable[..., Any]) -> None:
     out_dir, _plan, result = job("skipped", on_bad_tile="skip")
     assert len(result.bad_tiles) == 1

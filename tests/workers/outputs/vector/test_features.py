@@ -147,6 +147,7 @@ def small_limit() -> Iterator[None]:
     pyogrio.set_gdal_config_options({"OGR_GEOJSON_MAX_OBJ_SIZE": None})
 
 
+@pytest.mark.slow
 def test_no_polygon_is_too_large_for_the_index(small_limit: None, made: Callable[..., tuple[Path, Any, Plan]]) -> None:
     path, written, _ = made(one_large_shape())
     assert max(len(json.dumps(each)) for each in written) > 2**20
@@ -162,6 +163,7 @@ def test_an_index_that_lost_polygons_is_no_result(
     assert [path.name for path in tmp_path.iterdir()] == ["regions.geojson.gz"]
 
 
+@pytest.mark.slow
 def test_a_polygon_for_which_there_is_no_memory_is_refused(
     made: Callable[..., tuple[Path, Any, Plan]], tmp_path: Path
 ) -> None:

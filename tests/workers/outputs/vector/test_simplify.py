@@ -99,6 +99,7 @@ def assert_sound(written: Written, frame: Any, step: float) -> None:
     assert len(faces[0]) == len(faces[1])  # background opened or closed nowhere
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     size=st.tuples(st.integers(1, 26), st.integers(1, 26)),
@@ -177,6 +178,7 @@ def test_drawn_again_only_pixels_at_borders_differ(
     assert after < before * vertex_share
 
 
+@pytest.mark.slow
 def test_on_a_broken_scale_what_is_written_is_as_sound(write: Callable[..., Written]) -> None:
     labels = np.concatenate([smooth(90, 70, 1, 3), speckled(90, 20, 1, 0.5)], axis=1)
     written = write(labels, 2, model_mpp=0.5, mpp_x=0.4321, mpp_y=0.2345)

@@ -139,6 +139,7 @@ def test_chunks_and_bands_do_not_change_a_byte(
     assert path.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_region_size_does_not_change_a_byte_on_disk(make_plan: MakePlan, tmp_path: Path) -> None:
     labels = blobs(600, 700)
     files = []
