@@ -68,6 +68,7 @@ def test_a_slide_becomes_a_complete_folder(run: Run, slide: Path, tmp_path: Path
     assert "peak memory" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_size_of_the_regions_does_not_show(run: Run, slide: Path, tmp_path: Path) -> None:
     for side in (256, 768):
         assert run(slide, "--region-px", side, out=f"out-{side}").exit_code == 0
@@ -129,6 +130,7 @@ def test_a_real_slide_without_mpp_is_refused_and_runs_with_it(run: Run, crc_slid
     assert not (tmp_path / "out" / "plan.json").exists()
 
 
+@pytest.mark.slow
 def test_a_complete_folder_is_left_alone_unless_told(run: Run, slide: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -127,6 +127,7 @@ def test_stages_with_a_head_see_annotated_images_only(data_root: Path, tmp_path:
         Trainer(recipe, unlabelled, [], tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_training_learns_the_discs(data_root: Path, tmp_path: Path) -> None:
     stages = {
         "stage0": StageConfig(steps=30, batch=4, lr=5e-3, warmup_steps=5),

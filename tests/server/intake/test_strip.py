@@ -106,6 +106,7 @@ def test_a_tiled_label_is_no_level(tmp_path: Path) -> None:
     assert noise(150, 150, 6)[10].tobytes() not in path.read_bytes()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["OS-1-detail.ome.tif", "test3-DAPI-2-387.ndpi"])
 def test_other_formats_are_refused(shared_data: Path, tmp_path: Path, name: str) -> None:
     path = tmp_path / f"original{Path(name).suffix}"
