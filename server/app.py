@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from anyio import to_thread
@@ -44,6 +45,7 @@ from server.viewing.fast_path import FastPath
 from server.viewing.service import Viewing
 from server.web.bodies import BodyCap
 from server.web.errors import add_error_handlers, error_responses
+from server.web.root_path import root_path_of
 from server.web.sse import Listeners
 from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings
@@ -67,7 +69,12 @@ TAGS = [
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Return the gateway for these settings; the data folder and the queue are opened when it starts."""
+    """Return the gateway for these settings; the data folder and the queue are opened when it starts.
+
+    Raises:
+        RequestInvalid: The path prefix of the settings is none.
+    """
+    root_path = root_path_of(settings)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
@@ -75,8 +82,8 @@ def create_app(settings: Settings) -> FastAPI:
         access = open_access(settings)
         store.sweep_incoming()
         queue = Jobs(settings.redis_url, settings)
-        listeners = Listeners(queue, settings.redis_url, jobs.with_results)
-        dispatch = WebhookDispatch(queue, jobs.with_results)
+        listeners = Listeners(queue, settings.redis_url)
+        dispatch = WebhookDispatch(queue, partial(jobs.with_results, root_path))
         dispatch.start()
         viewing = Viewing(store, settings)
         try:

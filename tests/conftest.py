@@ -30,6 +30,7 @@ pytest_plugins = [
         "fiducials",
         "https_files",
     ),
+    "root_path_fixtures",
     "viewer_fixtures",
 ]
 

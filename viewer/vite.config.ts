@@ -3,6 +3,7 @@ import { defineConfig } from 'vite'
 const GATEWAY = 'http://127.0.0.1:8000'
 
 export default defineConfig({
+  base: './', // a proxy may show the page below a path
   // The server's policy lets scripts and styles be files of its own, and nothing within the page.
   build: {
     outDir: '../server/static',

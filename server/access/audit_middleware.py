@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.access.audit import Event
 from server.access.gate import Access
 from server.access.notes import SAFE, Note, note_of, remote_of
+from server.web.root_path import path_of
 
 FETCHED = (200, 206)
 
@@ -69,7 +70,7 @@ def event_of(scope: Scope, note: Note, status: int | None) -> Event | None:
         key_id=principal.key_id if principal else None,
         remote=remote_of(scope),
         method=scope["method"],
-        path=scope["path"],
+        path=path_of(scope),
         status=status,
         code=note.refused,
     )

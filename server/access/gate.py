@@ -24,6 +24,7 @@ from server.access.notes import note_of, refuse, remote_of
 from server.access.principals import LOCAL, Principal, link_principal
 from server.access.principals import Scope as AccessScope
 from server.access.signing import Links, is_link, read_secret
+from server.web.root_path import path_of
 from workers.core.errors.access import LinkInvalid, Unauthorized
 from workers.core.errors.base import LDiffusionError
 from workers.core.settings import Settings
@@ -94,7 +95,7 @@ class Gate:
         await self._app(scope, receive, send)
 
     def _is_public(self, scope: Scope) -> bool:
-        path = scope["path"]
+        path = path_of(scope)
         return scope["method"] in LOOKING and (path in self._names or path.startswith(self._folders))
 
     async def _admit(self, scope: Scope) -> Principal:
@@ -106,7 +107,7 @@ class Gate:
             raise
         note_of(scope).principal = principal
         access.rates.admit(principal, time.monotonic())
-        principal.require(scope_needed(scope["method"], scope["path"]))
+        principal.require(scope_needed(scope["method"], path_of(scope)))
         return principal
 
 
@@ -139,7 +140,7 @@ def _identify(scope: Scope, keys: KeySet, links: Links) -> Principal:
     if tokens:
         return keys.find(tokens.pop(), now)
     if is_link(query):
-        tenant = links.tenant_of(scope["method"], scope["path"], query)
+        tenant = links.tenant_of(scope["method"], path_of(scope), query)
         if not keys.has_usable(now, tenant):
             raise LinkInvalid("The keys of whoever made this link open nothing any more.")
         return link_principal(tenant)

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.access.exposure import is_loopback, listed
 from server.access.notes import SAFE, refuse
+from server.web.root_path import path_of
 from workers.core.errors.access import HostRefused, OriginRefused
 from workers.core.errors.base import RequestInvalid
 from workers.core.settings import Settings
@@ -71,7 +72,7 @@ class SecurityHeaders:
                 for name, value in EVERYWHERE.items():
                     headers.setdefault(name, value)
                 is_page = headers.get("content-type", "").partition(";")[0].strip().lower() == "text/html"
-                if is_page and scope["path"] in DOCS_PATHS:
+                if is_page and path_of(scope) in DOCS_PATHS:
                     held = message  # until its script is known
                     return
                 headers.setdefault("content-security-policy", PAGE_POLICY if is_page else DATA_POLICY)
@@ -91,6 +92,25 @@ def docs_policy(page: bytes) -> str:
     return DOCS_POLICY.format(hashes=" ".join(f"'sha256-{digest}'" for digest in digests))
 
 
+class Hosts:
+    """The names by which requests may call this server.
+
+    Args:
+        settings: The names besides those of this machine.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._names = frozenset((*listed(settings.allowed_hosts), settings.host.lower())) - {*UNSPECIFIED}
+
+    def take(self, given: list[str]) -> bool:
+        """Whether these `Host` headers of a request are one, and name this server."""
+        match = _HOST.fullmatch(given[0].lower()) if len(given) == 1 else None
+        if match is None:
+            return False
+        name = match["name"].strip("[]").removesuffix(".")
+        return "*" in self._names or name in self._names or is_loopback(name)
+
+
 class HostGuard:
     """Takes only requests that name this server.
 
@@ -104,11 +124,11 @@ class HostGuard:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._names = frozenset((*listed(settings.allowed_hosts), settings.host.lower())) - {*UNSPECIFIED}
+        self._hosts = Hosts(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, or refuse it."""
-        if scope["type"] == "http" and not self._is_ours(given := Headers(scope=scope).getlist("host")):
+        if scope["type"] == "http" and not self._hosts.take(given := Headers(scope=scope).getlist("host")):
             error = HostRefused(
                 "The request names a host that is not this server.",
                 value=", ".join(given)[:200],
@@ -117,13 +137,6 @@ class HostGuard:
             await refuse(error, scope, receive, send)
             return
         await self._app(scope, receive, send)
-
-    def _is_ours(self, given: list[str]) -> bool:
-        match = _HOST.fullmatch(given[0].lower()) if len(given) == 1 else None
-        if match is None:
-            return False
-        name = match["name"].strip("[]").removesuffix(".")
-        return "*" in self._names or name in self._names or is_loopback(name)
 
 
 class OriginGuard:

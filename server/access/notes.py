@@ -41,7 +41,7 @@ def note_of(scope: Scope) -> Note:
 
 
 def remote_of(scope: Scope) -> str:
-    """Return the address at the other end of the connection; of a server in front, if there is one."""
+    """Return the address of the sender: the other end of the connection, or whom a trusted proxy there names."""
     client = scope.get("client")
     return str(client[0]) if client else ""
 

@@ -4,8 +4,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from server.access.audit_middleware import AuditMiddleware
+from server.access.forwarded import Forwarded
 from server.access.gate import PUBLIC, Gate
 from server.access.headers import HostGuard, OriginGuard, SecurityHeaders, origins_of
+from server.web.root_path import RootPath, root_path_of
 from workers.core.settings import Settings
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -27,11 +29,11 @@ def protect(app: ASGIApp, settings: Settings, public: tuple[str, ...] = PUBLIC) 
 
     Args:
         app: The application. The state that its lifespan gives holds `access`.
-        settings: Hosts and origins.
+        settings: Hosts, origins, proxies and path prefix.
         public: Paths that need no key.
 
     Raises:
-        RequestInvalid: A listed origin is none.
+        RequestInvalid: A listed origin or proxy is none, or the path prefix.
     """
     inner: ASGIApp = Gate(app, public)
     origins = origins_of(settings)
@@ -44,4 +46,5 @@ def protect(app: ASGIApp, settings: Settings, public: tuple[str, ...] = PUBLIC) 
             expose_headers=SHOWN,
             max_age=PREFLIGHT_S,
         )
-    return SecurityHeaders(AuditMiddleware(HostGuard(OriginGuard(inner, settings), settings)))
+    guarded = SecurityHeaders(AuditMiddleware(HostGuard(OriginGuard(inner, settings), settings)))
+    return Forwarded(RootPath(guarded, root_path_of(settings)), settings)

@@ -41,7 +41,7 @@ class LinkRequest(Frozen):
 class Link(Frozen):
     """A link that was made."""
 
-    url: str = Field(description="Path and query, to be appended to the server's address.")
+    url: str = Field(description="Absolute path and query, on the server's host.")
     query: str = Field(description="The query alone; for a prefix, it goes after the path of whatever is below it.")
     expires: int = Field(description="Unix seconds at which it ends.")
 

@@ -29,7 +29,8 @@ PAGES = ("/", "/assets/")
 """The page for people: it asks for the key itself, and holds nobody's data."""
 
 POLL = re.compile(
-    r'"GET (/healthz|/readyz|/v1/jobs/[0-9a-f]{32}|/v1/(slides|jobs)/[0-9a-f]{32}/\w+_files/\d+/\d+_\d+\.\w+(\?\S*)?)'
+    r'"GET [^\s?]*?(/healthz|/readyz|/v1/jobs/[0-9a-f]{32}'
+    r"|/v1/(slides|jobs)/[0-9a-f]{32}/\w+_files/\d+/\d+_\d+\.\w+(\?\S*)?)"
     r' HTTP/[\d.]+" (200|304)$'
 )
 """What is asked every second for ever, or a hundred times for a view, and answered well, is not worth a log line."""
@@ -47,7 +48,7 @@ def server_config(settings: Settings) -> uvicorn.Config:
         "port": settings.port,
         "log_config": None,
         "server_header": False,
-        "proxy_headers": False,
+        "proxy_headers": False,  # `server.access.forwarded` knows them
         "timeout_graceful_shutdown": GRACE_S,
         "ws": "none",
     }

@@ -20,10 +20,11 @@ from types import FrameType
 
 import click
 
-from server.access.exposure import check_exposure
+from server.access.exposure import check_exposure, proxies_of
 from server.access.keys import Keys
 from server.process.children import Child, module_command, module_environment
 from server.process.embedded_redis import EmbeddedRedis
+from server.web.root_path import link_to, root_path_of
 from workers.core.errors.base import QueueUnavailable, RequestInvalid, Unavailable
 from workers.core.queue.heartbeat import note_end
 from workers.core.queue.jobs import Jobs, answering
@@ -63,6 +64,7 @@ class Supervisor:
         self._queue = queue
         self._jobs = Jobs(settings.redis_url, settings)
         self._address = _address(listener)
+        self._root_path = root_path_of(settings)
         self._ready_file = settings.data_dir / ADDRESS_FILE
         self._ready = False
         self._stop = threading.Event()
@@ -71,7 +73,7 @@ class Supervisor:
     def url(self) -> str:
         """Where the gateway answers."""
         host, port = self._address
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return link_to(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", self._root_path)
 
     def run(self) -> None:
         """Keep the children alive until SIGINT or SIGTERM, then stop them.
@@ -136,8 +138,8 @@ def serve(settings: Settings) -> None:
     """Run the whole server until it is told to stop.
 
     Raises:
-        RequestInvalid: The address cannot be listened on, or others reach it and there is no key, or the data folder
-            cannot be made.
+        RequestInvalid: The address cannot be listened on, or others reach it and there is no key, the data folder
+            cannot be made, or path prefix or proxies are none.
         Unavailable: A part of the server does not stay up, or the keys cannot be read.
     """
     try:
@@ -147,6 +149,8 @@ def serve(settings: Settings) -> None:
             f"data_dir: cannot be made: {error.strerror}.", value=settings.data_dir, accepted="a folder to write to"
         ) from error
     check_exposure(settings, Keys(settings.data_dir).read(), datetime.now(UTC))
+    root_path_of(settings)
+    proxies_of(settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the supervisor takes over
     with ExitStack() as stack:
         listener = stack.enter_context(listen(settings.host, settings.port))

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query, Response
 from server.access.guards import CallerDep
 from server.jobs.batches import Batches, BatchRequest, BatchView
 from server.jobs.pagination import read_cursor
-from server.routes.deps import JobsDep, QuotasDep
+from server.routes.deps import JobsDep, QuotasDep, RootPathDep
 from server.routes.jobs import CursorQuery, KeyHeader, asker_of
 from server.routes.path_deps import BatchesDep
 from server.web.errors import error_responses
+from server.web.root_path import link_to
 from workers.core.schemas import Frozen
 
 router = APIRouter(prefix="/v1/batches", tags=["jobs"])
@@ -30,11 +31,12 @@ def submit_batch(
     jobs: JobsDep,
     quotas: QuotasDep,
     caller: CallerDep,
+    root_path: RootPathDep,
     idempotency_key: KeyHeader = None,
 ) -> BatchView:
     """Make a job for each slide. A slide that cannot have one is listed with its error; the others go on."""
     batch = Batches(jobs).make(request, asker_of(caller, quotas, idempotency_key))
-    response.headers["Location"] = f"/v1/batches/{batch.id}"
+    response.headers["Location"] = link_to(root_path, f"/v1/batches/{batch.id}")
     return batch
 
 

@@ -83,6 +83,11 @@ async def get_viewing(request: Request) -> Viewing:
     return cast("Viewing", request.state.viewing)
 
 
+async def get_root_path(request: Request) -> str:
+    """The prefix that links in the answer begin with; see `server.web.root_path`."""
+    return str(request.scope.get("root_path", ""))
+
+
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 StoreDep = Annotated[Store, Depends(get_store)]
 JobsDep = Annotated[Jobs, Depends(get_jobs)]
@@ -93,3 +98,4 @@ ResumableDep = Annotated[Resumable, Depends(get_resumable)]
 ImportsDep = Annotated[Imports, Depends(get_imports)]
 ListenersDep = Annotated[Listeners, Depends(get_listeners)]
 ViewingDep = Annotated[Viewing, Depends(get_viewing)]
+RootPathDep = Annotated[str, Depends(get_root_path)]

@@ -7,9 +7,11 @@ from fastapi import APIRouter, Header, Request, Response
 from starlette.responses import StreamingResponse
 
 from server.access.gate import is_still_let_in
-from server.routes.deps import ListenersDep
+from server.routes.deps import ListenersDep, RootPathDep
+from server.routes.jobs import with_results
 from server.routes.path_deps import OWN_JOB
 from server.web.errors import error_responses
+from server.web.sse import Audience
 from workers.core.queue.events import parse_event_id
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -43,11 +45,15 @@ EVENT = {
     },
 )
 async def follow_job(
-    request: Request, job_id: str, listeners: ListenersDep, last_event_id: Annotated[str | None, Header()] = None
+    request: Request,
+    job_id: str,
+    listeners: ListenersDep,
+    root_path: RootPathDep,
+    last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Follow one job until it ends, or its key does. Who comes back with Last-Event-ID gets what was missed."""
-    is_let_in = partial(is_still_let_in, request.scope)
-    events = await listeners.begin(job_id, parse_event_id(last_event_id), is_let_in)
+    audience = Audience(partial(with_results, root_path), partial(is_still_let_in, request.scope))
+    events = await listeners.begin(job_id, parse_event_id(last_event_id), audience)
     if events is None:
         return Response(status_code=204)
     return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)

@@ -10,10 +10,11 @@ from server.access.guards import Caller, CallerDep
 from server.access.quotas import Quotas
 from server.jobs import listing, submission
 from server.jobs.pagination import read_cursor
-from server.routes.deps import JobsDep, QuotasDep, RetentionDep
+from server.routes.deps import JobsDep, QuotasDep, RetentionDep, RootPathDep
 from server.routes.path_deps import JobDep
 from server.routes.results import RESULTS
 from server.web.errors import error_responses
+from server.web.root_path import link_to
 from workers.core.schemas import FINAL_STATES, OUTPUTS, Frozen, JobRequest, JobState, JobView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -39,18 +40,20 @@ def submit_job(
     jobs: JobsDep,
     quotas: QuotasDep,
     caller: CallerDep,
+    root_path: RootPathDep,
     idempotency_key: KeyHeader = None,
 ) -> JobView:
     """Submit a job. What can be known to fail is refused now; `preflight` says what is known of the rest."""
     view = submission.submit_job(jobs, request, asker_of(caller, quotas, idempotency_key))
-    response.headers["Location"] = f"/v1/jobs/{view.id}"
-    return with_results(view)
+    response.headers["Location"] = link_to(root_path, f"/v1/jobs/{view.id}")
+    return with_results(root_path, view)
 
 
 @router.get("", responses=error_responses(422, 503))
 def list_jobs(
     jobs: JobsDep,
     caller: CallerDep,
+    root_path: RootPathDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: CursorQuery = None,
     state: Annotated[list[JobState] | None, Query(description="In one of these states.")] = None,
@@ -63,13 +66,13 @@ def list_jobs(
         tenant=caller.tenant, states=tuple(state or ()), slide_id=slide, model=model, since=since
     )
     views, following = listing.list_jobs(jobs, limit, wanted, read_cursor(cursor))
-    return JobList(items=tuple(map(with_results, views)), next_cursor=following)
+    return JobList(items=tuple(map(partial(with_results, root_path), views)), next_cursor=following)
 
 
 @router.get("/{job_id}", responses=error_responses(404, 503))
-def get_job(view: JobDep) -> JobView:
+def get_job(view: JobDep, root_path: RootPathDep) -> JobView:
     """Look at one job: its state and phase, regions, rate, the estimated time left, its results."""
-    return with_results(view)
+    return with_results(root_path, view)
 
 
 @router.delete(
@@ -81,10 +84,10 @@ def get_job(view: JobDep) -> JobView:
     },
     response_model=JobView,
 )
-def delete_job(view: JobDep, jobs: JobsDep, retention: RetentionDep) -> JobView | Response:
+def delete_job(view: JobDep, jobs: JobsDep, retention: RetentionDep, root_path: RootPathDep) -> JobView | Response:
     """Cancel a job that is queued or running; delete one that is finished."""
     if view.state not in FINAL_STATES:
-        return with_results(jobs.cancel(view.id))
+        return with_results(root_path, jobs.cancel(view.id))
     retention.remove_job(view.id)
     return Response(status_code=204)
 
@@ -94,10 +97,12 @@ def asker_of(caller: Caller, quotas: Quotas, key: str | None) -> submission.Requ
     return submission.Requester(caller.tenant, key, partial(quotas.more_jobs, caller.tenant))
 
 
-def with_results(view: JobView) -> JobView:
+def with_results(root_path: str, view: JobView) -> JobView:
     """Return the job with the addresses of its results, once it has succeeded; outputs it did not make are left out."""
     if view.state != "succeeded":
         return view
     absent = {*OUTPUTS} - {*view.request.outputs}
     made = (name for name, result in RESULTS.items() if result.file not in absent)
-    return view.model_copy(update={"results": {name: f"/v1/jobs/{view.id}/{name}" for name in made}})
+    return view.model_copy(
+        update={"results": {name: link_to(root_path, f"/v1/jobs/{view.id}/{name}") for name in made}}
+    )

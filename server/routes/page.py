@@ -27,7 +27,7 @@ NOT_BUILT = """<!doctype html>
 <body>
 <h1>L-Diffusion Server</h1>
 <p>The server is up. Its page was not built: <code>make viewer</code> does it, and needs node.</p>
-<p>The interface works without it; it is described at <a href="/docs">/docs</a>.</p>
+<p>The interface works without it; it is described at <a href="docs">docs</a>.</p>
 </body>
 </html>
 """

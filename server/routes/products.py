@@ -9,10 +9,11 @@ from starlette.responses import StreamingResponse
 from server.access.guards import DOWNLOAD
 from server.results import features
 from server.results.product_answers import being_made
-from server.routes.deps import JobsDep, StoreDep
+from server.routes.deps import JobsDep, RootPathDep, StoreDep
 from server.routes.path_deps import OWN_JOB
 from server.web.errors import error_responses
 from server.web.files import ImmutableFile, is_current, validators
+from server.web.root_path import link_to
 from workers.core.errors.base import ResultNotFound, ResultNotReady
 from workers.core.products import PRODUCTS, Products, ProductView, product_path, read_made
 from workers.core.schemas import Frozen
@@ -60,13 +61,18 @@ def make_zarr(job_id: str, jobs: JobsDep) -> Response | ProductView:
     dependencies=[OWN_JOB, DOWNLOAD],
 )
 def get_zarr_part(
-    job_id: str, part: Annotated[str, Path(examples=["zarr.json"])], request: Request, store: StoreDep
+    job_id: str,
+    part: Annotated[str, Path(examples=["zarr.json"])],
+    request: Request,
+    store: StoreDep,
+    root_path: RootPathDep,
 ) -> Response:
     """Fetch one file of the OME-Zarr. A chunk that is not there holds background only: 404, as Zarr has it."""
     store.read_result(job_id)
     made = read_made(store, job_id, ZARR)
     if made is None:
-        raise ResultNotReady("The OME-Zarr is not made yet.", value=ZARR, accepted=f"GET /v1/jobs/{job_id}/{ZARR}")
+        link = link_to(root_path, f"/v1/jobs/{job_id}/{ZARR}")
+        raise ResultNotReady("The OME-Zarr is not made yet.", value=ZARR, accepted=f"GET {link}")
     folder = product_path(store, job_id, ZARR)
     path = folder / part
     # No name of ours begins with a dot, so none that leaves the folder, or that the system gave it, gets through.

@@ -7,13 +7,14 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from server.access.guards import CallerDep
 from server.intake.archives import ENTRIES_MAX
 from server.jobs.pagination import after, page, place_of, read_cursor
-from server.routes.deps import IntakeDep, QuotasDep, RetentionDep, StoreDep
+from server.routes.deps import IntakeDep, QuotasDep, RetentionDep, RootPathDep, StoreDep
 from server.routes.path_deps import OWN_SLIDE, SlideDep
 from server.uploads.form_zip import read_form_zip
 from server.uploads.oneshot import parse_digest
 from server.web.bodies import body_of, content_length
 from server.web.errors import error_responses
 from server.web.multipart import FIELD, FORM_OVERHEAD_BYTES, PART_OVERHEAD_BYTES, read_form_file
+from server.web.root_path import link_to
 from workers.core.schemas import Frozen, SlideInfo
 
 router = APIRouter(prefix="/v1/slides", tags=["slides"])
@@ -52,6 +53,7 @@ async def upload_slide_form(
     intake: IntakeDep,
     quotas: QuotasDep,
     caller: CallerDep,
+    root_path: RootPathDep,
     repr_digest: DigestHeader = None,
 ) -> SlideInfo:
     """Upload a slide as a form with one part named `file`. It is accepted once a probe has read it."""
@@ -61,7 +63,7 @@ async def upload_slide_form(
     digest = parse_digest(repr_digest)
     async with quotas.room(caller.tenant, max(0, (length or 0) - FORM_OVERHEAD_BYTES)) as room:
         filename, pieces = await read_form_file(request.headers.get("content-type", ""), body)
-        return _made(response, await intake.receive(pieces, filename, digest, room))
+        return _made(response, root_path, await intake.receive(pieces, filename, digest, room))
 
 
 @router.post(
@@ -74,7 +76,12 @@ async def upload_slide_form(
     ),
 )
 async def upload_slide_set(
-    request: Request, response: Response, intake: IntakeDep, quotas: QuotasDep, caller: CallerDep
+    request: Request,
+    response: Response,
+    intake: IntakeDep,
+    quotas: QuotasDep,
+    caller: CallerDep,
+    root_path: RootPathDep,
 ) -> SlideInfo:
     """Upload a slide of several files (MIRAX, a DICOM series) as a form with a part named `file` for each.
 
@@ -87,7 +94,7 @@ async def upload_slide_set(
     intake.check_claim(length, wrapping)
     async with quotas.room(caller.tenant, max(0, (length or 0) - wrapping)) as room:
         name, pieces = await read_form_zip(request.headers.get("content-type", ""), body)
-        return _made(response, await intake.receive(pieces, name, None, room))
+        return _made(response, root_path, await intake.receive(pieces, name, None, room))
 
 
 @router.put(
@@ -99,6 +106,7 @@ async def upload_slide(
     intake: IntakeDep,
     quotas: QuotasDep,
     caller: CallerDep,
+    root_path: RootPathDep,
     filename: Annotated[str, Query(max_length=1024, examples=["CMU-1-Small-Region.svs"])] = "",
     repr_digest: DigestHeader = None,
 ) -> SlideInfo:
@@ -107,7 +115,7 @@ async def upload_slide(
     intake.check_claim(content_length(request))
     digest = parse_digest(repr_digest)
     async with quotas.room(caller.tenant, content_length(request)) as room:
-        return _made(response, await intake.receive(body, filename, digest, room))
+        return _made(response, root_path, await intake.receive(body, filename, digest, room))
 
 
 @router.get("", responses=error_responses(422))
@@ -136,6 +144,6 @@ def delete_slide(slide_id: str, retention: RetentionDep) -> None:
     retention.remove_slide(slide_id)
 
 
-def _made(response: Response, info: SlideInfo) -> SlideInfo:
-    response.headers["Location"] = f"/v1/slides/{info.id}"
+def _made(response: Response, root_path: str, info: SlideInfo) -> SlideInfo:
+    response.headers["Location"] = link_to(root_path, f"/v1/slides/{info.id}")
     return info

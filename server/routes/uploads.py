@@ -1,6 +1,7 @@
 """Resumable uploads: the tus protocol, and what becomes of an upload."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -8,13 +9,14 @@ from pydantic import Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.access.guards import CallerDep
-from server.routes.deps import ImportsDep, ResumableDep, SettingsDep
+from server.routes.deps import ImportsDep, ResumableDep, RootPathDep, SettingsDep
 from server.routes.path_deps import OWN_UPLOAD
 from server.uploads import tus
 from server.uploads.records import Upload, UploadState
 from server.uploads.store import upload_missing
 from server.web.bodies import body_of, content_length
 from server.web.errors import ErrorAnswer, error_responses
+from server.web.root_path import link_to, path_of
 from workers.core.schemas import ErrorBody, Frozen
 
 OVERRIDE = b"x-http-method-override"
@@ -89,6 +91,7 @@ async def create_upload(
     request: Request,
     resumable: ResumableDep,
     caller: CallerDep,
+    root_path: RootPathDep,
     length: LengthHeader = None,
     defer: DeferHeader = None,
     metadata: MetadataHeader = None,
@@ -105,7 +108,7 @@ async def create_upload(
         upload = await resumable.create_with(upload_request, caller.tenant, chunk, body_of(request))
     else:
         upload = await resumable.create(upload_request, caller.tenant)
-    headers = TUS | {"Location": tus.address(upload.id)} | tus.position_headers(upload)
+    headers = TUS | {"Location": link_to(root_path, tus.address(upload.id))} | tus.position_headers(upload)
     return Response(status_code=201, headers=headers)
 
 
@@ -129,9 +132,9 @@ async def get_upload(upload_id: str, resumable: ResumableDep) -> UploadView:
     responses=error_responses(404, 410, 412),
     dependencies=[*SPEAKS_TUS, OWN_UPLOAD],
 )
-async def locate_upload(upload_id: str, resumable: ResumableDep) -> Response:
+async def locate_upload(upload_id: str, resumable: ResumableDep, root_path: RootPathDep) -> Response:
     """Say where the next chunk begins, in `Upload-Offset`."""
-    return Response(headers=TUS | tus.upload_headers(await resumable.position(upload_id)))
+    return Response(headers=TUS | tus.upload_headers(await resumable.position(upload_id), partial(link_to, root_path)))
 
 
 @router.patch(
@@ -182,7 +185,7 @@ class MethodOverride:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on under the method it means."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].startswith(f"{tus.PREFIX}/"):
+        if scope["type"] == "http" and scope["method"] == "POST" and path_of(scope).startswith(f"{tus.PREFIX}/"):
             wanted = dict(scope["headers"]).get(OVERRIDE, b"").decode("latin-1").upper()
             if wanted in ("PATCH", "DELETE"):
                 scope = {**scope, "method": wanted}

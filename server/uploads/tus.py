@@ -7,6 +7,7 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Callable
 from email.utils import format_datetime
 
 from server.uploads.records import Upload
@@ -178,15 +179,20 @@ def position_headers(upload: Upload) -> dict[str, str]:
     return headers
 
 
-def upload_headers(upload: Upload) -> dict[str, str]:
-    """Return all that a client which goes on with an upload wants to know."""
+def upload_headers(upload: Upload, link: Callable[[str], str]) -> dict[str, str]:
+    """Return all that a client which goes on with an upload wants to know.
+
+    Args:
+        upload: The upload.
+        link: Makes of a path of the server what a client asks for.
+    """
     headers = position_headers(upload) | {"Upload-Length": str(upload.length), "Cache-Control": "no-store"}
     if upload.metadata:
         headers["Upload-Metadata"] = upload.metadata
     if upload.is_part:
         headers["Upload-Concat"] = "partial"
     elif upload.parts:
-        headers["Upload-Concat"] = "final;" + " ".join(address(part.id) for part in upload.parts)
+        headers["Upload-Concat"] = "final;" + " ".join(link(address(part.id)) for part in upload.parts)
     return headers
 
 

@@ -20,6 +20,7 @@ from server.access.principals import Principal
 from server.viewing.answers import answer, tile_etag
 from server.viewing.deepzoom import Address
 from server.viewing.service import Viewing
+from server.web.root_path import path_of
 from workers.core.errors.base import SlideNotFound
 from workers.core.schemas import SlideInfo
 from workers.core.store import Store
@@ -44,7 +45,7 @@ class FastPath:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand the request on."""
-        if scope["type"] == "http" and scope["method"] == "GET" and (found := TILE.fullmatch(scope["path"])):
+        if scope["type"] == "http" and scope["method"] == "GET" and (found := TILE.fullmatch(path_of(scope))):
             response = await self._at_hand(scope, found[1], (int(found[2]), int(found[3]), int(found[4])))
             if response is not None:
                 await response(scope, receive, send)

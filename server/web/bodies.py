@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.web.errors import answer_of
+from server.web.root_path import path_of
 from workers.core.errors.base import UploadIncomplete, UploadTooLarge
 
 BODY_MAX_BYTES = 4 * 2**20
@@ -52,7 +53,7 @@ class BodyCap:
         await self._app(scope, read_again, send)
 
     def _lets_by(self, scope: Scope) -> bool:
-        return self._is_streamed(scope["method"], scope["path"]) or not has_body(Headers(scope=scope))
+        return self._is_streamed(scope["method"], path_of(scope)) or not has_body(Headers(scope=scope))
 
     async def _read(self, receive: Receive) -> list[Message] | None:
         """Return the messages up to the end of the body; None if it is past the cap."""

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 
 from server.web.lingering import LingeringJSONResponse
+from server.web.root_path import path_of
 from workers.core.errors.access import Forbidden, ScopeMissing, TooMany, Unauthorized
 from workers.core.errors.base import (
     BodyUnsupported,
@@ -150,7 +151,7 @@ def _http_answer(request: Request, error: HTTPException) -> JSONResponse:
 def _allowed_methods(request: Request) -> str:
     """All methods of a path; the router knows only those of the first route that it tried."""
     paths = request.app.openapi()["paths"]
-    found = [methods for path, methods in paths.items() if compile_path(path)[0].match(request.url.path)]
+    found = [methods for path, methods in paths.items() if compile_path(path)[0].match(path_of(request.scope))]
     return ", ".join(sorted({method.upper() for methods in found for method in methods}))
 
 

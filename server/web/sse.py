@@ -6,6 +6,7 @@ that was seen gets what came after it; if that is no longer there, again where t
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from anyio import to_thread
@@ -27,12 +28,21 @@ GLANCES = 5
 """How often a job is looked at for a moment in which nothing happens to it."""
 
 BEGINNING = "0-0"
-Present = Callable[[JobView], JobView]
-LetIn = Callable[[], Awaitable[bool]]
-"""Whether the client may still see what it asked for."""
-
 RETRY_MS = 2000
 """How long a client waits before it comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """A client that follows a job.
+
+    Attributes:
+        present: Adds to a job what this client needs besides, such as the addresses of its results.
+        is_let_in: Whether it may still see what it asked for.
+    """
+
+    present: Callable[[JobView], JobView]
+    is_let_in: Callable[[], Awaitable[bool]]
 
 
 class Listeners:
@@ -41,13 +51,11 @@ class Listeners:
     Args:
         jobs: The queue.
         redis_url: Its address.
-        present: Adds to a job what the client needs besides, such as the addresses of its results.
         heartbeat_s: Seconds between two signs of life.
     """
 
-    def __init__(self, jobs: Jobs, redis_url: str, present: Present, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(self, jobs: Jobs, redis_url: str, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._jobs = jobs
-        self._present = present
         self._heartbeat_s = heartbeat_s
         self._redis: Any = Redis.from_url(redis_url, socket_connect_timeout=5, socket_timeout=heartbeat_s + 30)
         self._count = 0
@@ -56,7 +64,7 @@ class Listeners:
         """Let go of the connections to Redis."""
         await self._redis.aclose()
 
-    async def begin(self, job_id: str, last_id: str | None, is_let_in: LetIn) -> AsyncIterator[bytes] | None:
+    async def begin(self, job_id: str, last_id: str | None, audience: Audience) -> AsyncIterator[bytes] | None:
         """Return the events of a job as bytes; None if the client has seen its end.
 
         They end, whatever becomes of the job, when the client is not let in any more: asked for before anything is
@@ -73,7 +81,7 @@ class Listeners:
         if view.state in FINAL_STATES and last_id is not None and last_id == (newest or BEGINNING):
             return None
         missed = last_id is not None and await self._reaches_back(job_id, last_id)
-        return self._follow(view, last_id or BEGINNING if missed else newest, is_let_in, snapshot=not missed)
+        return self._follow(view, last_id or BEGINNING if missed else newest, audience, snapshot=not missed)
 
     async def _standing(self, job_id: str) -> tuple[JobView, str | None]:
         """Return where a job stands, and the id of the event that told it.
@@ -89,7 +97,7 @@ class Listeners:
         return view, before
 
     async def _follow(
-        self, view: JobView, seen: str | None, is_let_in: LetIn, *, snapshot: bool
+        self, view: JobView, seen: str | None, audience: Audience, *, snapshot: bool
     ) -> AsyncIterator[bytes]:
         self._count += 1
         try:
@@ -97,26 +105,26 @@ class Listeners:
             seen = seen or BEGINNING
             if snapshot:
                 if view.state in FINAL_STATES:
-                    yield event(seen, "end", self._present(view).model_dump_json())
+                    yield event(seen, "end", audience.present(view).model_dump_json())
                     return
                 shown = Progress(**view.model_dump(include=set(Progress.model_fields)))
                 yield event(seen, "state", shown.model_dump_json())
-            async for piece in self._after(view.id, seen, is_let_in):
+            async for piece in self._after(view.id, seen, audience):
                 yield piece
         except QueueUnavailable:
             return  # the client comes back by itself, and is told where the job stands
         finally:
             self._count -= 1
 
-    async def _after(self, job_id: str, seen: str, is_let_in: LetIn) -> AsyncIterator[bytes]:
+    async def _after(self, job_id: str, seen: str, audience: Audience) -> AsyncIterator[bytes]:
         while True:
             entries = await self._entries(job_id, seen)
-            if not await is_let_in():
+            if not await audience.is_let_in():
                 return
             for entry_id, kind, data in entries:
                 seen = entry_id
                 if kind == "end":
-                    yield event(seen, kind, self._present(await self._view(job_id)).model_dump_json())
+                    yield event(seen, kind, audience.present(await self._view(job_id)).model_dump_json())
                     return
                 yield event(seen, kind, data)
             if not entries:
@@ -126,7 +134,7 @@ class Listeners:
                     yield event(seen, "end", json.dumps({"id": job_id, "state": "deleted"}))
                     return
                 if view.state in FINAL_STATES:  # the stream did not tell it, or Redis forgot the stream
-                    yield event(seen, "end", self._present(view).model_dump_json())
+                    yield event(seen, "end", audience.present(view).model_dump_json())
                     return
                 yield b": beat\n\n"
 

@@ -1,11 +1,14 @@
 """The gateway behind a real nginx with the shipped file: uploads stream, events leave at once, words get through."""
 
+import json
+import re
 import shutil
 import socket
 import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -23,6 +26,7 @@ from workers.core.schemas import LOCAL_TENANT
 from workers.core.settings import Settings
 
 NAME = "slides.example"
+BELOW = "/lab/wsi"
 SHIPPED = ROOT / "docker" / "nginx.conf"
 AROUND = """daemon off;
 master_process off;
@@ -47,14 +51,23 @@ def free_port() -> int:
         return port
 
 
-def configuration(folder: Path, gateway_url: str, port: int) -> Path:
-    """The shipped file with this machine's addresses and certificate, and what nginx wants around it."""
+def configuration(folder: Path, gateway_url: str, port: int, location: str, *, strips: bool) -> Path:
+    """The shipped file with this machine's addresses and certificate, and what nginx wants around it.
+
+    Args:
+        folder: Where it is written.
+        gateway_url: Where the gateway is.
+        port: For https.
+        location: What stands in the place of `location / {`.
+        strips: Whether the path of the location is taken off.
+    """
     key, certificate = make_certificate(folder, NAME)
     text = SHIPPED.read_text()
     for old, new in {
+        "location / {": location,
         "listen 80;": f"listen 127.0.0.1:{free_port()};",
         "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
-        "http://127.0.0.1:8000;": f"{gateway_url};",
+        "http://127.0.0.1:8000;": f"{gateway_url}{'/' if strips else ''};",
         "/etc/ssl/slides.example/fullchain.pem": str(certificate),
         "/etc/ssl/slides.example/privkey.pem": str(key),
     }.items():
@@ -68,16 +81,39 @@ def configuration(folder: Path, gateway_url: str, port: int) -> Path:
 @pytest.fixture
 def behind(jobs: Jobs, gateway_with: GatewayWith, tmp_path: Path) -> Iterator[Tus]:
     """A client that reaches a gateway through nginx alone, by https and under another name."""
-    nginx = program("nginx")
-    settings: Settings = jobs.settings.model_copy(
-        update={"allowed_hosts": NAME, "disk_reserve_bytes": 0, "upload_max_bytes": 2**30}
+    with nginx_before(jobs.settings, gateway_with, tmp_path, "location / {") as tus:
+        yield tus
+
+
+@pytest.fixture(params=[True, False], ids=["stripped", "kept"])
+def below(
+    request: pytest.FixtureRequest, jobs: Jobs, gateway_with: GatewayWith, tmp_path: Path, repo_root: Path
+) -> Iterator[Tus]:
+    """The same below a path, as docs/deploy.md has it: nginx takes the path off or leaves it on, and is believed."""
+    settings = jobs.settings.model_copy(update={"root_path": BELOW, "trusted_proxies": "127.0.0.1"})
+    told = re.findall(
+        r"^proxy_set_header X-Forwarded-.*;", (repo_root / "docs" / "deploy.md").read_text(), re.MULTILINE
     )
+    assert len(told) == 4
+    location = "\n".join([f"location {BELOW}/ {{", *told])
+    with nginx_before(settings, gateway_with, tmp_path, location, strips=request.param) as tus:
+        yield tus
+
+
+@contextmanager
+def nginx_before(
+    settings: Settings, gateway_with: GatewayWith, tmp_path: Path, location: str, *, strips: bool = False
+) -> Iterator[Tus]:
+    """A gateway, and a client that reaches it through nginx, which has this location."""
+    nginx = program("nginx")
+    settings = settings.model_copy(update={"allowed_hosts": NAME, "disk_reserve_bytes": 0, "upload_max_bytes": 2**30})
     folder = tmp_path / "nginx"
     folder.mkdir()
     port = free_port()
     key = Keys(settings.data_dir).create("behind", LOCAL_TENANT, ("read", "submit"))[1]
     with gateway_with(settings) as url:
-        command = [nginx, "-p", str(folder), "-e", "stderr", "-c", str(configuration(folder, url, port))]
+        path = configuration(folder, url, port, location, strips=strips)
+        command = [nginx, "-p", str(folder), "-e", "stderr", "-c", str(path)]
         checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
         assert checked.returncode == 0, checked.stderr
         assert "[warn]" not in checked.stderr
@@ -86,7 +122,7 @@ def behind(jobs: Jobs, gateway_with: GatewayWith, tmp_path: Path) -> Iterator[Tu
                 tus = Tus(f"https://127.0.0.1:{port}", settings)
                 tus.http = proxied(port, folder / "certificate.pem", key)
                 with tus.http:
-                    wait_until_up(tus.http)
+                    wait_until_up(tus.http, settings.root_path)
                     yield tus
             finally:
                 process.terminate()
@@ -107,11 +143,11 @@ def proxied(port: int, certificate: Path, key: str) -> httpx.Client:
     return httpx.Client(base_url=f"https://127.0.0.1:{port}", transport=transport, headers=headers, timeout=60)
 
 
-def wait_until_up(client: httpx.Client) -> None:
+def wait_until_up(client: httpx.Client, root_path: str) -> None:
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         try:
-            assert client.get("/healthz").status_code == 200
+            assert client.get(f"{root_path}/healthz").status_code == 200
         except httpx.ConnectError:
             time.sleep(0.02)
         else:
@@ -133,6 +169,28 @@ def test_an_upload_streams_through_and_is_the_slide(behind: Tus, tus_slide: byte
     assert behind.http.post(address, headers=headers, content=pieces()).status_code == 204
     assert behind.offset(address) == 2_500_000
     behind.finish(address, tus_slide)
+
+
+def test_below_a_path_an_upload_is_the_slide_and_the_record_names_its_sender(below: Tus, tus_slide: bytes) -> None:
+    start = {"Tus-Resumable": "1.0.0", "Upload-Length": str(len(tus_slide))}
+    forged = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Host": "evil.example", "X-Forwarded-Prefix": "/evil"}
+    made = below.http.post(f"{BELOW}/v1/uploads", headers=start | forged)
+    address = made.headers["location"]
+    assert address.startswith(f"{BELOW}/v1/uploads/")
+    assert below.patch(address, 0, tus_slide).status_code == 204
+    slide_id = below.ended(address)["slide_id"]
+    assert below.http.get(f"{BELOW}/v1/slides/{slide_id}").json()["id"] == slide_id
+    assert below.http.get("/v1/slides").status_code == 404  # nginx has nothing else there
+    link = below.http.post(f"{BELOW}/v1/links", json={"path": f"/v1/slides/{slide_id}"}).json()["url"]
+    assert below.http.get(link, headers={"Authorization": "Basic of-nginx"}).status_code == 200
+    page = below.http.get(BELOW)
+    assert (page.status_code, httpx.URL(page.headers["location"]).path) == (301, f"{BELOW}/")
+    page = below.http.get(f"{BELOW}/v1/slides/")
+    assert page.headers["location"] == f"https://{below.http.headers['Host']}{BELOW}/v1/slides"
+    lines = [json.loads(line) for line in (below.settings.data_dir / "audit.jsonl").read_text().splitlines()]
+    assert {(line["remote"], line["path"].split("/")[1]) for line in lines if line["action"] == "change"} == {
+        ("127.0.0.1", "v1")
+    }
 
 
 def test_refusals_get_through_in_the_gateways_words(behind: Tus, tus_slide: bytes) -> None:

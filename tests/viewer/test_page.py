@@ -100,6 +100,19 @@ def test_a_server_with_keys_is_usable_with_one(walker: Walker, slide: Path, gate
     assert not any(key in line for line in walk.said["requests"])
 
 
+@pytest.mark.parametrize("has_key", [False, True], ids=["open", "key"])
+def test_below_a_path_the_page_asks_for_nothing_beside_it(
+    walker: Walker, slide: Path, gateway_settings: Settings, has_key: bool
+) -> None:
+    gateway_settings.data_dir.mkdir()
+    key = Keys(gateway_settings.data_dir).create("made", "lab-a", ("read", "submit"))[1] if has_key else ""
+    walk = walker("key" if has_key else "whole", slide, key, below="/lab/wsi")
+    asked = [path for line in walk.said["requests"] if (path := line.split(" ")[1]).startswith("/")]  # no blob:
+    assert any(path.endswith(".jpeg") for path in asked)
+    assert [path for path in asked if not path.startswith("/lab/wsi/")] == []
+    assert "red" in (walk.folder / "statistics.csv").read_text()
+
+
 def test_the_overlay_grows_while_the_job_runs(walker: Walker, slide: Path) -> None:
     walk = walker("live", slide, is_held=True)
     said = walk.said

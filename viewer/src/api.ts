@@ -3,11 +3,20 @@
 import { askForKey } from './key_dialog'
 import type { ErrorBody } from './types'
 
-const STORED = 'ldiffusion-key'
+/** Where the page lies, with the path below which a proxy may show it; ends with a slash. */
+const BASE = new URL('.', document.baseURI)
+/** Other servers may lie on the same host, below other paths, and see what this tab keeps. */
+const STORED = BASE.pathname === '/' ? 'ldiffusion-key' : `ldiffusion-key ${BASE.pathname}`
 /** What a new key is tried on: anything that needs one. */
 const TRIED_ON = '/v1/slides?limit=1'
 /** What may stand in a header. */
 const SENDABLE = /^[\x21-\x7e]+$/
+
+/** Return where to ask for one of the server's own paths, such as `/v1/jobs`: whatever leaves the page goes by here. */
+export function addressOf(path: string): string {
+  const { pathname, search } = new URL(path.replace(/^\//, ''), BASE)
+  return pathname + search
+}
 
 /** What the server refused, in its own words. */
 export class Refused extends Error {
@@ -86,7 +95,7 @@ async function newKey(): Promise<boolean> {
 
 async function isTaken(key: string): Promise<boolean> {
   if (!SENDABLE.test(key)) return false
-  const answer = await fetch(TRIED_ON, { headers: { 'X-API-Key': key } }).catch(() => null)
+  const answer = await fetch(addressOf(TRIED_ON), { headers: { 'X-API-Key': key } }).catch(() => null)
   return answer?.status !== 401 // no answer is not the key's fault
 }
 
@@ -96,7 +105,7 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
     const used = currentKey()
     let answer: Response
     try {
-      answer = await fetch(path, { ...init, headers: { ...init.headers, ...keyHeaders() } })
+      answer = await fetch(addressOf(path), { ...init, headers: { ...init.headers, ...keyHeaders() } })
     } catch (error) {
       if (init.signal?.aborted) throw error
       throw new Refused(0, 'unreachable', 'The server does not answer.')

@@ -1,6 +1,6 @@
 /** Results as downloads. With a key, each goes by a signed link: a browser sends no key with a download. */
 
-import { currentKey, postJson, send } from './api'
+import { addressOf, currentKey, postJson, send } from './api'
 import { button, el, pause } from './dom'
 import { report } from './notices'
 import type { JobView, SlideInfo } from './types'
@@ -63,7 +63,8 @@ async function start(item: HTMLButtonElement, path: string, name: string): Promi
     await untilMade(path, () => {
       item.textContent = `${title}: being made…`
     })
-    const href = currentKey() !== null ? (await postJson<{ url: string }>('/v1/links', { path, life_s: LIFE_S })).url : path
+    const signed = currentKey() !== null ? `?${(await postJson<{ query: string }>('/v1/links', { path, life_s: LIFE_S })).query}` : ''
+    const href = addressOf(path) + signed
     el('a', { href, download: name }).click()
   } catch (error) {
     report(error)

@@ -57,7 +57,7 @@ class App {
     byId('enter-key', HTMLButtonElement).onclick = () => void enterKey()
     byId('forget-key', HTMLButtonElement).onclick = () => {
       forgetKey()
-      location.assign('/')
+      location.assign('.')
     }
     addEventListener('hashchange', () => void this.#goToLink().catch(report))
     keyEvents.addEventListener('change', () => this.#keyChanged())

@@ -1,7 +1,7 @@
 /** A file on its way by tus: every request carries the key of that moment, and a new key is asked for where it is refused. */
 
 import * as tus from 'tus-js-client'
-import { currentKey, hasOtherKey, keyHeaders, sentence } from './api'
+import { addressOf, currentKey, hasOtherKey, keyHeaders, sentence } from './api'
 
 export const ENDPOINT = '/v1/uploads'
 const CHUNK_BYTES = 32 * 1024 * 1024
@@ -24,7 +24,7 @@ export async function uploadOf(file: File, told: Told): Promise<tus.Upload> {
   let used: string | null = null
   const upload = new tus.Upload(file, {
     ...told,
-    endpoint: ENDPOINT,
+    endpoint: addressOf(ENDPOINT),
     chunkSize: CHUNK_BYTES,
     retryDelays: RETRY_DELAYS_MS,
     metadata: { filename: file.name },

@@ -1,7 +1,7 @@
 /** The slide and the overlay on it: OpenSeadragon, with a scale bar and positions in level-0 px and µm. */
 
 import OpenSeadragon from 'openseadragon'
-import { currentKey, hasOtherKey, keyHeaders, send } from './api'
+import { addressOf, currentKey, hasOtherKey, keyHeaders, send } from './api'
 import { byId } from './dom'
 import { scaleBar } from './measure'
 import { report } from './notices'
@@ -165,7 +165,7 @@ export class SlideViewer {
       return new Promise((resolve, reject) => {
         this.#osd.addTiledImage({
           ...options,
-          tileSource,
+          tileSource: addressOf(tileSource),
           success: (event) => resolve((event as unknown as { item: OpenSeadragon.TiledImage }).item),
           error: () => reject(new Error('The picture cannot be shown: the server does not give its tiles.')),
         })

@@ -32,6 +32,16 @@ class Settings(BaseSettings):
         description="Names by which clients reach the gateway, with commas between; this machine's own always count; "
         "`*`: any. Others than those want a key.",
     )
+    root_path: str = Field(
+        default="",
+        description="Path below which a proxy shows the gateway, such as `/wsi`; the proxy may take it off or leave it "
+        "on; empty: none.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses and networks of proxies whose `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` are "
+        "believed, with commas between; empty: nobody's. With any, a key is wanted.",
+    )
     cors_origins: str = Field(
         default="",
         description="Origins of other sites whose pages may use the gateway, with commas between; empty: none.",

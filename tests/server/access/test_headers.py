@@ -10,7 +10,7 @@ from access_fixtures import PAGE, guarded, key_of, log_of
 from asgi_call import bearer, call
 
 from server.access import keys as keys_module
-from server.access.headers import DOCS_PATHS, HostGuard
+from server.access.headers import DOCS_PATHS, Hosts
 from server.access.protection import protect
 from server.app import create_app
 from workers.core.errors.base import RequestInvalid
@@ -142,7 +142,7 @@ def test_listed_names_the_bound_address_and_a_star_are_taken(tmp_path: Path) -> 
 def test_the_guard_is_what_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it, a page that rebinds its name uses an open server as this machine's own user."""
     app, access = guarded(tmp_path)
-    monkeypatch.setattr(HostGuard, "_is_ours", lambda *_given: True)
+    monkeypatch.setattr(Hosts, "take", lambda *_given: True)
     page = [("origin", "http://evil.example:8000")]
     rebound = call(app, "POST", "/v1/slides", page, access=access, host=("host", "evil.example:8000"))
     assert rebound.status == 200
