@@ -28,10 +28,12 @@ from workers.core.model_catalogue import find_model, locate, model_dir
 from workers.core.roi_option import RoiOption
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideInfo
 from workers.core.settings import Settings
+from workers.core.slides.names import display_name
 from workers.core.slides.reader import Slide
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.tiff_structure import check_tiff
 from workers.core.slides.tolerant import open_for
+from workers.core.text import printable
 from workers.pipeline import bad_tiles, stitch
 from workers.pipeline.inference import Engine, Segmenter, cpu_threads, segment_regions
 from workers.pipeline.plane import PlaneReader
@@ -113,7 +115,7 @@ def describe(path: Path, slide: Slide) -> SlideInfo:
     digest = sha256_of(path)
     return SlideInfo(
         id=digest[:32],
-        filename=path.name,
+        filename=display_name(path.name),
         size_bytes=path.stat().st_size,
         sha256=digest,
         vendor=slide.vendor,
@@ -168,7 +170,7 @@ def report(provenance: Provenance, out_dir: Path) -> str:
             f"tissue {found.tissue_mm2:.4f} mm² of {found.slide_mm2:.4f} mm²",
             f"seconds: {seconds}",
             f"peak memory: {peak_mb:.0f} MB",
-            f"results: {out_dir}",
+            f"results: {printable(out_dir)}",
         )
     )
 

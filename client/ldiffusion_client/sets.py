@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 from ldiffusion_client.errors import Refused, failure
+from ldiffusion_client.names import printable
 
 MIRAX = ".mrxs"
 PIECE_BYTES = 2**20
@@ -18,8 +19,17 @@ def files_of(path: Path) -> dict[str, Path] | None:
             that folder it counts as one file: the server says what is missing.
 
     Raises:
-        Refused: The folder is empty.
+        Refused: The folder is empty, or a name is not UTF-8, which an archive cannot hold.
     """
+    files = _found(path)
+    for each in files or ():
+        if printable(each) != each:
+            told = "A slide of several files has a name that is not UTF-8."
+            raise failure(Refused, "invalid_request", told, printable(each), "UTF-8")
+    return files
+
+
+def _found(path: Path) -> dict[str, Path] | None:
     if path.is_dir():
         found = {each.name: each for each in _within(path)}
         if not found:

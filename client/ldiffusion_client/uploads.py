@@ -76,7 +76,7 @@ def _measured(path: Path, name: str, seen: Seen) -> Steps[Source]:
         while piece := (yield Work(partial(_hash_piece, file, digest))):
             done += piece
             seen("reading", done, size)
-    return Source(path, name, size, digest.hexdigest())
+    return Source(path, display_name(name), size, digest.hexdigest())
 
 
 def _hash_piece(file: BinaryIO, digest: "hashlib._Hash") -> int:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ldiffusion_client import Client, JobView, Missing, Progress, RemoteError
 from workers.core.errors.base import LDiffusionError
 from workers.core.schemas import JobRequest
+from workers.core.text import printable
 
 BYTES = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
 PHASES = {"queued": "waiting", "planning": "planning", "running": "segmenting", "finishing": "writing results"}
@@ -107,7 +108,7 @@ def submit(
     statistics = out / "statistics.json"
     if statistics.name in files:
         click.echo(area_table(json.loads(statistics.read_text(encoding="utf-8"))))
-    click.echo("\n".join(f"  {out / name}" for name in files))
+    click.echo(printable("\n".join(f"  {out / name}" for name in files)))
 
 
 def _fetch(

@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import pytest
 from dicom_series import write_series
+from made_slides import write_slide
 from mirax_slide import mirax_files, write_mirax
 
 from ldiffusion_client import Client, Refused
@@ -39,6 +40,24 @@ def test_one_file_is_sent_as_it_is_and_nothing_is_no_slide(tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     with pytest.raises(Refused, match="no files"):
         files_of(tmp_path / "empty")
+
+
+def test_a_set_with_a_name_that_is_not_utf_8_is_refused_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "series"
+    folder.mkdir()
+    (folder / os.fsdecode(b"sl\xe4de.dcm")).write_bytes(b"x")
+    with pytest.raises(Refused, match="not UTF-8") as caught:
+        files_of(folder)
+    assert caught.value.value == "sl\ufffdde.dcm"
+
+
+def test_a_file_whose_name_is_not_utf_8_goes_up_and_is_known_again(gateway: httpx.Client, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"sl\xe4de.tif")
+    write_slide(tmp_path / "a.tif", np.full((300, 300, 3), 120, np.uint8)).rename(path)
+    with Client(str(gateway.base_url)) as client:
+        slide = client.upload(path)
+        assert slide.filename == "sl\ufffdde.tif"
+        assert client.upload(path).id == slide.id
 
 
 def test_the_server_takes_a_series_and_a_mirax_slide_and_knows_them_again(

@@ -1,12 +1,15 @@
 """The command line over one slide, in this process with a colour for a model, and as a process."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -44,6 +47,28 @@ def run(engines: list[Any], model_folder: Path, tmp_path: Path) -> Run:
         return CliRunner().invoke(segment.main, [str(argument) for argument in arguments])
 
     return call
+
+
+@pytest.mark.parametrize("name", [b"sl\xe4de.tif", b"a\nb\x1b[2J\xff.tif"])
+def test_a_name_that_is_not_utf_8_is_read_and_is_written_so_that_it_can_be_read(
+    run: Run, slide: Path, tmp_path: Path, name: bytes
+) -> None:
+    odd = tmp_path / os.fsdecode(name)
+    shutil.copy(slide, odd)
+    result = run(odd, out=os.fsdecode(b"erg\xe4bnis"))
+    assert result.exit_code == 0, result.output
+    (out,) = (path for path in tmp_path.iterdir() if path.is_dir() and (path / "result.json").exists())
+    assert os.fsencode(out).endswith(b"erg\xe4bnis")
+    written = json.loads((out / "result.json").read_bytes())["slide_filename"]
+    assert written == {b"s": "sl\ufffdde.tif", b"a": "ab[2J\ufffd.tif"}[name[:1]]
+    for path in out.iterdir():  # nothing that was written quotes the byte
+        assert path.suffix not in (".json", ".xml") or path.read_bytes().decode("utf-8")
+    with tifffile.TiffFile(out / "overlay.ome.tif") as tiff:
+        assert tiff.ome_metadata is not None
+        ET.fromstring(tiff.ome_metadata)
+    again = run(tmp_path / os.fsdecode(b"not-th\xe8re.tif"), out="other")
+    assert again.exit_code == 2
+    assert "not-th\ufffdre.tif" in again.output
 
 
 def test_a_slide_becomes_a_complete_folder(run: Run, slide: Path, tmp_path: Path, colour: ModuleType) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from workers.core.errors.base import LDiffusionError
+from workers.core.text import printable
 
 CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
@@ -27,7 +28,7 @@ def error_line(error: LDiffusionError) -> str:
     """Return `code: sentence Given: value. Accepted: what would be.`, for a terminal or a log."""
     value = "" if error.value is None else f" Given: {error.value}."
     accepted = f" Accepted: {error.accepted}." if error.accepted else ""
-    return f"{error.code}: {error.message}{value}{accepted}"
+    return printable(f"{error.code}: {error.message}{value}{accepted}")
 
 
 def run(command: click.Command, prog: str, arguments: Sequence[str] | None = None) -> int:

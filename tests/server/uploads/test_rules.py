@@ -3,12 +3,16 @@
 import asyncio
 import base64
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_slides import MadeSlide
 
 from server.access.quotas import Quotas
 from server.intake.admission import Admission
@@ -22,6 +26,7 @@ from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
 from workers.core.slides.names import FILENAME_MAX, display_name, extension_of, sniff_extension
 from workers.core.store import Store
+from workers.core.text import printable
 
 
 @given(st.text())
@@ -31,6 +36,36 @@ def test_a_display_name_is_never_a_path(filename: str) -> None:
     assert not set(shown) & set("/\\\0\r\n")
     assert len(shown) <= FILENAME_MAX
     assert display_name(shown) == shown
+
+
+@given(st.binary(max_size=40), st.text(st.characters(categories=["Cs", "Lu", "Po"]), max_size=10))
+def test_any_bytes_of_a_disk_make_a_name_that_can_be_written(on_disk: bytes, lone: str) -> None:
+    for name in (os.fsdecode(on_disk), lone):
+        assert display_name(name).encode("utf-8")
+        assert len(printable(name).encode("utf-8")) >= len(name)
+    assert display_name(os.fsdecode(b"sl\xe4de.tif")) == on_disk_as_a_form_has_it(b"sl\xe4de.tif")
+
+
+def on_disk_as_a_form_has_it(name: bytes) -> str:
+    return name.decode("utf-8", errors="replace")
+
+
+def test_an_upload_whose_name_is_not_utf_8_has_one_that_is_or_is_refused(
+    gateway: httpx.Client, made_slide: MadeSlide
+) -> None:
+    content = made_slide(np.full((300, 300, 3), 200, np.uint8)).read_bytes()
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="sl\xe4de.tif"\r\n\r\n%s\r\n--b--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    by_form = gateway.post("/v1/slides", content=form % content, headers=headers)
+    bare = gateway.put("/v1/slides?filename=sl%E4de.tif", content=content)
+    for answer in (by_form, bare):
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["filename"] == "sl\ufffdde.tif"
+    said = base64.b64encode(b"sl\xe4de.tif").decode()
+    tus = {"Tus-Resumable": "1.0.0", "Upload-Length": "5", "Upload-Metadata": f"filename {said}"}
+    refused = gateway.post("/v1/uploads", headers=tus)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "header_invalid")
+    assert "is no base64 of UTF-8" in refused.json()["error"]["message"]
 
 
 @given(st.text())

@@ -8,6 +8,7 @@ from workers.core.errors.base import RequestInvalid
 from workers.core.errors.intake import SlideSetIncomplete
 from workers.core.slides import mirax
 from workers.core.slides.tiff_directories import TIFF_MAGIC
+from workers.core.text import printable
 
 ARCHIVE = ".zip"
 """A slide of several files: see `server.intake.slide_sets`."""
@@ -21,8 +22,8 @@ DICOM_MAGIC = slice(128, 132)
 
 
 def display_name(filename: str) -> str:
-    """Return the last component of a client's file name, fit to be shown: no path, no control characters."""
-    last = re.split(r"[/\\]", unicodedata.normalize("NFC", filename))[-1]
+    """Return the last component of a file name, fit to be shown and written: no path, no control characters, UTF-8."""
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", printable(filename)))[-1]
     shown = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C").strip()
     if shown in ("", ".", ".."):
         return "slide"
