@@ -54,6 +54,17 @@ def trusting(ca_file: str | Path) -> ssl.SSLContext:
         raise failure(Refused, "invalid_ca_file", told, ca_file, "a file of certificates, PEM") from error
 
 
+def below(base_url: httpx.URL, address: str) -> str:
+    """Return what httpx has to be asked for: it puts the path of the server's address before a path by itself.
+
+    Args:
+        base_url: Address of the server, which may have a path.
+        address: A path of the server's own, or one that an answer names, which begins with the path of its address.
+    """
+    root = base_url.path.rstrip("/")
+    return address.removeprefix(root) if address.startswith(f"{root}/") else address
+
+
 class Driver:
     """Does steps and blocks meanwhile.
 
@@ -91,11 +102,13 @@ class Driver:
     def _do(self, step: Step, opened: "_Opened") -> Any:
         match step:
             case Ask():
+                address = below(self.http.base_url, step.address)
                 body = None if step.body is None else _pieces(step.body)
-                return self._answer(self.http.request(step.method, step.address, content=body, **_options(step)))
+                return self._answer(self.http.request(step.method, address, content=body, **_options(step)))
             case Open():
+                address = below(self.http.base_url, step.address)
                 opened.close()
-                answer = opened.enter_context(self.http.stream("GET", step.address, **_options(step)))
+                answer = opened.enter_context(self.http.stream("GET", address, **_options(step)))
                 opened.pieces = answer.iter_bytes(step.piece_bytes)
                 if answer.is_error:
                     answer.read()
@@ -144,11 +157,13 @@ class AsyncDriver:
     async def _do(self, step: Step, opened: "_AsyncOpened") -> Any:
         match step:
             case Ask():
+                address = below(self.http.base_url, step.address)
                 body = None if step.body is None else _awaited_pieces(step.body)
-                return self._answer(await self.http.request(step.method, step.address, content=body, **_options(step)))
+                return self._answer(await self.http.request(step.method, address, content=body, **_options(step)))
             case Open():
+                address = below(self.http.base_url, step.address)
                 await opened.aclose()
-                answer = await opened.enter_async_context(self.http.stream("GET", step.address, **_options(step)))
+                answer = await opened.enter_async_context(self.http.stream("GET", address, **_options(step)))
                 opened.pieces = answer.aiter_bytes(step.piece_bytes)
                 if answer.is_error:
                     await answer.aread()
