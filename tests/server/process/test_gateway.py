@@ -16,6 +16,8 @@ JOB = "0" * 32
         (("GET", f"/v1/jobs/{JOB}/result", 200), True),
         (("DELETE", f"/v1/jobs/{JOB}", 200), True),
         (("PUT", "/v1/slides?filename=/healthz", 201), True),
+        (("GET", f"/lab/wsi/v1/jobs/{JOB}", 200), False),
+        (("GET", "/v1/slides?cursor=/healthz", 200), True),
     ],
 )
 def test_polls_that_are_answered_are_not_logged(access: tuple[str, str, int], expected: bool) -> None:

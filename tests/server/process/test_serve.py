@@ -16,7 +16,7 @@ import pytest
 
 from server.access.keys import Keys
 from server.process.children import CRASHES_MAX, STEADY_S, Child, module_command, module_environment
-from server.process.serve import listen, serve, stop
+from server.process.serve import Supervisor, listen, serve, stop
 from workers.core.errors.base import RequestInvalid, Unavailable
 from workers.core.settings import Settings
 
@@ -138,6 +138,21 @@ def test_other_machines_are_refused_without_a_usable_key(tmp_path: Path, monkeyp
     Keys(tmp_path).revoke(key.id)
     with pytest.raises(RequestInvalid, match="without a usable key"):
         serve(settings)
+
+
+def test_a_prefix_or_a_proxy_that_is_none_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.process.serve.listen", told)
+    Keys(tmp_path).create("one", "lab-a", ("read",))
+    for change in ({"root_path": "wsi"}, {"trusted_proxies": "proxy.example"}):
+        with pytest.raises(RequestInvalid, match=next(iter(change))):
+            serve(Settings.model_validate({"data_dir": tmp_path, "port": 0, **change}))
+
+
+def test_the_address_that_is_told_has_the_prefix(tmp_path: Path, empty_queue: str) -> None:
+    settings = Settings(data_dir=tmp_path, redis_url=empty_queue, root_path="/lab/wsi/")
+    with listen("127.0.0.1", 0) as listener:
+        supervisor = Supervisor(settings, listener)
+        assert supervisor.url == f"http://127.0.0.1:{listener.getsockname()[1]}/lab/wsi"
 
 
 def test_a_gateway_by_itself_refuses_other_machines_too(tmp_path: Path) -> None:

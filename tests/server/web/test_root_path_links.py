@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from fastapi import Response
 from finished_jobs import MOMENT
 from root_path_fixtures import ROOT, Asked, World
@@ -15,6 +16,7 @@ from server.access.guards import Caller
 from server.access.keys import Keys
 from server.access.notes import Note
 from server.access.principals import LOCAL
+from server.jobs.webhook_dispatch import WebhookDispatch
 from server.results import qupath
 from server.routes.imports import import_slide
 from server.uploads.imports import ImportRequest
@@ -101,6 +103,20 @@ def test_an_import_is_followed_where_the_answer_says() -> None:
     request = ImportRequest(url="https://localhost/a.svs")
     asyncio.run(import_slide(request, answer, begun, Caller(LOCAL, Note()), ROOT))
     assert answer.headers["location"] == f"{ROOT}/v1/uploads/{'a' * 32}"
+
+
+def test_a_webhook_tells_where_the_results_are(rooted_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def kept(queue: Any, present: Any) -> WebhookDispatch:
+        made.append((queue, present))
+        return WebhookDispatch(queue, present)
+
+    monkeypatch.setattr("server.app.WebhookDispatch", kept)
+    with rooted_world.served(ROOT, ""):
+        ((queue, present),) = made
+        results = present(queue.view(rooted_world.job_id)).results
+    assert results["result"] == f"{ROOT}/v1/jobs/{rooted_world.job_id}/result"
 
 
 def test_a_signed_link_opens_what_it_names_with_the_prefix_and_without(rooted_world: World) -> None:
