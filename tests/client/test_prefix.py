@@ -12,7 +12,7 @@ from finished_jobs import FILES, finished_job
 from gateway_fixtures import running_gateway
 from made_slides import MadeSlide
 
-from server.client_drivers import below
+from ldiffusion_client.drivers import below
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
 from workers.core.store import Store
