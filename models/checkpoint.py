@@ -1,73 +1,17 @@
-"""A model on disk: `model.safetensors` and `config.json`. No pickle, ever.
+"""A model on disk: `model.safetensors` and `config.json`, whose schema is `models.folder`. No pickle, ever.
 
-`config.json` holds the network's config, the classes with their colours, the resolution, the tile and halo sizes, the
-SHA-256 of the weights, and what the model's card says in figures. Its own SHA-256 is the model's digest, so it covers
-weights and settings alike. Where it says that tiling is not exact, no halo makes the answer independent of the tiles.
+Where the config says that tiling is not exact, no halo makes the answer independent of the tiles.
 """
 
 import hashlib
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar
 
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
-from models.config import LDiffusionConfig
+from models.folder import CONFIG, WEIGHTS, ModelConfig, ModelSpec, read_config
 from models.ldiffusion import LDiffusion
-
-FORMAT: Final = 1
-WEIGHTS: Final = "model.safetensors"
-CONFIG: Final = "config.json"
-
-
-@dataclass(frozen=True)
-class ModelClass:
-    """One class: index 0 is the background."""
-
-    index: int
-    name: str
-    color: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """`config.json`, parsed."""
-
-    name: str
-    title: str
-    mpp: float
-    classes: tuple[ModelClass, ...]
-    tile_px: int
-    halo_px: int
-    stride_px: int
-    license: str
-    intended_use: str
-    figures: dict[str, float]
-    network: LDiffusionConfig
-    training: dict[str, Any]
-
-    def to_json(self, weights_sha256: str) -> str:
-        """Return the text of `config.json`."""
-        body = {
-            "format": FORMAT,
-            "name": self.name,
-            "title": self.title,
-            "mpp": self.mpp,
-            "classes": [{"index": c.index, "name": c.name, "color": list(c.color)} for c in self.classes],
-            "tile_px": self.tile_px,
-            "halo_px": self.halo_px,
-            "stride_px": self.stride_px,
-            "exact_tiling": self.network.exact_tiling,
-            "license": self.license,
-            "intended_use": self.intended_use,
-            "figures": self.figures,
-            "weights_sha256": weights_sha256,
-            "network": self.network.to_dict(),
-            "training": self.training,
-        }
-        return json.dumps(body, indent=2) + "\n"
 
 
 class CheckpointError(ValueError):
@@ -86,37 +30,19 @@ def save(folder: Path, model: LDiffusion, spec: ModelSpec) -> None:
     (folder / CONFIG).write_text(spec.to_json(file_sha256(weights)), encoding="utf-8")
 
 
-def load_spec(folder: Path) -> tuple[ModelSpec, dict[str, Any], str]:
-    """Read `config.json`: (spec, raw JSON, model digest).
+def load_config(folder: Path) -> ModelConfig:
+    """Read `config.json`.
 
     Raises:
-        CheckpointError: It is missing, of another format, or lacks a field.
+        CheckpointError: It is missing, of another format, or not valid.
     """
     path = folder / CONFIG
     if not path.is_file():
         raise CheckpointError(f"{folder.name} has no {CONFIG}")
-    text = path.read_bytes()
-    raw = json.loads(text)
-    if raw.get("format") != FORMAT:
-        raise CheckpointError(f"{folder.name} has format {raw.get('format')!r}, this version reads {FORMAT}")
     try:
-        spec = ModelSpec(
-            name=raw["name"],
-            title=raw["title"],
-            mpp=float(raw["mpp"]),
-            classes=tuple(ModelClass(c["index"], c["name"], (*c["color"],)) for c in raw["classes"]),
-            tile_px=int(raw["tile_px"]),
-            halo_px=int(raw["halo_px"]),
-            stride_px=int(raw["stride_px"]),
-            license=raw["license"],
-            intended_use=raw["intended_use"],
-            figures=raw["figures"],
-            network=LDiffusionConfig.from_dict(raw["network"]),
-            training=raw["training"],
-        )
-    except KeyError as error:
-        raise CheckpointError(f"{folder.name}/{CONFIG} lacks {error.args[0]!r}") from error
-    return spec, raw, hashlib.sha256(text).hexdigest()
+        return read_config(path.read_bytes(), f"{folder.name}/{CONFIG}")
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def load(folder: Path) -> tuple[LDiffusion, ModelSpec, str]:
@@ -125,15 +51,15 @@ def load(folder: Path) -> tuple[LDiffusion, ModelSpec, str]:
     Raises:
         CheckpointError: A file is missing, or the weights are not those the config names.
     """
-    spec, raw, digest = load_spec(folder)
+    config = load_config(folder)
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise CheckpointError(f"{folder.name} has no {WEIGHTS}")
-    if file_sha256(weights) != raw["weights_sha256"]:
+    if file_sha256(weights) != config.weights_sha256:
         raise CheckpointError(f"{folder.name}/{WEIGHTS} is not the file its {CONFIG} was written for")
-    model = LDiffusion(spec.network)
+    model = LDiffusion(config.network)
     model.load_state_dict(load_file(weights))
-    return model.eval(), spec, digest
+    return model.eval(), config, config.digest
 
 
 def file_sha256(path: Path) -> str:

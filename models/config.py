@@ -1,14 +1,16 @@
-"""Sizes and settings of an L-Diffusion model, as frozen dataclasses with a JSON round trip.
+"""Sizes and settings of an L-Diffusion model, checked by pydantic wherever one is made.
 
 A config alone says how to build a model: no folder is read and nothing is downloaded for it. Where weights from outside
 come in (`vae`, `backbone_weights`), `models.pretrained` reads them, once, before training.
 """
 
-import math
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, Literal, TypeVar, get_args
+from dataclasses import field
+from typing import Annotated, Final, Literal
 
-T = TypeVar("T")
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from models.settings import STRICT
 
 # The prefix of `vae`; a folder on disk follows.
 DIFFUSERS: Final = "diffusers:"
@@ -21,9 +23,10 @@ StepMode = Literal["mean", "mode", "sample", "ddim"]
 Input = Literal["sequence", "sequence+rgb"]
 Sequence = Literal["parallel", "chain"]
 VectorStatistics = Literal["batch", "running"]
+AboveZero = Annotated[float, Field(gt=0)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ScheduleConfig:
     """The noise law and ᾱ; `timesteps` are those of the step sequence, ascending, saved with the model.
 
@@ -40,11 +43,11 @@ class ScheduleConfig:
     beta_start: float = 1e-4
     beta_end: float = 0.02
     timesteps: tuple[int, ...] = (10, 70, 130, 190, 250)
-    component_gammas: tuple[float, ...] = ()
-    component_scales: tuple[float, ...] = ()
+    component_gammas: tuple[AboveZero, ...] = ()
+    component_scales: tuple[AboveZero, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class NetworkConfig:
     """Widths and depths. Spatial sizes never appear: the networks take any multiple of `stride_px`.
 
@@ -77,7 +80,7 @@ class NetworkConfig:
         return max(unet, head)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class VaeConfig:
     """The encoder half of a diffusers `AutoencoderKL`: the fields of its `config.json` that build it, by its names."""
 
@@ -99,11 +102,12 @@ class VaeConfig:
         return stride
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class LDiffusionConfig:
     """Everything needed to build the joined model again.
 
     Attributes:
+        num_classes: The background counts too.
         predict_scale: The U-Net predicts b_θ beside the noise, and learns by the Laplace likelihood (Eq. 12).
         vector_statistics: What the contrastive loss standardises pixel latent vectors by: the batch they are in, or
             running statistics over the data set, kept with the model.
@@ -111,7 +115,7 @@ class LDiffusionConfig:
         vae_config: What that folder's `config.json` says, put here by `models.pretrained.resolve`.
     """
 
-    num_classes: int = 2
+    num_classes: Annotated[int, Field(ge=2)] = 2
     input: Input = "sequence"
     sequence: Sequence = "parallel"
     chain_mode: StepMode = "mean"
@@ -124,9 +128,6 @@ class LDiffusionConfig:
 
     def __post_init__(self) -> None:
         """Check what would otherwise fail late, inside a network."""
-        if self.num_classes < 2:
-            raise ValueError(f"num_classes counts the background too and is at least 2, got {self.num_classes}")
-        _check_choices(self)
         _check_timesteps(self.schedule)
         _check_components(self.schedule, self.num_classes)
         if self.schedule.law != "laplace":
@@ -159,42 +160,6 @@ class LDiffusionConfig:
                 f"{self.vae} are {vae.latent_channels} and {vae.stride}: set these"
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; `from_dict` gives an equal config back."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "LDiffusionConfig":
-        """Build from `to_dict`'s output. An unknown key raises `ValueError` and is named."""
-        parts: dict[str, Any] = {
-            "schedule": _build(ScheduleConfig, data.get("schedule", {})),
-            "network": _build(NetworkConfig, data.get("network", {})),
-        }
-        if data.get("vae_config") is not None:
-            parts["vae_config"] = _build(VaeConfig, data["vae_config"])
-        return _build(cls, data | parts)
-
-
-def _build(cls: type[T], data: dict[str, Any]) -> T:
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    if unknown := sorted(set(data) - known):
-        raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
-
-
-def _check_choices(config: LDiffusionConfig) -> None:
-    choices: tuple[tuple[str, object, Any], ...] = (
-        ("input", config.input, Input),
-        ("sequence", config.sequence, Sequence),
-        ("chain_mode", config.chain_mode, StepMode),
-        ("vector_statistics", config.vector_statistics, VectorStatistics),
-        ("law", config.schedule.law, NoiseLaw),
-        ("beta_schedule", config.schedule.beta_schedule, BetaSchedule),
-    )
-    for name, value, accepted in choices:
-        if value not in get_args(accepted):
-            raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(get_args(accepted))}")
-
 
 def _check_timesteps(schedule: ScheduleConfig) -> None:
     steps = schedule.timesteps
@@ -209,8 +174,6 @@ def _check_components(schedule: ScheduleConfig, num_classes: int) -> None:
     for name, values in laws.items():
         if values and len(values) != num_classes:
             raise ValueError(f"{name} has {len(values)} numbers; it must have none, or one for each of {num_classes}")
-        if any(not 0 < value < math.inf for value in values):
-            raise ValueError(f"{name} must be numbers above 0, got {values}")
 
 
 _TINY = NetworkConfig()

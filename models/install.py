@@ -7,6 +7,7 @@ that the config was written for, with exactly the tensors that the config's netw
 import shutil
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +16,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from models.checkpoint import CONFIG, WEIGHTS, CheckpointError, ModelSpec, load_spec
+from models.checkpoint import CheckpointError, load_config
 from models.command_line import CONTEXT, PATH, fail, run
+from models.folder import CONFIG, WEIGHTS, ModelSpec
 from models.ldiffusion import LDiffusion
 from models.predictor import Predictor
 
@@ -37,11 +39,8 @@ def verify(folder: Path) -> ModelSpec:
         CheckpointError: What is wrong, in a sentence.
     """
     _check_files(folder)
-    try:
-        spec, raw, _ = load_spec(folder)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{folder.name}/{CONFIG} is not valid: {error}") from error
-    _check_sizes("network", raw["network"])
+    spec = load_config(folder)
+    _check_sizes("network", asdict(spec.network))
     _check_tensors(folder, spec)
     _try_out(folder, spec)
     return spec
@@ -95,7 +94,7 @@ def _check_sizes(name: str, value: Any) -> None:
     if isinstance(value, dict):
         for key, inner in value.items():
             _check_sizes(key, inner)
-    elif isinstance(value, list):
+    elif isinstance(value, tuple):
         if len(value) > _MOST_ITEMS:
             raise CheckpointError(f"{name} has {len(value)} items; accepted: at most {_MOST_ITEMS}")
         for inner in value:

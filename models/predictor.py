@@ -10,8 +10,8 @@ from torch import Tensor
 
 from models import checkpoint
 from models.allocator import keep_freed_memory
-from models.checkpoint import ModelClass, ModelSpec
 from models.device import pick_device
+from models.folder import ModelClass, ModelSpec
 from models.ldiffusion import LDiffusion, NoiseSource
 from models.noise import NoiseField
 

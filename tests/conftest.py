@@ -173,9 +173,10 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from small_network import SMALL
 
-    from models.checkpoint import ModelClass as SavedClass
-    from models.checkpoint import ModelSpec, save
+    from models.checkpoint import save
     from models.config import LDiffusionConfig, ScheduleConfig
+    from models.folder import ModelClass as SavedClass
+    from models.folder import ModelSpec
     from models.ldiffusion import LDiffusion
 
     config = LDiffusionConfig(num_classes=3, network=SMALL, schedule=ScheduleConfig(timesteps=(20, 90)))

@@ -1,8 +1,10 @@
 """The shape of the project: who imports whom, how large a file is, what the documents promise."""
 
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -18,7 +20,8 @@ MAY_BE_LONGER: dict[str, str] = {}
 """Files past `FILE_LINES` that would read worse in two, by their path from the root, and why."""
 FOLDER_MODULES = 18
 """As many modules a reader finds his way in without a map; the fullest folders of well-kept projects have as many."""
-HEAVY = ("torch", "torchvision", "timm", "diffusers")
+HEAVY = ("torch", "torchvision", "timm", "diffusers", "safetensors")
+GATEWAY = ("server.app", "server.cli.main", "workers.core.queue.jobs", "server.intake.probe")
 
 # A finder in front of all others: an import of a heavy package fails even where the package is installed.
 BLOCK_AND_IMPORT = """
@@ -37,7 +40,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("module", ["server.app", "server.cli.main", "workers.core.queue.jobs", "server.intake.probe"])
+@pytest.mark.parametrize("module", [*GATEWAY, "models.folder"])
 def test_gateway_imports_where_torch_cannot_be_imported(module: str) -> None:
     done = run_python(BLOCK_AND_IMPORT.format(heavy=HEAVY, module=module))
     assert done.returncode == 0, done.stderr
@@ -59,11 +62,38 @@ def test_the_block_blocks() -> None:
     assert "blocked: torch" in done.stderr
 
 
+def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
+    command = Path(sys.executable).with_name("lint-imports")
+    return subprocess.run([command, "--no-cache"], cwd=root, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.process
 def test_import_contracts_hold() -> None:
-    lint_imports = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([lint_imports, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = lint_imports(ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "broken"),
+    [
+        ("models/settings.py", "import torch", "gateway-without-torch"),
+        ("models/folder.py", "import models.checkpoint", "gateway-without-torch"),
+        ("workers/core/preflight.py", "import models.folder", "inference-is-the-door"),
+        ("workers/core/model_catalogue.py", "import models.config", "inference-is-the-door"),
+    ],
+)
+def test_the_door_to_the_schema_of_model_folders_lets_nothing_else_through(
+    tmp_path: Path, module: str, line: str, broken: str
+) -> None:
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("zoo", "static"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / module).write_text(f"{line}\n{(tmp_path / module).read_text()}")
+    done = lint_imports(tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (name,) = (each["name"] for each in contracts if each["id"] == broken)
+    assert f"{name} BROKEN" in " ".join(done.stdout.split())
 
 
 def test_init_files_are_empty() -> None:

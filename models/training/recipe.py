@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
-from models.checkpoint import ModelClass
 from models.config import PRESETS, LDiffusionConfig
+from models.folder import ModelClass
 from models.training.crops.augment import AugmentConfig
 from models.training.crops.data import DatasetConfig
 from models.training.loop import LoopConfig

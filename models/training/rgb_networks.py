@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.checkpoint import CheckpointError, ModelClass, file_sha256
+from models.checkpoint import CheckpointError, file_sha256
+from models.folder import ModelClass
 from models.networks.convnext import Segmenter
 
 FORMAT: Final = 1

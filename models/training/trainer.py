@@ -7,7 +7,8 @@ from typing import Final
 
 import torch
 
-from models.checkpoint import ModelSpec, save
+from models.checkpoint import save
+from models.folder import ModelSpec
 from models.ldiffusion import LDiffusion
 from models.predictor import Predictor
 from models.pretrained import load_pretrained, resolve

@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.checkpoint import CONFIG, WEIGHTS, CheckpointError, load
+from models.checkpoint import CheckpointError, load
+from models.folder import CONFIG, WEIGHTS
 from models.install import add, main, verify
 
 
@@ -116,15 +117,19 @@ def test_tensors_that_do_not_fit_are_named(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda c: c.pop("mpp"), "lacks 'mpp'"),
-        (lambda c: c.update(mpp="many"), "is not valid"),
-        (lambda c: c["network"].update(sequence="sideways"), "sequence"),
+        (lambda c: c.pop("mpp"), "/config.json: mpp is missing"),
+        (lambda c: c.update(mpp="many"), "/config.json: mpp is 'many'; accepted: a number"),
+        (lambda c: c.update(name="../outside"), "/config.json: name is '../outside'; accepted: what matches"),
+        (lambda c: c["network"].update(sequence="sideways"), "network.sequence is 'sideways'; accepted: 'parallel' or"),
         (lambda c: c["network"]["network"].update(unet_widths=[10**9, 1, 1]), "unet_widths"),
         (lambda c: c["network"]["network"].update(unet_depth=10**9), "unet_depth"),
         (lambda c: c["network"]["schedule"].update(timesteps=list(range(1, 300))), "timesteps has 299 items"),
-        (lambda c: c["network"]["network"].update(surprise=1), "surprise"),
+        (
+            lambda c: c["network"]["network"].update(surprise=1),
+            "network.network.surprise is not known; known: backbone, ",
+        ),
     ],
-    ids=["missing", "type", "choice", "wide", "deep", "long", "unknown"],
+    ids=["missing", "type", "outside", "choice", "wide", "deep", "long", "unknown"],
 )
 def test_bad_configs_are_named(given: Path, change: Callable[[dict[str, Any]], None], sentence: str) -> None:
     edit(given, change)

@@ -15,8 +15,9 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from small_network import SMALL
 
-from models.checkpoint import ModelClass, ModelSpec, load, save
+from models.checkpoint import load, save
 from models.config import LDiffusionConfig, NetworkConfig, ScheduleConfig
+from models.folder import ModelClass, ModelSpec
 from models.ldiffusion import LDiffusion
 from models.networks.timm_head import TimmSegmenter
 from models.pretrained import load_pretrained, resolve
@@ -38,7 +39,7 @@ def config(**changes: object) -> LDiffusionConfig:
 def spec_of(config: LDiffusionConfig) -> ModelSpec:
     classes = tuple(ModelClass(i, f"class {i}", (i, i, i)) for i in range(3))
     stride = config.network.stride_px
-    return ModelSpec("made", "Made", 0.5, classes, 256, 64, stride, "none", "tests", {}, config, {})
+    return ModelSpec("made", "Made", 0.5, classes, 256, 64, stride, "none", "tests", config)
 
 
 @pytest.fixture

@@ -202,6 +202,29 @@ def test_a_canceled_region_is_not_written(bench: Bench) -> None:
 # --- finish -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_job_keeps_the_colours_it_was_planned_with(
+    bench: Bench, model_folder: Path, colour: ModuleType, tmp_path: Path
+) -> None:
+    """A new colour is not another model: what is under way goes on, and its outputs show what the plan says."""
+    plan = bench.plan()
+    bench.segment(plan)
+    outputs = ("overlay.ome.tif", "regions.geojson.gz", "preview.png")
+    before = {name: bench.finish(plan).files[name] for name in outputs}
+    config = json.loads((model_folder / "config.json").read_text())
+    config["classes"][1]["color"] = [1, 99, 250]
+    (model_folder / "config.json").write_text(json.dumps(config))
+    card = find_model(model_folder.parent, model_folder.name)
+    assert (card.digest, card.classes[1].color) == (bench.card.digest, (1, 99, 250))
+    bench.engine = colour.ColourEngine(model_folder)
+    bench.segment(plan)
+    assert {name: bench.finish(plan).files[name] for name in outputs} == before
+    later = Bench(bench.slide, bench.info, card, bench.engine, tmp_path / "later")
+    fresh = later.plan()
+    later.segment(fresh)
+    after = later.finish(fresh).files
+    assert all(after[name] != before[name] for name in outputs)
+
+
 def test_the_result_names_every_file_with_its_digest(bench: Bench) -> None:
     plan = bench.plan()
     bench.segment(plan)

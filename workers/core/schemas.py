@@ -115,7 +115,9 @@ class ModelCard(Frozen):
     tile_px: int = Field(gt=0, description="Side of the core of one forward pass, in working px.")
     halo_px: int = Field(ge=0, description="Context read around a core and cropped from the result, in working px.")
     stride_px: int = Field(gt=0, description="Origins of tiles are multiples of this.")
-    digest: str = Field(description="SHA-256 of config.json, which holds the SHA-256 of the weights.")
+    digest: str = Field(
+        description="SHA-256 of all that decides labels: weights, network, names of the classes, mpp and tile sizes."
+    )
     license: str
     intended_use: str
     figures: dict[str, float] = Field(default_factory=dict, description="Measured on held-out data.")

@@ -16,8 +16,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from models.checkpoint import ModelClass
 from models.command_line import CONTEXT, DEVICE, PATH, fail, run
+from models.folder import ModelClass
 from models.predictor import Predictor
 from models.training.crops.data import DatasetConfig, Sample, load_dataset, resize_image, working_size
 from models.training.datasets.registry import ADAPTERS, open_dataset

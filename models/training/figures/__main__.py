@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.checkpoint import CONFIG
 from models.command_line import CONTEXT, DEVICE, PATH, ManyValues, fail, run
+from models.folder import CONFIG
 from models.predictor import Predictor
 from models.training.crops.data import DatasetConfig, Sample, iterate_dataset
 from models.training.datasets.registry import ADAPTERS, open_dataset

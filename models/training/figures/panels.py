@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.checkpoint import ModelClass
+from models.folder import ModelClass
 from models.training.crops.data import IGNORE, Sample
 from models.training.evaluation.metric_names import METRICS
 from models.training.evaluation.metrics import confusion_matrix, scores

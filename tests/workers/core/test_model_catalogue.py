@@ -1,6 +1,5 @@
 """Models are known by their config.json alone; a broken one is named when asked for and left out of the list."""
 
-import hashlib
 import json
 import logging
 from pathlib import Path
@@ -27,9 +26,10 @@ CONFIG: dict[str, Any] = {
     "intended_use": "research use only",
     "figures": {"dice": 0.8},
     "weights_sha256": "a" * 64,
-    "network": {"width": 32},
+    "network": {"num_classes": 2},
     "training": {"seed": 0},
 }
+CELL = CONFIG["classes"][1]
 
 
 def install(models: Path, folder_name: str = "nuclei-tiny", **changes: Any) -> Path:
@@ -48,14 +48,15 @@ def test_a_card_holds_what_a_client_may_know(tmp_path: Path) -> None:
     assert [item.name for item in card.classes] == ["background", "nucleus"]
     assert card.classes[1].color == (200, 0, 0)
     assert card.figures == {"dice": 0.8}
-    assert card.digest == hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
     assert model_dir(tmp_path, "nuclei-tiny") == folder
 
 
-def test_a_changed_config_has_another_digest(tmp_path: Path) -> None:
+def test_the_digest_is_that_of_what_decides_labels(tmp_path: Path) -> None:
     first = install(tmp_path / "a", weights_sha256="a" * 64)
     second = install(tmp_path / "b", weights_sha256="b" * 64)
-    assert find_model(first.parent, first.name).digest != find_model(second.parent, second.name).digest
+    third = install(tmp_path / "c", title="Cells", classes=[CONFIG["classes"][0], {**CELL, "color": [1, 2, 3]}])
+    digests = [find_model(folder.parent, folder.name).digest for folder in (first, second, third)]
+    assert (digests[0] == digests[1], digests[0] == digests[2]) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,9 @@ BROKEN: list[dict[str, Any]] = [
     {"weights_sha256": "abc"},
     {"weights_sha256": None},
     {"network": None},
+    {"network": {"width": 32}},
+    {"network": {"num_classes": 3}},
+    {"exact_tiling": False},
     {"license": None},
 ]
 

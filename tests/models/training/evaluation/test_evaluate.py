@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.checkpoint import ModelClass
+from models.folder import ModelClass
 from models.predictor import Predictor
 from models.training.crops.data import DatasetConfig, Sample, load_dataset
 from models.training.evaluation.bootstrap import intervals

@@ -1,0 +1,153 @@
+"""A model folder: its files, and the one schema of its `config.json`.
+
+The gateway lists models by it, and training and workers write and load them by it (`models.checkpoint`). So nothing
+here needs torch.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, field
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
+
+from models.config import LDiffusionConfig
+from models.settings import STRICT, check_json, stated
+
+FORMAT: Final = 1
+WEIGHTS: Final = "model.safetensors"
+CONFIG: Final = "config.json"
+NAME: Final = r"[a-z0-9][a-z0-9_-]{0,63}"
+
+ModelName = Annotated[str, Field(pattern=f"^{NAME}$")]
+Channel = Annotated[int, Field(ge=0, le=255)]
+Pixels = Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class ModelClass:
+    """One class: index 0 is the background. The colour is for people: no label depends on it."""
+
+    index: Annotated[int, Field(ge=0, le=254)]
+    name: str
+    color: tuple[Channel, Channel, Channel]
+
+
+def _numbered(classes: tuple[ModelClass, ...]) -> tuple[ModelClass, ...]:
+    indices = [one.index for one in classes]
+    if indices != list(range(len(indices))) or len(indices) < 2:
+        raise ValueError(f"numbered {indices}; accepted: 0, 1, 2, … in order, a background and one more at least")
+    return classes
+
+
+Classes = Annotated[tuple[ModelClass, ...], AfterValidator(_numbered)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class ModelSpec:
+    """What `config.json` says of a model, but for its weights.
+
+    Attributes:
+        name: Of the model and its folder.
+        title: What it is, in a line.
+        mpp: µm per working px.
+        classes: Background first.
+        tile_px: Side of the core of one forward pass, in working px.
+        halo_px: Context read around a core, in working px.
+        stride_px: Origins and sizes of tiles are multiples of this, in working px.
+        license: Of weights and training data.
+        intended_use: What it is for.
+        network: How to build it.
+        figures: Measured on held-out data.
+        training: Seed and steps, for people.
+    """
+
+    name: ModelName
+    title: str
+    mpp: Annotated[float, Field(gt=0)]
+    classes: Classes
+    tile_px: Pixels
+    halo_px: Annotated[int, Field(ge=0)]
+    stride_px: Pixels
+    license: str
+    intended_use: str
+    network: LDiffusionConfig
+    figures: dict[str, float] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.tile_px % self.stride_px:
+            raise ValueError(f"tile_px is {self.tile_px}; accepted: a multiple of stride_px = {self.stride_px}")
+        if len(self.classes) != self.network.num_classes:
+            raise ValueError(
+                f"network.num_classes is {self.network.num_classes}; accepted: {len(self.classes)}, as many as classes"
+            )
+
+    def to_json(self, weights_sha256: str) -> str:
+        """Return the text of `config.json` beside weights of this digest."""
+        body = {
+            "format": FORMAT,
+            "name": self.name,
+            "title": self.title,
+            "mpp": self.mpp,
+            "classes": [asdict(one) for one in self.classes],
+            "tile_px": self.tile_px,
+            "halo_px": self.halo_px,
+            "stride_px": self.stride_px,
+            "exact_tiling": self.network.exact_tiling,
+            "license": self.license,
+            "intended_use": self.intended_use,
+            "figures": self.figures,
+            "weights_sha256": weights_sha256,
+            "network": asdict(self.network),
+            "training": self.training,
+        }
+        return json.dumps(body, indent=2) + "\n"
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class ModelConfig(ModelSpec):
+    """`config.json`, whole.
+
+    Attributes:
+        format: Of the file.
+        weights_sha256: Of the weights beside it, in hex.
+        exact_tiling: Whether a halo makes the answer independent of the tiles. It follows from the network; files made
+            before do not say it.
+    """
+
+    format: Literal[1]
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    exact_tiling: bool | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.exact_tiling not in (None, self.network.exact_tiling):
+            raise ValueError(f"exact_tiling is {self.exact_tiling}; accepted: {self.network.exact_tiling}")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of all that decides labels: two models of one digest give the same results.
+
+        Name, title, colours and figures are for people, and a change of them leaves the digest what it is.
+        """
+        decides = {
+            "weights_sha256": self.weights_sha256,
+            "network": stated(self.network),
+            "classes": [one.name for one in self.classes],
+            "mpp": self.mpp,
+            "tile_px": self.tile_px,
+            "halo_px": self.halo_px,
+            "stride_px": self.stride_px,
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def read_config(text: bytes, file: str) -> ModelConfig:
+    """Return what the text of a `config.json` says; `file` is its name, for messages.
+
+    Raises:
+        SettingsError: It is no JSON, of another format, or not valid; one line for each fault.
+    """
+    return check_json(ModelConfig, text, file)
