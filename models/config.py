@@ -8,9 +8,8 @@ from dataclasses import field
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from models.settings import STRICT
+from models.settings import settings
 
 # The prefix of `vae`; a folder on disk follows.
 DIFFUSERS: Final = "diffusers:"
@@ -26,7 +25,7 @@ VectorStatistics = Literal["batch", "running"]
 AboveZero = Annotated[float, Field(gt=0)]
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class ScheduleConfig:
     """The noise law and ᾱ; `timesteps` are those of the step sequence, ascending, saved with the model.
 
@@ -47,7 +46,7 @@ class ScheduleConfig:
     component_scales: tuple[AboveZero, ...] = ()
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class NetworkConfig:
     """Widths and depths. Spatial sizes never appear: the networks take any multiple of `stride_px`.
 
@@ -80,7 +79,7 @@ class NetworkConfig:
         return max(unet, head)
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class VaeConfig:
     """The encoder half of a diffusers `AutoencoderKL`: the fields of its `config.json` that build it, by its names."""
 
@@ -102,7 +101,7 @@ class VaeConfig:
         return stride
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class LDiffusionConfig:
     """Everything needed to build the joined model again.
 

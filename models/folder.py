@@ -10,10 +10,9 @@ from dataclasses import asdict, field
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
-from pydantic.dataclasses import dataclass
 
 from models.config import LDiffusionConfig
-from models.settings import STRICT, check_json, stated
+from models.settings import check_json, settings, stated
 
 FORMAT: Final = 1
 WEIGHTS: Final = "model.safetensors"
@@ -25,7 +24,7 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 Pixels = Annotated[int, Field(gt=0)]
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class ModelClass:
     """One class: index 0 is the background. The colour is for people: no label depends on it."""
 
@@ -44,7 +43,7 @@ def _numbered(classes: tuple[ModelClass, ...]) -> tuple[ModelClass, ...]:
 Classes = Annotated[tuple[ModelClass, ...], AfterValidator(_numbered)]
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class ModelSpec:
     """What `config.json` says of a model, but for its weights.
 
@@ -106,7 +105,7 @@ class ModelSpec:
         return json.dumps(body, indent=2) + "\n"
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@settings
 class ModelConfig(ModelSpec):
     """`config.json`, whole.
 
@@ -117,9 +116,9 @@ class ModelConfig(ModelSpec):
             before do not say it.
     """
 
-    format: Literal[1]
-    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    exact_tiling: bool | None = None
+    format: Literal[1] = field(kw_only=True)
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] = field(kw_only=True)
+    exact_tiling: bool | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

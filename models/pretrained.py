@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from models.config import DIFFUSERS, LDiffusionConfig, VaeConfig
 from models.ldiffusion import LDiffusion
 from models.networks.timm_head import TimmSegmenter
+from models.settings import check
 
 _VAE_WEIGHTS: Final = "diffusion_pytorch_model.safetensors"
 _TIMM: Final = "timm"
@@ -32,8 +33,8 @@ def resolve(config: LDiffusionConfig) -> LDiffusionConfig:
     """Return the config with `vae_config` read from the folder that `vae` names, and check what is to be read later.
 
     Raises:
-        ValueError: The folder or a file in it is missing or something else, or the latent has other sizes than
-            `latent_channels` and `latent_stride` say.
+        ValueError: The folder or a file in it is missing or something else, its config is not valid, or the latent has
+            other sizes than `latent_channels` and `latent_stride` say.
     """
     weights = config.network.backbone_weights
     if weights and not config.network.backbone:
@@ -75,9 +76,8 @@ def _read_vae_config(folder: Path) -> VaeConfig:
     if raw.get("_class_name") != "AutoencoderKL" or raw.get("in_channels", _RGB) != _RGB:
         found = f"{raw.get('_class_name')} with {raw.get('in_channels')} channels"
         raise ValueError(f"{path} is of a {found}; it must be of an AutoencoderKL with 3")
-    known = {f.name for f in fields(VaeConfig)}
-    sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items() if k in known}
-    return VaeConfig(**sizes)
+    known = {each.name for each in fields(VaeConfig)}
+    return check(VaeConfig, {key: value for key, value in raw.items() if key in known}, str(path))
 
 
 def _read(path: Path) -> dict[str, Tensor]:

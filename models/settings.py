@@ -1,28 +1,30 @@
 """Settings in files: frozen dataclasses that pydantic checks, each fault as one sentence, and what they state.
 
-A class of settings is a `pydantic.dataclasses.dataclass(frozen=True, config=STRICT)`: an unknown key is a fault, and so
-is another type (a whole number does where a number is asked for). `dataclasses.replace` checks again. Rules over
-several keys stand in `__post_init__` and raise `ValueError` with the whole sentence.
+A class of settings is made by `settings`: an unknown key is a fault, and so is another type (a whole number does where
+a number is asked for). `dataclasses.replace` checks again. Rules over several keys stand in `__post_init__` and raise
+`ValueError` with the whole sentence.
 
 Nothing here needs torch: the gateway reads model folders by it.
 """
 
+import copy
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_args, get_origin
+from typing import Any, Final, TypeVar, dataclass_transform, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 T = TypeVar("T")
 Tables = dict[str, Any]
 # Field of the class → keys that stand beside its other fields in the file, and belong into that one.
 Spread = Mapping[str, Sequence[str]]
 
-STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
+_STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 _NO_SPREAD: Final[Spread] = {}
 _SHOWN: Final = 100
 _UNKNOWN: Final = ("unexpected_keyword_argument", "extra_forbidden")
@@ -52,6 +54,24 @@ class SettingsError(ValueError):
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def settings(cls: type[T]) -> type[T]:
+    """Make a class a frozen dataclass of settings; to make one of wrong values raises `SettingsError`."""
+    made: Any = dataclass(frozen=True, config=_STRICT)(cls)
+    init = made.__init__
+
+    @wraps(init)
+    def checked(self: T, *args: Any, **values: Any) -> None:
+        try:
+            init(self, *args, **values)
+        except ValidationError as error:
+            raise SettingsError(sentences(error, made, "")) from error
+
+    made.__init__ = checked
+    whole: type[T] = made
+    return whole
 
 
 def read_toml(path: Path, name: str) -> Tables:
@@ -102,7 +122,7 @@ def sentences(error: ValidationError, schema: type, file: str, spread: Spread = 
     Args:
         error: What pydantic found.
         schema: The class that was to be made.
-        file: Name of the file.
+        file: Name of the file; empty for none.
         spread: See `Spread`.
     """
     return [_fault(dict(each), schema, file, spread) for each in error.errors(include_url=False)]
@@ -111,6 +131,23 @@ def sentences(error: ValidationError, schema: type, file: str, spread: Spread = 
 def placed(error: ValueError, place: str) -> SettingsError:
     """Return an error with `place` before each of its sentences."""
     return SettingsError([f"{place}: {line}" for line in str(error).splitlines()])
+
+
+def overlay(base: Tables, over: Tables) -> Tables:
+    """Return tables with others laid over them: a table into a table, and a table into *each* of a list of tables.
+
+    Any other value takes the place of the one below it.
+    """
+    result = copy.deepcopy(base)
+    for key, value in over.items():
+        below = result.get(key)
+        if isinstance(value, dict) and isinstance(below, list) and all(isinstance(one, dict) for one in below):
+            result[key] = [overlay(one, value) for one in below]
+        elif isinstance(value, dict):
+            result[key] = overlay(below if isinstance(below, dict) else {}, value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
 
 
 def stated(value: Any) -> Any:
@@ -134,15 +171,17 @@ def _default(each: Field[Any]) -> Any:
 
 def _fault(each: dict[str, Any], schema: type, file: str, spread: Spread) -> str:
     kind, value, context = each["type"], each["input"], each.get("ctx", {})
-    place = [part for depth, part in enumerate(each["loc"]) if not (depth == 0 and part in spread)]
-    key = ".".join(map(str, place))
+    loc = each["loc"]
+    if loc and isinstance(loc[0], int):  # a value that was given by its place
+        loc = (fields(schema)[loc[0]].name, *loc[1:])
+    key = ".".join(map(str, loc[1:] if loc and loc[0] in spread else loc))
     if kind in _UNKNOWN:
-        known = _keys(_owner(schema, each["loc"]), {} if len(each["loc"]) > 1 else spread)
+        known = _keys(_owner(schema, loc), {} if len(loc) > 1 else spread)
         return _sentence(file, key, f"is not known; known: {', '.join(known)}")
     if kind == "missing":
         return _sentence(file, key, "is missing")
     if kind == "value_error":
-        return f"{file}: {key}: {context['error']}" if key else f"{file}: {context['error']}"
+        return ": ".join(filter(None, (file, key, str(context["error"]))))
     if kind == "json_invalid":
         return f"{file} is not JSON: {context['error']}"
     accepted = _ACCEPTED[kind].format(**context) if kind in _ACCEPTED else each["msg"]
@@ -150,7 +189,7 @@ def _fault(each: dict[str, Any], schema: type, file: str, spread: Spread) -> str
 
 
 def _sentence(file: str, key: str, rest: str) -> str:
-    return f"{file}: {key} {rest}" if key else f"{file} {rest}"
+    return f"{': '.join(filter(None, (file, key)))} {rest}"
 
 
 def _shown(value: Any) -> str:

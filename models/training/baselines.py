@@ -64,7 +64,7 @@ def baseline_config(recipe: Recipe, lr: float | None = None, steps: int | None =
     """Return stage 2's settings with the steps of stage 2 and joint, or those given.
 
     Raises:
-        ValueError: Stage 2 has no steps, or crops or batches do not fit the networks.
+        ValueError: Stage 2 has no steps, crops or batches do not fit the networks, or rate or steps are none.
     """
     stage2 = recipe.stage("stage2")
     if not stage2.steps:

@@ -9,24 +9,27 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from models.settings import settings
 from models.training.crops.batch import Batch
 from models.training.processes import Processes
 from models.training.runlog import RunLog
 from models.training.state import Place, Weights, read_place, read_tensors, state_file, write_state
 
 _CLIP_NORM: Final = 1.0
-_BEST: Final = ("lowest", "highest")
 
 Losses = dict[str, Tensor]
+NotBelow0 = Annotated[int, Field(ge=0)]
+Above0 = Annotated[int, Field(ge=1)]
 
 
-@dataclass(frozen=True)
+@settings
 class LoopConfig:
     """What the loop itself asks of a stage.
 
@@ -42,26 +45,19 @@ class LoopConfig:
         best: `lowest` or `highest` is best.
     """
 
-    steps: int = 0
-    batch: int = 8
-    lr: float = 1e-3
-    warmup_steps: int = 50
-    accumulate: int = 1
+    steps: NotBelow0 = 0
+    batch: Above0 = 8
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    warmup_steps: NotBelow0 = 50
+    accumulate: Above0 = 1
     bfloat16: bool = False
-    patience: int = 0
+    patience: NotBelow0 = 0
     watch: str = "val_loss"
-    best: str = "lowest"
+    best: Literal["lowest", "highest"] = "lowest"
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 0), ("batch", 1), ("warmup_steps", 0), ("accumulate", 1), ("patience", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        if not self.lr > 0:
-            raise ValueError(f"lr is {self.lr}; it must be above 0")
         if self.batch % self.accumulate:
-            raise ValueError(f"batch is {self.batch}; accumulate = {self.accumulate} must divide it")
-        if self.best not in _BEST:
-            raise ValueError(f"best is {self.best!r}; it must be one of {', '.join(_BEST)}")
+            raise ValueError(f"batch is {self.batch}; accepted: a multiple of accumulate = {self.accumulate}")
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then half a cosine down to 2 % of the peak."""

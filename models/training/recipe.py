@@ -1,22 +1,24 @@
 """A training run's settings, read from a TOML file and checked before anything is trained."""
 
-import tomllib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from models.config import PRESETS, LDiffusionConfig
-from models.folder import ModelClass
+from models.folder import Classes, ModelName, Pixels
+from models.settings import SettingsError, Tables, check, overlay, read_toml, settings
 from models.training.crops.augment import AugmentConfig
 from models.training.crops.data import DatasetConfig
 from models.training.loop import LoopConfig
 
-T = TypeVar("T")
+Count = Annotated[int, Field(ge=1)]
 
 STAGES: Final = ("stage0", "stage1", "stage2", "joint")
 
 
-@dataclass(frozen=True)
+@settings
 class StageConfig(LoopConfig):
     """One stage. Weights that a stage does not use are ignored by it.
 
@@ -39,26 +41,26 @@ class StageConfig(LoopConfig):
     contrastive_pairs: bool = False
 
 
-@dataclass(frozen=True)
+@settings
 class Recipe:
     """Everything a run depends on, together with the data and the seed."""
 
-    name: str
+    name: ModelName
     title: str
-    mpp: float
+    mpp: Annotated[float, Field(gt=0)]
     license: str
     intended_use: str
-    classes: tuple[ModelClass, ...]
+    classes: Classes
     datasets: tuple[DatasetConfig, ...]
     model: LDiffusionConfig
     tests: tuple[DatasetConfig, ...] = ()
     seed: int = 0
-    crop_px: int = 128
-    tile_px: int = 1024
-    halo_px: int = 64
-    ema_decay: float = 0.995
-    log_every: int = 20
-    validate_every: int = 200
+    crop_px: Pixels = 128
+    tile_px: Pixels = 1024
+    halo_px: Annotated[int, Field(ge=0)] = 64
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] = 0.995
+    log_every: Count = 20
+    validate_every: Count = 200
     tensorboard: bool = False
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     stages: dict[str, StageConfig] = field(default_factory=dict)
@@ -66,13 +68,8 @@ class Recipe:
     def __post_init__(self) -> None:
         stride = self.model.network.stride_px
         for name in ("crop_px", "tile_px", "halo_px"):
-            if getattr(self, name) % stride or getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be a multiple of {stride}")
-        for name in ("mpp", "crop_px", "tile_px", "log_every", "validate_every"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
-        if not 0 < self.ema_decay < 1:
-            raise ValueError(f"ema_decay is {self.ema_decay}; it must lie between 0 and 1")
+            if getattr(self, name) % stride:
+                raise ValueError(f"{name} is {getattr(self, name)}; accepted: a multiple of {stride}")
 
     def stage(self, name: str) -> StageConfig:
         """Return a stage's settings; a stage the file leaves out has no steps."""
@@ -83,80 +80,34 @@ def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe.
 
     Raises:
-        ValueError: A key is unknown or missing or has an impossible value, named together with what is accepted.
+        SettingsError: A key is unknown or missing or has an impossible value, named together with what is accepted.
     """
-    try:
-        return _parse(tomllib.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from error
+    return parse_recipe(read_toml(path, path.name), path.name)
 
 
-def parse_recipe(raw: dict[str, Any]) -> Recipe:
-    """Check a recipe's tables, read already, as `load_recipe` does; they are used up.
+def parse_recipe(tables: Tables, file: str) -> Recipe:
+    """Check a recipe's tables, read already; `file` says whose they are, for messages.
 
     Raises:
-        ValueError: See there.
+        SettingsError: See `load_recipe`.
     """
-    return _parse(raw)
+    classes, model = tables.get("classes"), tables.get("model", {})
+    laid: Tables = {}
+    if isinstance(classes, list):
+        laid["classes"] = [{"index": i} | one if isinstance(one, dict) else one for i, one in enumerate(classes)]
+        if isinstance(model, dict):
+            laid["model"] = _over_preset(model, file) | {"num_classes": len(classes)}
+    recipe = check(Recipe, tables | laid, file, {"stages": STAGES})
+    if not recipe.datasets:
+        raise SettingsError([f"{file}: datasets is empty; accepted: one or more"])
+    return recipe
 
 
-def _parse(raw: dict[str, Any]) -> Recipe:
-    classes = tuple(_class(i, table) for i, table in enumerate(raw.pop("classes", [])))
-    if len(classes) < 2:
-        raise ValueError(f"the recipe names {len(classes)} [[classes]]; a background and at least one more are needed")
-    stages = {name: _build(StageConfig, raw.pop(name), f"[{name}]") for name in STAGES if name in raw}
-    datasets, tests = (
-        tuple(_build(DatasetConfig, item, f"[[{key}]]") for item in raw.pop(key, [])) for key in ("datasets", "tests")
-    )
-    if not datasets:
-        raise ValueError("the recipe names no [[datasets]]")
-    augment = _build(AugmentConfig, raw.pop("augment", {}), "[augment]")
-    model = _model(raw.pop("model", {}), len(classes))
-    parts = {"classes": classes, "datasets": datasets, "tests": tests}
-    return _build(Recipe, raw | parts | {"model": model, "augment": augment, "stages": stages}, "the recipe")
-
-
-def _class(index: int, table: dict[str, Any]) -> ModelClass:
-    color = table.get("color", ())
-    if set(table) != {"name", "color"} or len(color) != 3 or not all(c in range(256) for c in color):
-        raise ValueError(
-            f"[[classes]] number {index} is {table}; it must be a name and a color of three numbers 0..255"
-        )
-    return ModelClass(index, table["name"], (*color,))
-
-
-def _model(raw: dict[str, Any], classes: int) -> LDiffusionConfig:
-    if "vae_config" in raw:
-        raise ValueError("[model] vae_config is read from the folder that vae names; it cannot be given")
-    preset = raw.pop("preset", "tiny")
+def _over_preset(model: Tables, file: str) -> Tables:
+    """Return a table [model] laid over the preset that it names."""
+    if "vae_config" in model:
+        raise SettingsError([f"{file}: model.vae_config is read from the folder that vae names; it cannot be given"])
+    preset = model.get("preset", "tiny")
     if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-    base = PRESETS[preset]
-    schedule = replace(base.schedule, **_settings(type(base.schedule), raw.pop("schedule", {}), "[model.schedule]"))
-    network = replace(base.network, **_settings(type(base.network), raw.pop("network", {}), "[model.network]"))
-    settings = _settings(LDiffusionConfig, raw, "[model]")
-    return replace(base, **settings | {"num_classes": classes, "schedule": schedule, "network": network})
-
-
-def _build(cls: type[T], data: dict[str, Any], where: str) -> T:
-    try:
-        return cls(**_settings(cls, data, where))
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from error
-    except ValueError as error:
-        raise ValueError(str(error) if str(error).startswith(where) else f"{where}: {error}") from error
-
-
-def _settings(cls: type, data: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return a table's settings with tuples for arrays; a key that `cls` lacks, or another type, is an error."""
-    known = {f.name: f.type for f in fields(cls)}
-    if unknown := sorted(set(data) - set(known)):
-        raise ValueError(f"{where} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    for key, value in data.items():
-        kind = known[key]
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            raise ValueError(f"{where}: {key} is {value!r}; it must be one of {', '.join(map(repr, get_args(kind)))}")
-        accepted = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}.get(kind)  # type: ignore[arg-type]
-        if accepted and (not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool)):
-            raise ValueError(f"{where}: {key} is {value!r}; it must be {kind.__name__}")  # type: ignore[union-attr]
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        raise SettingsError([f"{file}: model.preset is {preset!r}; accepted: {', '.join(PRESETS)}"])
+    return overlay(asdict(PRESETS[preset]), {key: value for key, value in model.items() if key != "preset"})

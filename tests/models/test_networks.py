@@ -137,12 +137,12 @@ def test_tiny_keeps_its_total_stride_at_sixteen() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"num_classes": 1}, "greater than or equal to 2"),
+        ({"num_classes": 1}, "^num_classes is 1; accepted: at least 2"),
         ({"schedule": ScheduleConfig(timesteps=(9, 3))}, "ascending"),
         ({"schedule": ScheduleConfig(timesteps=(0, 3))}, "must lie in"),
         ({"sequence": "chain", "schedule": ScheduleConfig(law="cauchy")}, "ddim"),
         ({"predict_scale": True, "schedule": ScheduleConfig(law="gaussian")}, "must be false"),
-        ({"sequence": "paralel"}, "should be 'parallel' or 'chain'"),
+        ({"sequence": "paralel"}, "^sequence is 'paralel'; accepted: 'parallel' or 'chain'"),
         ({"schedule": ScheduleConfig(component_gammas=(1, 0.5))}, "component_gammas has 2 numbers.* each of 3"),
         ({"network": {"unet_depth": 0}}, "instance of NetworkConfig"),
         ({"vae": "sd-vae"}, "must be 'compact' or 'diffusers:<folder>'"),
@@ -202,7 +202,7 @@ def test_a_recipe_chooses_sequence_and_timesteps_over_its_preset(tmp_path: Path)
 def test_sizes_of_a_vae_are_read_and_not_given(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE + "[model.vae_config]\nlatent_channels = 4\n")
-    with pytest.raises(ValueError, match="vae_config is read from the folder"):
+    with pytest.raises(ValueError, match=r"recipe\.toml: model\.vae_config is read from the folder"):
         load_recipe(path)
 
 

@@ -113,6 +113,13 @@ def test_a_saved_model_needs_the_folder_no_more_and_says_that_tiling_is_not_exac
     assert config().exact_tiling
 
 
+def test_a_wrong_size_of_a_vae_is_named(vae: tuple[Path, AutoencoderKL]) -> None:
+    path = vae[0] / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"layers_per_block": "two"}))
+    with pytest.raises(ValueError, match=r"vae/config\.json: layers_per_block is 'two'; accepted: a whole number$"):
+        resolve(config(vae=f"diffusers:{vae[0]}"))
+
+
 def test_stage_0_leaves_a_pretrained_encoder_alone(vae: tuple[Path, AutoencoderKL]) -> None:
     model = LDiffusion(with_vae(vae[0])).train()
     assert {name.split(".")[0] for name in STAGE_TABLE["stage0"].parameters(model)} == {"decoder"}

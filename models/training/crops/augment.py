@@ -1,19 +1,19 @@
 """Random crops with geometric and stain augmentation, all from one `torch.Generator`."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.settings import settings
 from models.training.crops.data import IGNORE, Plane
 
 # Haematoxylin, eosin and residual in optical density (Ruifrok and Johnston 2001), rows of unit length.
 _STAINS = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 
 
-@dataclass(frozen=True)
+@settings
 class AugmentConfig:
     """Strengths. Zero or (1, 1) switches an augmentation off."""
 

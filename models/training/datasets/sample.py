@@ -1,14 +1,18 @@
 """What a dataset is asked for and what it gives: the settings of one, and one annotated image."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+
+from models.settings import settings
 
 IGNORE = 255
 
 
-@dataclass(frozen=True)
+@settings
 class DatasetConfig:
     """Where a dataset lies and how to read it.
 
@@ -28,22 +32,16 @@ class DatasetConfig:
     """
 
     root: str
-    mpp: float | None = None
+    mpp: Annotated[float, Field(gt=0)] | None = None
     masks: str = "masks"
     binary: bool = False
     validation: tuple[str, ...] = ()
     adapter: str = "folder"
     variant: str = ""
-    annotated: float = 1.0
+    annotated: Annotated[float, Field(gt=0, le=1)] = 1.0
     annotated_seed: int = 0
     validation_groups: tuple[str, ...] = ()
     split: str = ""
-
-    def __post_init__(self) -> None:
-        if self.mpp is not None and not self.mpp > 0:
-            raise ValueError(f"dataset {self.root}: mpp is {self.mpp}; it must be above 0")
-        if not 0 < self.annotated <= 1:
-            raise ValueError(f"dataset {self.root}: annotated is {self.annotated}; it must be above 0 and at most 1")
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,21 @@
 """A study's description: a base recipe, variants of it or baselines, seeds, and the figures its table shows."""
 
-import copy
 import hashlib
 import json
 import re
 import tomllib
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from models.settings import Tables, overlay, placed, stated
 from models.training.baselines import baseline_config
 from models.training.evaluation.assess import set_names
 from models.training.evaluation.metrics import PROTOCOLS, figures
 from models.training.recipe import STAGES, Recipe, StageConfig, parse_recipe
 from models.training.rgb_networks import NETWORKS
-
-Tables = dict[str, Any]
 
 SPREADS: Final = ("std", "range")
 # What a table can show besides the figures of `evaluation.json`; the paper names it too.
@@ -127,9 +125,9 @@ class Study:
         The seed does not count, nor do words for people, nor a setting at its default: a new option leaves old runs
         what they are.
         """
-        recipe = _stated(self.resolve(variant, 0, lr))
-        stated = self._of_run(variant, {key: value for key, value in recipe.items() if key not in _WORDS})
-        return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:10]
+        recipe = stated(self.resolve(variant, 0, lr))
+        whole = self._of_run(variant, {key: value for key, value in recipe.items() if key not in _WORDS})
+        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:10]
 
     def _of_run(self, variant: Variant, recipe: Tables) -> Tables:
         return {"baseline": variant.baseline, "protocol": self.protocol, "recipe": recipe}
@@ -140,47 +138,15 @@ class Study:
         Raises:
             ValueError: The overrides do not give a recipe; the message names the variant.
         """
+        place = f"{self.name}, variant {variant.name}"
+        recipe = parse_recipe(self.tables(variant, seed, lr), place)
         try:
-            recipe = parse_recipe(copy.deepcopy(self.tables(variant, seed, lr)))
             set_names(recipe)
             if variant.baseline:
                 baseline_config(recipe)
             return recipe
         except ValueError as error:
-            raise ValueError(f"{self.name}, variant {variant.name}: {error}") from error
-
-
-def _stated(value: Any) -> Any:
-    """Return what a dataclass says beyond its defaults, as plain values."""
-    if isinstance(value, dict):
-        return {key: _stated(one) for key, one in value.items()}
-    if isinstance(value, tuple | list):
-        return [_stated(one) for one in value]
-    if not is_dataclass(value):
-        return value
-    own = {each.name: getattr(value, each.name) for each in fields(value)}
-    return {each.name: _stated(own[each.name]) for each in fields(value) if own[each.name] != _default(each)}
-
-
-def _default(each: Field[Any]) -> Any:
-    return each.default if each.default_factory is MISSING else each.default_factory()
-
-
-def overlay(base: Tables, over: Tables) -> Tables:
-    """Return tables with others laid over them: a table into a table, and a table into *each* of a list of tables.
-
-    Any other value takes the place of the one below it.
-    """
-    result = copy.deepcopy(base)
-    for key, value in over.items():
-        below = result.get(key)
-        if isinstance(value, dict) and isinstance(below, list) and all(isinstance(one, dict) for one in below):
-            result[key] = [overlay(one, value) for one in below]
-        elif isinstance(value, dict):
-            result[key] = overlay(below if isinstance(below, dict) else {}, value)
-        else:
-            result[key] = copy.deepcopy(value)
-    return result
+            raise placed(error, place) from error
 
 
 def load_study(path: Path) -> Study:
@@ -201,7 +167,7 @@ def load_study(path: Path) -> Study:
             _check_figures(study, variant, tuple(c.name for c in recipe.classes))
         return study
     except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from error
+        raise placed(error, path.name) from error
 
 
 def _study(raw: Tables, path: Path) -> Study:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -143,7 +144,7 @@ def test_parts_of_a_batch_have_their_own_random_numbers() -> None:
     ],
 )
 def test_early_stop_ends_on_the_best_averaged_weights(
-    tmp_path: Path, best: str, figures: list[float], winner: int, steps: int
+    tmp_path: Path, best: Literal["lowest", "highest"], figures: list[float], winner: int, steps: int
 ) -> None:
     config = replace(CONFIG, steps=2 * len(figures), patience=2, watch="val", best=best)
     seen: list[dict[str, Tensor]] = []
@@ -209,11 +210,11 @@ def test_learning_rate_warms_up_and_falls() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": -1}, "steps is -1; it must be at least 0"),
-        ({"batch": 0}, "batch is 0; it must be at least 1"),
-        ({"lr": 0.0}, "lr is 0.0; it must be above 0"),
-        ({"batch": 8, "accumulate": 3}, "batch is 8; accumulate = 3 must divide it"),
-        ({"best": "most"}, "best is 'most'; it must be one of lowest, highest"),
+        ({"steps": -1}, "steps is -1; accepted: at least 0"),
+        ({"batch": 0}, "batch is 0; accepted: at least 1"),
+        ({"lr": 0.0}, "lr is 0.0; accepted: above 0"),
+        ({"batch": 8, "accumulate": 3}, "batch is 8; accepted: a multiple of accumulate = 3"),
+        ({"best": "most"}, "best is 'most'; accepted: 'lowest' or 'highest'"),
     ],
 )
 def test_impossible_settings_are_named(settings: dict[str, object], message: str) -> None:

@@ -190,9 +190,9 @@ def test_a_run_of_another_network_is_refused(trainer: Callable[..., Trainer]) ->
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
-        (("crop_px = 32", "speed = 3"), [], "r.toml: the recipe has no speed"),
-        (("steps = 1", 'steps = "1"'), [], "[stage0]: steps is '1'; it must be int"),
-        (("mpp = 0.5", "mpp = "), [], "r.toml: Invalid value"),
+        (("crop_px = 32", "speed = 3"), [], "r.toml: speed is not known; known: "),
+        (("steps = 1", 'steps = "1"'), [], "r.toml: stage0.steps is '1'; accepted: a whole number"),
+        (("mpp = 0.5", "mpp = "), [], "r.toml is not TOML: Invalid value"),
         (('root = "discs"', 'root = "discus"'), [], "discus"),
         (("", ""), ["--stage", "joint"], "stage0 comes before joint: 0 of its 1 steps"),
         (("", ""), ["--device", "cuda"], "device 'cuda': torch finds no CUDA device"),

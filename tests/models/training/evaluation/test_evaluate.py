@@ -245,7 +245,7 @@ def test_command_takes_the_test_part_where_there_is_one(
     ("options", "message"),
     [
         (["--mpp", "0.5", "--adapter", "glass"], "unknown adapter 'glass'"),
-        (["--mpp", "0"], "mpp is 0.0; it must be above 0"),
+        (["--mpp", "0"], "mpp is 0.0; accepted: above 0"),
         ([], "mpp is not known"),
         (["--mpp", "0.5", "--masks", "nothing"], "nothing"),
         (["--mpp", "0.5", "--bootstrap", "-3"], "-3 resamples given"),

@@ -13,11 +13,12 @@ from disc_data import RECIPE_TEXT, write_discs
 from markdown_tables import rows
 from safetensors.torch import load_file
 
+from models.settings import overlay
 from models.training.recipe import STAGES
 from models.training.splits import load_split
 from models.training.study import run as study_run
 from models.training.study.__main__ import main
-from models.training.study.plan import load_study, overlay
+from models.training.study.plan import load_study
 from models.training.study.results import Run, chosen_lr, read_figure
 from models.training.study.run import run_study
 from models.training.study.table import markdown
@@ -136,7 +137,7 @@ def test_tables_are_laid_over_tables_and_over_each_of_a_list() -> None:
         ('title = "Discs"\n', "", "the study: .*title"),
         ("seeds = [0, 1]", "seeds = [0, 0]", r"seeds are \[0, 0\]; one or more are needed, each once"),
         ("dice.disc", "dice.square", "figure 'dice.square' does not exist; known: .*dice.disc"),
-        ("law =", "lax =", r"variant gaussian: \[model.schedule\] has no lax"),
+        ("law =", "lax =", r"variant gaussian: model.schedule.lax is not known; known: beta_end"),
         ('"fpn-convnext"', '"vgg"', "variant fpn: unknown baseline 'vgg'; known: unet"),
         ('name = "fpn"', 'name = "../fpn"', "variant '../fpn'"),
         ("mean_dice = 15.33", "miou = 15.33", "variant gaussian: paper gives miou; the table shows mean_dice"),

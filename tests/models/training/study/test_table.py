@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from markdown_tables import rows
 
+from models.settings import overlay
 from models.training.study.differences import difference
-from models.training.study.plan import Study, Variant, load_study, overlay
+from models.training.study.plan import Study, Variant, load_study
 from models.training.study.results import Run, chosen_lr, run_seconds, seconds_per_step
 from models.training.study.table import markdown
 
