@@ -2,31 +2,28 @@
 
 import hashlib
 import json
-import re
-import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Final, Literal
 
 import numpy as np
+from pydantic import Field
 
-from models.settings import Tables, overlay, placed, stated
+from models.settings import SettingsError, Tables, check, overlay, placed, read_toml, settings, stated
 from models.training.baselines import baseline_config
 from models.training.evaluation.assess import set_names
-from models.training.evaluation.metrics import PROTOCOLS, figures
+from models.training.evaluation.metrics import figures
 from models.training.recipe import STAGES, Recipe, StageConfig, parse_recipe
 from models.training.rgb_networks import NETWORKS
 
-SPREADS: Final = ("std", "range")
 # What a table can show besides the figures of `evaluation.json`; the paper names it too.
 RUN_TIME: Final = "seconds"
 _OBJECTS: Final = ("aji", "pq", "sq", "dq")
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
 _WORDS: Final = ("title", "license", "intended_use")
 _HEAD_STAGES: Final = ("stage2", "joint")
 
 
-@dataclass(frozen=True)
+@settings
 class Variant:
     """One row of the table.
 
@@ -37,19 +34,17 @@ class Variant:
         paper: The paper's number for some of the figures, in percent, and for `seconds`.
     """
 
-    name: str
+    name: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9.+_-]*$")]
     overrides: Tables = field(default_factory=dict)
     baseline: str = ""
     paper: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"variant {self.name!r}: a name has letters, digits, and . + _ - after the first")
         if self.baseline and self.baseline not in NETWORKS:
-            raise ValueError(f"variant {self.name}: unknown baseline {self.baseline!r}; known: {', '.join(NETWORKS)}")
+            raise ValueError(f"baseline is {self.baseline!r}; accepted: {', '.join(NETWORKS)}")
 
 
-@dataclass(frozen=True)
+@settings
 class Study:
     """What is trained, and how it is shown.
 
@@ -73,21 +68,17 @@ class Study:
     title: str
     recipe: Tables
     variants: tuple[Variant, ...]
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2)
     figures: tuple[str, ...] = ("mean_dice", "mpa", "miou", "fwiou")
-    protocol: str = "tissue"
-    spread: str = "std"
-    lr_search: tuple[float, ...] = ()
+    protocol: Literal["tissue", "cell"] = "tissue"
+    spread: Literal["std", "range"] = "std"
+    lr_search: tuple[Annotated[float, Field(gt=0)], ...] = ()
     choose_by: str = "mean_dice"
     versus: str = ""
     note: str = ""
 
     def __post_init__(self) -> None:
         _check_lists(self)
-        for name, value, accepted in (("protocol", self.protocol, PROTOCOLS), ("spread", self.spread, SPREADS)):
-            if value not in accepted:
-                raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(accepted)}")
-
         if self.versus:
             self.variant(self.versus)
 
@@ -158,9 +149,8 @@ def load_study(path: Path) -> Study:
         ValueError: A key is unknown or missing or has an impossible value.
         FileNotFoundError: The recipe is not there.
     """
+    study = _study(read_toml(path, path.name), path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        study = _study(raw, path)
         for variant in study.variants:
             for lr in (None, *study.lr_search):
                 recipe = study.resolve(variant, study.seeds[0], lr)
@@ -171,37 +161,21 @@ def load_study(path: Path) -> Study:
 
 
 def _study(raw: Tables, path: Path) -> Study:
-    base, overrides = raw.pop("recipe", None), raw.pop("overrides", {})
+    base, overrides = raw.get("recipe"), raw.pop("overrides", {})
     if isinstance(base, str):
-        base = tomllib.loads((path.parent / base).read_text(encoding="utf-8"))
+        base = read_toml(path.parent / base, f"{path.name}: {base}")
     if not isinstance(base, dict):
-        raise ValueError(f"recipe is {base!r}; it must be the path of a recipe, or a table")  # noqa: TRY004 - as for any value
-    variants = tuple(_build(Variant, table, "[[variants]]") for table in raw.pop("variants", []))
-    raw = {"name": path.stem} | raw | {"recipe": overlay(base, overrides), "variants": variants}
-    study: Study = _build(Study, raw, "the study")
-    return study
-
-
-def _build(cls: Any, table: Tables, where: str) -> Any:
-    known = {f.name for f in fields(cls)}
-    if unknown := sorted(set(table) - known):
-        raise ValueError(f"{where} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    try:
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise SettingsError([f"{path.name}: recipe is {base!r}; accepted: the path of a recipe, or a table"])
+    if not isinstance(overrides, dict):
+        raise SettingsError([f"{path.name}: overrides is {overrides!r}; accepted: a table"])
+    return check(Study, {"name": path.stem} | raw | {"recipe": overlay(base, overrides)}, path.name)
 
 
 def _check_lists(study: Study) -> None:
     names = [variant.name for variant in study.variants]
     for key, values in (("variants", names), ("seeds", study.seeds), ("figures", study.figures)):
         if not values or len(set(values)) < len(values):
-            raise ValueError(f"{key} are {json.dumps(list(values))}; one or more are needed, each once")
-    seeds: tuple[Any, ...] = study.seeds
-    if any(not isinstance(seed, int) or seed < 0 for seed in seeds):
-        raise ValueError(f"seeds are {list(study.seeds)}; they must be whole numbers, 0 or more")
-    if any(not lr > 0 for lr in study.lr_search):
-        raise ValueError(f"lr_search is {list(study.lr_search)}; rates must be above 0")
+            raise ValueError(f"{key} are {json.dumps(list(values))}; accepted: one or more, each once")
     if missing := [name for name in _HEAD_STAGES[:1] if name not in study.recipe]:
         raise ValueError(
             f"the recipe has no [{missing[0]}]; it has {', '.join(s for s in STAGES if s in study.recipe)}"

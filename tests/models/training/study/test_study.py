@@ -131,17 +131,18 @@ def test_tables_are_laid_over_tables_and_over_each_of_a_list() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('title = "Discs"', 'title = "Discs"\nspred = "std"', "the study has no spred; it has choose_by"),
-        ('title = "Discs"', 'title = "Discs"\nspread = "sd"', "spread is 'sd'; it must be one of std, range"),
-        ('title = "Discs"', 'title = "Discs"\nlr_search = [0.0]', r"lr_search is \[0.0\]; rates must be above 0"),
-        ('title = "Discs"\n', "", "the study: .*title"),
-        ("seeds = [0, 1]", "seeds = [0, 0]", r"seeds are \[0, 0\]; one or more are needed, each once"),
+        ('title = "Discs"', 'title = "Discs"\nspred = "std"', "spred is not known; known: choose_by"),
+        ('title = "Discs"', 'title = "Discs"\nspread = "sd"', "spread is 'sd'; accepted: 'std' or 'range'"),
+        ('title = "Discs"', 'title = "Discs"\nlr_search = [0.0]', "lr_search.0 is 0.0; accepted: above 0"),
+        ('title = "Discs"\n', "", "title is missing"),
+        ("seeds = [0, 1]", "seeds = [0, 0]", r"seeds are \[0, 0\]; accepted: one or more, each once"),
+        ("seeds = [0, 1]", "seeds = [-1]", "seeds.0 is -1; accepted: at least 0"),
         ("dice.disc", "dice.square", "figure 'dice.square' does not exist; known: .*dice.disc"),
         ("law =", "lax =", r"variant gaussian: model.schedule.lax is not known; known: beta_end"),
-        ('"fpn-convnext"', '"vgg"', "variant fpn: unknown baseline 'vgg'; known: unet"),
-        ('name = "fpn"', 'name = "../fpn"', "variant '../fpn'"),
+        ('"fpn-convnext"', '"vgg"', "variants.1: baseline is 'vgg'; accepted: unet"),
+        ('name = "fpn"', 'name = "../fpn"', "variants.1.name is '../fpn'; accepted: what matches "),
         ("mean_dice = 15.33", "miou = 15.33", "variant gaussian: paper gives miou; the table shows mean_dice"),
-        ('recipe = "recipe.toml"', "recipe = 3", "recipe is 3; it must be the path of a recipe, or a table"),
+        ('recipe = "recipe.toml"', "recipe = 3", "recipe is 3; accepted: the path of a recipe, or a table"),
     ],
 )
 def test_a_wrong_description_is_one_sentence(
