@@ -2,13 +2,16 @@
 
 import csv
 import re
-import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from models.folder import Channel
+from models.settings import check, read_toml, settings
 from models.training.datasets.pairs import (
     IMAGE_SUFFIXES,
     PairLayout,
@@ -23,11 +26,50 @@ from models.training.datasets.records import SPLITS, DatasetIndex, LabelClass
 from models.training.datasets.sample import IGNORE, DatasetConfig
 
 DESCRIPTION: Final = "dataset.toml"
-_CLASS_KEYS = {"name", "value", "color"}
-_KINDS = {"masks": str, "instances": str, "group": str, "groups": str, "binary": bool, "classes": list, "splits": dict}
 
 
-@dataclass(frozen=True)
+def _listed(value: Any) -> Any:
+    """Take one number for a list of it."""
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _expression(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is no regular expression: {error}") from error
+    return text
+
+
+Values = Annotated[tuple[int, ...], BeforeValidator(_listed)]
+Patterns = tuple[str, ...]
+
+
+@settings
+class DescribedClass:
+    """A class of `dataset.toml`.
+
+    Attributes:
+        name: Of the class.
+        value: Pixel values that mean it; its place among the classes if not given.
+        color: For people.
+    """
+
+    name: str
+    value: Values | None = None
+    color: tuple[Channel, Channel, Channel] | None = None
+
+
+@settings
+class SplitPatterns:
+    """Glob patterns of the groups of each split."""
+
+    train: Patterns = ()
+    validation: Patterns = ()
+    test: Patterns = ()
+
+
+@settings
 class Description:
     """`dataset.toml`, parsed.
 
@@ -39,19 +81,35 @@ class Description:
         ignore: Pixel values that are not annotated, besides 255.
         group: Regular expression on the file stem; its first group (or the whole match) is the group.
         groups: Name of a CSV file with the columns name (file stem) and group.
-        classes: The classes in the order of their labels, with the pixel values that mean each.
-        splits: Split name to glob patterns of groups; what no pattern names is for training.
+        classes: The classes in the order of their labels.
+        splits: Patterns of groups; what no pattern names is for training.
     """
 
-    mpp: float | None = None
+    mpp: Annotated[float, Field(gt=0)] | None = None
     masks: str = "masks"
     instances: str = ""
     binary: bool = False
-    ignore: tuple[int, ...] = ()
-    group: str = ""
+    ignore: Values = ()
+    group: Annotated[str, AfterValidator(_expression)] = ""
     groups: str = ""
-    classes: tuple[tuple[LabelClass, tuple[int, ...]], ...] = ()
-    splits: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    classes: tuple[DescribedClass, ...] = ()
+    splits: SplitPatterns = field(default_factory=SplitPatterns)
+
+    def __post_init__(self) -> None:
+        if self.group and self.groups:
+            raise ValueError("group and groups are both given; accepted: one, which says how images are grouped")
+        values = [value for _, meant in self.meanings() for value in meant]
+        if twice := sorted({value for value in values if values.count(value) > 1}):
+            raise ValueError(f"classes: pixel values {twice} mean more than one; accepted: each value once")
+        if self.binary and len(self.classes) not in (0, 2):
+            raise ValueError(f"classes has {len(self.classes)}; accepted: 2, as masks are binary")
+
+    def meanings(self) -> tuple[tuple[LabelClass, tuple[int, ...]], ...]:
+        """Return the classes with the pixel values that mean each."""
+        return tuple(
+            (LabelClass(one.name, one.color), (place,) if one.value is None else one.value)
+            for place, one in enumerate(self.classes)
+        )
 
 
 def index_folder(folder: Path, config: DatasetConfig) -> DatasetIndex:
@@ -75,7 +133,7 @@ def index_folder(folder: Path, config: DatasetConfig) -> DatasetIndex:
         split=lambda group: splits.get(group, SPLITS[0]),
     )
     twice, notes = pair_faults(layout)
-    classes = tuple(one for one, _ in text.classes)
+    classes = tuple(one for one, _ in text.meanings())
     return DatasetIndex(text.mpp, classes, pair_records(layout), twice + problems + clashes, notes)
 
 
@@ -83,71 +141,9 @@ def read_description(path: Path) -> Description:
     """Read a `dataset.toml`; the defaults if there is none.
 
     Raises:
-        ValueError: It is no TOML, or a key or value is not known, named with what is accepted.
+        SettingsError: It is no TOML, or a key or value is not known; a line for each fault, with what is accepted.
     """
-    if not path.is_file():
-        return Description()
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
-    known = {field.name for field in fields(Description)}
-    if unknown := sorted(set(raw) - known):
-        raise ValueError(f"{path} has no key {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    try:
-        return _description(raw)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _description(raw: dict[str, Any]) -> Description:
-    mpp = raw.get("mpp")
-    if mpp is not None and (isinstance(mpp, bool) or not isinstance(mpp, int | float) or not mpp > 0):
-        raise ValueError(f"mpp is {mpp!r}; a number above 0 is expected")
-    for key, kind in _KINDS.items():
-        if key in raw and not isinstance(raw[key], kind):
-            raise TypeError(f"{key} is {raw[key]!r}; a {kind.__name__} is expected")
-    if raw.get("group") and raw.get("groups"):
-        raise ValueError("group and groups are both given; one says how images are grouped")
-    if "group" in raw:
-        _pattern(raw["group"])
-    classes = tuple(_class(place, item) for place, item in enumerate(raw.get("classes", [])))
-    values = [value for _, meant in classes for value in meant]
-    if twice := sorted({value for value in values if values.count(value) > 1}):
-        raise ValueError(f"pixel values {twice} mean more than one class")
-    if raw.get("binary") and len(classes) not in (0, 2):
-        raise ValueError(f"binary masks have 2 classes, {len(classes)} are given")
-    parts = {"classes": classes, "splits": _split_patterns(raw.get("splits", {}))}
-    return Description(**(raw | parts | {"ignore": _integers("ignore", raw.get("ignore", []))}))
-
-
-def _class(place: int, item: dict[str, Any]) -> tuple[LabelClass, tuple[int, ...]]:
-    if unknown := sorted(set(item) - _CLASS_KEYS):
-        raise ValueError(f"a class has no {', '.join(unknown)}; it has {', '.join(sorted(_CLASS_KEYS))}")
-    if "name" not in item:
-        raise ValueError(f"class {place} has no name")
-    color = item.get("color")
-    if color is not None:
-        color = _integers("color", color)
-        if len(color) != 3 or not all(0 <= part <= 255 for part in color):
-            raise ValueError(f"color of {item['name']} is {item['color']}; three numbers 0..255 are expected")
-    return LabelClass(str(item["name"]), color), _integers("value", item.get("value", place))
-
-
-def _integers(key: str, value: Any) -> tuple[int, ...]:
-    values = value if isinstance(value, list) else [value]
-    if not all(isinstance(one, int) and not isinstance(one, bool) for one in values):
-        raise ValueError(f"{key} is {value!r}; whole numbers are expected")
-    return tuple(values)
-
-
-def _split_patterns(raw: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    if unknown := sorted(set(raw) - set(SPLITS)):
-        raise ValueError(f"splits has no {', '.join(unknown)}; known: {', '.join(SPLITS)}")
-    for name, patterns in raw.items():
-        if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-            raise ValueError(f"splits.{name} is {patterns!r}; a list of patterns of groups is expected")
-    return tuple((name, tuple(patterns)) for name, patterns in raw.items())
+    return check(Description, read_toml(path, str(path)), str(path)) if path.is_file() else Description()
 
 
 def _decoder(text: Description, binary: bool) -> Callable[..., Any]:
@@ -155,7 +151,7 @@ def _decoder(text: Description, binary: bool) -> Callable[..., Any]:
         return above_zero
     if not text.classes:
         return _keep_but(text.ignore) if text.ignore else plain_labels
-    table = {value: place for place, (_, values) in enumerate(text.classes) for value in values}
+    table = {value: place for place, (_, values) in enumerate(text.meanings()) for value in values}
     return by_value({IGNORE: IGNORE} | dict.fromkeys(text.ignore, IGNORE) | table)
 
 
@@ -171,17 +167,10 @@ def _keep_but(ignore: tuple[int, ...]) -> Callable[..., Any]:
     return decode
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise ValueError(f"group {text!r} is no regular expression: {error}") from error
-
-
 def _groups(folder: Path, text: Description, stems: list[str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the group of every stem, and the stems that have none as problems."""
     if text.group:
-        pattern = _pattern(text.group)
+        pattern = re.compile(text.group)
         found = {stem: match for stem in stems if (match := pattern.search(stem))}
         named = {stem: _group_of(match) for stem, match in found.items()}
         reason = f"does not match group = {text.group!r}"
@@ -219,8 +208,8 @@ def _splits(text: Description, groups: set[str]) -> tuple[dict[str, str], tuple[
     """Return the split of every group that a pattern names, and groups named twice or patterns without one."""
     found: dict[str, str] = {}
     problems: list[str] = []
-    for name, patterns in text.splits:
-        for pattern in patterns:
+    for name in SPLITS:
+        for pattern in getattr(text.splits, name):
             matched = sorted(group for group in groups if fnmatchcase(group, pattern))
             if not matched:
                 problems.append(f"splits.{name}: pattern {pattern!r} names no group")
