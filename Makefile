@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 COMPOSE_SCHEMA := vendor.compose-spec
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-fast test-all lint bench clean viewer
+.PHONY: help setup demo serve test test-fast test-all coverage lint bench clean viewer
 
 help:
 	@echo "make demo [SLIDE=...] [MPP=0.5]    a slide through upload, job and results, into demo-output/"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-fast                     tests without processes, browser, Java and real slides; about a minute"
 	@echo "make test                          what CI runs; within half an hour"
 	@echo "make test-all                      that, and an upload past 4 GiB"
+	@echo "make coverage                      which lines are reached, with a floor"
 	@echo "make lint                          ruff, mypy, import contracts, Dockerfiles, compose file"
 	@echo "make bench SLIDE=... [MPP=0.5]     memory, speed, halo, gateway"
 	@echo "make clean                         remove caches and demo-output/ (not $(VENV))"
@@ -73,6 +74,10 @@ TEST_FAST := -m pytest -m '$(FAST)' --hypothesis-profile fast --durations 10
 
 test-fast: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python $(TEST_FAST)
+
+coverage: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run $(TEST_FAST)
+	$(BIN)/python -m coverage report
 
 TEST_TOOLS := $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT)) $(if $(BUILDS_PAGE),$(VIEWER) $(VIEWER_TESTS)) $(if $(shell command -v java),$(BIOFORMATS))
 

@@ -149,6 +149,7 @@ def test_the_memory_estimate_does_not_grow_with_the_slide(bench: Bench) -> None:
 # --- segment ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_labels_do_not_depend_on_the_size_of_the_regions(
     bench: Bench, tmp_path: Path, stained: NDArray[np.uint8], colour: ModuleType
 ) -> None:
@@ -225,6 +226,7 @@ def test_a_job_keeps_the_colours_it_was_planned_with(
     assert all(after[name] != before[name] for name in outputs)
 
 
+@pytest.mark.slow
 def test_the_result_names_every_file_with_its_digest(bench: Bench) -> None:
     plan = bench.plan()
     bench.segment(plan)

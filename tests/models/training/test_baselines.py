@@ -233,6 +233,7 @@ def test_an_image_is_mirrored_as_for_l_diffusion(size: tuple[int, int]) -> None:
     assert np.array_equal(labels, expected.numpy())
 
 
+@pytest.mark.slow
 def test_a_saved_baseline_is_loaded_as_it_was_and_not_if_altered(make: Make, tmp_path: Path) -> None:
     trainer = make(disc_recipe(1))
     folder = trainer.run()

@@ -64,6 +64,7 @@ def test_the_last_byte_counts(whole: Path) -> None:
         check_tiff(cut)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(data=st.data())
 def test_a_garbled_file_is_refused_or_passes_but_never_surprises(whole: Path, data: st.DataObject) -> None:

@@ -42,6 +42,7 @@ def speckled() -> NDArray[np.uint8]:
     return np.random.default_rng(2).choice(np.array([0, 1, 2, 4], np.uint8), (120, 150), p=[0.6, 0.2, 0.1, 0.1])
 
 
+@pytest.mark.slow
 def test_a_box_finds_what_touches_it_and_nothing_else(made: Callable[..., tuple[Path, Any, Plan]]) -> None:
     path, written, plan = made(speckled())
     shapes = {feature["id"]: shapely.geometry.shape(feature["geometry"]) for feature in written}
@@ -83,6 +84,7 @@ def test_no_polygon_at_all_is_an_empty_answer(made: Callable[..., tuple[Path, An
     assert (found["features"], found["complete"], found["numberReturned"]) == ([], True, 0)
 
 
+@pytest.mark.slow
 def test_a_limit_cuts_and_says_so(made: Callable[..., tuple[Path, Any, Plan]]) -> None:
     path, written, plan = made(speckled())
     for limit, complete in ((5, False), (len(written), True), (len(written) - 1, False)):
@@ -154,6 +156,7 @@ def test_no_polygon_is_too_large_for_the_index(small_limit: None, made: Callable
     assert pyogrio.read_info(path)["features"] == len(written) > 10
 
 
+@pytest.mark.slow
 def test_an_index_that_lost_polygons_is_no_result(
     small_limit: None, made: Callable[..., tuple[Path, Any, Plan]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

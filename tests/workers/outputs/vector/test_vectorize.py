@@ -93,6 +93,7 @@ def test_shapes_and_areas_are_those_that_rasterio_finds(
     assert mine == theirs
 
 
+@pytest.mark.slow
 def test_every_polygon_is_valid_and_its_area_is_its_pixels(features_of: Callable[..., dict[str, Any]]) -> None:
     labels = np.random.default_rng(1).choice(np.array(LEGAL, np.uint8), (150, 170), p=[0.3, 0.5, 0.1, 0.1])
     features = features_of(labels)["features"]
@@ -251,6 +252,7 @@ def test_polygons_on_a_broken_scale_are_valid(features_of: Callable[..., dict[st
         assert um2 == pytest.approx(feature["properties"]["measurements"]["Area um^2"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_no_read_spans_more_than_a_block(
     make_plan: MakePlan, watched: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
