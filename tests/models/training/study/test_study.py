@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from disc_data import RECIPE_TEXT, write_discs
+from disc_data import RECIPE_TEXT, STUDY_TEXT, write_discs
 from markdown_tables import rows
 from safetensors.torch import load_file
 
@@ -26,43 +26,6 @@ from models.training.trainer import Trainer
 
 STUDIES = sorted((Path(__file__).parents[4] / "models" / "training" / "studies").glob("*.toml"))
 CPU = torch.device("cpu")
-STUDY_TEXT = """
-title = "Discs"
-recipe = "recipe.toml"
-seeds = [0, 1]
-figures = ["mean_dice", "dice.disc"]
-
-[overrides]
-log_every = 1
-tests = [{ root = "discs", mpp = 0.5 }]
-stage1 = { steps = 1, batch = 2 }
-stage2 = { steps = 2, batch = 2, lr = 2e-3 }
-joint = { steps = 1, batch = 2, lr = 1e-3 }
-
-[overrides.model]
-input = "sequence+rgb"
-schedule.timesteps = [20, 90]
-
-[overrides.model.network]
-latent_channels = 3
-encoder_width = 8
-encoder_depth = 1
-unet_widths = [8, 12, 16]
-unet_depth = 1
-dae_width = 8
-dae_depth = 1
-head_widths = [4, 8, 12, 16]
-head_depths = [0, 0, 1, 1]
-
-[[variants]]
-name = "gaussian"
-paper = { mean_dice = 15.33, seconds = 7325 }
-overrides = { model.schedule.law = "gaussian" }
-
-[[variants]]
-name = "fpn"
-baseline = "fpn-convnext"
-"""
 
 
 @pytest.fixture
