@@ -31,7 +31,7 @@ from server.viewing.deepzoom import grid_of
 from workers.core.command_line import CONTEXT
 from workers.core.digests import sha256_of
 from workers.core.settings import Settings
-from workers.core.slides.reader import open_slide
+from workers.core.slides.readers.registry import open_slide
 
 CRASHES = 3
 MADE_PX = 8192

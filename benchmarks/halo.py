@@ -18,7 +18,7 @@ from models.receptive_field import theoretical_reach
 from workers.core.command_line import CONTEXT
 from workers.core.model_catalogue import model_dir
 from workers.core.settings import Settings
-from workers.core.slides.reader import open_slide
+from workers.core.slides.readers.registry import open_slide
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import Region, WorkingPlane, best_level, read_box, tiles
 

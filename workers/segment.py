@@ -29,8 +29,8 @@ from workers.core.roi_option import RoiOption
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideInfo
 from workers.core.settings import Settings
 from workers.core.slides.names import display_name
-from workers.core.slides.reader import Slide
 from workers.core.slides.resolution import resolve_mpp
+from workers.core.slides.slide import Slide
 from workers.core.slides.tiff_structure import check_tiff
 from workers.core.slides.tolerant import open_for
 from workers.core.text import printable

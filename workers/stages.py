@@ -23,8 +23,8 @@ from workers.core.label_layout import STORE
 from workers.core.preflight import estimated_peak_bytes
 from workers.core.roi import MultiPolygon, Polygon
 from workers.core.schemas import OUTPUTS, JobRequest, ModelCard, Plan, Provenance, SlideInfo
-from workers.core.slides.reader import Slide
 from workers.core.slides.resolution import resolve_mpp
+from workers.core.slides.slide import Slide
 from workers.core.store import write_json
 from workers.outputs.preview import write_preview
 from workers.outputs.provenance import describe

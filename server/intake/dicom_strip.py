@@ -16,7 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 
 from workers.core.errors.base import SlideUnreadable
 from workers.core.errors.intake import DeidentifyRefused
-from workers.core.slides.reader import PARSER_ERRORS
+from workers.core.slides.slide import PARSER_ERRORS
 
 COPY_BYTES = 2**20
 METHOD = "Only listed attributes kept, new UIDs, no label or overview"

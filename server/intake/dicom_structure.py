@@ -6,8 +6,8 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
-from workers.core.slides.reader import PARSER_ERRORS
 from workers.core.slides.size_limits import MAX_SIDE, check_count, check_pixels, check_tile
+from workers.core.slides.slide import PARSER_ERRORS
 
 TAGS = [
     *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames"),

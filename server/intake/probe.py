@@ -14,8 +14,9 @@ from workers.core.schemas import Frozen, SlideGeometry
 from workers.core.settings import Settings
 from workers.core.slides.mirax import EXTENSION as MIRAX_EXTENSION
 from workers.core.slides.mirax import check_mirax
-from workers.core.slides.reader import Slide, open_slide
+from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.size_limits import MAX_SIDE
+from workers.core.slides.slide import Slide
 from workers.core.slides.tiff_structure import check_tiff
 
 MAX_LEVELS = 64

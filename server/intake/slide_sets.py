@@ -29,7 +29,7 @@ from workers.core.errors.intake import SlideSetIncomplete
 from workers.core.schemas import Frozen
 from workers.core.settings import Settings
 from workers.core.slides import mirax
-from workers.core.slides.reader import PARSER_ERRORS
+from workers.core.slides.slide import PARSER_ERRORS
 from workers.core.store import fsync_dir
 
 DICOM_NAME = re.compile(r".*\.(?:dcm|dicom)|[0-9.]{1,64}|[A-Z0-9_]{1,16}", re.IGNORECASE)

@@ -16,7 +16,7 @@ from workers.core.class_colours import color_table
 from workers.core.errors.base import ResultNotFound, SlideTooLarge
 from workers.core.schemas import ModelClass, SlideGeometry
 from workers.core.slides.geometry import level_for_side
-from workers.core.slides.reader import Pixels, Slide
+from workers.core.slides.slide import Pixels, Slide
 
 TILE_PX = 256
 """Side of a tile where the slide's own tiles are no model."""

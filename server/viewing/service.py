@@ -19,7 +19,8 @@ from server.viewing.label_tiles import LabelPyramid
 from server.viewing.live_labels import LiveLabels
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
-from workers.core.slides.reader import Pixels, Slide, open_slide
+from workers.core.slides.readers.registry import open_slide
+from workers.core.slides.slide import Pixels, Slide
 from workers.core.slides.tolerant import TolerantSlide
 from workers.core.store import Store, slide_missing
 

@@ -19,7 +19,7 @@ from models.receptive_field import theoretical_reach
 from models.training.crops.data import DatasetConfig, load_dataset
 from models.training.evaluation.evaluate import evaluate
 from models.training.evaluation.metrics import scores
-from workers.core.slides.reader import open_slide
+from workers.core.slides.readers.registry import open_slide
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import Region, WorkingPlane, read_box
 from workers.segment import main as segment

@@ -8,7 +8,7 @@ from fiducials import remove_tiles
 from made_slides import write_slide
 from viewer_fixtures import BLUE, BLUE_INK, CLASSES, GLASS, HEIGHT, RED, RED_INK, WIDTH, Walk, Walker, assert_lies_at
 
-from workers.core.slides.reader import open_slide
+from workers.core.slides.readers.registry import open_slide
 
 WHOLE_TILE = (1536, 256, 256, 256)
 """Another red rectangle: its edges are those of a tile."""

@@ -125,7 +125,7 @@ def test_a_slide_that_is_none_is_refused(run: Run, slide: Path, tmp_path: Path) 
     text.write_text("this is no slide")
     cut = tmp_path / "cut.tif"
     cut.write_bytes(slide.read_bytes()[:-20_000])
-    for path, reason in ((tmp_path / "absent.svs", "is not there"), (text, "No reader"), (cut, "it holds")):
+    for path, reason in ((tmp_path / "absent.svs", "is not there"), (text, "no slide format"), (cut, "it holds")):
         result = run(path)
         assert (result.exit_code, result.stderr[:25]) == (2, "error: slide_unreadable: ")
         assert reason in result.stderr

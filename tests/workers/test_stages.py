@@ -18,7 +18,8 @@ from workers.core.errors.base import JobCanceled, ModelInvalid, MppMissing
 from workers.core.model_catalogue import find_model
 from workers.core.preflight import PROCESS_BYTES, estimated_peak_bytes
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideGeometry, SlideInfo, SlideLevel
-from workers.core.slides.reader import Pixels, Slide, open_slide
+from workers.core.slides.readers.registry import open_slide
+from workers.core.slides.slide import Pixels, Slide
 from workers.core.slides.tolerant import TolerantSlide
 from workers.pipeline import stitch
 

@@ -18,7 +18,7 @@ from workers import stages, tasks
 from workers.core.errors.base import DiskFull
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys
-from workers.core.slides.reader import open_slide
+from workers.core.slides.readers.registry import open_slide
 from workers.core.store import new_id
 from workers.pipeline import stitch
 

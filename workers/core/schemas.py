@@ -9,6 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from workers.core.roi import Roi
+from workers.core.slide_schemas import PLAIN, MppOrigin, SlideContent, TrustWarning
 
 JobState = Literal["queued", "planning", "running", "finishing", "succeeded", "failed", "canceled"]
 LOCAL_TENANT = "local"
@@ -16,6 +17,7 @@ LOCAL_TENANT = "local"
 
 FINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "canceled"})
 MppSource = Literal["metadata", "request"]
+Backend = Literal["openslide", "tiffslide", "tifffile", "zarr", "pillow"]
 Priority = Literal["interactive", "batch"]
 OnBadTile = Literal["fail", "mask", "skip"]
 OutputName = Literal["overlay.ome.tif", "labels.ome.tif", "regions.geojson.gz", "statistics.json", "preview.png"]
@@ -63,6 +65,11 @@ class SlideGeometry(Frozen):
     l0_height: int = Field(gt=0)
     mpp_x: float | None = Field(default=None, description="µm per level-0 px, None if the file does not say.")
     mpp_y: float | None = None
+    mpp_origin: MppOrigin | None = Field(default=None, description="Where the file says it.")
+    implausible_mpp: tuple[float, float] | None = Field(
+        default=None, description="What the file says, where no scanner makes such pixels."
+    )
+    objective_power: float | None = Field(default=None, description="Of the objective, if the file says it.")
     bounds: tuple[int, int, int, int] | None = Field(
         default=None, description="`openslide.bounds-*`: x, y, width, height in level-0 px of the full plane."
     )
@@ -91,8 +98,10 @@ class SlideInfo(Frozen):
     )
     deidentified: bool = Field(default=False, description="Label, macro and identifying tags were removed.")
     vendor: str = Field(description="Format as the reader names it.", examples=["aperio"])
-    backend: Literal["openslide", "tiffslide"]
+    backend: Backend
     geometry: SlideGeometry
+    content: SlideContent = PLAIN
+    warnings: tuple[TrustWarning, ...] = Field(default=(), description="What of the slide cannot be trusted.")
     created_at: datetime
     integrity: Integrity | None = Field(default=None, description="Of the last re-check; None before the first.")
 

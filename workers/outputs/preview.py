@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from workers.core.class_colours import color_table
 from workers.core.schemas import ModelClass, Plan
-from workers.core.slides.reader import Slide
+from workers.core.slides.slide import Slide
 from workers.core.store import atomic_write
 from workers.outputs.drawing import (
     INK,

@@ -5,7 +5,7 @@ import platform
 from datetime import UTC, datetime
 
 from workers.core.schemas import BadTile, Plan, Provenance, SlideInfo
-from workers.core.slides.reader import Slide
+from workers.core.slides.slide import Slide
 
 VERSIONS_OF = (
     "ldiffusion-server",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from workers.core.schemas import BadTile, Frozen
-from workers.core.slides.reader import Slide
+from workers.core.slides.slide import Slide
 from workers.core.slides.tolerant import TolerantSlide, bad_tile
 from workers.core.store import write_json
 from workers.pipeline.tiling import Box

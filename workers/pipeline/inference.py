@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from workers.core.errors.base import ModelInvalid
 from workers.core.schemas import Plan
-from workers.core.slides.reader import Pixels
+from workers.core.slides.slide import Pixels
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.roi import Mask, Tissue, without
 from workers.pipeline.tiling import Box, Region, read_box, tiles

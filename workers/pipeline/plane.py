@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.core.preflight import READER_CACHE_BYTES
-from workers.core.slides.reader import WHITE, Pixels, Slide
+from workers.core.slides.slide import WHITE, Pixels, Slide
 from workers.core.slides.tolerant import GRID_PX, bad_blocks
 from workers.pipeline.tiling import Box, WorkingPlane, level_downsample
 

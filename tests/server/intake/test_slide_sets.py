@@ -25,7 +25,7 @@ from workers.core.errors.base import LDiffusionError, SlideTooLarge, SlideUnread
 from workers.core.errors.intake import SlideSetIncomplete
 from workers.core.settings import Settings
 from workers.core.slides import mirax
-from workers.core.slides.reader import open_slide
+from workers.core.slides.readers.registry import open_slide
 from workers.core.store import Store
 
 MAX_PIXELS = 10**9

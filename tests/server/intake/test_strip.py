@@ -21,7 +21,7 @@ from server.intake.tiff_strip import strip_tiff
 from workers.core.errors.base import SlideUnreadable
 from workers.core.errors.intake import DeidentifyRefused
 from workers.core.settings import Settings
-from workers.core.slides.reader import open_slide
+from workers.core.slides.readers.registry import open_slide
 
 
 @pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"bigtiff": True, "byteorder": ">"}], ids=str)

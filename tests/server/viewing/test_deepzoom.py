@@ -25,7 +25,7 @@ from server.viewing.label_tiles import nearest
 from server.viewing.service import REMEMBERED, SingleFlightCache, SlidePool
 from workers.core.errors.base import ResultNotFound
 from workers.core.settings import Settings
-from workers.core.slides.reader import open_slide
+from workers.core.slides.readers.registry import open_slide
 
 NAMESPACE = "{http://schemas.microsoft.com/deepzoom/2008}"
 RED = (200, 0, 0)

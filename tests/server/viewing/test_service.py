@@ -19,7 +19,7 @@ from server.viewing.service import SingleFlightCache, Viewing
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
-from workers.core.slides.reader import open_slide
+from workers.core.slides.readers.registry import open_slide
 from workers.core.store import Store, new_id
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from workers.core.schemas import Plan
-from workers.core.slides.reader import open_slide
+from workers.core.slides.readers.registry import open_slide
 from workers.outputs import drawing, lettering, preview, statistics
 from workers.pipeline import stitch
 from workers.pipeline.plane import PlaneReader

@@ -14,7 +14,8 @@ import pytest
 from workers.core.errors.base import ModelInvalid, SlideUnreadable
 from workers.core.errors.jobs import OutOfMemory
 from workers.core.schemas import ModelClass, Plan
-from workers.core.slides.reader import Pixels, open_slide
+from workers.core.slides.readers.registry import open_slide
+from workers.core.slides.slide import Pixels
 from workers.pipeline.inference import Engine, cpu_threads, read_ahead, segment_regions
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import Region, WorkingPlane, regions

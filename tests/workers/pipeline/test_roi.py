@@ -19,7 +19,8 @@ from workers.core.label_layout import CONFIDENCE, LABELS
 from workers.core.model_catalogue import find_model
 from workers.core.roi import MultiPolygon, Polygon
 from workers.core.schemas import JobRequest, Plan, SlideInfo
-from workers.core.slides.reader import Pixels, Slide, open_slide
+from workers.core.slides.readers.registry import open_slide
+from workers.core.slides.slide import Pixels, Slide
 from workers.pipeline import stitch
 from workers.pipeline.roi import Area, RoiMask, without
 from workers.pipeline.tiling import Box, WorkingPlane, regions

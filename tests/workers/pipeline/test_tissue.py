@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from workers.core.schemas import SlideGeometry, SlideLevel
-from workers.core.slides.reader import open_slide
+from workers.core.slides.readers.registry import open_slide
 from workers.pipeline.tiling import Box, WorkingPlane, level_downsample, regions
 from workers.pipeline.tissue import (
     HOLE_PX,

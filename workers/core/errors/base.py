@@ -144,6 +144,12 @@ class SlideTooLarge(Invalid):
     code = "slide_too_large"
 
 
+class MppImplausible(Invalid):
+    """What is said of the µm per pixel is nothing that a scanner makes."""
+
+    code = "mpp_implausible"
+
+
 class MppMissing(Invalid):
     """The slide does not say its micrometres per pixel and the request does not either."""
 

@@ -5,14 +5,17 @@ The gateway asks before it queues a job and the planner asks again, so both give
 
 from fractions import Fraction
 
-from workers.core.errors.base import MppMissing, MppOutOfRange
+from workers.core.errors.base import MppImplausible, MppMissing, MppOutOfRange
 from workers.core.schemas import MppSource, SlideGeometry
 
-MPP_MIN = 0.02
-"""Finest plausible µm per level-0 px."""
+MPP_MIN = 0.05
+"""Finest µm per level-0 px that a scanner makes; a converter that is a factor of ten off says 0.025."""
 
-MPP_MAX = 50.0
+MPP_MAX = 100.0
 """Coarsest plausible µm per level-0 px: a 72 dpi photograph says 353."""
+
+USUAL_MPP = {40.0: 0.25, 20.0: 0.5, 10.0: 1.0}
+"""What scanners make at an objective power. Suggested to a person, and never taken silently."""
 
 COARSEST_RATIO = 2
 """A slide may be at most this many times coarser than the model: what was never recorded cannot be segmented."""
@@ -33,8 +36,8 @@ def resolve_mpp(geometry: SlideGeometry, request_mpp: float | None, model_mpp: f
 
     Raises:
         MppMissing: Neither the request nor the slide says it.
-        MppOutOfRange: The request is implausible, the slide is too coarse for the model, or the whole
-            slide is less than one working pixel.
+        MppImplausible: What the request says, or else the slide, is nothing that a scanner makes.
+        MppOutOfRange: The slide is too coarse for the model, or the whole slide is less than one working pixel.
     """
     mpp_x, mpp_y, source = _stated_mpp(geometry, request_mpp)
     coarsest = COARSEST_RATIO * Fraction(str(model_mpp))
@@ -58,17 +61,28 @@ def resolve_mpp(geometry: SlideGeometry, request_mpp: float | None, model_mpp: f
 def _stated_mpp(geometry: SlideGeometry, request_mpp: float | None) -> tuple[float, float, MppSource]:
     if request_mpp is not None:
         if not is_plausible(request_mpp):
-            raise MppOutOfRange(
+            raise MppImplausible(
                 "The requested mpp is no plausible slide resolution.",
                 value=request_mpp,
                 accepted=f"mpp from {MPP_MIN} to {MPP_MAX} µm per pixel",
             )
         return request_mpp, request_mpp, "request"
-    mpp_x, mpp_y = geometry.mpp_x, geometry.mpp_y
-    if mpp_x is None or mpp_y is None or not (is_plausible(mpp_x) and is_plausible(mpp_y)):
+    if geometry.implausible_mpp is not None:
+        mpp_x, mpp_y = geometry.implausible_mpp
+        raise MppImplausible(
+            f"The slide says {mpp_x:g} x {mpp_y:g} micrometres per pixel, which no scanner makes.",
+            value=f"{mpp_x:g} x {mpp_y:g}",
+            accepted=f"from {MPP_MIN} to {MPP_MAX}: the true mpp in the request, {_example(geometry)}",
+        )
+    if geometry.mpp_x is None or geometry.mpp_y is None:
         raise MppMissing(
             "The slide does not say how many micrometres a pixel measures.",
-            value=None if mpp_x is None and mpp_y is None else f"{mpp_x} x {mpp_y}",
-            accepted="mpp in the request, for example 0.5",
+            accepted=f"mpp in the request, {_example(geometry)}",
         )
-    return mpp_x, mpp_y, "metadata"
+    return geometry.mpp_x, geometry.mpp_y, "metadata"
+
+
+def _example(geometry: SlideGeometry) -> str:
+    power = geometry.objective_power
+    usual = USUAL_MPP.get(power) if power else None
+    return f"{usual} is usual at {power:g}x" if usual else "for example 0.5"

@@ -7,7 +7,8 @@ import numpy as np
 
 from workers.core.errors.base import SlideUnreadable
 from workers.core.schemas import BadTile
-from workers.core.slides.reader import WHITE, Pixels, Slide, open_slide
+from workers.core.slides.readers.registry import open_slide
+from workers.core.slides.slide import WHITE, Pixels, Slide
 
 GRID_PX = 256
 """Side of the blocks, on a fixed grid of a level, by which it is said what is lost."""

@@ -16,7 +16,8 @@ from workers import stages
 from workers.core.errors.base import SlideUnreadable
 from workers.core.model_catalogue import find_model
 from workers.core.schemas import JobRequest, Plan, SlideInfo
-from workers.core.slides.reader import Pixels, open_slide
+from workers.core.slides.readers.registry import open_slide
+from workers.core.slides.slide import Pixels
 from workers.core.slides.tolerant import TolerantSlide, bad_blocks, open_for
 from workers.pipeline import bad_tiles, stitch
 from workers.pipeline.plane import touched, triangle_taps

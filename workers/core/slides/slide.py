@@ -1,26 +1,22 @@
-"""One way to read every slide: openslide first, tiffslide for what it refuses. Pixels are 8-bit RGB over white.
+"""What every slide is to the rest, whichever reader opened it. Pixels are 8-bit RGB over white.
 
 Frames: `l0_` level-0 px of the full plane, `lv_` px of one level.
 """
 
 import struct
-import warnings
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from math import ceil
-from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-import openslide
 from PIL import Image
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.schemas import SlideGeometry
-from workers.core.slides.geometry import geometry_of, level_for_side
+from workers.core.schemas import Backend, SlideGeometry
+from workers.core.slide_schemas import PLAIN, SlideContent, TrustWarning
+from workers.core.slides.geometry import level_for_side
 from workers.core.slides.read_watchdog import reading
 
 WHITE = 255
@@ -52,11 +48,15 @@ class Slide(ABC):
         geometry: Size, resolution, bounds and levels.
         vendor: Format as the reader names it.
         backend: The reader.
+        content: What else is in the file.
+        warnings: What of it cannot be trusted.
     """
 
-    backend: ClassVar[Literal["openslide", "tiffslide"]]
+    backend: ClassVar[Backend]
     geometry: SlideGeometry
     vendor: str
+    content: SlideContent = PLAIN
+    warnings: tuple[TrustWarning, ...] = ()
 
     def read_level(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
         """Read a rectangle of a level.
@@ -136,111 +136,6 @@ class Slide(ABC):
         self.close()
 
 
-class _OpenSlide(Slide):
-    backend = "openslide"
-
-    def __init__(self, path: Path) -> None:
-        self._slide = openslide.OpenSlide(path)
-        properties: Mapping[str, Any] = self._slide.properties
-        self.vendor = str(properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown"))
-        self._downsamples = self._slide.level_downsamples
-        self.geometry = geometry_of(self._slide.level_dimensions, self._downsamples, properties, "openslide")
-
-    def _read(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
-        downsample = self._downsamples[level]
-        l0_origin = (round(lv_x * downsample), round(lv_y * downsample))
-        try:
-            rgba = np.asarray(self._slide.read_region(l0_origin, level, (width, height)))
-        except openslide.OpenSlideError as error:
-            raise _undecodable(level, lv_x, lv_y) from error
-        return over_white(rgba)
-
-    def close(self) -> None:
-        self._slide.close()
-
-
-class _TiffSlide(Slide):
-    backend = "tiffslide"
-
-    def __init__(self, path: Path) -> None:
-        from tiffslide import TiffSlide  # noqa: PLC0415  it takes a second to import and few slides need it
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "metadata parsing only partially implemented"
-            # one file alone: the OME-XML of a stranger may name any other file
-            self._slide = TiffSlide(path, tifffile_options={"_multifile": False})
-            try:
-                self._describe()
-            except (*PARSER_ERRORS, SlideUnreadable):
-                self._slide.close()
-                raise
-
-    def _describe(self) -> None:
-        properties = self._slide.properties
-        file = self._slide.ts_tifffile
-        self.vendor = properties["tiffslide.vendor"] or ("ome-tiff" if file.is_ome else "generic-tiff")
-        self._downsamples = self._slide.level_downsamples
-        axes = properties["tiffslide.series-axes"]
-        series = file.series[properties["tiffslide.series-index"]]
-        samples = {"YXS": series.shape[-1], "YX": 1, "CYX": series.shape[0]}[axes]
-        if series.dtype != np.uint8 or samples not in (1, 3, 4):
-            raise SlideUnreadable(
-                "The slide is neither grey nor RGB with 8 bits per sample.",
-                value=f"{samples} x {series.dtype}",
-                accepted="1, 3 or 4 samples of 8 bits",
-            )
-        self.geometry = geometry_of(self._slide.level_dimensions, self._downsamples, properties, "tiffslide")
-
-    def _read(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
-        l0_origin = (self._l0_of(level, lv_x), self._l0_of(level, lv_y))
-        try:
-            region = self._slide.read_region(l0_origin, level, (width, height), as_array=True)
-            pixels = region.astype(np.uint8, copy=False)
-        except PARSER_ERRORS as error:
-            raise _undecodable(level, lv_x, lv_y) from error
-        if pixels.shape[:2] != (height, width):
-            raise _undecodable(level, lv_x, lv_y)
-        return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else over_white(pixels)
-
-    def _l0_of(self, level: int, lv_position: int) -> int:
-        """Return a level-0 position that the reader's own truncation turns into `lv_position`."""
-        downsample = self._downsamples[level]
-        l0_position = ceil(lv_position * downsample)
-        while int(l0_position / downsample) < lv_position:
-            l0_position += 1
-        return l0_position
-
-    def close(self) -> None:
-        self._slide.close()
-
-
-def open_slide(path: Path) -> Slide:
-    """Open a slide with the first reader that takes it.
-
-    Raises:
-        SlideUnreadable: No reader does; the message says why, without the path.
-    """
-    if not path.is_file():
-        raise SlideUnreadable("The slide file is not there.", value=path.name)
-    with reading():
-        return _open_slide(path)
-
-
-def _open_slide(path: Path) -> Slide:
-    try:
-        return _OpenSlide(path)
-    except openslide.OpenSlideError as error:
-        reason = _reason(error, path)
-    try:
-        return _TiffSlide(path)
-    except PARSER_ERRORS as error:
-        raise SlideUnreadable(
-            f"No reader opens this file (openslide: {reason}; tiffslide: {_reason(error, path)}).",
-            value=path.name,
-            accepted="a slide that OpenSlide 4 reads, or an 8-bit RGB or grey TIFF",
-        ) from error
-
-
 def over_white(rgba: Pixels) -> Pixels:
     """Lay straight-alpha RGBA (height, width, 4) over white; RGB stays as it is."""
     alpha = rgba[..., 3:]
@@ -261,11 +156,8 @@ def block_mean(pixels: Pixels, factor: int) -> Pixels:
     return np.asarray((2 * sums + counts) // (2 * counts), np.uint8)
 
 
-def _reason(error: Exception, path: Path) -> str:
-    return (str(error) or type(error).__name__).replace(str(path), path.name)[:200]
-
-
-def _undecodable(level: int, lv_x: int, lv_y: int) -> SlideUnreadable:
+def undecodable(level: int, lv_x: int, lv_y: int) -> SlideUnreadable:
+    """Return the error of a tile that cannot be decoded."""
     return SlideUnreadable(
         f"A tile of level {level} at ({lv_x}, {lv_y}) cannot be decoded; the file is damaged or cut off."
     )

@@ -1,0 +1,66 @@
+"""How many level-0 px a px of a level measures: from what the file declares, never the ratio of padded sizes."""
+
+from fractions import Fraction
+from math import ceil, floor
+from typing import NamedTuple
+
+Size = tuple[int, int]
+"""(width, height) in px."""
+
+
+class Factor(NamedTuple):
+    """The downsample of a level.
+
+    Attributes:
+        downsample: Level-0 px per px of the level.
+        size: (width, height) of what the level shows of the slide; padding lies beyond.
+        is_padded: The level as stored is larger than that.
+    """
+
+    downsample: Fraction
+    size: Size
+    is_padded: bool
+
+
+def level_factor(l0: Size, level: Size, tile: Size | None, declared: Fraction | None = None) -> Factor | None:
+    """Return the downsample of a level, the same in x and y; None if no number explains its size.
+
+    Args:
+        l0: Size of level 0.
+        level: Size of the level as stored.
+        tile: Of the level's tiles; a padded level is a whole number of them.
+        declared: What the file says the downsample is, by the resolution of both levels, if it does.
+    """
+    near = _by_ratio(l0, level)
+    if near is not None:
+        return Factor(near, level, is_padded=False)
+    if tile is None or any(length % side for length, side in zip(level, tile, strict=True)):
+        return None
+    if declared is not None:
+        return _padded(l0, level, tile, declared)
+    found = [factor for k in range(1, 17) if (factor := _padded(l0, level, tile, Fraction(2**k)))]
+    return found[0] if len(found) == 1 else None
+
+
+def _by_ratio(l0: Size, level: Size) -> Fraction | None:
+    """Return the downsample if both sides fit it to less than a px; a whole number where one does."""
+    whole = round(Fraction(l0[0] * l0[1], level[0] * level[1]) ** 0.5)
+    if whole >= 1 and all(
+        lv in (floor(Fraction(full, whole)), ceil(Fraction(full, whole))) for full, lv in zip(l0, level, strict=True)
+    ):
+        return Fraction(whole)
+    # a px may have been dropped or added on each side, and by vendors that halve repeatedly more than one
+    lows = [Fraction(full, lv + 2) for full, lv in zip(l0, level, strict=True)]
+    highs = [Fraction(full, max(1, lv - 2)) for full, lv in zip(l0, level, strict=True)]
+    if max(lows) > min(highs):
+        return None
+    longer = 0 if l0[0] >= l0[1] else 1
+    return max(Fraction(1), Fraction(l0[longer], level[longer]))
+
+
+def _padded(l0: Size, level: Size, tile: Size, downsample: Fraction) -> Factor | None:
+    if downsample < 1:
+        return None
+    true = ceil(l0[0] / downsample), ceil(l0[1] / downsample)
+    fits = all(lv == -(-length // side) * side for length, lv, side in zip(true, level, tile, strict=True))
+    return Factor(downsample, true, is_padded=true != level) if fits else None

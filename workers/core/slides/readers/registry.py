@@ -1,0 +1,73 @@
+"""All formats, in the order in which they are asked whether a file is theirs. A new one is a module and a line here."""
+
+from pathlib import Path
+
+from workers.core.errors.base import SlideUnreadable
+from workers.core.slides.read_watchdog import reading
+from workers.core.slides.readers import (
+    aperio,
+    dicom,
+    generic_tiff,
+    hamamatsu,
+    leica,
+    mirax,
+    ome_tiff,
+    philips,
+    sakura,
+    trestle,
+    ventana,
+)
+from workers.core.slides.readers.base import Candidate, Format
+from workers.core.slides.slide import Slide
+
+FORMATS: tuple[Format, ...] = (
+    aperio.FORMAT,
+    hamamatsu.FORMAT,
+    leica.FORMAT,
+    philips.FORMAT,
+    ventana.FORMAT,
+    mirax.FORMAT,
+    dicom.FORMAT,
+    trestle.FORMAT,
+    sakura.FORMAT,
+    ome_tiff.FORMAT,
+    generic_tiff.FORMAT,
+)
+
+
+def format_of(path: Path) -> Format:
+    """Return the format of a file, by its bytes.
+
+    Raises:
+        SlideUnreadable: It is none of them.
+    """
+    candidate = Candidate(path)
+    found = next((each for each in FORMATS if each.detect(candidate)), None)
+    if found is None:
+        raise SlideUnreadable(
+            "The bytes of this file are those of no slide format that is known here.",
+            value=candidate.openslide_vendor or path.name,
+            accepted=", ".join(each.title for each in FORMATS),
+        )
+    return found
+
+
+def format_named(name: str) -> Format | None:
+    """Return the format of this name, None if there is none."""
+    return next((each for each in FORMATS if each.name == name), None)
+
+
+def open_slide(path: Path, image: int | None = None) -> Slide:
+    """Open a slide with the reader of its format.
+
+    Args:
+        path: The file, or of several the one that stands for all.
+        image: The number of the image to read, where the file holds several; None takes the largest.
+
+    Raises:
+        SlideUnreadable: It is no slide, or none that can be read; the message says why, without the path.
+    """
+    if not path.is_file():
+        raise SlideUnreadable("The slide file is not there.", value=path.name)
+    with reading():
+        return format_of(path).open(path, image)
