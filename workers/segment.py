@@ -24,10 +24,12 @@ from workers.core.command_line import CONTEXT, TellsErrors
 from workers.core.digests import sha256_of
 from workers.core.errors.base import RequestInvalid, SlideUnreadable
 from workers.core.label_layout import STORE
+from workers.core.modality_match import require_modality
 from workers.core.model_catalogue import find_model, locate, model_dir
 from workers.core.roi_option import RoiOption
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideInfo
 from workers.core.settings import Settings
+from workers.core.slides.modality import modality_of
 from workers.core.slides.names import display_name
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
@@ -55,6 +57,8 @@ class Run:
         """The same for the same question, so that its polygons keep their identifiers when it is asked again."""
         request = self.request
         asked: tuple[object, ...] = (self.info.sha256, self.card.digest, request.mpp, request.seed, request.tissue)
+        if request.image is not None:
+            asked = (*asked, request.image)
         if request.roi is not None:
             asked = (*asked, request.roi.model_dump_json())
         return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
@@ -70,6 +74,8 @@ class Run:
 @click.option("--tissue/--no-tissue", default=True, help="Skip glass, or segment every pixel.")
 @click.option("--roi", type=RoiOption(), help="x0,y0,x1,y1 in level-0 pixels, or a GeoJSON file: segment nothing else.")
 @click.option("--on-bad-tile", type=click.Choice(["fail", "mask", "skip"]), default="fail", show_default=True)
+@click.option("--image", type=int, help="Number of the image, in a file that holds several; else the largest.")
+@click.option("--ignore-modality", is_flag=True, help="Run the model on a slide of another modality than its own.")
 @click.option("--overwrite", is_flag=True, help="Replace a complete result in the output folder.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.")
 @click.option("--threads", type=int, help="CPU threads; all cores this process may use if not given.")
@@ -82,10 +88,12 @@ def main(
     threads = cpu_threads(threads or settings.torch_threads, 1)
     request = _request(model=name, **asked)
     prepare(output, overwrite=overwrite)
-    with _open(slide, request.on_bad_tile) as opened:
+    with _open(slide, request.on_bad_tile, request.image) as opened:
         card = find_model(folder, name)
         resolve_mpp(opened.geometry, request.mpp, card.mpp)  # before anything that takes time
-        run = Run(opened, describe(slide, opened), card, request, output)
+        info = describe(slide, opened)
+        require_modality(info, request, card)
+        run = Run(opened, info, card, request, output)
         provenance = segment(run, lambda: Engine(model_dir(folder, name), device or settings.device, threads))
     click.echo(report(provenance, output))
 
@@ -121,6 +129,9 @@ def describe(path: Path, slide: Slide) -> SlideInfo:
         vendor=slide.vendor,
         backend=slide.backend,
         geometry=slide.geometry,
+        content=slide.content,
+        modality=modality_of(slide),
+        warnings=slide.warnings,
         created_at=datetime.now(UTC),
     )
 
@@ -162,6 +173,7 @@ def report(provenance: Provenance, out_dir: Path) -> str:
         share = "-" if each.share_of_tissue is None else f"{each.share_of_tissue:.2%}"
         confidence = "-" if each.mean_confidence is None else f"{each.mean_confidence:.3f}"
         rows.append(f"{each.name:<{width}}  {each.mm2:>10.4f}  {share:>9}  {confidence:>10}")
+    warned = [f"warning: {each}" for each in provenance.warnings]
     seconds = ", ".join(f"{phase} {value:.1f}" for phase, value in provenance.timings_s.items())
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return "\n".join(
@@ -170,6 +182,7 @@ def report(provenance: Provenance, out_dir: Path) -> str:
             f"tissue {found.tissue_mm2:.4f} mm² of {found.slide_mm2:.4f} mm²",
             f"seconds: {seconds}",
             f"peak memory: {peak_mb:.0f} MB",
+            *warned,
             f"results: {printable(out_dir)}",
         )
     )
@@ -187,11 +200,11 @@ def _segment(run: Run, plan: Plan, todo: list[int], engine: Segmenter) -> None:
             bar.update()
 
 
-def _open(path: Path, on_bad_tile: str) -> Slide:
+def _open(path: Path, on_bad_tile: str, image: int | None) -> Slide:
     if not path.is_file():
         raise SlideUnreadable("The slide file is not there.", value=path)
     check_tiff(path)
-    return open_for(path, on_bad_tile)
+    return open_for(path, on_bad_tile, image)
 
 
 def _request(**asked: Any) -> JobRequest:

@@ -17,12 +17,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from workers import trust
 from workers.core.digests import sha256_of
 from workers.core.errors.base import ModelInvalid
 from workers.core.label_layout import STORE
+from workers.core.modality_match import require_modality
 from workers.core.preflight import estimated_peak_bytes
 from workers.core.roi import MultiPolygon, Polygon
-from workers.core.schemas import OUTPUTS, JobRequest, ModelCard, Plan, Provenance, SlideInfo
+from workers.core.schemas import OUTPUTS, JobRequest, ModelCard, Plan, Provenance, SlideGeometry, SlideInfo
+from workers.core.slides.modality import modality_of
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
 from workers.core.store import write_json
@@ -36,7 +39,7 @@ from workers.pipeline.inference import Check, Segmented, Segmenter, segment_regi
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.roi import Area, RoiMask
 from workers.pipeline.stitch import LabelArrays
-from workers.pipeline.tiling import WorkingPlane, best_level, region_at, regions
+from workers.pipeline.tiling import Box, WorkingPlane, best_level, region_at, regions
 from workers.pipeline.tissue import TissueMask
 from workers.process.cancellation import interruptible
 
@@ -65,9 +68,15 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
         The plan, as written.
 
     Raises:
-        MppMissing, MppOutOfRange: The slide's resolution is unknown or does not suit the model.
+        ModalityMismatch: The slide is fluorescence and the model is not, or the other way round.
+        MppMissing, MppImplausible, MppOutOfRange: The slide's resolution is unknown or does not suit the model.
         SlideUnreadable: A tile of the slide cannot be decoded.
     """
+    if request.image is not None:  # the record is about the largest one
+        info = info.model_copy(
+            update={"geometry": slide.geometry, "modality": modality_of(slide), "warnings": slide.warnings}
+        )
+    require_modality(info, request, card)
     mpp_x, mpp_y, source = resolve_mpp(info.geometry, request.mpp, card.mpp)
     plane = WorkingPlane.from_geometry(info.geometry, card.mpp, request.mpp)
     with interruptible():
@@ -100,6 +109,8 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
         roi=request.roi,
         outputs=request.outputs,
         on_bad_tile=request.on_bad_tile,
+        image=request.image,
+        warnings=trust.planned(info, request, card, (mpp_x, mpp_y), tissue_share(tissue, request.roi, info.geometry)),
     )
     if read_plan(out_dir) != plan:
         (out_dir / PLAN).unlink(missing_ok=True)
@@ -191,6 +202,16 @@ def area_of(tissue: TissueMask, roi: Polygon | MultiPolygon | None) -> Area:
     return Area(tissue, None if roi is None else RoiMask.from_roi(roi))
 
 
+def tissue_share(tissue: TissueMask, roi: Polygon | MultiPolygon | None, geometry: SlideGeometry) -> float:
+    """Return how much of the slide, or of a region of interest on it, is tissue: 0 to 1, counted in px of the mask."""
+    if roi is None:
+        return float(tissue.mask.mean())
+    rows, columns = tissue.mask.shape
+    plane = WorkingPlane(geometry.l0_width, geometry.l0_height, tissue.l0_per_px_x, tissue.l0_per_px_y)
+    inside = RoiMask.from_roi(roi).crop(Box(0, 0, columns, rows), plane)
+    return float(tissue.mask[inside].mean()) if inside.any() else 1.0  # a region within one px of the mask
+
+
 @lru_cache(maxsize=2)
 def _load_tissue(path: Path, mtime_ns: int) -> TissueMask:  # noqa: ARG001 (part of the key: the file may be new)
     return TissueMask.load(path)
@@ -241,9 +262,14 @@ def finish_job(
     check()
     provenance = describe(
         slide, info, plan, created_at, timings, files, sizes_bytes, bad_tiles.read_bad_tiles(out_dir).tiles
-    )
+    ).model_copy(update={"warnings": trust.finished(plan, statistics_of(out_dir, plan))})
     write_json(out_dir / RESULT, provenance)
     return provenance
+
+
+def statistics_of(out_dir: Path, plan: Plan) -> Statistics | None:
+    """Return what stands in `statistics.json`; None if the job does not make it."""
+    return read_statistics(out_dir) if "statistics.json" in plan.outputs else None
 
 
 def read_statistics(out_dir: Path) -> Statistics:

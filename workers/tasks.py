@@ -109,7 +109,7 @@ def _plan(runtime: Runtime, lease: Lease) -> None:
     request = store.read_request(job_id).request
     info = store.read_slide(request.slide_id)
     card = find_model(runtime.settings.models_dir, request.model)
-    with open_for(store.slide_file(request.slide_id), request.on_bad_tile) as slide:
+    with open_for(store.slide_file(request.slide_id), request.on_bad_tile, request.image) as slide:
         plan = stages.plan_job(slide, info, request, card, store.job_dir(job_id), job_id)
     landed = stitch.regions_present(store.job_dir(job_id), plan)
     todo = [index for index in plan.regions if index not in landed]
@@ -121,7 +121,7 @@ def _segment(runtime: Runtime, lease: Lease) -> None:
     plan = store.read_plan(job_id)
     engine = runtime.engine(plan.model)
     check = partial(runtime.leases.check, lease)
-    with open_for(store.slide_file(plan.slide_id), plan.on_bad_tile) as slide:
+    with open_for(store.slide_file(plan.slide_id), plan.on_bad_tile, plan.image) as slide:
         seconds, tiles = stages.segment_one(slide, plan, lease.task.index, engine, store.job_dir(job_id), check)
     runtime.leases.region_done(lease, seconds, tiles)
     runtime.leases.measured(plan.model_digest, seconds, tiles)
@@ -132,7 +132,7 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
     if not (store.job_dir(job_id) / stages.RESULT).exists():
         plan = store.read_plan(job_id)
         info = store.read_slide(plan.slide_id)
-        with open_for(store.slide_file(plan.slide_id), plan.on_bad_tile) as slide:
+        with open_for(store.slide_file(plan.slide_id), plan.on_bad_tile, plan.image) as slide:
             stages.finish_job(
                 slide,
                 info,

@@ -114,6 +114,9 @@ def _info(slide_id: str, received: Received, prepared: Prepared, report: ProbeRe
         vendor=report.vendor,
         backend=report.backend,
         geometry=report.geometry,
+        content=report.content,
+        modality=report.modality,
+        warnings=report.warnings,
         created_at=datetime.now(UTC),
     )
 

@@ -6,14 +6,15 @@ checks its numbers, then decodes three places of every level.
 
 import sys
 from pathlib import Path
-from typing import Literal
 
 from server.intake.sandbox import limits_of, run_confined, serve_confined
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
-from workers.core.schemas import Frozen, SlideGeometry
+from workers.core.schemas import Backend, Frozen, SlideGeometry
 from workers.core.settings import Settings
+from workers.core.slide_schemas import Modality, SlideContent, TrustWarning
 from workers.core.slides.mirax import EXTENSION as MIRAX_EXTENSION
 from workers.core.slides.mirax import check_mirax
+from workers.core.slides.modality import modality_of
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.size_limits import MAX_SIDE
 from workers.core.slides.slide import Slide
@@ -31,8 +32,11 @@ class ProbeReport(Frozen):
     """What a probe found."""
 
     vendor: str
-    backend: Literal["openslide", "tiffslide"]
+    backend: Backend
     geometry: SlideGeometry
+    content: SlideContent
+    warnings: tuple[TrustWarning, ...]
+    modality: Modality
 
 
 class ProbeOrder(Frozen):
@@ -78,7 +82,14 @@ def examine(path: Path, max_pixels: int) -> ProbeReport:
             )
         _check_numbers(slide.geometry, max_pixels)
         _decode_places(slide)
-        return ProbeReport(vendor=slide.vendor, backend=slide.backend, geometry=slide.geometry)
+        return ProbeReport(
+            vendor=slide.vendor,
+            backend=slide.backend,
+            geometry=slide.geometry,
+            content=slide.content,
+            warnings=slide.warnings,
+            modality=modality_of(slide),
+        )
 
 
 def _is_dicom(path: Path) -> bool:

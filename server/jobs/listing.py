@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from server.jobs.pagination import Place, after, page, place_of
-from workers.core.job_files import stored_view
+from workers.core.job_files import stored_view, with_warnings
 from workers.core.queue.jobs import Jobs, answering
 from workers.core.queue.keys import JOBS
 from workers.core.schemas import Frozen, JobState, JobView
@@ -46,7 +46,7 @@ def list_jobs(
         if len(found) > limit or (wanted.since is not None and view.created_at < wanted.since):
             break
         if wanted.lets_through(view):
-            found.append((place_of(view), view))
+            found.append((place_of(view), with_warnings(jobs.store, view)))
     return page(found, limit)
 
 

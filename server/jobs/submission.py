@@ -10,10 +10,12 @@ from server.jobs.idempotency import Reservation
 from server.jobs.webhooks import check_webhook
 from workers.core.errors.base import JobNotFound, LDiffusionError, Unavailable
 from workers.core.errors.jobs import SlideDamaged
+from workers.core.modality_match import require_modality
 from workers.core.model_catalogue import find_model
 from workers.core.preflight import preflight, require_disk, require_memory, worker_memory_bytes
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import LOCAL_TENANT, JobRequest, JobView, ModelCard, Preflight
+from workers.core.slides.images import geometry_of_image
 from workers.core.store import new_id, slide_missing
 
 
@@ -38,7 +40,9 @@ class Admission:
         Raises:
             SlideNotFound, ModelNotFound, ModelInvalid: What it names is not there, or not whole.
             SlideDamaged: Its stored bytes have changed.
-            MppMissing, MppOutOfRange: The slide's resolution is unknown or does not suit the model.
+            RequestInvalid: The file has no image of the number that is asked for.
+            MppMissing, MppImplausible, MppOutOfRange: The slide's resolution is unknown or does not suit the model.
+            ModalityMismatch: The slide is fluorescence and the model is not, or the other way round.
             RoiOutside: The region of interest holds nothing of the slide.
             JobTooLarge: No worker has the memory.
             DiskFull: The results do not fit on the disk.
@@ -55,10 +59,11 @@ class Admission:
                 accepted="the slide uploaded again, or restored",
             )
         card = find_model(self.jobs.settings.models_dir, request.model)
+        require_modality(slide, request, card)
         if request.webhook is not None:
             check_webhook(request.webhook, self.tenant, self.jobs.settings)
         workers, memory_bytes = self._measure()
-        estimate = preflight(slide.geometry, request, card, self._rate(card), workers)
+        estimate = preflight(geometry_of_image(slide, request.image), request, card, self._rate(card), workers)
         require_memory(estimate, memory_bytes)
         wanted = self._disk_bytes + (estimate.estimated_disk_bytes or 0)
         require_disk(wanted, disk_usage(self.jobs.store.root).free - self.jobs.settings.disk_reserve_bytes)

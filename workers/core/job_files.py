@@ -5,7 +5,7 @@ import shutil
 from datetime import datetime
 from typing import Literal
 
-from workers.core.errors.base import JobNotFound, ResultNotReady
+from workers.core.errors.base import Conflict, JobNotFound, NotFound, ResultNotReady
 from workers.core.schemas import ErrorBody, Frozen, JobView, WebhookDelivery
 from workers.core.store import Store
 
@@ -53,6 +53,20 @@ def stored_view(store: Store, job_id: str) -> JobView | None:
     except (OSError, ValueError) as error:
         logger.warning("the folder of job %s holds a file that cannot be read: %s", job_id, type(error).__name__)
         return None
+
+
+def with_warnings(store: Store, view: JobView) -> JobView:
+    """Return a job that says why its result cannot be trusted as it is: by `result.json`, else by the plan."""
+    try:
+        if view.state == "succeeded":
+            warnings = store.read_result(view.id).warnings
+        elif view.state in ("running", "finishing"):
+            warnings = store.read_plan(view.id).warnings
+        else:
+            return view
+    except (NotFound, Conflict, OSError, ValueError):  # deleted, or not there yet
+        return view
+    return view.model_copy(update={"warnings": warnings})
 
 
 def write_delivery(store: Store, job_id: str, delivery: WebhookDelivery) -> None:

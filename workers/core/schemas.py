@@ -6,10 +6,10 @@ Frames: `l0_` level-0 px of the full plane, `w_` px of the working plane (the sl
 from datetime import datetime
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from workers.core.roi import Roi
-from workers.core.slide_schemas import PLAIN, MppOrigin, SlideContent, TrustWarning
+from workers.core.slide_schemas import PLAIN, Modality, MppOrigin, SlideContent, TrustWarning
 
 JobState = Literal["queued", "planning", "running", "finishing", "succeeded", "failed", "canceled"]
 LOCAL_TENANT = "local"
@@ -101,6 +101,7 @@ class SlideInfo(Frozen):
     backend: Backend
     geometry: SlideGeometry
     content: SlideContent = PLAIN
+    modality: Modality | None = Field(default=None, description="None for a slide stored by an earlier version.")
     warnings: tuple[TrustWarning, ...] = Field(default=(), description="What of the slide cannot be trusted.")
     created_at: datetime
     integrity: Integrity | None = Field(default=None, description="Of the last re-check; None before the first.")
@@ -122,6 +123,9 @@ class ModelCard(Frozen):
     mpp: float = Field(gt=0, description="µm per working-plane px the model was trained at.")
     classes: tuple[ModelClass, ...]
     tile_px: int = Field(gt=0, description="Side of the core of one forward pass, in working px.")
+    modality: Literal["brightfield", "fluorescence"] = Field(
+        default="brightfield", description="What it was trained on; slides of the other kind are refused."
+    )
     halo_px: int = Field(ge=0, description="Context read around a core and cropped from the result, in working px.")
     stride_px: int = Field(gt=0, description="Origins of tiles are multiples of this.")
     digest: str = Field(
@@ -154,13 +158,24 @@ class WebhookDelivery(Frozen):
     )
 
 
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        message = "a number of µm per pixel, and no boolean"
+        raise ValueError(message)  # noqa: TRY004  pydantic tells a ValueError with its place
+    return value
+
+
+Mpp = Annotated[float, BeforeValidator(_no_boolean, json_schema_input_type=float), Field(gt=0)]
+"""µm per level-0 px."""
+
+
 class JobOptions(BaseModel):
     """What a client may ask of a job on any slide."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = "nuclei-tiny"
-    mpp: float | None = Field(default=None, gt=0, description="µm per level-0 px; overrides the slide's own.")
+    mpp: Mpp | None = Field(default=None, description="µm per level-0 px; overrides the slide's own.")
     seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the noise field.")
     region_px: int | None = Field(
         default=None,
@@ -178,6 +193,12 @@ class JobOptions(BaseModel):
     outputs: Outputs = Field(default=OUTPUTS, description="What to make. The preview brings the statistics with it.")
     priority: Priority = Field(
         default="interactive", description="Regions of interactive jobs go before those of every batch job."
+    )
+    image: int | None = Field(
+        default=None, ge=0, description="Which image of a file that holds several; the largest if not given."
+    )
+    ignore_modality: bool = Field(
+        default=False, description="Run the model on a slide of another modality than its own, with a warning."
     )
     on_bad_tile: OnBadTile = Field(
         default="fail",
@@ -233,6 +254,10 @@ class JobView(Frozen):
     error: ErrorBody | None = None
     webhook: WebhookDelivery | None = Field(default=None, description="None if the job has no webhook.")
     results: dict[str, str] = Field(default_factory=dict, description="Name of a result → its URL, once succeeded.")
+    warnings: tuple[TrustWarning, ...] = Field(
+        default=(),
+        description="Why its result cannot be trusted as it is; all are known once it succeeded.",
+    )
 
 
 class Plan(Frozen):
@@ -263,6 +288,8 @@ class Plan(Frozen):
     roi: Roi | None = None
     outputs: Outputs = OUTPUTS
     on_bad_tile: OnBadTile = "fail"
+    image: int | None = None
+    warnings: tuple[TrustWarning, ...] = Field(default=(), description="Known before a pixel was segmented.")
 
 
 class BadTile(Frozen):
@@ -304,5 +331,6 @@ class Provenance(Frozen):
     bad_tiles: tuple[BadTile, ...] = Field(
         default=(), description="What could not be decoded and was left out of labels and statistics."
     )
+    warnings: tuple[TrustWarning, ...] = Field(default=(), description="Why this result cannot be trusted as it is.")
     created_at: datetime
     finished_at: datetime

@@ -23,6 +23,9 @@ class TrustWarning(_Frozen):
     message: str = Field(description="One sentence for people.")
     value: str | None = Field(default=None, description="What was found.")
 
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}{f' ({self.value})' if self.value else ''}"
+
 
 class ImageEntry(_Frozen):
     """One picture of a file."""
@@ -31,6 +34,7 @@ class ImageEntry(_Frozen):
     name: str = Field(default="", description="As the file calls it.")
     width: int = Field(gt=0, description="Px.")
     height: int = Field(gt=0, description="Px.")
+    mpp: tuple[float, float] | None = Field(default=None, description="µm per px in x and y, if the file says it.")
     kind: ImageKind = Field(default="slide", description="`associated`: label, macro, thumbnail.")
 
 

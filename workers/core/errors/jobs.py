@@ -15,6 +15,12 @@ class RoiOutside(Invalid):
     code = "roi_outside"
 
 
+class ModalityMismatch(Invalid):
+    """The slide is fluorescence and the model was trained on bright field, or the other way round."""
+
+    code = "modality_mismatch"
+
+
 class JobTooLarge(Invalid):
     """A worker has too little memory for the job as it is asked for."""
 

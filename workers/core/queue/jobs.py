@@ -20,7 +20,7 @@ from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
 from workers.core.errors.base import LDiffusionError, QueueUnavailable
-from workers.core.job_files import Ending, clear_results, view_from_disk, write_ending
+from workers.core.job_files import Ending, clear_results, view_from_disk, with_warnings, write_ending
 from workers.core.queue.dequeue import dequeue
 from workers.core.queue.events import add_event, events_key
 from workers.core.queue.heartbeat import memory_of_workers
@@ -157,7 +157,7 @@ class Jobs:
             JobNotFound: Neither Redis nor the disk knows it.
             QueueUnavailable: Redis does not answer.
         """
-        return self.views([job_id])[0] or view_from_disk(self.store, job_id)
+        return with_warnings(self.store, self.views([job_id])[0] or view_from_disk(self.store, job_id))
 
     def active(self) -> tuple[JobView, ...]:
         """Return the jobs that have not ended."""

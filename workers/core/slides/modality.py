@@ -53,9 +53,7 @@ def sample(slide: Slide) -> Pixels:
         return slide.thumbnail(SIDE_PX)
     columns = np.linspace(0, size.width - PATCH_PX, PATCHES).astype(int)
     rows = np.linspace(0, size.height - PATCH_PX, PATCHES).astype(int)
-    strips = [
-        np.hstack([slide.read_level(level, int(x), int(y), PATCH_PX, PATCH_PX) for x in columns]) for y in rows
-    ]
+    strips = [np.hstack([slide.read_level(level, int(x), int(y), PATCH_PX, PATCH_PX) for x in columns]) for y in rows]
     return np.vstack(strips)
 
 

@@ -22,6 +22,7 @@ class TolerantSlide(Slide):
 
     Args:
         path: The slide.
+        image: The number of the image to read, where the file holds several.
 
     Attributes:
         bad: Blocks that could not be read so far.
@@ -30,12 +31,14 @@ class TolerantSlide(Slide):
         SlideUnreadable: No reader opens it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, image: int | None = None) -> None:
         self._path = path
-        self._slide = open_slide(path)
+        self._image = image
+        self._slide = open_slide(path, image)
         self.backend = self._slide.backend  # type: ignore[misc] # the reader's, not the class's
         self.geometry = self._slide.geometry
         self.vendor = self._slide.vendor
+        self.content, self.warnings = self._slide.content, self._slide.warnings
         self.bad: set[BadBlock] = set()
 
     def close(self) -> None:
@@ -63,17 +66,17 @@ class TolerantSlide(Slide):
             return self._slide.read_level(level, lv_x, lv_y, width, height)
         except SlideUnreadable:
             self._slide.close()
-            self._slide = open_slide(self._path)
+            self._slide = open_slide(self._path, self._image)
             return None
 
 
-def open_for(path: Path, on_bad_tile: str) -> Slide:
+def open_for(path: Path, on_bad_tile: str, image: int | None = None) -> Slide:
     """Open a slide as a job wants it: a bad tile is an error, or it is white and noted.
 
     Raises:
         SlideUnreadable: No reader opens it.
     """
-    return open_slide(path) if on_bad_tile == "fail" else TolerantSlide(path)
+    return open_slide(path, image) if on_bad_tile == "fail" else TolerantSlide(path, image)
 
 
 def bad_blocks(slide: Slide, level: int) -> frozenset[tuple[int, int]]:

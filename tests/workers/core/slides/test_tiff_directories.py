@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.schemas import Plan
-from workers.core.slides.slide import open_slide
+from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.tiff_directories import MAX_TAGS, Directory, Tiff, open_tiff
 from workers.core.slides.tiff_structure import check_tiff
 from workers.core.slides.tiff_values import Tag

@@ -95,6 +95,7 @@ def layout_of(file: TiffFile, image: int | None = None) -> Layout:
                 name=each.name,
                 width=each.size[0],
                 height=each.size[1],
+                mpp=(float(each.ome.mpp[0]), float(each.ome.mpp[1])) if each.ome and each.ome.mpp else None,
                 kind="associated" if each.is_associated else "slide",
             )
             for index, each in enumerate(pictures)

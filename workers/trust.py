@@ -1,0 +1,112 @@
+"""Why a result cannot be trusted as it is: looked at when a job is planned, and again when it is done.
+
+Each reason has a code and a sentence. It stops nothing: it goes into the plan and the result, and every door shows it.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from workers.core.modality_match import suits
+from workers.core.schemas import JobRequest, ModelCard, Plan, SlideInfo
+from workers.core.slide_schemas import TrustWarning
+from workers.outputs.statistics import Statistics
+
+COARSE_RATIO = Fraction(3, 2)
+"""A slide this many times coarser than the model shows less than the model has learned to see."""
+
+ALL_TISSUE = 0.98
+"""A slide that is tissue to this share shows no glass: the mask may have found none."""
+
+ROI_GLASS = 0.9
+CONFIDENCE_MIN = 0.6
+"""Mean confidence of a class below which a model guesses."""
+
+CLASS_MAX_SHARE = 0.95
+"""No class but the background fills a section to this share of its tissue."""
+
+
+def planned(
+    info: SlideInfo, request: JobRequest, card: ModelCard, mpp: tuple[float, float], tissue_share: float
+) -> tuple[TrustWarning, ...]:
+    """Return what is known before a pixel is segmented.
+
+    Args:
+        info: The slide.
+        request: What is asked.
+        card: The model.
+        mpp: µm per level-0 px in force.
+        tissue_share: Of the slide, or of the region of interest, 0 to 1.
+    """
+    return (
+        *info.warnings,
+        *_of_resolution(request, card, mpp),
+        *_of_modality(info, card),
+        *_of_tissue(request, tissue_share),
+    )
+
+
+def finished(plan: Plan, statistics: Statistics | None) -> tuple[TrustWarning, ...]:
+    """Return all that is known of a result: what the plan knew, and what its classes tell."""
+    return (*plan.warnings, *(_of_classes(statistics) if statistics else ()))
+
+
+def _of_resolution(request: JobRequest, card: ModelCard, mpp: tuple[float, float]) -> Iterator[TrustWarning]:
+    if request.mpp is not None:
+        yield TrustWarning(
+            code="mpp_by_hand",
+            message="The micrometres per pixel are those of the request, not of the slide.",
+            value=f"{request.mpp:g}",
+        )
+    if Fraction(str(max(mpp))) > COARSE_RATIO * Fraction(str(card.mpp)):
+        yield TrustWarning(
+            code="mpp_coarse",
+            message=f"The slide is coarser than what the model was trained on, {card.mpp:g} micrometres per pixel.",
+            value=f"{max(mpp):g}",
+        )
+
+
+def _of_modality(info: SlideInfo, card: ModelCard) -> Iterator[TrustWarning]:
+    if info.modality is not None and not suits(info, card):
+        yield TrustWarning(
+            code="modality_mismatch",
+            message=f"The slide is not of the kind that the model was trained on, {card.modality}.",
+            value=f"{info.modality.name}: {'; '.join(info.modality.evidence)}",
+        )
+
+
+def _of_tissue(request: JobRequest, tissue_share: float) -> Iterator[TrustWarning]:
+    if not request.tissue:
+        return
+    where = "slide" if request.roi is None else "region of interest"
+    if tissue_share == 0:
+        yield TrustWarning(code="no_tissue", message=f"No tissue was found on the {where}: nothing is segmented.")
+    elif request.roi is None and tissue_share >= ALL_TISSUE:
+        yield TrustWarning(
+            code="all_tissue",
+            message="All of the slide counts as tissue: if it has glass, that was not found.",
+            value=f"{tissue_share:.1%}",
+        )
+    elif request.roi is not None and tissue_share <= 1 - ROI_GLASS:
+        yield TrustWarning(
+            code="roi_mostly_glass",
+            message="The region of interest is mostly glass.",
+            value=f"{tissue_share:.1%} tissue",
+        )
+
+
+def _of_classes(statistics: Statistics) -> Iterator[TrustWarning]:
+    for each in statistics.classes:
+        if each.index == 0 or not each.pixels:
+            continue
+        if each.mean_confidence is not None and each.mean_confidence < CONFIDENCE_MIN:
+            yield TrustWarning(
+                code="confidence_low",
+                message=f"The model is unsure of the class {each.name}.",
+                value=f"mean confidence {each.mean_confidence:.2f}",
+            )
+        if each.share_of_tissue is not None and each.share_of_tissue > CLASS_MAX_SHARE:
+            yield TrustWarning(
+                code="class_everywhere",
+                message=f"Nearly all of the tissue came out as {each.name}.",
+                value=f"{each.share_of_tissue:.1%}",
+            )
