@@ -3,17 +3,22 @@
 What a directory is, and which make no sense, is told by `tiff_directories`; here are the limits of what they hold.
 """
 
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from workers.core.errors.base import SlideTooLarge
+from workers.core.errors.base import SlideTooLarge, SlideUnreadable
+from workers.core.slides.codestream import READERS, check_size
 from workers.core.slides.size_limits import check_pixels, check_tile
 from workers.core.slides.tiff_directories import Directory, Tiff, open_tiff
 from workers.core.slides.tiff_values import Tag, cut_off, reader_of
 
 MAX_STRIP_PIXELS = 2**26
 """A strip is decoded as a whole: 200 MB of RGB."""
+
+PEEK_BYTES = 512
+"""As much of each stored tile is looked at: its size stands at the beginning."""
 
 JPEG = 7
 _CHUNKS = ((Tag.STRIP_OFFSETS, Tag.STRIP_SIZES), (Tag.TILE_OFFSETS, Tag.TILE_SIZES))
@@ -36,6 +41,7 @@ def check_tiff(path: Path) -> bool:
         for directory in tiff.directories():
             _check_sizes(tiff, directory)
             _check_chunks(tiff, directory)
+            _check_tiles(tiff, directory)
     return True
 
 
@@ -61,6 +67,33 @@ def _strip_pixels(tiff: Tiff, directory: Directory) -> int:
             accepted=f"a tiled TIFF, or strips of at most {MAX_STRIP_PIXELS} pixels",
         )
     return width * rows
+
+
+def _check_tiles(tiff: Tiff, directory: Directory) -> None:
+    """Refuse a directory that has not a place for each tile of its grid, and tiles that say another size of themselves.
+
+    Only tiles that are stored are asked: a tile of no bytes was never scanned.
+    """
+    if not {Tag.TILE_WIDTH, Tag.TILE_HEIGHT, Tag.TILE_OFFSETS, Tag.TILE_SIZES} <= directory.tags.keys():
+        return
+    tile = directory.number(tiff.read, Tag.TILE_WIDTH), directory.number(tiff.read, Tag.TILE_HEIGHT)
+    whole = directory.number(tiff.read, Tag.WIDTH), directory.number(tiff.read, Tag.HEIGHT)
+    if 0 in tile:
+        return
+    planes = directory.number(tiff.read, Tag.SAMPLES, 1) if directory.number(tiff.read, Tag.PLANAR, 1) == 2 else 1
+    wanted = prod(-(-length // side) for length, side in zip(whole, tile, strict=True)) * planes
+    offsets, sizes = (directory.tags[tag].all(tiff.read) for tag in (Tag.TILE_OFFSETS, Tag.TILE_SIZES))
+    if min(len(offsets), len(sizes)) < wanted:
+        raise SlideUnreadable(
+            "A directory of this TIFF has fewer tiles than its size asks for.",
+            value=f"{min(len(offsets), len(sizes))} tiles",
+            accepted=f"{wanted} tiles of {tile[0]} x {tile[1]} for {whole[0]} x {whole[1]}",
+        )
+    compression = directory.number(tiff.read, Tag.COMPRESSION, 1)
+    if compression in READERS:
+        for offset, size in zip(offsets[:wanted].tolist(), sizes[:wanted].tolist(), strict=True):
+            if size:
+                check_size(compression, tiff.read(offset, min(size, PEEK_BYTES)), *tile)
 
 
 def _check_chunks(tiff: Tiff, directory: Directory) -> None:
