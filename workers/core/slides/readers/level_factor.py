@@ -44,18 +44,22 @@ def level_factor(l0: Size, level: Size, tile: Size | None, declared: Fraction | 
 
 def _by_ratio(l0: Size, level: Size) -> Fraction | None:
     """Return the downsample if both sides fit it to less than a px; a whole number where one does."""
-    whole = round(Fraction(l0[0] * l0[1], level[0] * level[1]) ** 0.5)
-    if whole >= 1 and all(
-        lv in (floor(Fraction(full, whole)), ceil(Fraction(full, whole))) for full, lv in zip(l0, level, strict=True)
-    ):
-        return Fraction(whole)
-    # a px may have been dropped or added on each side, and by vendors that halve repeatedly more than one
-    lows = [Fraction(full, lv + 2) for full, lv in zip(l0, level, strict=True)]
-    highs = [Fraction(full, max(1, lv - 2)) for full, lv in zip(l0, level, strict=True)]
-    if max(lows) > min(highs):
+    sides = list(zip(l0, level, strict=True))
+    lows = [Fraction(full, lv + 2) for full, lv in sides]
+    highs = [Fraction(full, max(1, lv - 2)) for full, lv in sides]
+    if max(lows) > min(highs):  # vendors that halve repeatedly drop or add more than one px on the way
         return None
+    whole = [
+        k for k in range(max(1, floor(min(lows))), ceil(max(highs)) + 1) if all(_is_whole(k, *side) for side in sides)
+    ]
+    if whole:
+        return Fraction(min(whole, key=lambda k: (k & (k - 1) != 0, k)))  # powers of two first
     longer = 0 if l0[0] >= l0[1] else 1
     return max(Fraction(1), Fraction(l0[longer], level[longer]))
+
+
+def _is_whole(k: int, full: int, lv: int) -> bool:
+    return lv in (full // k, -(-full // k))
 
 
 def _padded(l0: Size, level: Size, tile: Size, downsample: Fraction) -> Factor | None:

@@ -52,9 +52,16 @@ def format_of(path: Path) -> Format:
     return found
 
 
-def format_named(name: str) -> Format | None:
-    """Return the format of this name, None if there is none."""
-    return next((each for each in FORMATS if each.name == name), None)
+def table() -> str:
+    """Return what is known of every format as a table in Markdown: the one in `docs/formats.md`."""
+    rows = ["| format | name | read by | tried on | de-identified | note |", "|---|---|---|---|---|---|"]
+    for each in FORMATS:
+        stripped = "yes" if each.strip else "refused"
+        note = "; ".join(filter(None, ["several files" if each.has_several_files else "", each.note]))
+        rows.append(
+            f"| {each.title} | `{each.name}` | {', '.join(each.readers)} | {each.tried_on} | {stripped} | {note} |"
+        )
+    return "\n".join(rows)
 
 
 def open_slide(path: Path, image: int | None = None) -> Slide:
@@ -71,3 +78,7 @@ def open_slide(path: Path, image: int | None = None) -> Slide:
         raise SlideUnreadable("The slide file is not there.", value=path.name)
     with reading():
         return format_of(path).open(path, image)
+
+
+if __name__ == "__main__":
+    print(table())  # noqa: T201  the table of docs/formats.md
