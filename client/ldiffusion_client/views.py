@@ -74,6 +74,17 @@ class Integrity(View):
     ok: bool
 
 
+class TrustWarning(View):
+    """Why a result cannot be trusted as it is."""
+
+    code: str
+    message: str
+    value: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}{f' ({self.value})' if self.value else ''}"
+
+
 class SlideInfo(View):
     """A slide that the server holds. `sha256` is that of the bytes as they were uploaded."""
 
@@ -87,6 +98,7 @@ class SlideInfo(View):
     vendor: str
     backend: str
     geometry: SlideGeometry
+    warnings: tuple[TrustWarning, ...] = ()
     created_at: datetime
     integrity: Integrity | None = None
 
@@ -180,6 +192,7 @@ class JobView(Progress):
     error: ErrorBody | None = None
     webhook: WebhookDelivery | None = None
     results: dict[str, str] = {}
+    warnings: tuple[TrustWarning, ...] = ()
 
 
 class BatchItem(View):

@@ -79,6 +79,7 @@ function wordsFor(job: JobView): string {
   const words = [
     job.state === 'finishing' && job.phase ? `Writes ${job.phase}` : WORDS[job.state],
     job.state === 'running' && job.regions_total !== null ? `${job.regions_done} of ${job.regions_total} regions` : '',
+    job.warnings.length > 0 ? `${job.warnings.length} ${job.warnings.length === 1 ? 'warning' : 'warnings'}` : '',
     job.state === 'running' && job.eta_s !== null ? `about ${duration(job.eta_s)} left` : '',
   ]
   return words.filter(Boolean).join(' · ')

@@ -1,12 +1,12 @@
 /** What there is of the chosen job: its overlay, also while it runs, the legend, and what can be downloaded. */
 
 import { getJson } from './api'
-import { byId, pause } from './dom'
+import { byId, el, pause } from './dom'
 import { downloadsOf } from './downloads'
 import { legendTable } from './legend'
 import { report } from './notices'
 import { Look } from './overlay'
-import type { JobView, ModelClass, SlideInfo, Statistics } from './types'
+import type { JobView, ModelClass, SlideInfo, Statistics, TrustWarning } from './types'
 import type { SlideViewer } from './viewer'
 
 const LABELS = 'labels.ome.tif'
@@ -50,6 +50,8 @@ export class ResultPanel {
       byId('result-note', HTMLElement).textContent = ''
     }
     if (slide === null) return
+    // A job that waits has no warnings yet, its slide may.
+    showWarnings(job === null || job.warnings.length > 0 ? (job?.warnings ?? []) : slide.warnings)
     const mpp = job?.request.mpp ?? null
     this.viewer.setMpp(mpp ?? slide.geometry.mpp_x, mpp ?? slide.geometry.mpp_y)
     if (job === null) return
@@ -109,4 +111,16 @@ export class ResultPanel {
     byId('legend', HTMLElement).replaceChildren(table)
     return look
   }
+}
+
+/** Say why the result cannot be trusted as it is; nothing if it can. */
+function showWarnings(warnings: TrustWarning[]): void {
+  const list = byId('warnings', HTMLElement)
+  list.hidden = warnings.length === 0
+  list.replaceChildren(
+    ...warnings.map((each) => {
+      const value = each.value === null ? '' : ` (${each.value})`
+      return el('li', { title: each.code, textContent: `${each.message}${value}` })
+    }),
+  )
 }

@@ -7,6 +7,13 @@ export interface ErrorBody {
   accepted: string | null
 }
 
+/** Why a result cannot be trusted as it is. */
+export interface TrustWarning {
+  code: string
+  message: string
+  value: string | null
+}
+
 export interface SlideInfo {
   id: string
   filename: string
@@ -19,6 +26,7 @@ export interface SlideInfo {
     mpp_y: number | null
     bounds: [number, number, number, number] | null
   }
+  warnings: TrustWarning[]
   created_at: string
 }
 
@@ -51,6 +59,7 @@ export interface JobView {
   created_at: string
   error: ErrorBody | null
   results: Record<string, string>
+  warnings: TrustWarning[]
 }
 
 export interface UploadView {
