@@ -16,7 +16,8 @@ from made_models import write_model_config
 from made_slides import MadeSlide, write_slide
 from numpy.typing import NDArray
 
-from workers.core.schemas import ModelClass, Plan, SlideGeometry, SlideLevel
+from workers.core.schemas import ModelClass, Plan
+from workers.core.slide_schemas import SlideGeometry, SlideLevel
 
 ROOT = Path(__file__).resolve().parents[1]
 

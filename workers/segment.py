@@ -27,8 +27,9 @@ from workers.core.label_layout import STORE
 from workers.core.modality_match import require_modality
 from workers.core.model_catalogue import find_model, locate, model_dir
 from workers.core.roi_option import RoiOption
-from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance, SlideInfo
+from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance
 from workers.core.settings import Settings
+from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.modality import modality_of
 from workers.core.slides.names import display_name
 from workers.core.slides.resolution import resolve_mpp

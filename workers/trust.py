@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from workers.core.modality_match import suits
-from workers.core.schemas import JobRequest, ModelCard, Plan, SlideInfo
-from workers.core.slide_schemas import TrustWarning
+from workers.core.schemas import JobRequest, ModelCard, Plan
+from workers.core.slide_schemas import SlideInfo, TrustWarning
 from workers.outputs.statistics import Statistics
 
 COARSE_RATIO = Fraction(3, 2)

@@ -55,6 +55,8 @@ class JobOptions(TypedDict, total=False):
     region_px: int
     tissue: bool
     roi: Any
+    image: int
+    ignore_modality: bool
     outputs: Sequence[OutputName]
     priority: Priority
     on_bad_tile: OnBadTile

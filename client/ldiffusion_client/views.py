@@ -152,6 +152,8 @@ class JobRequest(View):
     region_px: int | None = None
     tissue: bool
     roi: dict[str, Any] | None = None
+    image: int | None = None
+    ignore_modality: bool = False
     outputs: tuple[OutputName, ...]
     priority: Priority
     on_bad_tile: OnBadTile

@@ -25,7 +25,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 from server.access.principals import Means
 from server.access.private_files import MODE, locked
 from workers.core.errors.access import AuditBroken
-from workers.core.schemas import Frozen
+from workers.core.frozen import Frozen
 from workers.core.store import fsync_dir
 
 FILE, LOCK = "audit.jsonl", "audit.lock"

@@ -27,7 +27,7 @@ from server.access.principals import Principal, Scope
 from server.access.private_files import locked, write_private
 from workers.core.errors.access import Unauthorized
 from workers.core.errors.base import RequestInvalid, Unavailable
-from workers.core.schemas import Frozen
+from workers.core.frozen import Frozen
 
 FILE, LOCK = "keys.json", "keys.lock"
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from workers.core.errors.access import ScopeMissing
-from workers.core.schemas import LOCAL_TENANT
+from workers.core.frozen import LOCAL_TENANT
 
 Scope = Literal["read", "submit", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)

@@ -21,7 +21,7 @@ from pydantic import Field
 from server.access.private_files import locked, write_private
 from workers.core.errors.access import LinkInvalid
 from workers.core.errors.base import RequestInvalid, Unavailable
-from workers.core.schemas import Frozen
+from workers.core.frozen import Frozen
 
 SECRET_FILE, LOCK = "link.secret", "link.lock"
 SECRET_BYTES = 32

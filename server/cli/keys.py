@@ -9,7 +9,7 @@ import click
 from server.access.audit import AuditLog, Event
 from server.access.principals import Scope
 from server.cli.extras import need
-from workers.core.schemas import LOCAL_TENANT
+from workers.core.frozen import LOCAL_TENANT
 from workers.core.settings import Settings
 
 if TYPE_CHECKING:

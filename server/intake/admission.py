@@ -17,8 +17,9 @@ from server.intake.fair_queue import FairQueue
 from server.intake.probe import ProbeReport, probe
 from server.intake.unpack import Prepared, prepare
 from workers.core.errors.base import RequestInvalid, UploadEmpty
-from workers.core.schemas import LOCAL_TENANT, SlideInfo
+from workers.core.frozen import LOCAL_TENANT
 from workers.core.settings import Settings
+from workers.core.slide_schemas import SlideInfo
 from workers.core.store import Store
 
 PROBES_AT_ONCE = 2

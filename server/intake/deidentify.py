@@ -13,7 +13,7 @@ from server.intake.dicom_strip import strip_dicom
 from server.intake.sandbox import limits_of, run_confined, serve_confined
 from server.intake.tiff_strip import strip_tiff
 from workers.core.errors.intake import DeidentifyRefused
-from workers.core.schemas import Frozen
+from workers.core.frozen import Frozen
 from workers.core.settings import Settings
 from workers.core.slides.tiff_structure import check_tiff
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from server.intake.sandbox import limits_of, run_confined, serve_confined
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
-from workers.core.schemas import Backend, Frozen, SlideGeometry
+from workers.core.frozen import Frozen
 from workers.core.settings import Settings
-from workers.core.slide_schemas import Modality, SlideContent, TrustWarning
+from workers.core.slide_schemas import Backend, Modality, SlideContent, SlideGeometry, TrustWarning
 from workers.core.slides.mirax import EXTENSION as MIRAX_EXTENSION
 from workers.core.slides.mirax import check_mirax
 from workers.core.slides.modality import modality_of

@@ -28,7 +28,8 @@ from pydantic import BaseModel, Field, ValidationError
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import DiskFull, LDiffusionError, SlideTooLarge, SlideUnreadable
 from workers.core.errors.intake import ArchiveRefused, ConfinementFailed, DeidentifyRefused, SlideSetIncomplete
-from workers.core.schemas import ErrorBody, Frozen
+from workers.core.frozen import Frozen
+from workers.core.schemas import ErrorBody
 from workers.core.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from server.access.audit import AuditLog, Event
 from server.intake.unpack import digest_of, stored_files
 from workers.core.errors.base import SlideNotFound, Unavailable
 from workers.core.errors.jobs import SlideDamaged
-from workers.core.schemas import Integrity, SlideInfo
 from workers.core.settings import Settings
+from workers.core.slide_schemas import Integrity, SlideInfo
 from workers.core.store import Store
 
 PERIOD_S = 3600.0

@@ -26,7 +26,7 @@ from server.intake.archives import Budget, entries_of, opened_archive, take_out
 from server.intake.sandbox import limits_of, run_confined, serve_confined
 from workers.core.errors.base import SlideUnreadable
 from workers.core.errors.intake import SlideSetIncomplete
-from workers.core.schemas import Frozen
+from workers.core.frozen import Frozen
 from workers.core.settings import Settings
 from workers.core.slides import mirax
 from workers.core.slides.slide import PARSER_ERRORS

@@ -20,19 +20,10 @@ from server.jobs.pagination import Place, after, page, place_of
 from server.jobs.submission import Admission, Requester
 from workers.core.errors.base import Invalid, LDiffusionError, NotFound
 from workers.core.errors.jobs import BatchNotFound
+from workers.core.frozen import LOCAL_TENANT, Frozen
 from workers.core.job_files import stored_view
 from workers.core.queue.jobs import Jobs
-from workers.core.schemas import (
-    FINAL_STATES,
-    LOCAL_TENANT,
-    ErrorBody,
-    Frozen,
-    JobOptions,
-    JobRequest,
-    JobState,
-    JobView,
-    Priority,
-)
+from workers.core.schemas import FINAL_STATES, ErrorBody, JobOptions, JobRequest, JobState, JobView, Priority
 from workers.core.store import fsync_dir, new_id, write_json
 
 SLIDES_MAX = 1000

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from workers.core.errors.base import QueueUnavailable, RequestInvalid
 from workers.core.errors.jobs import KeyInUse, KeyReused
+from workers.core.frozen import LOCAL_TENANT
 from workers.core.queue.jobs import Jobs, answering
-from workers.core.schemas import LOCAL_TENANT
 
 KEY_TTL_S = 24 * 3600
 """How long a key is remembered."""

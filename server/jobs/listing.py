@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from server.jobs.pagination import Place, after, page, place_of
+from workers.core.frozen import Frozen
 from workers.core.job_files import stored_view, with_warnings
 from workers.core.queue.jobs import Jobs, answering
 from workers.core.queue.keys import JOBS
-from workers.core.schemas import Frozen, JobState, JobView
+from workers.core.schemas import JobState, JobView
 
 AT_ONCE = 200
 """Jobs that are looked at in one exchange with Redis."""

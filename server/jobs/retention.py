@@ -17,9 +17,11 @@ from pydantic import Field
 
 from server.jobs.batches import Batches
 from workers.core.errors.base import JobNotFound, SlideInUse, SlideNotFound
+from workers.core.frozen import Frozen
 from workers.core.job_files import stored_view
 from workers.core.queue.jobs import Jobs
-from workers.core.schemas import FINAL_STATES, Frozen, JobView, SlideInfo
+from workers.core.schemas import FINAL_STATES, JobView
+from workers.core.slide_schemas import SlideInfo
 
 Reason = Literal["age", "request"]
 

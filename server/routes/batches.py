@@ -12,7 +12,7 @@ from server.routes.jobs import CursorQuery, KeyHeader, asker_of
 from server.routes.path_deps import BatchesDep
 from server.web.errors import error_responses
 from server.web.root_path import link_to
-from workers.core.schemas import Frozen
+from workers.core.frozen import Frozen
 
 router = APIRouter(prefix="/v1/batches", tags=["jobs"])
 

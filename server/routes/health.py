@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from server.routes.deps import JobsDep, StoreDep
 from server.web.errors import error_responses
 from workers.core.errors.base import Unavailable
-from workers.core.schemas import Frozen
+from workers.core.frozen import Frozen
 
 router = APIRouter(tags=["health"])
 

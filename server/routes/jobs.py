@@ -15,7 +15,8 @@ from server.routes.path_deps import JobDep
 from server.routes.results import RESULTS
 from server.web.errors import error_responses
 from server.web.root_path import link_to
-from workers.core.schemas import FINAL_STATES, OUTPUTS, Frozen, JobRequest, JobState, JobView
+from workers.core.frozen import Frozen
+from workers.core.schemas import FINAL_STATES, OUTPUTS, JobRequest, JobState, JobView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

@@ -5,7 +5,8 @@ from fastapi import APIRouter
 from server.routes.deps import SettingsDep
 from server.web.errors import error_responses
 from workers.core import model_catalogue
-from workers.core.schemas import Frozen, ModelCard
+from workers.core.frozen import Frozen
+from workers.core.schemas import ModelCard
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

@@ -8,7 +8,8 @@ from server.access.guards import CallerDep
 from server.jobs.batches import Batches, batch_missing
 from server.routes.deps import JobsDep, ResumableDep, StoreDep
 from server.uploads.store import upload_missing
-from workers.core.schemas import JobView, SlideInfo
+from workers.core.schemas import JobView
+from workers.core.slide_schemas import SlideInfo
 from workers.core.store import job_missing, slide_missing
 
 

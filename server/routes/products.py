@@ -15,8 +15,8 @@ from server.web.errors import error_responses
 from server.web.files import ImmutableFile, is_current, validators
 from server.web.root_path import link_to
 from workers.core.errors.base import ResultNotFound, ResultNotReady
+from workers.core.frozen import Frozen
 from workers.core.products import PRODUCTS, Products, ProductView, product_path, read_made
-from workers.core.schemas import Frozen
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 

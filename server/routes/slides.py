@@ -15,7 +15,8 @@ from server.web.bodies import body_of, content_length
 from server.web.errors import error_responses
 from server.web.multipart import FIELD, FORM_OVERHEAD_BYTES, PART_OVERHEAD_BYTES, read_form_file
 from server.web.root_path import link_to
-from workers.core.schemas import Frozen, SlideInfo
+from workers.core.frozen import Frozen
+from workers.core.slide_schemas import SlideInfo
 
 router = APIRouter(prefix="/v1/slides", tags=["slides"])
 

@@ -17,7 +17,8 @@ from server.uploads.store import upload_missing
 from server.web.bodies import body_of, content_length
 from server.web.errors import ErrorAnswer, error_responses
 from server.web.root_path import link_to, path_of
-from workers.core.schemas import ErrorBody, Frozen
+from workers.core.frozen import Frozen
+from workers.core.schemas import ErrorBody
 
 OVERRIDE = b"x-http-method-override"
 TUS = {"Tus-Resumable": tus.VERSION}

@@ -20,7 +20,8 @@ from server.uploads.records import Upload
 from server.uploads.store import UploadStore
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import Invalid, LDiffusionError, SlideNotFound, Unavailable
-from workers.core.schemas import ErrorBody, SlideInfo
+from workers.core.schemas import ErrorBody
+from workers.core.slide_schemas import SlideInfo
 from workers.core.store import Store
 
 HASH_BYTES = 4 * 2**20

@@ -22,7 +22,7 @@ from server.uploads.service import Resumable
 from server.web.egress import Egress
 from workers.core.errors.base import LDiffusionError, NotFound, Unavailable
 from workers.core.errors.intake import ImportRefused
-from workers.core.schemas import Frozen
+from workers.core.frozen import Frozen
 from workers.core.settings import Settings
 
 AT_ONCE = 4

@@ -21,8 +21,8 @@ from server.access.quotas import Room
 from server.intake.admission import Admission, Received, check_received
 from workers.core.disk_room import ROOM_BYTES, check_room, check_size, disk_full_told
 from workers.core.errors.base import RequestInvalid, UploadEmpty, UploadIncomplete
-from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
+from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.names import display_name, extension_of
 from workers.core.store import Store
 

@@ -5,7 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from workers.core.schemas import LOCAL_TENANT, ErrorBody, Frozen
+from workers.core.frozen import LOCAL_TENANT, Frozen
+from workers.core.schemas import ErrorBody
 
 UploadState = Literal["uploading", "checking", "ready", "rejected"]
 

@@ -10,7 +10,7 @@ from server.uploads.fetch import Source
 from server.web.egress import HTTPS_PORT, Egress
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.intake import ImportRefused
-from workers.core.schemas import Frozen
+from workers.core.frozen import Frozen
 
 
 class Connector(Frozen):

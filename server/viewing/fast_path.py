@@ -22,7 +22,7 @@ from server.viewing.deepzoom import Address
 from server.viewing.service import Viewing
 from server.web.root_path import path_of
 from workers.core.errors.base import SlideNotFound
-from workers.core.schemas import SlideInfo
+from workers.core.slide_schemas import SlideInfo
 from workers.core.store import Store
 
 SEEN_S = 1.0

@@ -16,7 +16,7 @@ from PIL import Image
 
 from server.viewing.tiff_tiles import JPEG, TiledLevel, reader_at_hand, tiled_levels
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
-from workers.core.schemas import SlideInfo
+from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.slide import Pixels
 from workers.core.slides.tiff_values import Reader, reader_of
 

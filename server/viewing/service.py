@@ -17,8 +17,8 @@ from server.viewing.deepzoom import OVERVIEW_PX, Address, Grid, grid_of
 from server.viewing.jpeg_tiles import StoredTiles
 from server.viewing.label_tiles import LabelPyramid
 from server.viewing.live_labels import LiveLabels
-from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
+from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels, Slide
 from workers.core.slides.tolerant import TolerantSlide

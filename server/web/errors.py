@@ -32,7 +32,8 @@ from workers.core.errors.base import (
     UploadTooLarge,
     VersionUnsupported,
 )
-from workers.core.schemas import ErrorBody, Frozen
+from workers.core.frozen import Frozen
+from workers.core.schemas import ErrorBody
 
 STATUS_CODES: dict[type[LDiffusionError], int] = {
     UploadExpired: 410,

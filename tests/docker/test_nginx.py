@@ -21,8 +21,8 @@ from tus_fixtures import CHUNK, WAIT_S, Tus, checksum, error_of, metadata
 from wanted import program
 
 from server.access.keys import Keys
+from workers.core.frozen import LOCAL_TENANT
 from workers.core.queue.jobs import Jobs
-from workers.core.schemas import LOCAL_TENANT
 from workers.core.settings import Settings
 
 NAME = "slides.example"

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Literal
 
 from workers.core.errors.base import Conflict, JobNotFound, NotFound, ResultNotReady
-from workers.core.schemas import ErrorBody, Frozen, JobView, WebhookDelivery
+from workers.core.frozen import Frozen
+from workers.core.schemas import ErrorBody, JobView, WebhookDelivery
 from workers.core.store import Store
 
 ENDING = "ended.json"

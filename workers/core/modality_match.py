@@ -1,7 +1,8 @@
 """Does a model suit a slide? Fluorescence looks like the negative of bright field: a model takes one."""
 
 from workers.core.errors.jobs import ModalityMismatch
-from workers.core.schemas import JobRequest, ModelCard, SlideInfo
+from workers.core.schemas import JobRequest, ModelCard
+from workers.core.slide_schemas import SlideInfo
 
 FLUORESCENCE = "fluorescence"
 

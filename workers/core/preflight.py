@@ -8,8 +8,9 @@ from pathlib import Path
 from workers.core.errors.base import DiskFull, LDiffusionError, ProductRefused
 from workers.core.errors.jobs import JobTooLarge, RoiOutside
 from workers.core.roi import Bounds, parts_bounds
-from workers.core.schemas import JobRequest, ModelCard, Preflight, SlideGeometry
+from workers.core.schemas import JobRequest, ModelCard, Preflight
 from workers.core.settings import Settings
+from workers.core.slide_schemas import SlideGeometry
 from workers.core.slides.resolution import resolve_mpp
 
 PROCESS_BYTES = 600 * 2**20

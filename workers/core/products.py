@@ -22,10 +22,11 @@ from workers.core.errors.base import (
     ProductRefused,
     ResultNotFound,
 )
+from workers.core.frozen import Frozen
 from workers.core.queue.attempts import attempts_max
 from workers.core.queue.jobs import Jobs, Transaction
 from workers.core.queue.keys import JobKeys, Task, worker_key
-from workers.core.schemas import ErrorBody, Frozen
+from workers.core.schemas import ErrorBody
 from workers.core.store import Store
 
 FOLDER = "products"

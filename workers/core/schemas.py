@@ -8,16 +8,13 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from workers.core.frozen import LOCAL_TENANT, Frozen
 from workers.core.roi import Roi
-from workers.core.slide_schemas import PLAIN, Modality, MppOrigin, SlideContent, TrustWarning
+from workers.core.slide_schemas import SlideGeometry, TrustWarning
 
 JobState = Literal["queued", "planning", "running", "finishing", "succeeded", "failed", "canceled"]
-LOCAL_TENANT = "local"
-"""Whose everything is on a server that asks nobody who they are."""
-
 FINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "canceled"})
 MppSource = Literal["metadata", "request"]
-Backend = Literal["openslide", "tiffslide", "tifffile", "zarr", "pillow"]
 Priority = Literal["interactive", "batch"]
 OnBadTile = Literal["fail", "mask", "skip"]
 OutputName = Literal["overlay.ome.tif", "labels.ome.tif", "regions.geojson.gz", "statistics.json", "preview.png"]
@@ -33,12 +30,6 @@ def _in_order(names: tuple[OutputName, ...]) -> tuple[OutputName, ...]:
 Outputs = Annotated[tuple[OutputName, ...], Field(min_length=1), AfterValidator(_in_order)]
 
 
-class Frozen(BaseModel):
-    """Immutable, and an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class ErrorBody(Frozen):
     """The one shape of every error: of an HTTP answer (under `error`) and of a failed job."""
 
@@ -46,65 +37,6 @@ class ErrorBody(Frozen):
     message: str = Field(examples=["The slide does not say how many micrometres a pixel measures."])
     value: str | None = None
     accepted: str | None = Field(default=None, examples=["mpp in the request, for example 0.5"])
-
-
-class SlideLevel(Frozen):
-    """One resolution level of a slide."""
-
-    width: int = Field(gt=0)
-    height: int = Field(gt=0)
-    downsample: float = Field(ge=1, description="Level-0 px per px of this level.")
-    tile_width: int | None = Field(default=None, description="Of the file's own tiles, None if it does not say.")
-    tile_height: int | None = None
-
-
-class SlideGeometry(Frozen):
-    """The one owner of a slide's size, resolution and bounds. Every export goes through it."""
-
-    l0_width: int = Field(gt=0)
-    l0_height: int = Field(gt=0)
-    mpp_x: float | None = Field(default=None, description="µm per level-0 px, None if the file does not say.")
-    mpp_y: float | None = None
-    mpp_origin: MppOrigin | None = Field(default=None, description="Where the file says it.")
-    implausible_mpp: tuple[float, float] | None = Field(
-        default=None, description="What the file says, where no scanner makes such pixels."
-    )
-    objective_power: float | None = Field(default=None, description="Of the objective, if the file says it.")
-    bounds: tuple[int, int, int, int] | None = Field(
-        default=None, description="`openslide.bounds-*`: x, y, width, height in level-0 px of the full plane."
-    )
-    levels: tuple[SlideLevel, ...]
-
-
-class Integrity(Frozen):
-    """What came of reading the stored bytes of a slide again."""
-
-    checked_at: datetime
-    ok: bool = Field(description="They are those that were stored. If not, no job is taken on the slide.")
-
-
-class SlideInfo(Frozen):
-    """A stored slide that a probe has opened and read."""
-
-    id: str
-    tenant: str = Field(default=LOCAL_TENANT, description="Whose it is.")
-    filename: str = Field(description="The name the client gave, for people; never a path.")
-    size_bytes: int = Field(description="What it takes on the disk.")
-    sha256: str = Field(description="Of the bytes as they were uploaded.")
-    stored_sha256: str | None = Field(
-        default=None,
-        description="Of what is stored, where that differs: of the stripped file, or of the lines "
-        "`<sha256>  <name>` of the files of a set, in the order of their names.",
-    )
-    deidentified: bool = Field(default=False, description="Label, macro and identifying tags were removed.")
-    vendor: str = Field(description="Format as the reader names it.", examples=["aperio"])
-    backend: Backend
-    geometry: SlideGeometry
-    content: SlideContent = PLAIN
-    modality: Modality | None = Field(default=None, description="None for a slide stored by an earlier version.")
-    warnings: tuple[TrustWarning, ...] = Field(default=(), description="What of the slide cannot be trusted.")
-    created_at: datetime
-    integrity: Integrity | None = Field(default=None, description="Of the last re-check; None before the first.")
 
 
 class ModelClass(Frozen):

@@ -1,9 +1,16 @@
-"""What is known of the pictures in a slide's file, and what of it cannot be trusted: frozen pydantic models."""
+"""What is known of a slide: its geometry, the pictures in its file, and what of it cannot be trusted.
 
+Frames: `l0_` level-0 px of the full plane.
+"""
+
+from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from workers.core.frozen import LOCAL_TENANT, Frozen
+
+Backend = Literal["openslide", "tiffslide", "tifffile", "zarr", "pillow"]
 MppOrigin = Literal["tiff", "ome", "imagej", "vendor", "dicom", "zarr", "person"]
 """Where a slide's own µm per pixel were found: TIFF resolution, OME-XML, ImageJ's unit, a vendor's tag, DICOM pixel
 spacing, the scale of an OME-Zarr; or a person gave them."""
@@ -12,11 +19,7 @@ ImageKind = Literal["slide", "associated"]
 ModalityName = Literal["brightfield_he", "brightfield_other", "fluorescence", "unknown"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TrustWarning(_Frozen):
+class TrustWarning(Frozen):
     """A reason why a result cannot be trusted as it is. It never stops a job; whoever reads the result is told."""
 
     code: str = Field(description="For programs.", examples=["planes_unread"])
@@ -27,7 +30,7 @@ class TrustWarning(_Frozen):
         return f"{self.code}: {self.message}{f' ({self.value})' if self.value else ''}"
 
 
-class ImageEntry(_Frozen):
+class ImageEntry(Frozen):
     """One picture of a file."""
 
     index: int = Field(ge=0, description="In the order of the file; a job may ask for it.")
@@ -38,7 +41,7 @@ class ImageEntry(_Frozen):
     kind: ImageKind = Field(default="slide", description="`associated`: label, macro, thumbnail.")
 
 
-class SlideContent(_Frozen):
+class SlideContent(Frozen):
     """Everything that a file holds beside the one picture that is read, so that what is not read is known."""
 
     images: tuple[ImageEntry, ...] = Field(
@@ -53,7 +56,7 @@ class SlideContent(_Frozen):
     icc: bool = Field(default=False, description="The file has a colour profile. It is not applied.")
 
 
-class Modality(_Frozen):
+class Modality(Frozen):
     """How a slide was made to be seen, as far as its file and its pixels tell."""
 
     name: ModalityName
@@ -62,3 +65,62 @@ class Modality(_Frozen):
 
 PLAIN = SlideContent()
 """One picture and nothing beside it."""
+
+
+class SlideLevel(Frozen):
+    """One resolution level of a slide."""
+
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    downsample: float = Field(ge=1, description="Level-0 px per px of this level.")
+    tile_width: int | None = Field(default=None, description="Of the file's own tiles, None if it does not say.")
+    tile_height: int | None = None
+
+
+class SlideGeometry(Frozen):
+    """The one owner of a slide's size, resolution and bounds. Every export goes through it."""
+
+    l0_width: int = Field(gt=0)
+    l0_height: int = Field(gt=0)
+    mpp_x: float | None = Field(default=None, description="µm per level-0 px, None if the file does not say.")
+    mpp_y: float | None = None
+    mpp_origin: MppOrigin | None = Field(default=None, description="Where the file says it.")
+    implausible_mpp: tuple[float, float] | None = Field(
+        default=None, description="What the file says, where no scanner makes such pixels."
+    )
+    objective_power: float | None = Field(default=None, description="Of the objective, if the file says it.")
+    bounds: tuple[int, int, int, int] | None = Field(
+        default=None, description="`openslide.bounds-*`: x, y, width, height in level-0 px of the full plane."
+    )
+    levels: tuple[SlideLevel, ...]
+
+
+class Integrity(Frozen):
+    """What came of reading the stored bytes of a slide again."""
+
+    checked_at: datetime
+    ok: bool = Field(description="They are those that were stored. If not, no job is taken on the slide.")
+
+
+class SlideInfo(Frozen):
+    """A stored slide that a probe has opened and read."""
+
+    id: str
+    tenant: str = Field(default=LOCAL_TENANT, description="Whose it is.")
+    filename: str = Field(description="The name the client gave, for people; never a path.")
+    size_bytes: int = Field(description="What it takes on the disk.")
+    sha256: str = Field(description="Of the bytes as they were uploaded.")
+    stored_sha256: str | None = Field(
+        default=None,
+        description="Of what is stored, where that differs: of the stripped file, or of the lines "
+        "`<sha256>  <name>` of the files of a set, in the order of their names.",
+    )
+    deidentified: bool = Field(default=False, description="Label, macro and identifying tags were removed.")
+    vendor: str = Field(description="Format as the reader names it.", examples=["aperio"])
+    backend: Backend
+    geometry: SlideGeometry
+    content: SlideContent = PLAIN
+    modality: Modality | None = Field(default=None, description="None for a slide stored by an earlier version.")
+    warnings: tuple[TrustWarning, ...] = Field(default=(), description="What of the slide cannot be trusted.")
+    created_at: datetime
+    integrity: Integrity | None = Field(default=None, description="Of the last re-check; None before the first.")

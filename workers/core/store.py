@@ -21,7 +21,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from workers.core.errors.base import DiskFull, JobNotFound, NotFound, ResultNotReady, SlideNotFound
-from workers.core.schemas import LOCAL_TENANT, Frozen, JobRequest, Plan, Provenance, SlideInfo
+from workers.core.frozen import LOCAL_TENANT, Frozen
+from workers.core.schemas import JobRequest, Plan, Provenance
+from workers.core.slide_schemas import SlideInfo
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)

@@ -4,7 +4,8 @@ import importlib.metadata
 import platform
 from datetime import UTC, datetime
 
-from workers.core.schemas import BadTile, Plan, Provenance, SlideInfo
+from workers.core.schemas import BadTile, Plan, Provenance
+from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.slide import Slide
 
 VERSIONS_OF = (

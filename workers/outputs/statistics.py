@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from workers.core.schemas import Frozen, Plan
+from workers.core.frozen import Frozen
+from workers.core.schemas import Plan
 from workers.core.store import write_json
 from workers.pipeline.stitch import LabelArrays, UInt8
 from workers.pipeline.tiling import Box, WorkingPlane, exact

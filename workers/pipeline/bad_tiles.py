@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from workers.core.schemas import BadTile, Frozen
+from workers.core.frozen import Frozen
+from workers.core.schemas import BadTile
 from workers.core.slides.slide import Slide
 from workers.core.slides.tolerant import TolerantSlide, bad_tile
 from workers.core.store import write_json

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 
-from workers.core.schemas import MppSource, Plan, SlideGeometry
+from workers.core.schemas import MppSource, Plan
+from workers.core.slide_schemas import SlideGeometry
 from workers.core.slides.resolution import resolve_mpp
 
 LEVEL_TOLERANCE = Fraction(1, 10**6)

@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
-from workers.core.schemas import SlideGeometry
+from workers.core.slide_schemas import SlideGeometry
 from workers.core.slides.slide import Pixels, Slide
 from workers.core.store import atomic_write
 from workers.pipeline.tiling import Box, Region, WorkingPlane, exact, level_downsample

@@ -15,8 +15,9 @@ from server.jobs.retention import Removed, Retention
 from workers.core.errors.base import JobNotFound, QueueUnavailable, SlideInUse, SlideNotFound
 from workers.core.job_files import Ending, view_from_disk, write_ending
 from workers.core.queue.jobs import Jobs
-from workers.core.schemas import JobRequest, SlideGeometry, SlideInfo, SlideLevel
+from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
+from workers.core.slide_schemas import SlideGeometry, SlideInfo, SlideLevel
 from workers.core.store import Store, new_id, write_json
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

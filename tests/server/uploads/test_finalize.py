@@ -14,9 +14,10 @@ from server.uploads.finalize import Finalizer
 from server.uploads.records import Upload
 from server.uploads.store import UploadStore
 from workers.core.errors.base import DiskFull, SlideUnreadable
+from workers.core.frozen import LOCAL_TENANT
 from workers.core.queue.jobs import Jobs
-from workers.core.schemas import LOCAL_TENANT, SlideInfo
 from workers.core.settings import Settings
+from workers.core.slide_schemas import SlideInfo
 from workers.core.store import Store, new_id
 
 CONTENT = b"II*\0 and so on"

@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
-from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
+from workers.core.slide_schemas import SlideInfo
 from workers.core.store import Store
 
 FILE_PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.tif"\r\n\r\nabc\r\n'

@@ -22,8 +22,8 @@ from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import LDiffusionError, RequestInvalid
 from workers.core.errors.intake import SlideSetIncomplete
 from workers.core.queue.jobs import Jobs
-from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
+from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.names import FILENAME_MAX, display_name, extension_of, sniff_extension
 from workers.core.store import Store
 from workers.core.text import printable

@@ -7,7 +7,8 @@ import pytest
 
 from server.viewing.deepzoom import TILE_PX, Grid, grid_of
 from server.viewing.label_tiles import Labels, LabelTiles, Level
-from workers.core.schemas import Plan, SlideGeometry
+from workers.core.schemas import Plan
+from workers.core.slide_schemas import SlideGeometry
 
 SIDE = 600
 

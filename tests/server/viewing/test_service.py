@@ -17,8 +17,8 @@ from server.viewing import deepzoom
 from server.viewing.deepzoom import grid_of
 from server.viewing.service import SingleFlightCache, Viewing
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
-from workers.core.schemas import SlideInfo
 from workers.core.settings import Settings
+from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.readers.registry import open_slide
 from workers.core.store import Store, new_id
 

@@ -75,6 +75,7 @@ def test_what_an_error_does_not_know_is_left_out(value: object, accepted: str | 
     assert error_line(MppMissing("No mpp.", value=value, accepted=accepted)) == line
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["workers", "server.process.gateway"])
 def test_processes_of_ours_refuse_what_they_do_not_know(module: str) -> None:
     done = subprocess.run([sys.executable, "-m", module, "--speed"], capture_output=True, text=True, check=False)

@@ -13,8 +13,9 @@ from workers.core.errors.jobs import JobTooLarge, RoiOutside
 from workers.core.model_catalogue import find_model
 from workers.core.preflight import machine_memory_bytes, preflight, require_disk, require_memory, worker_memory_bytes
 from workers.core.roi import Polygon
-from workers.core.schemas import JobRequest, ModelCard, SlideGeometry, SlideLevel
+from workers.core.schemas import JobRequest, ModelCard
 from workers.core.settings import Settings
+from workers.core.slide_schemas import SlideGeometry, SlideLevel
 from workers.pipeline.roi import RoiMask
 from workers.pipeline.tiling import Box, WorkingPlane, regions
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core.errors.base import DiskFull, JobNotFound, LDiffusionError, ResultNotReady, SlideNotFound
-from workers.core.schemas import JobRequest, SlideGeometry, SlideInfo, SlideLevel
+from workers.core.schemas import JobRequest
+from workers.core.slide_schemas import SlideGeometry, SlideInfo, SlideLevel
 from workers.core.store import Store, atomic_write, new_id, write_json
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

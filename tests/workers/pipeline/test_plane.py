@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from workers.core.schemas import SlideGeometry, SlideLevel
+from workers.core.slide_schemas import SlideGeometry, SlideLevel
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Slide
 from workers.pipeline.plane import BLOCK_PX, CACHED_BLOCKS, PlaneReader, triangle_taps

@@ -18,7 +18,8 @@ from workers import stages
 from workers.core.label_layout import CONFIDENCE, LABELS
 from workers.core.model_catalogue import find_model
 from workers.core.roi import MultiPolygon, Polygon
-from workers.core.schemas import JobRequest, Plan, SlideInfo
+from workers.core.schemas import JobRequest, Plan
+from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels, Slide
 from workers.pipeline import stitch

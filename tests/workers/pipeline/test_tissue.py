@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from workers.core.schemas import SlideGeometry, SlideLevel
+from workers.core.slide_schemas import SlideGeometry, SlideLevel
 from workers.core.slides.readers.registry import open_slide
 from workers.pipeline.tiling import Box, WorkingPlane, level_downsample, regions
 from workers.pipeline.tissue import (

@@ -7,7 +7,8 @@ import re
 from typing import Any, Literal
 
 from workers.core.errors.base import RequestInvalid
-from workers.core.schemas import Frozen, JobState
+from workers.core.frozen import Frozen
+from workers.core.schemas import JobState
 
 EVENTS_MAX = 500
 """Entries that are kept of a job; an older one is of no use to who shows where the job stands."""

@@ -20,6 +20,7 @@ from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
 from workers.core.errors.base import LDiffusionError, QueueUnavailable
+from workers.core.frozen import LOCAL_TENANT
 from workers.core.job_files import Ending, clear_results, view_from_disk, with_warnings, write_ending
 from workers.core.queue.dequeue import dequeue
 from workers.core.queue.events import add_event, events_key
@@ -38,7 +39,7 @@ from workers.core.queue.keys import (
 )
 from workers.core.queue.progress import progress_of, view_of
 from workers.core.queue.task_job import TaskJob
-from workers.core.schemas import FINAL_STATES, LOCAL_TENANT, ErrorBody, JobRequest, JobView, Preflight
+from workers.core.schemas import FINAL_STATES, ErrorBody, JobRequest, JobView, Preflight
 from workers.core.settings import Settings
 from workers.core.store import Store
 

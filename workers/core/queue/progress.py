@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from workers.core.frozen import LOCAL_TENANT
 from workers.core.queue.events import Progress
-from workers.core.schemas import LOCAL_TENANT, ErrorBody, JobRequest, JobState, JobView, Preflight, WebhookDelivery
+from workers.core.schemas import ErrorBody, JobRequest, JobState, JobView, Preflight, WebhookDelivery
 
 DELIVERY = "delivery"
 """Field of a job's record: the delivery of its webhook."""

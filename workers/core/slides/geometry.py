@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
-from workers.core.schemas import SlideGeometry, SlideLevel
-from workers.core.slide_schemas import MppOrigin
+from workers.core.slide_schemas import MppOrigin, SlideGeometry, SlideLevel
 from workers.core.slides.resolution import is_plausible
 
 Mpp = tuple[float, float]

@@ -1,7 +1,7 @@
 """A file may hold several images. Which one a job is about, and what is known of it before it is opened."""
 
 from workers.core.errors.base import RequestInvalid
-from workers.core.schemas import SlideGeometry, SlideInfo, SlideLevel
+from workers.core.slide_schemas import SlideGeometry, SlideInfo, SlideLevel
 from workers.core.slides.geometry import Resolution, geometry_from
 
 

@@ -6,7 +6,8 @@ The gateway asks before it queues a job and the planner asks again, so both give
 from fractions import Fraction
 
 from workers.core.errors.base import MppImplausible, MppMissing, MppOutOfRange
-from workers.core.schemas import MppSource, SlideGeometry
+from workers.core.schemas import MppSource
+from workers.core.slide_schemas import SlideGeometry
 
 MPP_MIN = 0.05
 """Finest µm per level-0 px that a scanner makes; a converter that is a factor of ten off says 0.025."""

@@ -14,8 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.schemas import Backend, SlideGeometry
-from workers.core.slide_schemas import PLAIN, SlideContent, TrustWarning
+from workers.core.slide_schemas import PLAIN, Backend, SlideContent, SlideGeometry, TrustWarning
 from workers.core.slides.geometry import level_for_side
 from workers.core.slides.read_watchdog import reading
 

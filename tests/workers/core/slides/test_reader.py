@@ -14,9 +14,9 @@ from workers.core.errors.base import SlideUnreadable
 from workers.core.slides import slide as base
 from workers.core.slides.geometry import geometry_from
 from workers.core.slides.readers.registry import open_slide
-from workers.core.slides.readers.tiff_layout import layout_of
-from workers.core.slides.readers.tiff_pixels import TiffPagesSlide
-from workers.core.slides.readers.tiff_reader import TiffSlideLevels, resolution_of, slide_levels
+from workers.core.slides.readers.tiff.layout import layout_of
+from workers.core.slides.readers.tiff.pixels import TiffPagesSlide
+from workers.core.slides.readers.tiff.reader import TiffSlideLevels, resolution_of, slide_levels
 from workers.core.slides.slide import Slide, block_mean, over_white
 
 MadeSlide = Callable[..., Path]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core.errors.base import MppImplausible, MppMissing, MppOutOfRange
-from workers.core.schemas import SlideGeometry, SlideLevel
+from workers.core.slide_schemas import SlideGeometry, SlideLevel
 from workers.core.slides.geometry import Mpp, Resolution, geometry_from, mpp_of
 from workers.core.slides.resolution import is_plausible, resolve_mpp
 

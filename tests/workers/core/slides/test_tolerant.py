@@ -15,7 +15,8 @@ from spoiled_tiles import spoil_tile
 from workers import stages
 from workers.core.errors.base import SlideUnreadable
 from workers.core.model_catalogue import find_model
-from workers.core.schemas import JobRequest, Plan, SlideInfo
+from workers.core.schemas import JobRequest, Plan
+from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels
 from workers.core.slides.tolerant import TolerantSlide, bad_blocks, open_for

@@ -9,7 +9,7 @@ from typing import Literal
 import openslide
 from tifffile import TiffFile
 
-from workers.core.schemas import Backend
+from workers.core.slide_schemas import Backend
 from workers.core.slides.slide import PARSER_ERRORS, Slide
 from workers.core.slides.tiff_directories import TIFF_MAGIC
 

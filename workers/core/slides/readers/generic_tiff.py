@@ -1,7 +1,7 @@
 """TIFFs of no vendor: one directory, or a pyramid of directories in one chain or in SubIFDs."""
 
 from workers.core.slides.readers.base import Candidate, Format
-from workers.core.slides.readers.tiff_reader import open_tiff
+from workers.core.slides.readers.tiff.reader import open_tiff
 
 
 def _is_generic(candidate: Candidate) -> bool:

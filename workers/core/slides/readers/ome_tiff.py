@@ -1,7 +1,7 @@
 """OME-TIFF: levels in SubIFDs, chained or not; channels, focal planes and several images, as the OME-XML says."""
 
 from workers.core.slides.readers.base import Candidate, Format
-from workers.core.slides.readers.tiff_reader import open_tiff
+from workers.core.slides.readers.tiff.reader import open_tiff
 
 
 def _is_ome(candidate: Candidate) -> bool:

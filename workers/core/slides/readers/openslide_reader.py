@@ -8,11 +8,10 @@ import numpy as np
 import openslide
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.schemas import SlideLevel
-from workers.core.slide_schemas import MppOrigin, SlideContent, TrustWarning
+from workers.core.slide_schemas import MppOrigin, SlideContent, SlideLevel, TrustWarning
 from workers.core.slides.geometry import Resolution, bounds_of, geometry_from, mpp_of, number_of, whole_of
+from workers.core.slides.level_factor import level_factor
 from workers.core.slides.readers.base import Candidate, Format, Strip, TriedOn
-from workers.core.slides.readers.level_factor import level_factor
 from workers.core.slides.slide import Pixels, Slide, over_white, undecodable
 
 

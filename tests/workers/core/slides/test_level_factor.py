@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from workers.core.slides.readers.level_factor import level_factor
+from workers.core.slides.level_factor import level_factor
 
 TILE = (256, 256)
 

@@ -14,11 +14,11 @@ import openslide
 from tifffile import TiffFile, TiffPage
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.schemas import SlideLevel
+from workers.core.slide_schemas import SlideLevel
 from workers.core.slides.geometry import Resolution, geometry_from
 from workers.core.slides.readers.openslide_reader import read_level
-from workers.core.slides.readers.tiff_layout import Layout, layout_of
-from workers.core.slides.readers.tiff_pixels import BLACK_IS_ZERO, RGB, TiffPagesSlide, check_pixels_understood
+from workers.core.slides.readers.tiff.layout import Layout, layout_of
+from workers.core.slides.readers.tiff.pixels import BLACK_IS_ZERO, RGB, TiffPagesSlide, check_pixels_understood
 from workers.core.slides.slide import PARSER_ERRORS, Pixels, Slide, over_white, undecodable
 
 PLAIN_CODECS = frozenset({1, 5, 8, 32773, 32946})

@@ -15,7 +15,7 @@ from tifffile import TiffFile, TiffPage
 
 from workers.core.errors.base import SlideUnreadable
 from workers.core.slides.codestream import check_size
-from workers.core.slides.readers.tiff_layout import Layout, Level
+from workers.core.slides.readers.tiff.layout import Layout, Level
 from workers.core.slides.slide import PARSER_ERRORS, WHITE, Pixels, Slide, over_white, undecodable
 
 CACHE_BYTES = 32 * 2**20

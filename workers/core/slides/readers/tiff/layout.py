@@ -12,8 +12,8 @@ from tifffile import TiffFile, TiffFrame, TiffPage
 
 from workers.core.errors.base import SlideUnreadable
 from workers.core.slide_schemas import ImageEntry, SlideContent, TrustWarning
-from workers.core.slides.readers.level_factor import Factor, level_factor
-from workers.core.slides.readers.ome_xml import OmeImage, ome_images
+from workers.core.slides.level_factor import Factor, level_factor
+from workers.core.slides.readers.tiff.ome_xml import OmeImage, ome_images
 
 ASSOCIATED = ("label", "macro", "thumbnail", "overview", "barcode", "map")
 """Words in the names of images that are no slide."""
