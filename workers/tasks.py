@@ -158,8 +158,8 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
     outcome = "failed"
     try:
         with (
-            Watchdog(runtime.limits, partial(_give_up, runtime, lease)) as guard,
-            Watch(partial(runtime.leases.check, lease), hurry=guard.hurry),
+            Watchdog(runtime.limits, partial(_give_up, runtime, lease)) as watchdog,
+            Watch(partial(runtime.leases.check, lease), hurry=watchdog.hurry),
         ):
             body(runtime, lease)
         outcome = "done"

@@ -1,6 +1,6 @@
-"""What tenants may still have: stored bytes and unfinished jobs, counted anew for each wish.
+"""What tenants may still have: stored bytes and unfinished jobs, counted anew for each request.
 
-Who wishes holds a room as long as what it stands for is not yet seen by the count, so two at once do not fit where one
+Who asks holds a room as long as what it stands for is not yet seen by the count, so two at once do not fit where one
 does. That holds in one gateway process; several may each let one in.
 """
 

@@ -1,4 +1,4 @@
-"""Places for slow work, given out in turns: many wishes of one tenant hold up no other."""
+"""Places for slow work, given out in turns: many requests of one tenant hold up no other."""
 
 import asyncio
 from collections import deque

@@ -47,7 +47,7 @@ class WebhookDispatch:
         self._present = present
         self._ended = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, name=f"courier-{n}", daemon=True) for n in range(DISPATCHERS)
+            threading.Thread(target=self._run, name=f"webhook-dispatch-{n}", daemon=True) for n in range(DISPATCHERS)
         ]
 
     def start(self) -> None:

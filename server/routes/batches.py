@@ -8,7 +8,7 @@ from server.access.guards import CallerDep
 from server.jobs.batches import Batches, BatchRequest, BatchView
 from server.jobs.pagination import read_cursor
 from server.routes.deps import JobsDep, QuotasDep, RootPathDep
-from server.routes.jobs import CursorQuery, KeyHeader, asker_of
+from server.routes.jobs import CursorQuery, KeyHeader, requester_of
 from server.routes.path_deps import BatchesDep
 from server.web.errors import error_responses
 from server.web.root_path import link_to
@@ -35,7 +35,7 @@ def submit_batch(
     idempotency_key: KeyHeader = None,
 ) -> BatchView:
     """Make a job for each slide. A slide that cannot have one is listed with its error; the others go on."""
-    batch = Batches(jobs).make(request, asker_of(caller, quotas, idempotency_key))
+    batch = Batches(jobs).make(request, requester_of(caller, quotas, idempotency_key))
     response.headers["Location"] = link_to(root_path, f"/v1/batches/{batch.id}")
     return batch
 

@@ -45,7 +45,7 @@ def submit_job(
     idempotency_key: KeyHeader = None,
 ) -> JobView:
     """Submit a job. What can be known to fail is refused now; `preflight` says what is known of the rest."""
-    view = submission.submit_job(jobs, request, asker_of(caller, quotas, idempotency_key))
+    view = submission.submit_job(jobs, request, requester_of(caller, quotas, idempotency_key))
     response.headers["Location"] = link_to(root_path, f"/v1/jobs/{view.id}")
     return with_results(root_path, view)
 
@@ -93,7 +93,7 @@ def delete_job(view: JobDep, jobs: JobsDep, retention: RetentionDep, root_path: 
     return Response(status_code=204)
 
 
-def asker_of(caller: Caller, quotas: Quotas, key: str | None) -> submission.Requester:
+def requester_of(caller: Caller, quotas: Quotas, key: str | None) -> submission.Requester:
     """Return who asks for jobs, with an Idempotency-Key if one came."""
     return submission.Requester(caller.tenant, key, partial(quotas.more_jobs, caller.tenant))
 

@@ -25,7 +25,7 @@ def reader_at_hand(file: int) -> Reader:
         data = bytearray(length)
         try:
             got = os.preadv(file, [data], at, os.RWF_NOWAIT)
-        except OSError as error:  # some file systems do not know the wish
+        except OSError as error:  # some file systems do not know the flag
             raise BlockingIOError from error
         if got < length:
             raise BlockingIOError

@@ -42,7 +42,7 @@ class Limits:
     Args:
         memory_bytes: Memory of the whole process.
         read_s: Seconds of a single read of a slide.
-        task_s: Seconds of the task. RQ raises an exception then; the guard waits `OBEY_S` for it to have an effect.
+        task_s: Seconds of the task. RQ raises an exception then; the watchdog waits `OBEY_S` for it to have an effect.
     """
 
     memory_bytes: int
@@ -64,7 +64,7 @@ class Watchdog:
         self._deadline = time.monotonic() + limits.task_s + OBEY_S
         self._is_unwanted = False
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def hurry(self) -> None:
         """Say that the task is no longer wanted: it has `OBEY_S` to end."""

@@ -21,7 +21,7 @@ JOBS = "ldiffusion:jobs"
 ACTIVE = "ldiffusion:active"
 """Set of the ids of jobs that have not ended."""
 
-JANITOR_LOCK = "ldiffusion:janitor"
+REAPER_LOCK = "ldiffusion:reaper"
 """Held for one heartbeat by the worker that sweeps."""
 
 RATES = "ldiffusion:rates"

@@ -22,7 +22,7 @@ from workers.core.job_files import stored_view
 from workers.core.queue.attempts import attempts_max, attempts_of, lost
 from workers.core.queue.heartbeat import end_of
 from workers.core.queue.jobs import Jobs, Transaction, answering, decode
-from workers.core.queue.keys import ACTIVE, JANITOR_LOCK, JOBS, JobKeys, Task, prefix_of, worker_key
+from workers.core.queue.keys import ACTIVE, JOBS, REAPER_LOCK, JobKeys, Task, prefix_of, worker_key
 from workers.core.queue.leases import Leases, holder_of, priority_in
 from workers.core.queue.task_job import TaskJob
 from workers.core.schemas import FINAL_STATES
@@ -50,7 +50,7 @@ class Reaper:
         """
         with answering():
             lock_ms = max(1, round(self.settings.heartbeat_s * 1000))
-            if not self.redis.set(JANITOR_LOCK, os.getpid(), nx=True, px=lock_ms):
+            if not self.redis.set(REAPER_LOCK, os.getpid(), nx=True, px=lock_ms):
                 return False
             queued = {prefix_of(queue_id) for queue in self.jobs.queues for queue_id in queue.get_job_ids()}
             for job_id in sorted(self.redis.smembers(ACTIVE)):
@@ -155,7 +155,7 @@ class Heartbeat(threading.Thread):
     def __init__(self, leases: Leases) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._leases = leases
-        self._janitor = Reaper(leases.jobs)
+        self._reaper = Reaper(leases.jobs)
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -170,13 +170,13 @@ class Heartbeat(threading.Thread):
     def _beat(self) -> None:
         try:
             self._leases.beat()
-            self._janitor.sweep()
+            self._reaper.sweep()
         except (QueueUnavailable, OSError) as error:
             logger.warning("no sign of life this time: %s", error)
 
     def __enter__(self) -> Self:
         self._leases.beat()
-        self._janitor.sweep()
+        self._reaper.sweep()
         self.start()
         return self
 

@@ -23,7 +23,7 @@ from server.jobs.listing import list_jobs
 from workers.core.errors.base import JobNotFound, MppMissing
 from workers.core.queue.heartbeat import note_end
 from workers.core.queue.jobs import Jobs
-from workers.core.queue.keys import JANITOR_LOCK, JobKeys, Task
+from workers.core.queue.keys import REAPER_LOCK, JobKeys, Task
 from workers.core.queue.leases import Leases, Superseded
 from workers.core.queue.reaper import Heartbeat, Reaper
 from workers.core.store import new_id
@@ -52,7 +52,7 @@ def test_without_redis_data_the_disk_tells(jobs: Jobs) -> None:
         jobs.view("../../etc")
 
 
-def test_a_job_on_disk_that_redis_does_not_know_is_submitted_by_the_janitor(jobs: Jobs) -> None:
+def test_a_job_on_disk_that_redis_does_not_know_is_submitted_by_the_reaper(jobs: Jobs) -> None:
     created_at = datetime(2026, 1, 2, tzinfo=UTC)
     lost = stored(jobs, created_at)
     canceled, done, broken = submitted(jobs), submitted(jobs), stored(jobs)
@@ -242,7 +242,7 @@ def test_a_task_that_was_begun_too_often_is_not_begun_again(jobs: Jobs) -> None:
 
 
 def test_one_sweep_per_heartbeat_whoever_asks(jobs: Jobs) -> None:
-    jobs.redis.delete(JANITOR_LOCK)
+    jobs.redis.delete(REAPER_LOCK)
     slow = Jobs(jobs.settings.redis_url, jobs.settings.model_copy(update={"heartbeat_s": 60.0}))
     assert [Reaper(slow).sweep() for _ in range(3)] == [True, False, False]
     slow.close()
