@@ -39,7 +39,7 @@ def planned(
     """
     return (
         *info.warnings,
-        *_of_resolution(request, card, mpp),
+        *_of_resolution(info, request, card, mpp),
         *_of_modality(info, card),
         *_of_tissue(request, tissue_share),
     )
@@ -50,12 +50,14 @@ def finished(plan: Plan, statistics: Statistics | None) -> tuple[TrustWarning, .
     return (*plan.warnings, *(_of_classes(statistics) if statistics else ()))
 
 
-def _of_resolution(request: JobRequest, card: ModelCard, mpp: tuple[float, float]) -> Iterator[TrustWarning]:
-    if request.mpp is not None:
+def _of_resolution(
+    info: SlideInfo, request: JobRequest, card: ModelCard, mpp: tuple[float, float]
+) -> Iterator[TrustWarning]:
+    if request.mpp is not None or info.file_mpp is not None:
         yield TrustWarning(
             code="mpp_by_hand",
-            message="The micrometres per pixel are those of the request, not of the slide.",
-            value=f"{request.mpp:g}",
+            message="The micrometres per pixel were given by a person; the file does not say them.",
+            value=f"{mpp[0]:g}",
         )
     if Fraction(str(max(mpp))) > COARSE_RATIO * Fraction(str(card.mpp)):
         yield TrustWarning(

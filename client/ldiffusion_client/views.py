@@ -268,7 +268,7 @@ class Provenance(View):
     model_digest: str
     mpp_x: float
     mpp_y: float
-    mpp_source: Literal["metadata", "request"]
+    mpp_source: Literal["metadata", "request", "person"]
     model_mpp: float
     seed: int
     region_px: int

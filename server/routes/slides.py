@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from server.access.guards import CallerDep
 from server.intake.archives import ENTRIES_MAX
+from server.intake.given_mpp import SlideChange, give_mpp
 from server.jobs.pagination import after, page, place_of, read_cursor
 from server.routes.deps import IntakeDep, QuotasDep, RetentionDep, RootPathDep, StoreDep
 from server.routes.path_deps import OWN_SLIDE, SlideDep
@@ -137,6 +138,12 @@ def list_slides(
 def get_slide(info: SlideDep) -> SlideInfo:
     """Look at one slide: format, size, resolution, levels, digest."""
     return info
+
+
+@router.patch("/{slide_id}", responses=error_responses(404, 413, 422, 507), dependencies=[OWN_SLIDE])
+def change_slide(slide_id: str, change: SlideChange, store: StoreDep) -> SlideInfo:
+    """Keep the µm per pixel that you know of a slide; every later job takes it, and says so with a warning."""
+    return give_mpp(store, slide_id, change.mpp)
 
 
 @router.delete("/{slide_id}", status_code=204, responses=error_responses(404, 409, 503), dependencies=[OWN_SLIDE])

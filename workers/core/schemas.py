@@ -14,7 +14,7 @@ from workers.core.slide_schemas import SlideGeometry, TrustWarning
 
 JobState = Literal["queued", "planning", "running", "finishing", "succeeded", "failed", "canceled"]
 FINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "canceled"})
-MppSource = Literal["metadata", "request"]
+MppSource = Literal["metadata", "request", "person"]
 Priority = Literal["interactive", "batch"]
 OnBadTile = Literal["fail", "mask", "skip"]
 OutputName = Literal["overlay.ome.tif", "labels.ome.tif", "regions.geojson.gz", "statistics.json", "preview.png"]

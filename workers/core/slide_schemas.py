@@ -95,6 +95,16 @@ class SlideGeometry(Frozen):
     levels: tuple[SlideLevel, ...]
 
 
+class FileMpp(Frozen):
+    """What a slide's file says of its µm per pixel, kept where a person has said otherwise."""
+
+    mpp_x: float | None = None
+    mpp_y: float | None = None
+    mpp_origin: MppOrigin | None = None
+    implausible_mpp: tuple[float, float] | None = None
+    replaced_at: datetime
+
+
 class Integrity(Frozen):
     """What came of reading the stored bytes of a slide again."""
 
@@ -122,5 +132,9 @@ class SlideInfo(Frozen):
     content: SlideContent = PLAIN
     modality: Modality | None = Field(default=None, description="None for a slide stored by an earlier version.")
     warnings: tuple[TrustWarning, ...] = Field(default=(), description="What of the slide cannot be trusted.")
+    file_mpp: FileMpp | None = Field(
+        default=None,
+        description="What the file says of µm per px, where a person gave others: those in `geometry`.",
+    )
     created_at: datetime
     integrity: Integrity | None = Field(default=None, description="Of the last re-check; None before the first.")

@@ -45,7 +45,7 @@ KINDS = {
         "POST /v1/imports",
     ],
     ONE: [
-        *(f"GET {SLIDE}", f"DELETE {SLIDE}", f"GET {SLIDE}/slide.dzi", f"GET {SLIDE}/thumbnail.jpeg"),
+        *(f"GET {SLIDE}", f"PATCH {SLIDE}", f"DELETE {SLIDE}", f"GET {SLIDE}/slide.dzi", f"GET {SLIDE}/thumbnail.jpeg"),
         f"GET {SLIDE}/slide_files/{{level}}/{{col}}_{{row}}.jpeg",
         *(f"GET {JOB}/overlay.dzi", f"GET {JOB}/overlay_files/{{level}}/{{col}}_{{row}}.png"),
         *(f"GET {JOB}/live.dzi", f"GET {JOB}/live_files/{{level}}/{{col}}_{{row}}.png"),
@@ -101,10 +101,10 @@ class World:
         parts = PARTS | (ids or self.ids) | {"name": "made-model" if "models" in path else "statistics"}
         for name, value in parts.items():
             path = path.replace(f"{{{name}}}", value)
-        headers = CHUNK if method == "PATCH" else TUS if "uploads" in path else {}
-        return client.request(
-            method, path, headers=headers, json=MADE.get(route), content=b"x" if method == "PATCH" else None
-        )
+        is_chunk = route == f"PATCH {UPLOAD}"
+        headers = CHUNK if is_chunk else TUS if "uploads" in path else {}
+        body = {"mpp": 0.5} if route == f"PATCH {SLIDE}" else MADE.get(route)
+        return client.request(method, path, headers=headers, json=body, content=b"x" if is_chunk else None)
 
 
 @pytest.fixture(scope="module")

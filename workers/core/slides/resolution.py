@@ -80,7 +80,7 @@ def _stated_mpp(geometry: SlideGeometry, request_mpp: float | None) -> tuple[flo
             "The slide does not say how many micrometres a pixel measures.",
             accepted=f"mpp in the request, {_example(geometry)}",
         )
-    return geometry.mpp_x, geometry.mpp_y, "metadata"
+    return geometry.mpp_x, geometry.mpp_y, "person" if geometry.mpp_origin == "person" else "metadata"
 
 
 def _example(geometry: SlideGeometry) -> str:
