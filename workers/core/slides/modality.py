@@ -28,6 +28,12 @@ PALE_MIN = 120
 DARK_GROUND_MAX = 0.02
 """On fluorescence no more of the lit px than this are pale."""
 
+GROUND_MAX, GROUND_MIN_SHARE = 48, 0.2
+"""The brightest channel of a dark ground, and as much of the picture it is, at least."""
+
+GLOW_MIN_SHARE = 0.8
+"""Or as many of the lit px glow in one or two colours: their darkest channel is below a third of their brightest."""
+
 TISSUE_OD = 0.12
 """Mean optical density from which a px is tissue."""
 
@@ -72,7 +78,11 @@ def judge(picture: Pixels, content: SlideContent) -> Modality:
             return Modality(name="unknown", evidence=("the picture is black",))
         if _is_stained(lit):
             return Modality(name="brightfield_he", evidence=(seen, "no glass, and the colours of H&E"))
-        return Modality(name="fluorescence", evidence=("the ground is dark", seen))
+        ground = float((picture.max(axis=2) <= GROUND_MAX).mean())
+        glow = float((lit.min(axis=1) < lit.max(axis=1) / 3).mean())
+        told = f"{ground:.0%} of the picture is dark ground, {glow:.0%} of the rest glow in one colour"
+        is_glowing = ground >= GROUND_MIN_SHARE or glow >= GLOW_MIN_SHARE
+        return Modality(name="fluorescence" if is_glowing else "unknown", evidence=(told, seen))
     return _bright(lit, seen)
 
 
