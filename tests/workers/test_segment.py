@@ -225,3 +225,27 @@ def test_a_region_of_interest_is_a_box_or_a_file(run: Run, slide: Path, tmp_path
     assert regions[1] == regions[2] != regions[0]
     for wrong in ("1,2,3", "9,9,1,1", tmp_path / "absent"):
         assert run(slide, "--roi", wrong, out="none").exit_code != 0
+    feature = {"type": "Feature", "geometry": {"type": "LineString", "coordinates": ring}, "properties": {}}
+    (tmp_path / "roi.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    refused = run(slide, "--roi", tmp_path / "roi.geojson", out="none")
+    assert refused.exit_code == 2
+    assert refused.stderr.splitlines()[-1].startswith(
+        "error: invalid_request: roi.features[0].geometry: a LineString encloses nothing. Found: LineString. Accepted: "
+    )
+
+
+def test_an_ellipse_of_qupath_is_segmented_as_one(run: Run, slide: Path, tmp_path: Path) -> None:
+    ring = [[300, 200], [700, 200], [700, 500], [300, 500], [300, 200]]
+    shape = {"type": "Polygon", "coordinates": [ring], "isEllipse": True, "plane": {"c": -1, "z": 0, "t": 0}}
+    feature = {"type": "Feature", "id": "a", "geometry": shape, "properties": {"objectType": "annotation"}}
+    (tmp_path / "roi.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    assert run(slide, out="whole").exit_code == 0
+    result = run(slide, "--roi", tmp_path / "roi.geojson", out="part")
+    assert result.exit_code == 0, result.output
+    full, part = (tifffile.imread(tmp_path / name / "labels.ome.tif", level=0) for name in ("whole", "part"))
+    y, x = np.indices(full.shape) + 0.5
+    away = ((x - 500) / 200) ** 2 + ((y - 350) / 150) ** 2
+    assert np.array_equal(part[away < 0.99], full[away < 0.99])
+    assert part[away < 0.99].any()
+    assert full[away > 1].any()
+    assert not part[away > 1].any()

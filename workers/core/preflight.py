@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workers.core.errors.base import DiskFull, LDiffusionError, ProductRefused
 from workers.core.errors.jobs import JobTooLarge, RoiOutside
-from workers.core.roi import Bounds, parts_bounds
+from workers.core.roi import Bounds, MultiPolygon, Polygon, parts_bounds
 from workers.core.schemas import JobRequest, ModelCard, Preflight
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideGeometry
@@ -55,7 +55,8 @@ def preflight(
     across, down = (Fraction(str(mpp)) / Fraction(str(card.mpp)) for mpp in (mpp_x, mpp_y))
     w_size = floor(geometry.l0_width * across), floor(geometry.l0_height * down)
     scale = float(across), float(down)
-    l0_parts = _l0_parts(geometry, request)
+    whole = [(0.0, 0.0, float(geometry.l0_width), float(geometry.l0_height))]
+    l0_parts = whole if request.roi is None else parts_on_slide(request.roi, geometry)
     parts = [(x0 * scale[0], y0 * scale[1], x1 * scale[0], y1 * scale[1]) for x0, y0, x1, y1 in l0_parts]
     tiles = _cells(parts, w_size, card.tile_px)
     region_px = request.region_px or card.tile_px
@@ -67,6 +68,25 @@ def preflight(
         estimated_peak_bytes=estimated_peak_bytes(card, region_px, geometry),
         estimated_disk_bytes=DISK_BYTES + ceil(DISK_BYTES_PER_PX * min(regions_max * region_px**2, prod(w_size))),
     )
+
+
+def parts_on_slide(roi: Polygon | MultiPolygon, geometry: SlideGeometry) -> list[Bounds]:
+    """Return the boxes, level-0 px, that hold all that a region of interest has of the slide: one for each polygon.
+
+    Raises:
+        RoiOutside: There is none.
+    """
+    size = geometry.l0_width, geometry.l0_height
+    found = parts_bounds(roi)
+    boxes = [(max(0, x0), max(0, y0), min(size[0], x1), min(size[1], y1)) for x0, y0, x1, y1 in found]
+    inside = [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
+    if not inside:
+        raise RoiOutside(
+            "The region of interest holds nothing of the slide.",
+            value=found[0],
+            accepted=f"level-0 px from (0, 0) to {size}",
+        )
+    return inside
 
 
 def require_memory(estimate: Preflight, available_bytes: int) -> None:
@@ -132,23 +152,6 @@ def _require(error: type[LDiffusionError], sentence: str, needed_bytes: int, roo
     if needed_bytes > room_bytes:
         needed, room = f"{ceil(needed_bytes / MIB)} MiB", f"at most {max(0, room_bytes) // MIB} MiB"
         raise error(sentence, value=needed, accepted=room)
-
-
-def _l0_parts(geometry: SlideGeometry, request: JobRequest) -> list[Bounds]:
-    """Return the boxes, level-0 px, that hold all of what is asked for and of the slide."""
-    size = geometry.l0_width, geometry.l0_height
-    if request.roi is None:
-        return [(0, 0, *size)]
-    found = parts_bounds(request.roi)
-    boxes = [(max(0, x0), max(0, y0), min(size[0], x1), min(size[1], y1)) for x0, y0, x1, y1 in found]
-    inside = [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
-    if not inside:
-        raise RoiOutside(
-            "The region of interest holds nothing of the slide.",
-            value=found[0],
-            accepted=f"level-0 px from (0, 0) to {size}",
-        )
-    return inside
 
 
 def _cells(parts: list[Bounds], w_size: tuple[int, int], side: int) -> int:

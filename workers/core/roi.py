@@ -1,36 +1,17 @@
-"""Regions of interest as a client states them: GeoJSON polygons, or a box, in level-0 px of the full plane.
+"""A region of interest as it is kept: one polygon or several, in level-0 px of the full plane.
 
 A polygon's rings are read by the even-odd rule, so holes are holes whichever way they turn; the polygons of a
 MultiPolygon are joined. What a working pixel belongs to is decided by its centre, see `workers.pipeline.roi`.
 """
 
-from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-VERTICES_MAX = 20_000
-"""Most vertices of a region of interest: an outline drawn by a person has far fewer."""
+from workers.core.roi_forms import SCHEMA, Ring, Rings, polygons_of
 
-COORDINATE_MAX = 1e9
-
-Position = tuple[float, float]
-Ring = tuple[Position, ...]
 Bounds = tuple[float, float, float, float]
-
-
-def _closed(ring: Ring) -> Ring:
-    if len(ring) < 4 or ring[0] != ring[-1]:
-        message = "a ring has at least four positions and ends where it begins"
-        raise ValueError(message)
-    if any(not isfinite(number) or abs(number) > COORDINATE_MAX for position in ring for number in position):
-        message = f"coordinates are finite level-0 px of at most {COORDINATE_MAX:g}"
-        raise ValueError(message)
-    return ring
-
-
-ValidRing = Annotated[Ring, AfterValidator(_closed)]
-Rings = Annotated[tuple[ValidRing, ...], Field(min_length=1)]
+FilledRings = Annotated[Rings, Field(min_length=1)]
 
 
 class _Geometry(BaseModel):
@@ -38,10 +19,10 @@ class _Geometry(BaseModel):
 
 
 class Polygon(_Geometry):
-    """GeoJSON Polygon: an outline, then holes."""
+    """GeoJSON Polygon: an outline, then holes. Rings end where they begin."""
 
     type: Literal["Polygon"] = "Polygon"
-    coordinates: Rings
+    coordinates: FilledRings
 
     @property
     def polygons(self) -> tuple[tuple[Ring, ...], ...]:
@@ -53,7 +34,7 @@ class MultiPolygon(_Geometry):
     """GeoJSON MultiPolygon: parts that may lie anywhere."""
 
     type: Literal["MultiPolygon"] = "MultiPolygon"
-    coordinates: Annotated[tuple[Rings, ...], Field(min_length=1)]
+    coordinates: Annotated[tuple[FilledRings, ...], Field(min_length=1)]
 
     @property
     def polygons(self) -> tuple[tuple[Ring, ...], ...]:
@@ -61,34 +42,26 @@ class MultiPolygon(_Geometry):
         return self.coordinates
 
 
-def _from_box(value: Any) -> Any:
-    """Turn `[x0, y0, x1, y1]` into the polygon it means; leave everything else to the models."""
-    if not isinstance(value, list | tuple):
+def read_roi(value: Any) -> Polygon | MultiPolygon:
+    """Return the region of interest that a value in any form says: the same for the same polygons.
+
+    Args:
+        value: GeoJSON or a box, see `workers.core.roi_forms`; what was read before stays as it is.
+
+    Raises:
+        RequestInvalid: It is none. Raised as it is also within a pydantic model, which neither collects nor rewords it.
+    """
+    if isinstance(value, Polygon | MultiPolygon):
         return value
-    if len(value) != 4 or not all(isinstance(number, int | float) for number in value):
-        message = "a box is [x0, y0, x1, y1] in level-0 px"
-        raise ValueError(message)
-    x0, y0, x1, y1 = value
-    if not (x0 < x1 and y0 < y1):
-        message = "a box has x0 < x1 and y0 < y1"
-        raise ValueError(message)
-    return {"type": "Polygon", "coordinates": [[(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]]}
-
-
-def _bounded(roi: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
-    count = sum(len(ring) for rings in roi.polygons for ring in rings)
-    if count > VERTICES_MAX:
-        message = f"it has {count} vertices, at most {VERTICES_MAX} are taken: simplify it"
-        raise ValueError(message)
-    return roi
+    parts = polygons_of(value)
+    return Polygon(coordinates=parts[0]) if len(parts) == 1 else MultiPolygon(coordinates=parts)
 
 
 Roi = Annotated[
     Annotated[Polygon | MultiPolygon, Field(discriminator="type")],
-    BeforeValidator(_from_box, json_schema_input_type=Polygon | MultiPolygon | Bounds),
-    AfterValidator(_bounded),
+    BeforeValidator(read_roi, json_schema_input_type=Annotated[Any, WithJsonSchema(SCHEMA)]),
 ]
-"""A region of interest. A box becomes a polygon when it is read."""
+"""A region of interest. Every form becomes polygons when it is read."""
 
 
 def parts_bounds(roi: Polygon | MultiPolygon) -> tuple[Bounds, ...]:

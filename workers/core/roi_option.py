@@ -1,6 +1,7 @@
 """A region of interest on a command line: the same for `ldiffusion segment` and `ldiffusion submit`."""
 
 import json
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ BOX_NUMBERS = 4
 
 
 class RoiOption(click.ParamType[Any]):
-    """Four numbers with commas between, level-0 px, or a file that holds a GeoJSON geometry."""
+    """Four numbers with commas between, level-0 px, or a file that holds GeoJSON."""
 
     name = "box|file"
 
@@ -19,7 +20,16 @@ class RoiOption(click.ParamType[Any]):
         numbers = value.split(",") if isinstance(value, str) else ()
         try:
             if len(numbers) == BOX_NUMBERS and not Path(value).is_file():
-                return [float(number) for number in numbers]
-            return json.loads(Path(value).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+                return [_finite(number) for number in numbers]
+            text = Path(value).read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+            return json.loads(text, parse_constant=_finite)
+        except (OSError, ValueError, RecursionError) as error:
             self.fail(f"{value!r} is neither a box x0,y0,x1,y1 nor a file of GeoJSON: {error}", param, ctx)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        message = f"{text} is no number of px"
+        raise ValueError(message)
+    return number

@@ -119,7 +119,7 @@ class JobOptions(BaseModel):
     tissue: bool = Field(default=True, description="Skip glass: what is outside the tissue mask is background.")
     roi: Roi | None = Field(
         default=None,
-        description="GeoJSON Polygon or MultiPolygon, or a box [x0, y0, x1, y1], in level-0 px: what is outside is "
+        description="GeoJSON that encloses something, or a box [x0, y0, x1, y1], in level-0 px: what is outside is "
         "background.",
     )
     outputs: Outputs = Field(default=OUTPUTS, description="What to make. The preview brings the statistics with it.")

@@ -10,7 +10,8 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from workers.core.roi import MultiPolygon, Polygon, Ring
+from workers.core.roi import MultiPolygon, Polygon
+from workers.core.roi_forms import Ring
 from workers.pipeline.tiling import Box, Region, WorkingPlane
 
 Mask = npt.NDArray[np.bool_]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from workers import stages
 from workers.core.label_layout import CONFIDENCE, LABELS
 from workers.core.model_catalogue import find_model
-from workers.core.roi import MultiPolygon, Polygon
+from workers.core.roi import MultiPolygon, Polygon, read_roi
 from workers.core.schemas import JobRequest, Plan
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.readers.registry import open_slide
@@ -158,6 +158,24 @@ def test_any_region_is_exact_in_tiles(corners: list[tuple[int, int]], tile: int)
         return
     roi = Polygon(coordinates=(tuple(hull.exterior.coords),))
     assert np.array_equal(tiled(roi, HALF, tile), literal(hull, HALF))
+
+
+@pytest.mark.parametrize("box", [(100, 100, 300, 300), (210.5, 70.25, 3100.75, 2200), (900, 3.5, 931, 2550)])
+def test_an_ellipse_of_qupath_is_within_half_a_px_of_its_equation(box: tuple[float, float, float, float]) -> None:
+    x0, y0, x1, y1 = box
+    corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]
+    roi = read_roi({"type": "Polygon", "coordinates": [corners], "isEllipse": True})
+    plane = WorkingPlane(3200, 2560, Fraction(1), Fraction(1))
+    found = tiled(roi, plane, 640)
+    x, y = np.meshgrid(np.arange(plane.w_width) + 0.5 - (x0 + x1) / 2, np.arange(plane.w_height) + 0.5 - (y0 + y1) / 2)
+
+    def inside(wider: float) -> NDArray[np.bool_]:
+        within: NDArray[np.bool_] = (x / ((x1 - x0) / 2 + wider)) ** 2 + (y / ((y1 - y0) / 2 + wider)) ** 2 <= 1
+        return within
+
+    assert not (found & ~inside(0.5)).any()
+    assert not (inside(-0.5) & ~found).any()
+    assert found.sum() == pytest.approx(np.pi * (x1 - x0) * (y1 - y0) / 4, rel=0.01)
 
 
 def test_a_region_holds_something_exactly_when_its_crop_does() -> None:
