@@ -29,6 +29,7 @@ from server.routes import (
     products,
     qupath,
     results,
+    roi,
     slides,
     uploads,
 )
@@ -135,6 +136,7 @@ def create_app(settings: Settings) -> FastAPI:
         events,
         jobs,
         batches,
+        roi,
         products,
         qupath,
         results,

@@ -20,7 +20,17 @@ from ldiffusion_client import uploads as upload_steps
 from ldiffusion_client.jobs import JobFilter, JobOptions, SeenBatch, SeenJob
 from ldiffusion_client.methods import Awaiting, Blocking, Method
 from ldiffusion_client.protocol import PATIENCE_S, Ask, Seen, Steps, listed, look, once, parsed
-from ldiffusion_client.views import BatchView, JobView, Link, ModelCard, Page, ProductView, Provenance, SlideInfo
+from ldiffusion_client.views import (
+    BatchView,
+    JobView,
+    Link,
+    ModelCard,
+    Page,
+    ProductView,
+    Provenance,
+    RoiCheck,
+    SlideInfo,
+)
 
 
 def unseen(*_progress: object) -> None:
@@ -82,6 +92,15 @@ class Methods:
     def models(self) -> Steps[list[ModelCard]]:
         """Return the cards of the installed models."""
         return list((yield from look("/v1/models", Page[ModelCard], self._patience_s)).items)
+
+    @Method
+    def check_roi(self, roi: Any, slide_id: str | None = None) -> Steps[RoiCheck]:
+        """Return what a job would make of a region of interest; with a slide, also whether that has any of it.
+
+        Raises:
+            Refused: It is none, or holds nothing of the slide.
+        """
+        return job_steps.check_roi(roi, slide_id, self._patience_s)
 
     @Method
     def submit(

@@ -31,9 +31,10 @@ from ldiffusion_client.views import (
     Page,
     Priority,
     Progress,
+    RoiCheck,
 )
 
-JOBS, BATCHES = "/v1/jobs", "/v1/batches"
+JOBS, BATCHES, ROI_CHECK = "/v1/jobs", "/v1/batches", "/v1/roi/check"
 POLL_S = 1.0
 POLLS_WITHOUT_EVENTS = 30
 """How often the job itself is asked for before events are tried again that the server had refused."""
@@ -70,6 +71,16 @@ class JobFilter(TypedDict, total=False):
     slide: str
     model: str
     since: datetime
+
+
+def check_roi(roi: Any, slide_id: str | None, patience_s: float) -> Steps[RoiCheck]:
+    """Have a region of interest looked at.
+
+    Raises:
+        Refused, Missing, RemoteError.
+    """
+    asked = Ask("POST", ROI_CHECK, json={"roi": roi, "slide_id": slide_id})
+    return parsed(RoiCheck, (yield from retrying(asked, patience_s)))
 
 
 def submit(slide_id: str, options: JobOptions, key: str | None, patience_s: float) -> Steps[JobView]:

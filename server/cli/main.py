@@ -112,7 +112,7 @@ def data(arguments: tuple[str, ...]) -> None:
     "--region-px", type=click.IntRange(min=256), help="Side of a region, in pixels at the model's resolution."
 )
 @click.option("--tissue/--no-tissue", default=True, show_default=True, help="Skip glass.")
-@click.option("--roi", type=RoiOption(), help="Box X0,Y0,X1,Y1 in level-0 px, or a file with a GeoJSON polygon.")
+@click.option("--roi", type=RoiOption(), help="Box X0,Y0,X1,Y1 in level-0 px, or a file of GeoJSON polygons.")
 @click.option("--output", "outputs", multiple=True, help="What to make, may be repeated; everything if not given.")
 @click.option(
     "--product", "products", multiple=True, help="What to fetch besides, such as labels.ome.zarr; repeatable."

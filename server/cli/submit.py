@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ldiffusion_client import Client, JobView, Missing, Progress, RemoteError
 from workers.core.errors.base import LDiffusionError
+from workers.core.roi import read_roi
 from workers.core.schemas import JobRequest
 from workers.core.text import printable
 
@@ -98,8 +99,11 @@ def submit(
         ca_file: Certificates to trust, if the server's was signed by none that everybody trusts.
 
     Raises:
+        RequestInvalid: The region of interest is none.
         ServerSaid: Something failed; its code says what.
     """
+    if "roi" in request:  # as polygons: what else a file says of people and slides stays here
+        request = request | {"roi": read_roi(request["roi"]).model_dump()}
     try:
         with Client(url, key, ca_file=ca_file) as client:
             files = _fetch(client, slide, out, request, products, fresh=fresh)
@@ -115,6 +119,9 @@ def _fetch(
     client: Client, slide: Path, out: Path, request: dict[str, Any], products: Sequence[str], *, fresh: bool
 ) -> list[str]:
     """Upload a slide, follow its job, fetch what it made; return the names of the files."""
+    if "roi" in request:  # before the slide, which may take hours
+        for warning in client.check_roi(request["roi"]).warnings:
+            click.echo(f"warning: {warning.code}: {warning.message} Found at: {warning.place}.", err=True)
     with Bar() as bar:
         info = client.upload(slide, resume=not fresh, progress=bar.bytes)
     click.echo(f"slide {info.id}: {info.vendor}, {info.geometry.l0_width} x {info.geometry.l0_height} px")

@@ -101,6 +101,9 @@ def _answer(request: Request, error: Exception) -> JSONResponse:
             return _domain_answer(request, error)
         case RequestValidationError():
             return _validation_answer(error)
+        case HTTPException(__cause__=RecursionError()):
+            message = "The body of this request holds values too deep within each other."
+            return JSONResponse(error_body("invalid_request", message, accepted="JSON of some hundred levels"), 422)
         case HTTPException():
             return _http_answer(request, error)
         case ClientDisconnect():  # nobody reads this; it keeps who hung up out of the log of unexpected errors

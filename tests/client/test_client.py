@@ -129,6 +129,26 @@ def test_a_refusal_is_told_with_the_servers_code_and_kind(client: Client, tmp_pa
     assert "greater than 0" in (caught.value.accepted or "")
 
 
+def test_a_region_is_looked_at_before_a_slide_is_sent_and_with_one(client: Client, small: Path) -> None:
+    ring = [(100, 100), (280, 100), (280, 280), (100, 280)]
+    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": (ring,), "isEllipse": True}}
+    found = client.check_roi(feature)
+    assert (found.roi["type"], found.bounds, found.on_slide, found.warnings) == (
+        *("MultiPolygon", (100, 100, 280, 280)),
+        *(None, ()),
+    )
+    assert client.check_roi([0, 0, 10, 20]).area_px2 == 200
+    slide = client.upload(small)
+    assert client.check_roi(feature, slide.id).on_slide == "whole"
+    with pytest.raises(Refused) as caught:
+        client.check_roi([5000, 0, 6000, 10], slide.id)
+    assert caught.value.code == "roi_outside"
+    with pytest.raises(Refused) as caught:
+        client.check_roi([{"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}}])
+    assert (caught.value.code, caught.value.value) == ("invalid_request", "Point")
+    assert caught.value.message == "roi[0].geometry: a Point encloses nothing."
+
+
 def test_a_job_is_asked_for_once_listed_filtered_canceled_and_deleted(client: Client, small: Path) -> None:
     slide = client.upload(small)
     first = client.submit(slide.id, model="made-model", roi=[0, 0, 100, 100], idempotency_key="k", priority="batch")

@@ -43,6 +43,7 @@ KINDS = {
         "POST /v1/batches",
         "POST /v1/uploads",
         "POST /v1/imports",
+        "POST /v1/roi/check",
     ],
     ONE: [
         *(f"GET {SLIDE}", f"PATCH {SLIDE}", f"DELETE {SLIDE}", f"GET {SLIDE}/slide.dzi", f"GET {SLIDE}/thumbnail.jpeg"),
@@ -75,6 +76,7 @@ MADE = {
     "POST /v1/imports": {"url": "https://slides.example/a.svs"},
     "POST /v1/jobs": {"slide_id": "0" * 32},
     "POST /v1/batches": {"slide_ids": ["0" * 32]},
+    "POST /v1/roi/check": {"roi": [0, 0, 1, 1], "slide_id": "0" * 32},
 }
 
 
@@ -241,6 +243,18 @@ def test_nobody_asks_for_a_job_on_anothers_slide(world: World) -> None:
     items: list[dict[str, Any]] = batch.json()["items"]
     assert [(item["state"], item["error"]["code"]) for item in items] == [("refused", "slide_not_found")] * 2
     assert world.store.list_jobs() == before
+
+
+def test_nobody_looks_at_a_region_of_anothers_slide(world: World) -> None:
+    others, asked = {"slide_id": new_id()}, {"roi": [5000, 0, 6000, 10]}
+    with world.client("lab-b") as stranger, world.client("lab-a") as owner:
+        refused, missing = (
+            stranger.post("/v1/roi/check", json=asked | {"slide_id": ids["slide_id"]}) for ids in (world.ids, others)
+        )
+        assert missing.status_code == 404
+        assert told(refused, world.ids) == told(missing, others)
+        answer = owner.post("/v1/roi/check", json=asked | {"slide_id": world.ids["slide_id"]})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "roi_outside")
 
 
 def test_nobody_joins_anothers_part(world: World) -> None:

@@ -14,7 +14,9 @@ from finished_jobs import FILES, finished_job
 from https_files import Files
 from made_slides import MadeSlide
 
-from ldiffusion_client import Client
+from ldiffusion_client import Client, Refused
+from ldiffusion_client.errors import failure
+from ldiffusion_client.views import RoiCheck
 from server.cli.main import main
 from server.cli.submit import area_table, find_job
 from workers.core.schemas import JobRequest
@@ -85,6 +87,58 @@ def test_what_the_server_refuses_is_one_line(gateway: httpx.Client, small: Path,
     assert refused.stderr.splitlines()[-1].startswith("error: invalid_request: outputs.0: ")
     refused = CliRunner().invoke(main, [*line, "--roi", "here"])
     assert (refused.exit_code, "'here' is neither a box" in refused.stderr) == (2, True)
+
+
+def test_a_region_is_refused_before_the_slide_is_sent(
+    client: Client, gateway: httpx.Client, small: Path, tmp_path: Path
+) -> None:
+    line = ["submit", str(small), "-o", str(tmp_path / "out"), "--server", str(gateway.base_url), "--roi"]
+    (tmp_path / "roi.json").write_text(json.dumps([POLYGON, {"type": "Point", "coordinates": [1, 2]}]))
+    refused = CliRunner().invoke(main, [*line, str(tmp_path / "roi.json")])
+    assert refused.exit_code == 2
+    (said,) = refused.stderr.splitlines()
+    assert said.startswith("error: invalid_request: roi[1]: a Point encloses nothing. Given: Point. Accepted: one of ")
+    for text in ("[" * 10_000, "[0, 0, NaN, 1]"):
+        (tmp_path / "roi.json").write_text(text)
+        refused = CliRunner().invoke(main, [*line, str(tmp_path / "roi.json")])
+        assert (refused.exit_code, "neither a box" in refused.stderr) == (2, True)
+    assert client.slides() == []
+
+
+def test_only_polygons_of_a_file_are_sent_and_the_server_sees_them_before_the_slide(
+    gateway: httpx.Client, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def check_roi(self: Client, roi: Any, slide_id: str | None = None) -> RoiCheck:
+        asked.append(roi)
+        raise failure(Refused, "invalid_request", "roi: the server knows better.")
+
+    monkeypatch.setattr(Client, "check_roi", check_roi)
+    monkeypatch.setattr(Client, "upload", lambda *_args, **_named: pytest.fail("the slide was sent"))
+    feature = {"type": "Feature", "geometry": POLYGON, "properties": {"name": "somebody"}}
+    (tmp_path / "roi.json").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}), "utf-8-sig")
+    line = ["submit", str(small), "-o", str(tmp_path / "out"), "--server", str(gateway.base_url), "--roi"]
+    refused = CliRunner().invoke(main, [*line, str(tmp_path / "roi.json")])
+    assert refused.stderr.splitlines() == ["error: invalid_request: roi: the server knows better."]
+    assert json.loads(json.dumps(asked)) == [POLYGON]
+
+
+def test_a_region_that_crosses_itself_is_warned_of(
+    gateway: httpx.Client, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def upload(*_args: object, **_named: object) -> None:
+        raise failure(Refused, "slide_unreadable", "Far enough.")
+
+    monkeypatch.setattr(Client, "upload", upload)
+    bow_tie = {"type": "Polygon", "coordinates": [[[0, 0], [10, 10], [10, 0], [0, 10]]]}
+    (tmp_path / "roi.json").write_text(json.dumps(bow_tie))
+    line = ["submit", str(small), "-o", str(tmp_path / "out"), "--server", str(gateway.base_url), "--roi"]
+    done = CliRunner().invoke(main, [*line, str(tmp_path / "roi.json")])
+    warned, ended = done.stderr.splitlines()
+    assert warned.startswith("warning: roi_self_intersects: The rings of a polygon cross")
+    assert warned.endswith("Found at: (5.0, 5.0).")
+    assert ended == "error: slide_unreadable: Far enough."
 
 
 def test_a_certificate_of_ones_own_is_named_on_the_line(
