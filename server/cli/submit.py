@@ -130,8 +130,8 @@ def _fetch(
     click.echo(f"job {job.id}: model {job.request.model}{', begun before' if known else ''}")
     with Bar() as bar:
         job = client.wait(job.id, progress=bar.job)
-    for warning in job.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    for caution in job.warnings:
+        click.echo(f"warning: {caution}", err=True)
     with Bar() as bar:
         return client.download_results(job, out, products=products, progress=bar.bytes)
 

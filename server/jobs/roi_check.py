@@ -13,9 +13,10 @@ import numpy.typing as npt
 import shapely
 from pydantic import Field
 
+from workers.core.frozen import Frozen
 from workers.core.preflight import parts_on_slide
 from workers.core.roi import Bounds, MultiPolygon, Polygon, parts_bounds
-from workers.core.schemas import Frozen, SlideGeometry
+from workers.core.slide_schemas import SlideGeometry
 
 WARNINGS_MAX = 20
 """Most warnings of one answer."""

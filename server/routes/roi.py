@@ -9,8 +9,8 @@ from server.jobs.roi_check import RoiCheck
 from server.routes.deps import StoreDep
 from server.routes.path_deps import own_slide
 from server.web.errors import error_responses
+from workers.core.frozen import Frozen
 from workers.core.roi import Roi
-from workers.core.schemas import Frozen
 
 router = APIRouter(prefix="/v1/roi", tags=["jobs"])
 

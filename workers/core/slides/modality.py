@@ -31,10 +31,13 @@ DARK_GROUND_MAX = 0.02
 GROUND_MAX, GROUND_MIN_SHARE = 48, 0.2
 """The brightest channel of a dark ground, and as much of the picture it is, at least."""
 
+DIM_MAX = 60
+"""Half of what is lit on a dark ground leaves its darkest channel below this; glass and tissue do not."""
+
 GLOW_MIN_SHARE = 0.8
 """Or as many of the lit px glow in one or two colours: their darkest channel is below a third of their brightest."""
 
-TISSUE_OD = 0.12
+TISSUE_OD = 0.08
 """Mean optical density from which a px is tissue."""
 
 TISSUE_MIN_SHARE = 0.002
@@ -73,16 +76,18 @@ def judge(picture: Pixels, content: SlideContent) -> Modality:
         return Modality(
             name="fluorescence", evidence=(f"the file names the channels {', '.join(content.channels)}", seen)
         )
+    if len(lit) == 0:
+        return Modality(name="unknown", evidence=("the picture is black",))
+    if pale <= DARK_GROUND_MAX and _is_stained(lit):
+        return Modality(name="brightfield_he", evidence=(seen, "no glass, and the colours of H&E"))
+    ground = float((picture.max(axis=2) <= GROUND_MAX).mean())
+    glow = float((lit.min(axis=1) < lit.max(axis=1) / 3).mean())
+    told = f"{ground:.0%} of the picture is dark ground, {glow:.0%} of the rest glow in one colour"
+    is_dim = ground >= GROUND_MIN_SHARE and float(np.median(lit.min(axis=1))) < DIM_MAX
+    if is_dim or (pale <= DARK_GROUND_MAX and glow >= GLOW_MIN_SHARE):
+        return Modality(name="fluorescence", evidence=(told, seen))
     if pale <= DARK_GROUND_MAX:
-        if len(lit) == 0:
-            return Modality(name="unknown", evidence=("the picture is black",))
-        if _is_stained(lit):
-            return Modality(name="brightfield_he", evidence=(seen, "no glass, and the colours of H&E"))
-        ground = float((picture.max(axis=2) <= GROUND_MAX).mean())
-        glow = float((lit.min(axis=1) < lit.max(axis=1) / 3).mean())
-        told = f"{ground:.0%} of the picture is dark ground, {glow:.0%} of the rest glow in one colour"
-        is_glowing = ground >= GROUND_MIN_SHARE or glow >= GLOW_MIN_SHARE
-        return Modality(name="fluorescence" if is_glowing else "unknown", evidence=(told, seen))
+        return Modality(name="unknown", evidence=(told, seen))
     return _bright(lit, seen)
 
 
@@ -116,4 +121,4 @@ def _density(lit: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 
 def _share_green(tissue: npt.NDArray[np.uint8]) -> float:
     red, green, blue = tissue.T
-    return float(((green <= red) & (green <= blue)).mean())
+    return float(((green <= red) & (green <= blue) & (green < np.maximum(red, blue))).mean())
