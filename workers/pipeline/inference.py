@@ -155,7 +155,7 @@ def segment_regions(
     """
     pieces = ((region, _pieces(reader, region, plan, tissue)) for region in regions)
     flat = ((region, piece) for region, found in pieces for piece in (*found, None))
-    read = partial(_read, reader)
+    read = partial(_read, reader, tissue)
     current: Segmented | None = None
     for (region, piece), (image, holes) in read_ahead(read, flat):
         if current is None:
@@ -197,12 +197,16 @@ def _pieces(reader: PlaneReader, region: Region, plan: Plan, tissue: Tissue) -> 
             yield Piece(tile, read_box(tile, plan.halo_px, plan.stride_px), mask)
 
 
-def _read(reader: PlaneReader, work: tuple[Region, Piece | None]) -> tuple[Pixels, tuple[Box, ...]]:
-    """Return the pixels of a piece, and the parts of the plane around it that could not be read."""
+def _read(reader: PlaneReader, tissue: Tissue, work: tuple[Region, Piece | None]) -> tuple[Pixels, tuple[Box, ...]]:
+    """Return the pixels of a piece, white where nothing was scanned, and the parts of the plane that could not be read.
+
+    A model calls black nuclei.
+    """
     _, piece = work
     if piece is None:
         return np.empty((0, 0, 3), np.uint8), ()
     pixels = reader.read(piece.box.w_x, piece.box.w_y, piece.box.width, piece.box.height)
+    tissue.whiten(pixels, piece.box, reader.plane)
     return pixels, reader.holes(piece.box)
 
 

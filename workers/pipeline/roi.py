@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from workers.core.roi import MultiPolygon, Polygon
 from workers.core.roi_forms import Ring
+from workers.core.slides.slide import Pixels
 from workers.pipeline.tiling import Box, Region, WorkingPlane
 
 Mask = npt.NDArray[np.bool_]
@@ -26,6 +27,9 @@ class Tissue(Protocol):
 
     def crop(self, box: Box, plane: WorkingPlane) -> Mask:
         """Return bool (height, width): where there is tissue in a box of the plane."""
+
+    def whiten(self, pixels: Pixels, box: Box, plane: WorkingPlane) -> None:
+        """Make what is dark around the scanned places white in the pixels of a box."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +84,10 @@ class Area:
         if self.roi is not None and mask.any():
             mask = mask & self.roi.crop(box, plane)
         return without(mask, (box.w_x, box.w_y), self.holes)
+
+    def whiten(self, pixels: Pixels, box: Box, plane: WorkingPlane) -> None:
+        """Make what is dark around the scanned places white in the pixels of a box, uint8 (height, width, 3)."""
+        self.tissue.whiten(pixels, box, plane)
 
 
 def without(mask: Mask, origin: tuple[int, int], holes: tuple[Box, ...]) -> Mask:

@@ -1,7 +1,7 @@
 """Where on the slide there is tissue: a small mask that depends on the slide alone, not on model, region or seed.
 
-Glass is bright and without colour, so its darkest channel is high. How high is measured on the slide; what lies clearly
-below is tissue. A dark slide (fluorescence) has no glass and counts as tissue everywhere.
+What lies clearly off the glass is tissue: how far, by darkness and by colour, and against which glass, is measured on
+the slide. A dark slide (fluorescence) has no glass and counts as tissue everywhere.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,10 @@ from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
 from workers.core.slide_schemas import SlideGeometry
-from workers.core.slides.slide import Pixels, Slide
+from workers.core.slides.slide import WHITE, Pixels, Slide
 from workers.core.store import atomic_write
+from workers.pipeline.glass import DARK_MAX, Glass, Mask, dark_surroundings, darkness, find_glass, is_dark, plain_glass
 from workers.pipeline.tiling import Box, Region, WorkingPlane, exact, level_downsample
-
-Mask = npt.NDArray[np.bool_]
 
 UM_PER_PX = 8
 """Aimed-at side of a mask px in µm: a gland lumen shows, a nucleus does not."""
@@ -31,18 +30,34 @@ L0_PER_PX_UNKNOWN = 16
 MAX_PX = 2**24
 """About the most px of a mask; larger slides get a coarser one."""
 
-GLASS_MIN, GLASS_MAX_CHROMA = 200, 20
-"""Glass is at least this bright in its darkest channel, and at most this colourful."""
+CONTRAST_MIN, CONTRAST_MAX = 24, 36
+"""How far from the glass the tissue may begin: Otsu's threshold is kept in this range."""
 
-PADDING_MIN = 254
-"""What scanners fill unscanned places with; no measure of the glass."""
+FAINT_SHARE, FAINT_MIN, FAINT_PX = 0.45, 6, 100
+"""Places of this many px are tissue from this share of the threshold on, and this far from the glass itself."""
 
-GLASS_DEFAULT = 235
-GLASS_MIN_SHARE = 0.005
-"""A slide with less glass than this shows no glass level of its own."""
+MESH_SHARE, MESH_NOISE, WALL_PX, MESH_PX, MESH_DENSITY = 0.5, 4, 5, 13, 0.15
+"""Walls of fat begin at this share of the threshold, and so many deviations above the glass. They are narrower than
+`WALL_PX`; `MESH_PX` is wider than a cell, and walls fill at least this share of a window of that size."""
 
-CONTRAST_MIN, CONTRAST_MAX = 18, 30
-"""How far below the glass the tissue may begin: Otsu's threshold is kept in this range."""
+GREY_MAX, GREY_SHARE, LINE_PX = 6, 4, 3
+"""What has no more colour than this, or than one part in so many of its contrast, and is narrower than this is a
+coverslip's edge or dust."""
+
+MIXED_PX, MIXED_REACH_PX, MIXED_MIN, MIXED_CHROMA = 2, 10, 100, 40
+"""Beside dark surroundings px are mixed with them. Those that are still this bright and go on from tissue
+show it by their colour."""
+
+BAND_PX = 2**20
+"""Px of the overview that are in memory as floats at once."""
+
+DEFAULT_GLASS = plain_glass(np.full(3, 235.0))
+"""Of a slide that shows none."""
+
+TISSUE_GREY, DARK_GREY = 200, 55
+"""In the PNG."""
+
+SQUARE = np.ones((3, 3), np.bool_)
 
 CLOSE_PX, DILATE_PX, SPECK_PX = 3, 2, 3
 
@@ -56,13 +71,17 @@ class TissueMask:
 
     Args:
         mask: bool (rows, columns) that covers the slide from its upper left corner.
+        dark: Of the same shape: what is dark around the scanned places. The rim of the tissue may reach into it.
         l0_per_px_x: Level-0 px per mask px, horizontally.
         l0_per_px_y: The same, vertically.
+        dark_most: The brightest a px of the dark surroundings may be.
     """
 
     mask: Mask
+    dark: Mask
     l0_per_px_x: Fraction
     l0_per_px_y: Fraction
+    dark_most: int = DARK_MAX
 
     @classmethod
     def from_slide(cls, slide: Slide) -> "TissueMask":
@@ -73,12 +92,16 @@ class TissueMask:
         """
         level, factor = _overview(slide.geometry)
         ds_x, ds_y = level_downsample(slide.geometry, level)
-        return cls(find_tissue(slide.reduced(level, factor)), ds_x * factor, ds_y * factor)
+        overview = slide.reduced(level, factor)
+        dark = dark_surroundings(overview)
+        most = darkness(overview, dark)
+        return cls(find_tissue(overview, dark), dark, ds_x * factor, ds_y * factor, most)
 
     @classmethod
     def everywhere(cls, geometry: SlideGeometry) -> "TissueMask":
         """Return the mask of a job that skips nothing."""
-        return cls(np.ones((1, 1), np.bool_), Fraction(geometry.l0_width), Fraction(geometry.l0_height))
+        one = np.ones((1, 1), np.bool_)
+        return cls(one, ~one, Fraction(geometry.l0_width), Fraction(geometry.l0_height))
 
     def any(self, region: Region, plane: WorkingPlane) -> bool:
         """Whether the core of a region holds tissue: exactly when its crop does."""
@@ -96,20 +119,41 @@ class TissueMask:
             out[top - box.w_y : bottom - box.w_y, left - box.w_x : right - box.w_x] = inside
         return out
 
+    def whiten(self, pixels: Pixels, box: Box, plane: WorkingPlane) -> None:
+        """Make the dark surroundings white in the pixels of a box, uint8 (height, width, 3), as the plane's outside is.
+
+        Mask px at the border are dark in part: there it is asked of each px whether it is dark itself.
+        """
+        left, right = max(box.w_x, 0), min(box.w_x + box.width, plane.w_width)
+        top, bottom = max(box.w_y, 0), min(box.w_y + box.height, plane.w_height)
+        if left >= right or top >= bottom or not self.dark.any():
+            return
+        rows, columns = self._indices(plane, Box(left, top, right - left, bottom - top))
+        y, x = max(rows[0] - 1, 0), max(columns[0] - 1, 0)
+        dark = self.dark[y : rows[-1] + 2, x : columns[-1] + 2]
+        within = ndimage.binary_erosion(dark, SQUARE, border_value=1)[rows - y][:, columns - x]
+        near = _dilated(dark, 1)[rows - y][:, columns - x]
+        inside = pixels[top - box.w_y : bottom - box.w_y, left - box.w_x : right - box.w_x]
+        inside[within | (near & is_dark(inside, self.dark_most))] = WHITE
+
     def save(self, path: Path) -> None:
-        """Write the mask as a 1-bit PNG that carries its scale, atomically."""
+        """Write the masks as a grey PNG that carries their scale, atomically: `TISSUE_GREY`, plus `DARK_GREY`."""
         scale = PngInfo()
         scale.add_text("l0_per_px_x", str(self.l0_per_px_x))
         scale.add_text("l0_per_px_y", str(self.l0_per_px_y))
+        scale.add_text("dark_most", str(self.dark_most))
         with atomic_write(path) as temporary:
-            Image.fromarray(self.mask).save(temporary, format="PNG", pnginfo=scale)
+            grey = self.mask * np.uint8(TISSUE_GREY) + self.dark * np.uint8(DARK_GREY)
+            Image.fromarray(grey).save(temporary, format="PNG", pnginfo=scale)
 
     @classmethod
     def load(cls, path: Path) -> "TissueMask":
         """Read what `save` wrote."""
         with Image.open(path) as image:
             x, y = Fraction(image.info["l0_per_px_x"]), Fraction(image.info["l0_per_px_y"])
-            return cls(np.asarray(image.convert("1")), x, y)
+            grey = np.asarray(image)
+            most = int(image.info["dark_most"])
+            return cls(grey >= TISSUE_GREY, grey % TISSUE_GREY == DARK_GREY, x, y, most)
 
     def _indices(self, plane: WorkingPlane, box: Box) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the mask (rows, columns) in which the working px of a box begin. The box lies within the plane."""
@@ -118,41 +162,82 @@ class TissueMask:
         return rows, columns
 
 
-def find_tissue(overview: Pixels) -> Mask:
-    """Return the tissue of an overview, uint8 (height, width, 3) → bool (height, width)."""
-    darkest = overview.min(axis=2)
-    glass = glass_level(darkest, overview.max(axis=2) - darkest)
-    below = np.clip(glass - darkest.astype(np.int16), 0, 255).astype(np.uint8)
-    threshold = min(max(otsu(below), CONTRAST_MIN), CONTRAST_MAX)
-    tissue = _without_specks(below > threshold)
-    return _without_holes(dilated(closed(tissue, CLOSE_PX), DILATE_PX))
+def find_tissue(overview: Pixels, dark: Mask) -> Mask:
+    """Return the tissue of an overview, uint8 (height, width, 3) → bool (height, width).
 
-
-def dilated(mask: Mask, radius: int) -> Mask:
-    """Return the mask grown by a square of side 2 * radius + 1; beyond its edge there is no tissue.
-
-    Grey morphology gives the same as binary does, and goes over rows and columns one after the other: half the time.
+    Args:
+        overview: The slide at about 8 µm per px.
+        dark: Its dark surroundings, bool (height, width). Only the rim of the tissue may reach into them.
     """
-    grown: Mask = ndimage.grey_dilation(mask, (2 * radius + 1,) * 2, mode="constant")
-    return grown
+    contrast, chroma = _against(overview, find_glass(overview, dark) or DEFAULT_GLASS)
+    rim = ndimage.binary_dilation(dark, SQUARE, iterations=MIXED_PX) if dark.any() else dark
+    contrast[rim] = 0
+    threshold = min(max(otsu(contrast[~dark]), CONTRAST_MIN), CONTRAST_MAX)
+    tissue = _without_specks(contrast > threshold)
+    tissue |= _faint(contrast, threshold) & ~_dilated(tissue, DILATE_PX)  # what touches is blurred, and in the rim
+    tissue |= _mesh(contrast, threshold)
+    if dark.any():
+        mixed = rim & ~dark & _coloured(overview, chroma)
+        tissue = ndimage.binary_dilation(tissue, SQUARE, iterations=MIXED_REACH_PX, mask=tissue | mixed)
+    tissue &= (chroma > np.maximum(GREY_MAX, contrast // GREY_SHARE)) | _opened(tissue, LINE_PX)
+    return _without_holes(_dilated(_closed(tissue), DILATE_PX))
 
 
-def closed(mask: Mask, radius: int) -> Mask:
-    """Return the mask without gaps that a square of side 2 * radius + 1 does not fit in; the edge eats nothing."""
-    whole: Mask = ndimage.grey_closing(np.pad(mask, radius), (2 * radius + 1,) * 2, mode="constant")
-    return whole[radius:-radius, radius:-radius]
+def _against(overview: Pixels, glass: Glass) -> tuple[Pixels, Pixels]:
+    """Return how far each px lies from the glass, and how much more colourful it is, uint8 (height, width) each.
+
+    The glass is made white. Then what the darkest channel lacks is absorbed, and what it lacks to the brightest is
+    colour, which shadows and dust do not have: colour counts twice.
+    """
+    height, width = overview.shape[:2]
+    contrast, chroma = np.empty((height, width), np.uint8), np.empty((height, width), np.uint8)
+    step = max(1, BAND_PX // width)
+    for top in range(0, height, step):
+        rows = slice(top, min(top + step, height))
+        white = np.minimum(overview[rows] * (255 / glass.rows(rows.start, rows.stop, (height, width))), 255)
+        darkest, brightest = white.min(axis=2), white.max(axis=2)
+        chroma[rows] = brightest - darkest
+        contrast[rows] = np.minimum(255 + brightest - 2 * darkest, 255)
+    return contrast, chroma
 
 
-def glass_level(darkest: Pixels, chroma: Pixels) -> int:
-    """Return the commonest darkest-channel value of what can be glass, padding left out."""
-    bright = darkest[(darkest >= GLASS_MIN) & (chroma <= GLASS_MAX_CHROMA)]
-    counts = np.bincount(bright, minlength=256).astype(np.int64)
-    padding = int(counts[PADDING_MIN:].sum())
-    enough = max(1, floor(GLASS_MIN_SHARE * darkest.size))
-    if bright.size - padding >= enough:
-        counts[PADDING_MIN:] = 0
-        return int(np.convolve(counts, np.ones(5, np.int64), mode="same").argmax())
-    return 255 if padding >= enough else GLASS_DEFAULT
+def _coloured(overview: Pixels, chroma: Pixels) -> Mask:
+    """Return the px whose colour shows through a share of black: of the border of dark surroundings."""
+    brightest = overview.max(axis=2)
+    found: Mask = (brightest >= MIXED_MIN) & (chroma.astype(np.float32) * 255 > MIXED_CHROMA * brightest)
+    return found
+
+
+def _faint(contrast: Pixels, threshold: int) -> Mask:
+    """Return the places of some size that lie a little below the glass, its own noise taken into account."""
+    capped = 4 * np.minimum(contrast, threshold)  # an edge stays where it is: strong px do not spread
+    smooth = ndimage.gaussian_filter(capped, 1, truncate=3)
+    quiet = smooth[contrast <= threshold]
+    floor_ = np.percentile(quiet, 25) if quiet.size else 0
+    least = max(4 * FAINT_SHARE * threshold, floor_ + 4 * FAINT_MIN)
+    names, _ = ndimage.label(smooth > least)
+    large = np.bincount(names.ravel()) >= FAINT_PX
+    large[0] = False
+    found: Mask = large[names]
+    return found
+
+
+def _mesh(contrast: Pixels, threshold: int) -> Mask:
+    """Return fat: many thin walls near each other, and what lies between them."""
+    quiet = contrast[contrast <= threshold]
+    low, middle = np.percentile(quiet, (16, 50)) if quiet.size else (0, 0)
+    weak = contrast > max(MESH_SHARE * threshold, middle + MESH_NOISE * (middle - low))
+    walls = weak & ~_opened(weak, WALL_PX)
+    near = ndimage.gaussian_filter(walls * np.uint8(255), MESH_PX / 3, mode="constant", truncate=3)
+    between = ndimage.grey_closing(walls.astype(np.uint8), MESH_PX) > 0
+    return _opened(between & (near > 255 * MESH_DENSITY), MESH_PX // 2)
+
+
+def _opened(mask: Mask, side: int) -> Mask:
+    """Return the mask without what is narrower than a square of this side."""
+    eroded = ndimage.minimum_filter(np.pad(mask, side, mode="edge"), side)
+    opened: Mask = ndimage.maximum_filter(eroded, side, origin=0 if side % 2 else -1)[side:-side, side:-side]
+    return opened
 
 
 def otsu(values: Pixels) -> int:
@@ -184,11 +269,20 @@ def _floor_all(ratio: Fraction, start: int, count: int, length: int) -> npt.NDAr
     return np.array([min(i * numerator // denominator, last) for i in range(start, start + count)], np.int64)
 
 
+def _dilated(mask: Mask, radius: int) -> Mask:
+    """Return the mask grown by a square of side 2 * radius + 1."""
+    grown: Mask = ndimage.maximum_filter(mask, 2 * radius + 1, mode="constant")
+    return grown
+
+
+def _closed(mask: Mask) -> Mask:
+    closed = ~_dilated(~_dilated(np.pad(mask, CLOSE_PX), CLOSE_PX), CLOSE_PX)
+    return closed[CLOSE_PX:-CLOSE_PX, CLOSE_PX:-CLOSE_PX]
+
+
 def _without_specks(mask: Mask) -> Mask:
     """Drop px that have fewer than `SPECK_PX` px, themselves included, in their 3 x 3 neighbourhood."""
-    padded = np.pad(mask, 1).astype(np.uint8)
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    count = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+    count = ndimage.convolve(mask.astype(np.uint8), np.ones((3, 3), np.uint8), mode="constant")
     kept: Mask = mask & (count >= SPECK_PX)
     return kept
 

@@ -86,7 +86,7 @@ def test_outside_the_tissue_all_is_background_and_nothing_is_asked(
 ) -> None:
     mask = np.zeros((7, 11), np.bool_)
     mask[1, 2:4] = True  # 100 px a side: x 200..400, y 100..200
-    tissue = TissueMask(mask, Fraction(100), Fraction(100))
+    tissue = TissueMask(mask, np.zeros_like(mask), Fraction(100), Fraction(100))
     labels, confidence = whole(reader, plan_of(reader), engine, tissue)
     inside = np.zeros((700, 1100), np.bool_)
     inside[100:200, 200:400] = True

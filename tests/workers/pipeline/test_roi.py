@@ -179,7 +179,8 @@ def test_an_ellipse_of_qupath_is_within_half_a_px_of_its_equation(box: tuple[flo
 
 
 def test_a_region_holds_something_exactly_when_its_crop_does() -> None:
-    tissue = TissueMask(np.array([[True, False], [True, True]]), Fraction(150), Fraction(120))
+    mask = np.array([[True, False], [True, True]])
+    tissue = TissueMask(mask, np.zeros_like(mask), Fraction(150), Fraction(120))
     area = Area(tissue, RoiMask.from_roi(HOLED), (Box(0, 0, 40, 40),))
     answers = []
     for region in regions(PLANE, 32):

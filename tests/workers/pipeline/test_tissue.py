@@ -13,6 +13,7 @@ from PIL import Image
 
 from workers.core.slide_schemas import SlideGeometry, SlideLevel
 from workers.core.slides.readers.registry import open_slide
+from workers.pipeline.glass import dark_surroundings
 from workers.pipeline.tiling import Box, WorkingPlane, level_downsample, regions
 from workers.pipeline.tissue import (
     HOLE_PX,
@@ -20,16 +21,17 @@ from workers.pipeline.tissue import (
     TissueMask,
     _overview,
     _without_holes,
-    closed,
-    dilated,
-    find_tissue,
-    glass_level,
     otsu,
 )
+from workers.pipeline.tissue import find_tissue as find_tissue_in
 
 GLASS = (243, 242, 244)
 PINK = (214, 150, 190)
 PALE_PINK = (232, 208, 222)
+
+
+def find_tissue(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return find_tissue_in(pixels, dark_surroundings(pixels))
 
 
 def scene(colour: tuple[int, int, int], height: int = 120, width: int = 160, noise: int = 4) -> NDArray[np.uint8]:
@@ -126,34 +128,6 @@ def filled_by_hand(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return filled
 
 
-def dilated_by_hand(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Look at the square around every px."""
-    rows, columns = mask.shape
-    grown = np.zeros_like(mask)
-    for y in range(rows):
-        for x in range(columns):
-            grown[y, x] = mask[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1].any()
-    return grown
-
-
-@given(st.integers(1, 25), st.integers(1, 25), st.integers(1, 4), st.floats(0, 1), st.integers(0, 2**32 - 1))
-def test_growing_and_closing_look_at_the_square_around_every_px(
-    rows: int, columns: int, radius: int, density: float, seed: int
-) -> None:
-    mask = np.random.default_rng(seed).random((rows, columns)) < density
-    assert dilated(mask, radius).dtype == np.bool_
-    np.testing.assert_array_equal(dilated(mask, radius), dilated_by_hand(mask, radius))
-    around = np.pad(mask, radius)
-    expected = ~dilated_by_hand(~dilated_by_hand(around, radius), radius)
-    np.testing.assert_array_equal(closed(mask, radius), expected[radius:-radius, radius:-radius])
-
-
-def test_glass_is_measured_where_it_can_be() -> None:
-    dark = np.full((10, 10), 30, np.uint8)
-    assert glass_level(dark, dark) == 235
-    assert glass_level(np.full((10, 10), 255, np.uint8), np.zeros((10, 10), np.uint8)) == 255
-
-
 @given(st.lists(st.integers(0, 255), min_size=2, max_size=60))
 def test_otsu_is_the_threshold_that_separates_best(values: list[int]) -> None:
     def between(threshold: int) -> float:
@@ -217,7 +191,10 @@ def test_the_mask_lies_where_the_tissue_lies(made_slide: Callable[..., Path]) ->
 
 masks = st.builds(
     lambda seed, rows, columns, x, y: TissueMask(
-        np.random.default_rng(seed).random((rows, columns)) < 0.2, Fraction(x), Fraction(y)
+        np.random.default_rng(seed).random((rows, columns)) < 0.2,
+        np.zeros((rows, columns), np.bool_),
+        Fraction(x),
+        Fraction(y),
     ),
     st.integers(0, 1000),
     st.integers(4, 9),
@@ -265,10 +242,12 @@ def test_a_job_that_skips_nothing() -> None:
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    mask = np.random.default_rng(0).random((37, 53)) < 0.5
-    TissueMask(mask, Fraction(50, 3), Fraction(16)).save(tmp_path / "tissue.png")
+    mask, dark = np.random.default_rng(0).random((2, 37, 53)) < 0.5
+    TissueMask(mask, dark, Fraction(50, 3), Fraction(16), 44).save(tmp_path / "tissue.png")
     loaded = TissueMask.load(tmp_path / "tissue.png")
     np.testing.assert_array_equal(loaded.mask, mask)
+    np.testing.assert_array_equal(loaded.dark, dark)
+    assert loaded.dark_most == 44
     assert (loaded.l0_per_px_x, loaded.l0_per_px_y) == (Fraction(50, 3), Fraction(16))
     assert [path.name for path in tmp_path.iterdir()] == ["tissue.png"]
 
