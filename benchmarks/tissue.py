@@ -6,12 +6,12 @@ first used when it was done. The mask has a rim of 16 µm on purpose: glass that
 the IoU, for any method. The column "+rim" counts it.
 """
 
-import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import numpy as np
 from PIL import Image
 from scipy import ndimage
@@ -20,6 +20,7 @@ from benchmarks.report import figure
 from benchmarks.tissue_kinds import GROUP_A, Kind, group_b
 from benchmarks.tissue_methods import otsu_on_grey, otsu_on_stain
 from benchmarks.tissue_thumbnails import Mask, Pixels, Textures, thumbnail
+from workers.core.command_line import CONTEXT
 from workers.pipeline.glass import dark_surroundings
 from workers.pipeline.tissue import DILATE_PX, find_tissue
 
@@ -95,16 +96,18 @@ def report(name: str, scores: list[Score]) -> None:
     figure(f"{name}.worst_recall", min(recalls), "", (min(recalls), max(recalls)))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("LDIFFUSION_TEST_DATA", "../shared/data")))
-    parser.add_argument("--pictures", type=Path, help="write each thumbnail with its masks here")
-    parser.add_argument("--kinds", type=int, default=GROUP_B_COUNT, help="of group B; of group A as many at the most")
-    parser.add_argument("--seed", type=int, default=GROUP_B_SEED, help="of group B")
-    args = parser.parse_args(arguments)
-    textures = Textures(args.data)
-    group_a = measure(GROUP_A[: args.kinds], textures, "A", args.pictures)
-    drawn = measure(group_b(args.kinds, args.seed), textures, "B", args.pictures)
+DATA = Path(os.environ.get("LDIFFUSION_TEST_DATA", "../shared/data"))
+
+
+@click.command(context_settings=CONTEXT, help=__doc__.splitlines()[0])
+@click.option("--data", type=click.Path(path_type=Path), default=DATA, help="Folder of the textures.")
+@click.option("--pictures", type=click.Path(path_type=Path), help="Write each thumbnail with its masks here.")
+@click.option("--kinds", type=int, default=GROUP_B_COUNT, help="Of group B; of group A as many at the most.")
+@click.option("--seed", type=int, default=GROUP_B_SEED, help="Of group B.")
+def main(data: Path, pictures: Path | None, kinds: int, seed: int) -> None:
+    textures = Textures(data)
+    group_a = measure(GROUP_A[:kinds], textures, "A", pictures)
+    drawn = measure(group_b(kinds, seed), textures, "B", pictures)
     print()
     for name in METHODS:
         if name != "ours":

@@ -16,7 +16,7 @@ def test_a_run_prints_every_figure(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tissue, "GROUP_A", GROUP_A[12:13])
-    tissue.main(["--data", str(shared_data), "--kinds", "2", "--pictures", str(tmp_path)])
+    tissue.main(["--data", str(shared_data), "--kinds", "2", "--pictures", str(tmp_path)], standalone_mode=False)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     figures = {line["figure"]: line["value"] for line in map(json.loads, lines)}
     assert list(figures)[-3:] == ["tissue.iou_mean", "tissue.iou_with_rim_mean", "tissue.worst_recall"]

@@ -81,6 +81,7 @@ def test_an_error_that_has_a_code_is_told_with_it(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "error: model_invalid: x has no config.json\nerror: HTTP Error 404: gone\n"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["datasets", "study"])
 def test_a_command_without_its_verb_gives_2(module: str) -> None:
     line = [sys.executable, "-m", f"models.training.{module}"]

@@ -188,12 +188,14 @@ def test_thinned_vectors_are_some_of_them_the_same_for_each_model() -> None:
 # --- t-SNE ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_tsne_is_a_function_of_vectors_and_seed() -> None:
     first, again = (tsne.embed([("a", made_vectors())], seed=1) for _ in range(2))
     assert first == again
     assert len(first.panels[0].points) == 120
 
 
+@pytest.mark.process
 def test_silhouette_tells_classes_that_are_apart_from_those_that_are_not() -> None:
     found = tsne.embed([("apart", made_vectors()), ("mixed", made_vectors(apart=0.0))], seed=0)
     apart, mixed = (panel.silhouette for panel in found.panels)
@@ -240,6 +242,7 @@ def test_pale_classes_are_seen_on_paper() -> None:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_command_draws_everything_and_again_from_the_numbers(discs: Path, random_model: Path, tmp_path: Path) -> None:
     run, out, other = tmp_path / "run", tmp_path / "out", tmp_path / "other"

@@ -15,7 +15,7 @@ from tifffile import TiffFile, TiffPage
 
 from workers.core.errors.base import SlideUnreadable
 from workers.core.slide_schemas import SlideLevel
-from workers.core.slides.geometry import Resolution, geometry_from
+from workers.core.slides.geometry import Resolution, bounds_of, geometry_from
 from workers.core.slides.readers.openslide_reader import read_level
 from workers.core.slides.readers.tiff.layout import Layout, layout_of
 from workers.core.slides.readers.tiff.pixels import BLACK_IS_ZERO, RGB, TiffPagesSlide, check_pixels_understood
@@ -66,9 +66,9 @@ def _open(path: Path, file: TiffFile, image: int | None) -> Slide:
         layout = layout_of(file, image)
     for level in layout.levels:
         check_pixels_understood(level)
-    geometry = geometry_from(slide_levels(layout), resolution_of(layout, file))
     slide = _by_openslide(path, layout) or _by_tiffslide(path, layout) or TiffPagesSlide(path, file, layout)
-    slide.geometry = geometry
+    bounds = slide.bounds if isinstance(slide, OpenSlideLevels) else None  # QuPath crops to what OpenSlide says
+    slide.geometry = geometry_from(slide_levels(layout), resolution_of(layout, file), bounds)
     slide.vendor = "ome-tiff" if layout.ome else "generic-tiff"
     slide.content, slide.warnings = layout.content, layout.warnings
     return slide
@@ -147,6 +147,7 @@ class OpenSlideLevels(Slide):
     def __init__(self, slide: openslide.OpenSlide, levels: list[int]) -> None:
         self._slide = slide
         self._levels = levels
+        self.bounds = bounds_of(slide.properties, "openslide")
 
     def _read(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
         return read_level(self._slide, self._levels[level], lv_x, lv_y, width, height)
