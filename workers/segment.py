@@ -26,7 +26,7 @@ from workers.core.errors.base import RequestInvalid, SlideUnreadable
 from workers.core.label_layout import STORE
 from workers.core.modality_match import require_modality
 from workers.core.model_catalogue import find_model, locate, model_dir
-from workers.core.roi_option import RoiOption
+from workers.core.roi.option import RoiOption
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo

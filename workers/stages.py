@@ -23,7 +23,7 @@ from workers.core.errors.base import ModelInvalid
 from workers.core.label_layout import STORE
 from workers.core.modality_match import require_modality
 from workers.core.preflight import estimated_peak_bytes
-from workers.core.roi import MultiPolygon, Polygon
+from workers.core.roi.polygons import MultiPolygon, Polygon
 from workers.core.schemas import OUTPUTS, JobRequest, ModelCard, Plan, Provenance
 from workers.core.slide_schemas import SlideGeometry, SlideInfo
 from workers.core.slides.modality import modality_of

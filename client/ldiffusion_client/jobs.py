@@ -21,6 +21,7 @@ from ldiffusion_client.protocol import (
     parsed,
     retrying,
 )
+from ldiffusion_client.roi_views import RoiCheck
 from ldiffusion_client.views import (
     FINAL_STATES,
     BatchView,
@@ -31,7 +32,6 @@ from ldiffusion_client.views import (
     Page,
     Priority,
     Progress,
-    RoiCheck,
 )
 
 JOBS, BATCHES, ROI_CHECK = "/v1/jobs", "/v1/batches", "/v1/roi/check"

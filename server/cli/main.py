@@ -12,7 +12,7 @@ from server.cli import keys
 from server.cli.extras import need
 from server.process.children import module_command, module_environment
 from workers.core.command_line import TellsErrors
-from workers.core.roi_option import RoiOption
+from workers.core.roi.option import RoiOption
 from workers.core.settings import Settings
 
 PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ldiffusion_client import Client, JobView, Missing, Progress, RemoteError
 from workers.core.errors.base import LDiffusionError
-from workers.core.roi import read_roi
+from workers.core.roi.polygons import read_roi
 from workers.core.schemas import JobRequest
 from workers.core.text import printable
 

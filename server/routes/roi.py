@@ -10,7 +10,7 @@ from server.routes.deps import StoreDep
 from server.routes.path_deps import own_slide
 from server.web.errors import error_responses
 from workers.core.frozen import Frozen
-from workers.core.roi import Roi
+from workers.core.roi.polygons import Roi
 
 router = APIRouter(prefix="/v1/roi", tags=["jobs"])
 

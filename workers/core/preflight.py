@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workers.core.errors.base import DiskFull, LDiffusionError, ProductRefused
 from workers.core.errors.jobs import JobTooLarge, RoiOutside
-from workers.core.roi import Bounds, MultiPolygon, Polygon, parts_bounds
+from workers.core.roi.polygons import Bounds, MultiPolygon, Polygon, parts_bounds
 from workers.core.schemas import JobRequest, ModelCard, Preflight
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideGeometry

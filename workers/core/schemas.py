@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from workers.core.frozen import LOCAL_TENANT, Frozen
-from workers.core.roi import Roi
+from workers.core.roi.polygons import Roi
 from workers.core.slide_schemas import SlideGeometry, TrustWarning
 
 JobState = Literal["queued", "planning", "running", "finishing", "succeeded", "failed", "canceled"]

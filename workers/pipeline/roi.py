@@ -10,8 +10,8 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from workers.core.roi import MultiPolygon, Polygon
-from workers.core.roi_forms import Ring
+from workers.core.roi.forms import Ring
+from workers.core.roi.polygons import MultiPolygon, Polygon
 from workers.core.slides.slide import Pixels
 from workers.pipeline.tiling import Box, Region, WorkingPlane
 

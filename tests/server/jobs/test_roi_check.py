@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from server.jobs.roi_check import ROWS_MAX, WARNINGS_MAX, area_by_rows, check_roi
 from workers.core.errors.jobs import RoiOutside
-from workers.core.roi import MultiPolygon, Polygon, read_roi
+from workers.core.roi.polygons import MultiPolygon, Polygon, read_roi
 from workers.core.slide_schemas import SlideGeometry, SlideLevel
 
 SQUARE = [[100, 100], [300, 100], [300, 300], [100, 300], [100, 100]]

@@ -12,7 +12,7 @@ from workers.core.errors.base import DiskFull, MppMissing
 from workers.core.errors.jobs import JobTooLarge, RoiOutside
 from workers.core.model_catalogue import find_model
 from workers.core.preflight import machine_memory_bytes, preflight, require_disk, require_memory, worker_memory_bytes
-from workers.core.roi import Polygon
+from workers.core.roi.polygons import Polygon
 from workers.core.schemas import JobRequest, ModelCard
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideGeometry, SlideLevel

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from workers.core.roi_forms import SCHEMA, Ring, Rings, polygons_of
+from workers.core.roi.forms import SCHEMA, Ring, Rings, polygons_of
 
 Bounds = tuple[float, float, float, float]
 FilledRings = Annotated[Rings, Field(min_length=1)]
@@ -46,7 +46,7 @@ def read_roi(value: Any) -> Polygon | MultiPolygon:
     """Return the region of interest that a value in any form says: the same for the same polygons.
 
     Args:
-        value: GeoJSON or a box, see `workers.core.roi_forms`; what was read before stays as it is.
+        value: GeoJSON or a box, see `workers.core.roi.forms`; what was read before stays as it is.
 
     Raises:
         RequestInvalid: It is none. Raised as it is also within a pydantic model, which neither collects nor rewords it.

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from workers.core.errors.base import RequestInvalid
-from workers.core.roi import MultiPolygon, Polygon, parts_bounds, read_roi
+from workers.core.roi.polygons import MultiPolygon, Polygon, parts_bounds, read_roi
 from workers.core.schemas import OUTPUTS, JobRequest
 
 SQUARE = [[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core.errors.base import RequestInvalid
-from workers.core.roi_forms import DEPTH_MAX, ELLIPSE_ERROR_PX, OBJECTS_MAX, VERTICES_MAX, polygons_of
+from workers.core.roi.forms import DEPTH_MAX, ELLIPSE_ERROR_PX, OBJECTS_MAX, VERTICES_MAX, polygons_of
 
 SQUARE = [[100, 100], [300, 100], [300, 300], [100, 300], [100, 100]]
 OTHER = [[400, 0], [500, 0], [500, 90], [400, 0]]

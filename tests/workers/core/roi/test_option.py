@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from workers.core.roi_option import RoiOption
+from workers.core.roi.option import RoiOption
 
 TRIANGLE = {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [0, 9], [0, 0]]]}
 
