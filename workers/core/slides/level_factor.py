@@ -32,12 +32,14 @@ def level_factor(l0: Size, level: Size, tile: Size | None, declared: Fraction | 
         declared: What the file says the downsample is, by the resolution of both levels, if it does.
     """
     near = _by_ratio(l0, level)
-    if near is not None:
-        return Factor(near, level, is_padded=False)
-    if tile is None or any(length % side for length, side in zip(level, tile, strict=True)):
-        return None
-    if declared is not None:
-        return _padded(l0, level, tile, declared)
+    by_size = None if near is None else Factor(near, level, is_padded=False)
+    is_tiles = tile is not None and not any(length % side for length, side in zip(level, tile, strict=True))
+    if tile is None or not is_tiles or (near is not None and near.denominator == 1):
+        return by_size
+    if declared is not None:  # sizes that are padded alike both ways have a ratio as well
+        return _padded(l0, level, tile, declared) or by_size
+    if by_size is not None:
+        return by_size
     found = [factor for k in range(1, 17) if (factor := _padded(l0, level, tile, Fraction(2**k)))]
     return found[0] if len(found) == 1 else None
 

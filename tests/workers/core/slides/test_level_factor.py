@@ -38,3 +38,9 @@ def test_a_padded_level_has_the_declared_downsample_and_its_true_size(width: int
 )
 def test_a_level_that_fits_nothing_has_no_downsample(level: tuple[int, int], declared: Fraction | None) -> None:
     assert level_factor((1500, 1100), level, TILE, declared) is None
+
+
+def test_a_declared_downsample_goes_before_the_ratio_of_sizes_that_are_padded_alike() -> None:
+    factor = level_factor((2000, 20532), (1024, 10496), TILE, Fraction(2))
+    assert factor is not None
+    assert factor == (Fraction(2), (1000, 10266), True)
