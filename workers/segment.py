@@ -30,6 +30,7 @@ from workers.core.roi.option import RoiOption
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
+from workers.core.slides.doubts import doubts_of
 from workers.core.slides.modality import modality_of
 from workers.core.slides.names import display_name
 from workers.core.slides.resolution import resolve_mpp
@@ -92,7 +93,7 @@ def main(
     with _open(slide, request.on_bad_tile, request.image) as opened:
         card = find_model(folder, name)
         resolve_mpp(opened.geometry, request.mpp, card.mpp)  # before anything that takes time
-        info = describe(slide, opened)
+        info = describe(slide, opened, request.image)
         require_modality(info, request, card)
         run = Run(opened, info, card, request, output)
         provenance = segment(run, lambda: Engine(model_dir(folder, name), device or settings.device, threads))
@@ -119,7 +120,7 @@ def prepare(out_dir: Path, *, overwrite: bool) -> None:
     out_dir.mkdir(parents=True, exist_ok=True)
 
 
-def describe(path: Path, slide: Slide) -> SlideInfo:
+def describe(path: Path, slide: Slide, image: int | None = None) -> SlideInfo:
     """Return what the store would know of this slide; its id is the beginning of its digest."""
     digest = sha256_of(path)
     return SlideInfo(
@@ -132,7 +133,7 @@ def describe(path: Path, slide: Slide) -> SlideInfo:
         geometry=slide.geometry,
         content=slide.content,
         modality=modality_of(slide),
-        warnings=slide.warnings,
+        warnings=(*slide.warnings, *doubts_of(path, image)),
         created_at=datetime.now(UTC),
     )
 

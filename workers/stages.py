@@ -73,7 +73,7 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
         MppMissing, MppImplausible, MppOutOfRange: The slide's resolution is unknown or does not suit the model.
         SlideUnreadable: A tile of the slide cannot be decoded.
     """
-    if request.image is not None:  # the record is about the largest one
+    if slide.content.image != info.content.image:  # the record is about the largest one
         info = info.model_copy(
             update={"geometry": slide.geometry, "modality": modality_of(slide), "warnings": slide.warnings}
         )

@@ -12,6 +12,7 @@ from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.frozen import Frozen
 from workers.core.settings import Settings
 from workers.core.slide_schemas import Backend, Modality, SlideContent, SlideGeometry, TrustWarning
+from workers.core.slides.doubts import doubts_of
 from workers.core.slides.mirax import EXTENSION as MIRAX_EXTENSION
 from workers.core.slides.mirax import check_mirax
 from workers.core.slides.modality import modality_of
@@ -87,7 +88,7 @@ def examine(path: Path, max_pixels: int) -> ProbeReport:
             backend=slide.backend,
             geometry=slide.geometry,
             content=slide.content,
-            warnings=slide.warnings,
+            warnings=(*slide.warnings, *doubts_of(path)),
             modality=modality_of(slide),
         )
 

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from workers import segment, stages
+from workers.core.slides.readers.registry import open_slide
 
 Run = Callable[..., Result]
 
@@ -249,3 +250,12 @@ def test_an_ellipse_of_qupath_is_segmented_as_one(run: Run, slide: Path, tmp_pat
     assert part[away < 0.99].any()
     assert full[away > 1].any()
     assert not part[away > 1].any()
+
+
+def test_what_is_doubtful_of_a_slide_is_in_its_record(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    pixels = np.full((64, 64, 3), 240, np.uint8)
+    options: dict[str, Any] = {"resolution": (2e4, 4e4), "resolutionunit": "CENTIMETER", "metadata": None}
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(64, 64), **options)
+    with open_slide(path) as opened:
+        assert [each.code for each in segment.describe(path, opened).warnings] == ["mpp_uneven"]

@@ -3,10 +3,11 @@
 What a directory is, and which make no sense, is told by `tiff_directories`; here are the limits of what they hold.
 """
 
-from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.slides.codestream import READERS, check_size
@@ -69,31 +70,78 @@ def _strip_pixels(tiff: Tiff, directory: Directory) -> int:
     return width * rows
 
 
+class Grid(NamedTuple):
+    """The tiles or strips of a directory.
+
+    Attributes:
+        piece: (width, height) of a tile or strip, px.
+        across: How many stand side by side.
+        wanted: How many the size of the directory asks for, those of planes apart each for itself.
+        offsets: Where the stored ones lie.
+        sizes: How many bytes they have.
+        whole: (width, height) of the directory, px.
+        is_tiled: They are tiles.
+    """
+
+    piece: tuple[int, int]
+    across: int
+    wanted: int
+    offsets: npt.NDArray[np.uint64]
+    sizes: npt.NDArray[np.uint64]
+    whole: tuple[int, int]
+    is_tiled: bool
+
+    def at(self, index: int) -> tuple[int, int]:
+        """Return (left, top) of a piece, px; pieces of planes apart lie on one another."""
+        index %= self.across * -(-self.whole[1] // self.piece[1])
+        return index % self.across * self.piece[0], index // self.across * self.piece[1]
+
+    def covers(self, size: tuple[int, int]) -> bool:
+        """Whether a picture of this size needs just this grid: the directory may be padded."""
+        return all(
+            -(-length // side) == -(-full // side)
+            for length, full, side in zip(size, self.whole, self.piece, strict=True)
+        )
+
+
+def grid_of(tiff: Tiff, directory: Directory) -> Grid | None:
+    """Return the tiles or strips of a directory; None where it says too little."""
+    is_tiled = {Tag.TILE_WIDTH, Tag.TILE_HEIGHT} <= directory.tags.keys()
+    tags = next((pair for pair in reversed(_CHUNKS) if set(pair) <= directory.tags.keys()), None)
+    width, height = directory.number(tiff.read, Tag.WIDTH), directory.number(tiff.read, Tag.HEIGHT)
+    if is_tiled:
+        piece = directory.number(tiff.read, Tag.TILE_WIDTH), directory.number(tiff.read, Tag.TILE_HEIGHT)
+    else:
+        piece = width, min(directory.number(tiff.read, Tag.ROWS_PER_STRIP) or height, height)
+    if tags is None or 0 in piece:
+        return None
+    planes = directory.number(tiff.read, Tag.SAMPLES, 1) if directory.number(tiff.read, Tag.PLANAR, 1) == 2 else 1
+    across, down = -(-width // piece[0]), -(-height // piece[1])
+    offsets, sizes = (directory.tags[tag].all(tiff.read) for tag in tags)
+    return Grid(piece, across, across * down * planes, offsets, sizes, (width, height), is_tiled)
+
+
 def _check_tiles(tiff: Tiff, directory: Directory) -> None:
     """Refuse a directory that has not a place for each tile of its grid, and tiles that say another size of themselves.
 
     Only tiles that are stored are asked: a tile of no bytes was never scanned.
     """
-    if not {Tag.TILE_WIDTH, Tag.TILE_HEIGHT, Tag.TILE_OFFSETS, Tag.TILE_SIZES} <= directory.tags.keys():
+    grid = grid_of(tiff, directory)
+    if grid is None or (tiff.is_ndpi and not grid.is_tiled):
         return
-    tile = directory.number(tiff.read, Tag.TILE_WIDTH), directory.number(tiff.read, Tag.TILE_HEIGHT)
-    whole = directory.number(tiff.read, Tag.WIDTH), directory.number(tiff.read, Tag.HEIGHT)
-    if 0 in tile:
-        return
-    planes = directory.number(tiff.read, Tag.SAMPLES, 1) if directory.number(tiff.read, Tag.PLANAR, 1) == 2 else 1
-    wanted = prod(-(-length // side) for length, side in zip(whole, tile, strict=True)) * planes
-    offsets, sizes = (directory.tags[tag].all(tiff.read) for tag in (Tag.TILE_OFFSETS, Tag.TILE_SIZES))
-    if min(len(offsets), len(sizes)) < wanted:
+    if min(len(grid.offsets), len(grid.sizes)) < grid.wanted:
+        what = "tiles" if grid.is_tiled else "strips"
         raise SlideUnreadable(
-            "A directory of this TIFF has fewer tiles than its size asks for.",
-            value=f"{min(len(offsets), len(sizes))} tiles",
-            accepted=f"{wanted} tiles of {tile[0]} x {tile[1]} for {whole[0]} x {whole[1]}",
+            f"A directory of this TIFF has fewer {what} than its size asks for.",
+            value=f"{min(len(grid.offsets), len(grid.sizes))} {what}",
+            accepted=f"{grid.wanted} {what} of {grid.piece[0]} x {grid.piece[1]} for {grid.whole[0]} x {grid.whole[1]}",
         )
     compression = directory.number(tiff.read, Tag.COMPRESSION, 1)
-    if compression in READERS:
-        for offset, size in zip(offsets[:wanted].tolist(), sizes[:wanted].tolist(), strict=True):
+    if compression in READERS and grid.is_tiled:
+        pieces = zip(grid.offsets[: grid.wanted].tolist(), grid.sizes[: grid.wanted].tolist(), strict=True)
+        for offset, size in pieces:
             if size:
-                check_size(compression, tiff.read(offset, min(size, PEEK_BYTES)), *tile)
+                check_size(compression, tiff.read(offset, min(size, PEEK_BYTES)), *grid.piece)
 
 
 def _check_chunks(tiff: Tiff, directory: Directory) -> None:

@@ -270,3 +270,13 @@ def test_offsets_of_a_large_ndpi_have_64_bits(tmp_path: Path) -> None:
         else:
             with pytest.raises(SlideUnreadable, match="cut off"):
                 check_tiff(path)
+
+
+def test_fewer_strips_than_the_size_asks_for_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((64, 64, 3), np.uint8), photometric="rgb", rowsperstrip=16, metadata=None)
+    assert check_tiff(path)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["PlanarConfiguration"].overwrite(2)
+    with pytest.raises(SlideUnreadable, match="fewer strips"):
+        check_tiff(path)

@@ -14,6 +14,9 @@ from workers.core.slides.level_factor import level_factor
 from workers.core.slides.readers.base import Candidate, Format, Strip, TriedOn
 from workers.core.slides.slide import Pixels, Slide, over_white, undecodable
 
+ICC_BYTES = "openslide.icc-size"
+"""The property that is there with a colour profile. The profile itself is a stranger's, and is not parsed."""
+
 
 class OpenSlideSlide(Slide):
     """A slide as OpenSlide shows it.
@@ -46,21 +49,19 @@ class OpenSlideSlide(Slide):
             number_of(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
         )
         self.geometry = geometry_from(levels, resolution, bounds_of(properties, "openslide"))
-        self.content = SlideContent(
-            associated=tuple(self._slide.associated_images), icc=self._slide.color_profile is not None
-        )
+        self.content = SlideContent(associated=tuple(self._slide.associated_images), icc=ICC_BYTES in properties)
         self.warnings = tuple(warnings)
 
     def _levels(self, properties: Mapping[str, Any], warnings: list[TrustWarning]) -> list[SlideLevel]:
         """Return the levels that fit level 0; `_stored_levels` says which of OpenSlide's each one is."""
-        levels = []
+        levels: list[SlideLevel] = []
         sizes = self._slide.level_dimensions
         for number, size in enumerate(sizes):
             tile = tuple(
                 whole_of(properties.get(f"openslide.level[{number}].tile-{side}")) for side in ("width", "height")
             )
             factor = level_factor(sizes[0], size, None)
-            if factor is None:
+            if factor is None or (levels and factor.downsample == 1):
                 warnings.append(
                     TrustWarning(
                         code="level_unusable",

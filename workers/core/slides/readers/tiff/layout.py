@@ -1,25 +1,16 @@
-"""Which pictures, levels and planes a TIFF holds, as tifffile lists its directories. No pixel is decoded.
+"""Which picture, levels and planes of a TIFF are read, and what of it is not. No pixel is decoded."""
 
-Where there is OME-XML it says what belongs together; elsewhere the largest directory is the slide, smaller ones behind
-it that show the same are its levels, and all others are associated images.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from tifffile import TiffFile, TiffFrame, TiffPage
+from tifffile import TiffFile, TiffPage
 
 from workers.core.errors.base import SlideUnreadable
 from workers.core.slide_schemas import ImageEntry, SlideContent, TrustWarning
 from workers.core.slides.level_factor import Factor, level_factor
-from workers.core.slides.readers.tiff.ome_xml import OmeImage, ome_images
-
-ASSOCIATED = ("label", "macro", "thumbnail", "overview", "barcode", "map")
-"""Words in the names of images that are no slide."""
-
-MASK = 4
-"""The bit of NewSubfileType for a transparency mask."""
+from workers.core.slides.readers.tiff.ome_xml import OmeImage
+from workers.core.slides.readers.tiff_pictures import MASK, Picture, pictures_of
 
 _RESOLUTION, _UNIT = 282, 296
 
@@ -29,35 +20,6 @@ class Level(NamedTuple):
 
     factor: Factor
     pages: tuple[TiffPage, ...]
-
-
-class Picture(NamedTuple):
-    """One picture of a file, before it is known which one is read.
-
-    Attributes:
-        name: As the file calls it.
-        levels: For each level the directories of all its planes.
-        axes: Letter and length of the axes of those planes, the slowest first; `C`, `Z` and `T` of OME.
-        ome: What the OME-XML says of it.
-        is_associated: It is no slide.
-    """
-
-    name: str
-    levels: tuple[tuple[TiffPage, ...], ...]
-    axes: tuple[tuple[str, int], ...]
-    ome: OmeImage | None
-    is_associated: bool
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) of its finest level, px."""
-        page = self.levels[0][0]
-        return page.imagewidth, page.imagelength
-
-    @property
-    def area(self) -> int:
-        """Px of its finest level."""
-        return self.size[0] * self.size[1]
 
 
 class Layout(NamedTuple):
@@ -82,10 +44,10 @@ def layout_of(file: TiffFile, image: int | None = None) -> Layout:
     Raises:
         SlideUnreadable: There is no picture, or not this one, or its directories and its OME-XML do not agree.
     """
-    pictures = _ome_pictures(file) if file.is_ome and file.ome_metadata else _plain_pictures(file)
+    pictures = pictures_of(file)
     chosen = _choose(pictures, image)
     picture = pictures[chosen]
-    warnings = list(_unread_images(pictures, chosen, image))
+    warnings = [*_unread_images(pictures, chosen, image), *_undescribed(file, pictures, picture)]
     planes, z_read = _planes_read(picture, warnings)
     levels = _levels(picture, planes, warnings)
     content = SlideContent(
@@ -111,79 +73,6 @@ def layout_of(file: TiffFile, image: int | None = None) -> Layout:
     return Layout(levels, content, picture.ome, tuple(warnings))
 
 
-def _ome_pictures(file: TiffFile) -> list[Picture]:
-    described = ome_images(str(file.ome_metadata))
-    series = [each for each in file.series if each.kind == "ome"]
-    if len(series) != len(described) or any(
-        (ome.width, ome.height) != (each.keyframe.imagewidth, each.keyframe.imagelength)
-        for each, ome in zip(series, described, strict=True)
-    ):
-        found = [f"{each.keyframe.imagewidth} x {each.keyframe.imagelength}" for each in series]
-        raise SlideUnreadable(
-            "The OME-XML of this file and its directories do not agree on the images and their sizes.",
-            value=f"{', '.join(found) or 'none'}",
-            accepted=", ".join(f"{ome.width} x {ome.height}" for ome in described) or "at least one image",
-        )
-    pictures = []
-    for each, ome in zip(series, described, strict=True):
-        levels = tuple(tuple(_pages(level.pages)) for level in each.levels)
-        axes = tuple((axis, n) for axis, n in zip(each.axes, each.shape, strict=True) if axis not in "YXS")
-        pictures.append(Picture(ome.name or each.name, levels, axes, ome, _is_associated_name(ome.name)))
-    if all(picture.is_associated for picture in pictures):
-        pictures = [picture._replace(is_associated=False) for picture in pictures]
-    return pictures
-
-
-def _pages(pages: Sequence[TiffPage | TiffFrame | None]) -> Iterator[TiffPage]:
-    for page in pages:
-        if page is None:
-            raise SlideUnreadable("A plane of an image is missing in this file.")
-        yield page.aspage()
-
-
-def _plain_pictures(file: TiffFile) -> list[Picture]:
-    pages = [page for page in _all_pages(file) if not page.subfiletype & MASK]
-    if not pages:
-        raise SlideUnreadable("This TIFF holds no picture.")
-    main = max(range(len(pages)), key=lambda index: pages[index].imagewidth * pages[index].imagelength)
-    levels, others = [pages[main]], []
-    for index, page in enumerate(pages):
-        if index > main and _is_level(pages[main], levels[-1], page):
-            levels.append(page)
-        elif index != main:
-            others.append(page)
-    pictures = [Picture("", tuple((page,) for page in levels), (), None, is_associated=False)]
-    return pictures + [Picture(_name(page), ((page,),), (), None, is_associated=True) for page in others]
-
-
-def _all_pages(file: TiffFile) -> Iterator[TiffPage]:
-    """Yield every directory once, in the order of the file; those below a directory follow it."""
-    seen = set()
-    for page in file.pages:
-        full = page.aspage()
-        for each in (full, *(sub.aspage() for sub in full.pages or ())):
-            if each.offset not in seen:
-                seen.add(each.offset)
-                yield each
-
-
-def _is_level(main: TiffPage, finer: TiffPage, page: TiffPage) -> bool:
-    """Whether a directory can be a level of the picture: of the same kind of pixels, smaller than the last, tiled."""
-    same = ("photometric", "samplesperpixel", "bitspersample", "planarconfig")
-    is_kind = all(getattr(main, name) == getattr(page, name) for name in same)
-    is_smaller = page.imagewidth < finer.imagewidth and page.imagelength < finer.imagelength
-    return is_kind and is_smaller and (page.is_tiled or not main.is_tiled)
-
-
-def _name(page: TiffPage) -> str:
-    first = (page.description or "").strip().splitlines()[:1]
-    return first[0][:80] if first else ""
-
-
-def _is_associated_name(name: str) -> bool:
-    return any(word in name.lower() for word in ASSOCIATED)
-
-
 def _choose(pictures: list[Picture], image: int | None) -> int:
     if image is None:
         slides = [index for index, picture in enumerate(pictures) if not picture.is_associated]
@@ -202,6 +91,22 @@ def _unread_images(pictures: list[Picture], chosen: int, image: int | None) -> I
             code="images_unread",
             message=f"The file holds {len(others) + 1} images and one is read: number {chosen}.",
             value=", ".join(others)[:200],
+        )
+
+
+def _undescribed(file: TiffFile, pictures: list[Picture], picture: Picture) -> Iterator[TrustWarning]:
+    """Look for directories that are as large as what is read, and that the OME-XML passes over."""
+    if picture.ome is None:
+        return
+    known = {page.offset for each in pictures for level in each.levels for page in level}
+    pages = [page.aspage() for page in file.pages]
+    passed = [page for page in pages if page.offset not in known and not page.subfiletype & MASK]
+    found = sum(page.imagewidth * page.imagelength >= picture.area for page in passed)
+    if found:
+        yield TrustWarning(
+            code="directories_unread",
+            message="The file holds pictures as large as the one that is read, of which its OME-XML does not speak.",
+            value=f"{found} directories",
         )
 
 
@@ -251,7 +156,7 @@ def _levels(picture: Picture, planes: tuple[int, ...], warnings: list[TrustWarni
         tile = (page.tilewidth, page.tilelength) if page.is_tiled else None
         declared = _declared(picture.levels[0][0], page)
         factor = level_factor(size, stored, tile, declared)
-        if factor is None or len(pages) != len(picture.levels[0]):
+        if factor is None or factor.downsample <= levels[-1].factor.downsample or len(pages) != len(picture.levels[0]):
             warnings.append(
                 TrustWarning(
                     code="level_unusable",

@@ -14,15 +14,19 @@ import openslide
 from tifffile import TiffFile, TiffPage
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.slide_schemas import SlideLevel
+from workers.core.slide_schemas import SlideLevel, TrustWarning
 from workers.core.slides.geometry import Resolution, bounds_of, geometry_from
 from workers.core.slides.readers.openslide_reader import read_level
 from workers.core.slides.readers.tiff.layout import Layout, layout_of
 from workers.core.slides.readers.tiff.pixels import BLACK_IS_ZERO, RGB, TiffPagesSlide, check_pixels_understood
+from workers.core.slides.resolution import is_plausible
 from workers.core.slides.slide import PARSER_ERRORS, Pixels, Slide, over_white, undecodable
 
 PLAIN_CODECS = frozenset({1, 5, 8, 32773, 32946})
 """None, LZW, deflate, PackBits: their output is bounded by the tile, so tiffslide may decode them."""
+
+MPP_AGREE = 0.05
+"""Two statements of µm per px that differ by no more than this say the same."""
 
 _UM_PER_TIFF_UNIT = {2: Fraction(25400), 3: Fraction(10**4)}
 _UM_PER_IMAGEJ_UNIT = {
@@ -70,7 +74,8 @@ def _open(path: Path, file: TiffFile, image: int | None) -> Slide:
     bounds = slide.bounds if isinstance(slide, OpenSlideLevels) else None  # QuPath crops to what OpenSlide says
     slide.geometry = geometry_from(slide_levels(layout), resolution_of(layout, file), bounds)
     slide.vendor = "ome-tiff" if layout.ome else "generic-tiff"
-    slide.content, slide.warnings = layout.content, layout.warnings
+    slide.content = layout.content
+    slide.warnings = (*layout.warnings, *_contradiction(layout, file))
     return slide
 
 
@@ -96,6 +101,26 @@ def resolution_of(layout: Layout, file: TiffFile) -> Resolution:
     if layout.ome is not None and layout.ome.mpp is not None:
         mpp_x, mpp_y = layout.ome.mpp
         return Resolution((float(mpp_x), float(mpp_y)), "ome")
+    return _stated_by_tags(layout, file)
+
+
+def _contradiction(layout: Layout, file: TiffFile) -> tuple[TrustWarning, ...]:
+    """Compare the OME-XML with the resolution of the TIFF beside it, where that can be a scanner's."""
+    stated, tags = resolution_of(layout, file).mpp, _stated_by_tags(layout, file).mpp
+    if layout.ome is None or stated is None or tags is None or not all(map(is_plausible, (*stated, *tags))):
+        return ()
+    if all(abs(tag / ome - 1) <= MPP_AGREE for ome, tag in zip(stated, tags, strict=True)):
+        return ()
+    return (
+        TrustWarning(
+            code="mpp_contradicted",
+            message="The OME-XML of this file and its resolution as a TIFF differ; the OME-XML is taken.",
+            value=f"{stated[0]:g} and {tags[0]:g}",
+        ),
+    )
+
+
+def _stated_by_tags(layout: Layout, file: TiffFile) -> Resolution:
     page = layout.levels[0].pages[0]
     raw = _tiff_resolution(page)
     if raw is None:

@@ -1,0 +1,149 @@
+"""What opens and yet is not what it seems is said: levels of another picture, tiles twice, contradictions."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from workers.core.slides.doubts import doubts_of
+from workers.core.slides.readers.registry import open_slide
+from workers.core.slides.tiff_structure import check_tiff
+
+UInt8 = NDArray[np.uint8]
+SIDE, TILE = 768, 128
+
+
+@pytest.fixture(scope="module")
+def picture() -> UInt8:
+    """Coarse noise over a slope: every place is like no other, and a mean of four px shows it as well."""
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 180, (SIDE // 32, SIDE // 32, 3))
+    slope = np.linspace(0, 70, SIDE)[:, None, None]
+    return (np.kron(coarse, np.ones((32, 32, 1))) + slope).astype(np.uint8)
+
+
+def mean_of_blocks(pixels: UInt8, factor: int) -> UInt8:
+    side = pixels.shape[0] // factor
+    return np.asarray(pixels.reshape(side, factor, side, factor, 3).mean(axis=(1, 3)), np.uint8)
+
+
+def write_levels(path: Path, *levels: UInt8, **options: Any) -> Path:
+    """Write a chain of directories with 0.5 µm per px in tiles of 128 px."""
+    options = {"compression": "deflate", "tile": (TILE, TILE), "resolution": (2e4, 2e4), **options}
+    with tifffile.TiffWriter(path) as file:
+        for level in levels:
+            file.write(level, photometric="rgb", metadata=None, resolutionunit="CENTIMETER", **options)
+    return path
+
+
+def codes(path: Path) -> list[str]:
+    """Return the codes of all that is said of a slide, in the order in which it is found."""
+    check_tiff(path)
+    with open_slide(path) as slide:
+        return [each.code for each in (*slide.warnings, *doubts_of(path))]
+
+
+def put(path: Path, tag: str, value: int) -> None:
+    edit(path, tag, lambda _: value)
+
+
+def edit(path: Path, tag: str, change: Callable[[Any], Any], page: int = 0) -> None:
+    with tifffile.TiffFile(path, mode="r+") as file:
+        found = file.pages[page].aspage().tags[tag]
+        found.overwrite(change(found.value))
+
+
+def test_levels_that_show_level_0_are_trusted_however_they_were_made(picture: UInt8, tmp_path: Path) -> None:
+    half, quarter = mean_of_blocks(picture, 2), picture[1::4, 2::4]
+    assert codes(write_levels(tmp_path / "a.tif", picture, half, quarter)) == []
+    jpeg = write_levels(tmp_path / "b.tif", picture, half, mean_of_blocks(picture, 4), compression="jpeg")
+    assert codes(jpeg) == []
+
+
+@pytest.mark.parametrize("wrong", [1, 2])
+@pytest.mark.parametrize(
+    "change",
+    [np.fliplr, lambda level: np.roll(level, TILE, axis=1), np.zeros_like, lambda level: level[..., ::-1]],
+    ids=["mirrored", "shifted by a tile", "black", "red and blue swapped"],
+)
+def test_a_level_of_another_picture_is_said(
+    picture: UInt8, tmp_path: Path, wrong: int, change: Callable[[UInt8], UInt8]
+) -> None:
+    levels = [picture, mean_of_blocks(picture, 2), mean_of_blocks(picture, 4)]
+    levels[wrong] = np.ascontiguousarray(change(levels[wrong]))
+    assert "level_differs" in codes(write_levels(tmp_path / "a.tif", *levels))
+
+
+def test_two_swapped_tiles_of_level_0_are_seen_in_its_levels(picture: UInt8, tmp_path: Path) -> None:
+    path = write_levels(tmp_path / "a.tif", picture, mean_of_blocks(picture, 2))
+    for tag in ("TileOffsets", "TileByteCounts"):
+        edit(path, tag, lambda each: (*each[:14], each[15], each[14], *each[16:]))
+    assert codes(path) == ["level_differs"]
+
+
+def test_of_a_large_slide_places_with_something_to_see_are_compared(tmp_path: Path) -> None:
+    glass = np.full((4096, 4096, 3), 240, np.uint8)
+    glass[1500:1700, 2600:2900] = np.random.default_rng(0).integers(60, 200, (25, 60, 3)).repeat(8, 0).repeat(5, 1)
+    good = write_levels(tmp_path / "good.tif", glass, mean_of_blocks(glass, 4))
+    bad = write_levels(tmp_path / "bad.tif", glass, np.full((1024, 1024, 3), 240, np.uint8))
+    upside_down = write_levels(tmp_path / "down.tif", glass, np.ascontiguousarray(np.flipud(mean_of_blocks(glass, 4))))
+    assert (codes(good), codes(upside_down)) == ([], ["level_differs"])
+    assert codes(bad) == []  # nothing to see in its levels: the places are spread, and the speck lies between
+
+
+def test_one_stored_tile_at_two_places_is_said_but_for_glass(picture: UInt8, tmp_path: Path) -> None:
+    path = write_levels(tmp_path / "a.tif", picture)
+    for tag in ("TileOffsets", "TileByteCounts"):
+        edit(path, tag, lambda each: (*each[:5], each[4], *each[6:]))
+    assert codes(path) == ["tiles_repeated"]
+    glass = write_levels(tmp_path / "glass.tif", np.full((SIDE, SIDE, 3), 240, np.uint8))
+    for tag in ("TileOffsets", "TileByteCounts"):
+        edit(glass, tag, lambda each: each[:1] * len(each))
+    assert codes(glass) == []
+
+
+@pytest.mark.parametrize("compression", [None, "deflate", "lzw", "packbits", "zstd"])
+def test_a_tile_of_three_samples_is_no_grey_one(picture: UInt8, tmp_path: Path, compression: str | None) -> None:
+    path = write_levels(tmp_path / "a.tif", picture, compression=compression)
+    for tag, value in (("SamplesPerPixel", 1), ("PhotometricInterpretation", 1), ("BitsPerSample", 8)):
+        put(path, tag, value)
+    assert codes(path) == ["tile_bytes"]
+
+
+def test_more_tiles_than_a_size_asks_for_are_said(picture: UInt8, tmp_path: Path) -> None:
+    path = write_levels(tmp_path / "a.tif", picture)
+    edit(path, "ImageLength", lambda length: length - TILE)
+    assert codes(path) == ["tiles_left_over"]
+
+
+def test_a_palette_of_a_grey_picture_is_said(picture: UInt8, tmp_path: Path) -> None:
+    path, table = tmp_path / "a.tif", np.arange(768, dtype=np.uint16).reshape(3, 256)
+    tifffile.imwrite(path, picture[..., 0], photometric="palette", colormap=table, tile=(TILE, TILE), metadata=None)
+    assert codes(path) == []
+    edit(path, "PhotometricInterpretation", lambda _: 1)
+    assert codes(path) == ["colours_doubtful"]
+
+
+def test_grey_of_three_samples_is_said_where_openslide_reads_it(picture: UInt8, tmp_path: Path) -> None:
+    path, text = tmp_path / "a.svs", f"Aperio Image Library v11\n{SIDE}x{SIDE} JPEG/RGB Q=70|MPP = 0.5"
+    tifffile.imwrite(
+        path, picture, photometric="rgb", tile=(TILE, TILE), compression="jpeg", description=text, metadata=None
+    )
+    assert codes(path) == []
+    put(path, "PhotometricInterpretation", 1)
+    assert codes(path) == ["colours_doubtful"]
+
+
+def test_pixels_that_are_twice_as_long_as_wide_are_said(picture: UInt8, tmp_path: Path) -> None:
+    assert codes(write_levels(tmp_path / "a.tif", picture, resolution=(2e4, 4e4))) == ["mpp_uneven"]
+    assert codes(write_levels(tmp_path / "b.tif", picture, resolution=(2e4, 2.1e4))) == []
+
+
+def test_a_tile_that_cannot_be_decoded_is_no_doubt_and_no_error(picture: UInt8, tmp_path: Path) -> None:
+    path = write_levels(tmp_path / "a.tif", picture, mean_of_blocks(picture, 2))
+    edit(path, "TileByteCounts", lambda each: (*each[:3], 9, *each[4:]))
+    assert "level_differs" not in codes(path)

@@ -1,0 +1,47 @@
+"""What of a slide cannot be trusted although it opens: looked at once, when a slide comes in or is segmented.
+
+It opens the slide for itself: a reader that met a tile it cannot decode may fail ever after.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from workers.core.errors.base import SlideUnreadable
+from workers.core.slide_schemas import SlideGeometry, TrustWarning
+from workers.core.slides.level_agreement import level_doubts
+from workers.core.slides.readers.registry import open_slide
+from workers.core.slides.tiff_doubts import tiff_doubts
+
+MAX_UNEVEN = 1.1
+"""Px of scanners are as long as wide, to less than this."""
+
+
+def doubts_of(path: Path, image: int | None = None) -> tuple[TrustWarning, ...]:
+    """Return warnings that an open slide does not know of itself; a place that cannot be decoded ends the look.
+
+    Args:
+        path: The file; its structure was checked before.
+        image: The number of the image, where the file holds several.
+
+    Raises:
+        SlideUnreadable: No reader opens it.
+    """
+    with open_slide(path, image) as slide:
+        found = list(_of_resolution(slide.geometry))
+        try:
+            found += tiff_doubts(path, slide)
+            found += level_doubts(slide)
+        except SlideUnreadable:  # said by whoever reads that place
+            pass
+    return tuple(found)
+
+
+def _of_resolution(geometry: SlideGeometry) -> Iterator[TrustWarning]:
+    if geometry.mpp_x is None or geometry.mpp_y is None:
+        return
+    if max(geometry.mpp_x, geometry.mpp_y) > MAX_UNEVEN * min(geometry.mpp_x, geometry.mpp_y):
+        yield TrustWarning(
+            code="mpp_uneven",
+            message="The pixels of this slide are longer one way than the other, which no scanner makes.",
+            value=f"{geometry.mpp_x:g} x {geometry.mpp_y:g}",
+        )
