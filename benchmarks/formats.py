@@ -55,7 +55,7 @@ def mutants(goods: list[Good], folder: Path) -> Iterator[Result]:
             edit.save(path)
             seen = look(path, good)
             told = sorted(f"{code} {value or ''}" for code, value in seen.warnings - before.warnings)
-            if seen.refused is None and seen.modality != before.modality:
+            if seen.refused is None and "fluorescence" in {seen.modality} ^ {before.modality}:
                 told.append(f"modality {seen.modality}")  # a model for the other kind refuses it
             yield Result(kind, good.name, *_verdict(seen.refused, seen.differs, told))
 

@@ -39,6 +39,25 @@ def jpeg_size(data: bytes) -> Size | None:
     return None
 
 
+def jpeg_is_ycbcr(data: bytes) -> bool | None:
+    """Return whether three colours of a JPEG are YCbCr, as its own header has it; None where it does not tell.
+
+    Adobe's and JFIF's segments say so, the names R, G and B of components deny it, and only YCbCr is subsampled.
+    """
+    at, found = 2, None
+    while data[:2] == b"\xff\xd8" and at + 4 <= len(data) and data[at] == 0xFF:
+        marker, segment = data[at + 1], data[at + 4 :]
+        if marker == 0xEE and segment[:5] == b"Adobe" and len(segment) > 11:
+            return segment[11] == 1
+        if marker == 0xE0 and segment[:4] == b"JFIF":
+            found = True
+        elif marker in _JPEG_FRAMES and len(segment) >= 15 and segment[5] == 3:
+            names, sampling = segment[6:15:3], segment[7:15:3]
+            return False if names == b"RGB" else found or (True if len(set(sampling)) > 1 else None)
+        at += 2 if marker in _JPEG_ALONE else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return found
+
+
 def png_size(data: bytes) -> Size | None:
     """Return the size in the IHDR of a PNG."""
     if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or len(data) < 24:

@@ -12,9 +12,10 @@ import imagecodecs
 import numpy as np
 
 from workers.core.slide_schemas import TrustWarning
+from workers.core.slides.codestream import HEADER_BYTES, jpeg_is_ycbcr
 from workers.core.slides.slide import Slide
 from workers.core.slides.tiff_directories import Directory, Tiff, open_tiff
-from workers.core.slides.tiff_structure import grid_of
+from workers.core.slides.tiff_structure import JPEG, grid_of
 from workers.core.slides.tiff_values import Tag, reader_of
 
 REPEATS_LOOKED_AT = 4
@@ -30,7 +31,10 @@ NONE, LZW, DEFLATES, PACK_BITS, ZSTDS = 1, 5, (8, 32946), 32773, (34926, 50000)
 COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 """Samples by the photometric interpretation."""
 
-PALETTE, YCBCR = 3, 6
+NOT_SHOWN = (5, 8, 9, 10)
+"""CMYK and kinds of Lab: shown as if they were RGB."""
+
+RGB, PALETTE, YCBCR = 2, 3, 6
 
 
 def tiff_doubts(path: Path, slide: Slide) -> Iterator[TrustWarning]:
@@ -48,25 +52,39 @@ def tiff_doubts(path: Path, slide: Slide) -> Iterator[TrustWarning]:
         if tiff is None or tiff.is_ndpi:  # its strips have restart points, and levels of tiles that are no TIFF's
             return
         for number, directory in enumerate(tiff.directories()):
-            yield from _of_colours(tiff, directory, number)
+            yield from _of_colours(tiff, directory, number, slide)
             yield from _of_bytes(tiff, directory, number)
             yield from _of_places(tiff, directory, number)
             yield from _of_repeats(tiff, directory, number, slide)
 
 
-def _of_colours(tiff: Tiff, directory: Directory, number: int) -> Iterator[TrustWarning]:
+def _of_colours(tiff: Tiff, directory: Directory, number: int, slide: Slide) -> Iterator[TrustWarning]:
     photometric = directory.number(tiff.read, Tag.PHOTOMETRIC, -1)
     samples = directory.number(tiff.read, Tag.SAMPLES, 1)
     extra = directory.tags[Tag.EXTRA_SAMPLES].count if Tag.EXTRA_SAMPLES in directory.tags else 0
-    wanted = COLOURS.get(photometric, samples) + extra
-    has_palette = Tag.COLOUR_MAP in directory.tags
-    if (wanted == samples or extra == 0 < samples - wanted < 2) and not (has_palette and photometric != PALETTE):
-        return
-    yield TrustWarning(
-        code="colours_doubtful",
-        message="A directory of this TIFF says one kind of colours and holds another.",
-        value=f"directory {number}: photometric {photometric}, {samples} samples{', a palette' if has_palette else ''}",
-    )
+    unexplained = samples - COLOURS.get(photometric, samples) - extra
+    has_palette = Tag.COLOUR_MAP in directory.tags and photometric != PALETTE
+    is_misread = slide.backend == "openslide" and _is_misread(tiff, directory, photometric)
+    if unexplained not in (0, 1) or has_palette or is_misread:
+        yield TrustWarning(
+            code="colours_doubtful",
+            message="A directory of this TIFF says one kind of colours and holds another.",
+            value=f"directory {number}: photometric {photometric}, {samples} samples{', a palette' * has_palette}",
+        )
+
+
+def _is_misread(tiff: Tiff, directory: Directory, photometric: int) -> bool:
+    """Whether OpenSlide, which believes the directory, shows other colours than the JPEG in it has, or has no idea."""
+    grid = grid_of(tiff, directory)
+    if photometric in NOT_SHOWN:
+        return True
+    if grid is None or directory.number(tiff.read, Tag.COMPRESSION) != JPEG or photometric not in (RGB, YCBCR):
+        return False
+    stored = np.flatnonzero(grid.sizes[: grid.wanted])
+    if not stored.size:
+        return False
+    at, size = int(grid.offsets[stored[0]]), int(grid.sizes[stored[0]])
+    return jpeg_is_ycbcr(tiff.read(at, min(size, HEADER_BYTES))) is (photometric == RGB)
 
 
 def _of_bytes(tiff: Tiff, directory: Directory, number: int) -> Iterator[TrustWarning]:

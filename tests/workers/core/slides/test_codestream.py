@@ -1,6 +1,7 @@
 """Sizes in the headers of codestreams, against the encoders of imagecodecs."""
 
 from collections.abc import Callable
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.slides.codestream import READERS, check_size
+from workers.core.slides.codestream import READERS, check_size, jpeg_is_ycbcr
 
 Encode = Callable[[NDArray[np.uint8]], bytes | bytearray]
 ENCODERS: list[tuple[int, Encode]] = [
@@ -44,3 +45,23 @@ def test_what_says_no_size_is_refused_when_it_is_all_there() -> None:
         check_size(7, b"\xff\xd8\xff", 256, 256, is_whole=True)
     assert refused.value.value == "no size"
     check_size(1, b"any bytes", 256, 256, is_whole=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_ycbcr"),
+    [
+        ({}, True),
+        ({"subsampling": "444"}, True),
+        ({"subsampling": "420"}, True),
+        ({"colorspace": "rgb", "outcolorspace": "rgb"}, False),
+    ],
+)
+def test_a_jpeg_says_whether_it_is_ycbcr(options: dict[str, Any], is_ycbcr: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)
+    data = bytes(imagecodecs.jpeg8_encode(pixels, **options))
+    assert jpeg_is_ycbcr(data) is is_ycbcr
+    jfif = data.find(b"JFIF")
+    if jfif > 0:  # without the segment only subsampling tells
+        bare = data[: jfif - 4] + data[jfif + 14 :]
+        assert jpeg_is_ycbcr(bare) is (None if options.get("subsampling") == "444" else True)
+    assert jpeg_is_ycbcr(b"") is None

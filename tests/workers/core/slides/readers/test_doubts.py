@@ -128,14 +128,15 @@ def test_a_palette_of_a_grey_picture_is_said(picture: UInt8, tmp_path: Path) -> 
     assert codes(path) == ["colours_doubtful"]
 
 
-def test_grey_of_three_samples_is_said_where_openslide_reads_it(picture: UInt8, tmp_path: Path) -> None:
+def test_colours_that_openslide_takes_for_others_are_said(picture: UInt8, tmp_path: Path) -> None:
     path, text = tmp_path / "a.svs", f"Aperio Image Library v11\n{SIDE}x{SIDE} JPEG/RGB Q=70|MPP = 0.5"
     tifffile.imwrite(
         path, picture, photometric="rgb", tile=(TILE, TILE), compression="jpeg", description=text, metadata=None
     )
     assert codes(path) == []
-    put(path, "PhotometricInterpretation", 1)
-    assert codes(path) == ["colours_doubtful"]
+    for photometric in (1, 2, 8):
+        put(path, "PhotometricInterpretation", photometric)
+        assert codes(path) == ["colours_doubtful"]
 
 
 def test_pixels_that_are_twice_as_long_as_wide_are_said(picture: UInt8, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from workers.core.errors.base import SlideUnreadable
 from workers.core.slides.readers.registry import open_slide
 
 UInt8 = NDArray[np.uint8]
@@ -98,3 +99,23 @@ def test_a_colour_profile_that_makes_no_sense_is_noted_and_not_parsed(picture: U
     tifffile.imwrite(path, picture, extratags=[(34675, 7, 128, b"\0" * 128, True)], compression="jpeg", **options)
     with open_slide(path) as slide:
         assert (slide.vendor, slide.content.icc) == ("aperio", True)
+
+
+def test_a_jpeg_that_a_directory_calls_rgb_is_shown_in_its_own_colours(tmp_path: Path) -> None:
+    path, red = tmp_path / "a.tif", np.full((256, 256, 3), (200, 40, 60), np.uint8)
+    tifffile.imwrite(path, red, photometric="rgb", compression="jpeg", tile=(128, 128), metadata=None)
+    for photometric, backend in ((6, "openslide"), (2, "tifffile")):
+        with tifffile.TiffFile(path, mode="r+") as file:
+            file.pages.first.tags["PhotometricInterpretation"].overwrite(photometric)
+        with open_slide(path) as slide:
+            assert slide.backend == backend
+            assert np.abs(slide.read_level(0, 0, 0, 256, 256).astype(int) - red).max() < 6
+
+
+def test_a_palette_that_is_too_short_is_refused(picture: UInt8, tmp_path: Path) -> None:
+    path, table = tmp_path / "a.tif", np.zeros((3, 256), np.uint16)
+    tifffile.imwrite(path, picture[..., 0], photometric="palette", colormap=table, tile=(128, 128), metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["ColorMap"].overwrite([0] * 384)
+    with pytest.raises(SlideUnreadable, match="palette"):
+        open_slide(path)

@@ -164,6 +164,9 @@ def _misfits(page: TiffPage) -> Iterator[tuple[str, str, str]]:
         return
     if page.dtype != np.uint8 or page.bitspersample != 8:
         yield "bit depth", f"{page.bitspersample} bits, {page.dtype}", "8 bits, unsigned"
+    table = page.colormap
+    if photometric == PALETTE and (table is None or table.shape != (3, 256)):
+        yield "palette", "none" if table is None else f"{table.size} values", "256 of red, green and blue each"
     extra = page.samplesperpixel - understood[photometric]
     if extra not in ((0, 1) if photometric == RGB else (0,)):
         yield (

@@ -15,16 +15,18 @@ from tifffile import TiffFile, TiffPage
 
 from workers.core.errors.base import SlideUnreadable
 from workers.core.slide_schemas import SlideLevel, TrustWarning
+from workers.core.slides.codestream import HEADER_BYTES, jpeg_is_ycbcr
 from workers.core.slides.geometry import Resolution, bounds_of, geometry_from
 from workers.core.slides.readers.openslide_reader import read_level
 from workers.core.slides.readers.tiff.layout import Layout, layout_of
-from workers.core.slides.readers.tiff.pixels import BLACK_IS_ZERO, RGB, TiffPagesSlide, check_pixels_understood
+from workers.core.slides.readers.tiff.pixels import BLACK_IS_ZERO, RGB, YCBCR, TiffPagesSlide, check_pixels_understood
 from workers.core.slides.resolution import is_plausible
 from workers.core.slides.slide import PARSER_ERRORS, Pixels, Slide, over_white, undecodable
 
 PLAIN_CODECS = frozenset({1, 5, 8, 32773, 32946})
 """None, LZW, deflate, PackBits: their output is bounded by the tile, so tiffslide may decode them."""
 
+JPEG = 7
 MPP_AGREE = 0.05
 """Two statements of µm per px that differ by no more than this say the same."""
 
@@ -150,9 +152,19 @@ def _is_plain(layout: Layout) -> bool:
     for _, pages in layout.levels:
         page = pages[0]
         kind = int(page.photometric), page.samplesperpixel
-        if len(pages) > 1 or page.planarconfig != 1 or kind not in ((RGB, 3), (6, 3), (BLACK_IS_ZERO, 1)):
+        if len(pages) > 1 or page.planarconfig != 1 or kind not in ((RGB, 3), (YCBCR, 3), (BLACK_IS_ZERO, 1)):
             return False
+        if int(page.compression) == JPEG and jpeg_is_ycbcr(_head_of(page)) is (kind[0] == RGB):
+            return False  # OpenSlide believes the directory, tifffile the JPEG
     return True
+
+
+def _head_of(page: TiffPage) -> bytes:
+    """Return the beginning of the first tile that is stored, empty if none is."""
+    stored = ((at, size) for at, size in zip(page.dataoffsets, page.databytecounts, strict=False) if size)
+    at, size = next(stored, (0, 0))
+    page.parent.filehandle.seek(at)
+    return bytes(page.parent.filehandle.read(min(size, HEADER_BYTES)))
 
 
 def _stored_sizes(layout: Layout) -> list[tuple[int, int]]:
