@@ -15,7 +15,7 @@ from workers.core.errors.base import LDiffusionError
 from workers.core.slides.geometry import level_for_side
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Slide
-from workers.core.slides.tiff_structure import check_tiff
+from workers.core.slides.tiff.structure import check_tiff
 
 SUFFIXES = (".svs", ".ndpi", ".dcm", ".tif", ".tiff")
 PLACES, PATCH_FAR_PX = 16, 2

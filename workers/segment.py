@@ -35,7 +35,7 @@ from workers.core.slides.modality import modality_of
 from workers.core.slides.names import display_name
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
-from workers.core.slides.tiff_structure import check_tiff
+from workers.core.slides.tiff.structure import check_tiff
 from workers.core.slides.tolerant import open_for
 from workers.core.text import printable
 from workers.pipeline import bad_tiles, stitch

@@ -15,7 +15,7 @@ from server.intake.tiff_strip import strip_tiff
 from workers.core.errors.intake import DeidentifyRefused
 from workers.core.frozen import Frozen
 from workers.core.settings import Settings
-from workers.core.slides.tiff_structure import check_tiff
+from workers.core.slides.tiff.structure import check_tiff
 
 
 class StripOrder(Frozen):

@@ -19,7 +19,7 @@ from workers.core.slides.modality import modality_of
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.size_limits import MAX_SIDE
 from workers.core.slides.slide import Slide
-from workers.core.slides.tiff_structure import check_tiff
+from workers.core.slides.tiff.structure import check_tiff
 
 MAX_LEVELS = 64
 TILE_PX = 256

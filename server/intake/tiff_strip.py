@@ -17,8 +17,8 @@ import openslide
 from tifffile import TiffFile, TiffPage
 
 from workers.core.errors.intake import DeidentifyRefused
-from workers.core.slides.tiff_directories import Directory, Tiff, open_tiff
-from workers.core.slides.tiff_values import Tag, exactly, reader_of
+from workers.core.slides.tiff.directories import Directory, Tiff, open_tiff
+from workers.core.slides.tiff.values import Tag, exactly, reader_of
 
 ZEROS_BYTES = 2**20
 KEPT_TAGS = frozenset(

@@ -18,7 +18,7 @@ from server.viewing.tiff_tiles import JPEG, TiledLevel, reader_at_hand, tiled_le
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.slide import Pixels
-from workers.core.slides.tiff_values import Reader, reader_of
+from workers.core.slides.tiff.values import Reader, reader_of
 
 VENDORS = ("aperio", "generic-tiff")
 """Formats whose levels are the tiled directories of one TIFF, each tile where its number says."""

@@ -6,8 +6,8 @@ Of the places of tiles only where the table of them lies is kept, so that the me
 import os
 from typing import NamedTuple
 
-from workers.core.slides.tiff_directories import Directory, open_tiff
-from workers.core.slides.tiff_values import Reader, Tag, Values, exactly, senseless
+from workers.core.slides.tiff.directories import Directory, open_tiff
+from workers.core.slides.tiff.values import Reader, Tag, Values, exactly, senseless
 
 MAX_TABLES_BYTES = 64 * 1024
 JPEG = 7

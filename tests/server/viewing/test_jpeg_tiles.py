@@ -19,7 +19,7 @@ from server.viewing.deepzoom import grid_of
 from server.viewing.jpeg_tiles import StoredTiles, assembled, decoded_at
 from server.viewing.tiff_tiles import reader_at_hand, tiled_levels
 from workers.core.errors.base import SlideUnreadable
-from workers.core.slides.tiff_values import reader_of
+from workers.core.slides.tiff.values import reader_of
 
 WIDTH, HEIGHT, TILE = 1300, 1100, 256
 UInt8 = NDArray[np.uint8]

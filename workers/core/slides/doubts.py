@@ -10,7 +10,7 @@ from workers.core.errors.base import SlideUnreadable
 from workers.core.slide_schemas import SlideGeometry, TrustWarning
 from workers.core.slides.level_agreement import level_doubts
 from workers.core.slides.readers.registry import open_slide
-from workers.core.slides.tiff_doubts import tiff_doubts
+from workers.core.slides.tiff.doubts import tiff_doubts
 
 MAX_UNEVEN = 1.1
 """Px of scanners are as long as wide, to less than this."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.intake import SlideSetIncomplete
 from workers.core.slides import mirax
-from workers.core.slides.tiff_directories import TIFF_MAGIC
+from workers.core.slides.tiff.directories import TIFF_MAGIC
 from workers.core.text import printable
 
 ARCHIVE = ".zip"

@@ -11,7 +11,7 @@ from tifffile import TiffFile
 
 from workers.core.slide_schemas import Backend
 from workers.core.slides.slide import PARSER_ERRORS, Slide
-from workers.core.slides.tiff_directories import TIFF_MAGIC
+from workers.core.slides.tiff.directories import TIFF_MAGIC
 
 TriedOn = Literal["a real file", "files made by script", "none"]
 Strip = Literal["tiff", "dicom"]

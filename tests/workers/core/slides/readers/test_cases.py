@@ -14,7 +14,7 @@ from workers.core.slides.modality import modality_of
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
-from workers.core.slides.tiff_structure import check_tiff
+from workers.core.slides.tiff.structure import check_tiff
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from workers.core.slides.doubts import doubts_of
 from workers.core.slides.readers.registry import open_slide
-from workers.core.slides.tiff_structure import check_tiff
+from workers.core.slides.tiff.structure import check_tiff
 
 UInt8 = NDArray[np.uint8]
 SIDE, TILE = 768, 128

@@ -10,7 +10,7 @@ from workers.core.errors.base import SlideUnreadable
 from workers.core.slide_schemas import ImageEntry, SlideContent, TrustWarning
 from workers.core.slides.level_factor import Factor, level_factor
 from workers.core.slides.readers.tiff.ome_xml import OmeImage
-from workers.core.slides.readers.tiff_pictures import MASK, Picture, pictures_of
+from workers.core.slides.readers.tiff.pictures import MASK, Picture, pictures_of
 
 _RESOLUTION, _UNIT = 282, 296
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from tifffile import TiffFile, TiffPage
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.slides.codestream import check_size
 from workers.core.slides.readers.tiff.layout import Layout, Level
 from workers.core.slides.slide import PARSER_ERRORS, WHITE, Pixels, Slide, over_white, undecodable
+from workers.core.slides.tiff.codestream import check_size
 
 CACHE_BYTES = 32 * 2**20
 """Decoded tiles that are kept: neighbouring reads share them."""

@@ -15,13 +15,13 @@ from tifffile import TiffFile, TiffPage
 
 from workers.core.errors.base import SlideUnreadable
 from workers.core.slide_schemas import SlideLevel, TrustWarning
-from workers.core.slides.codestream import HEADER_BYTES, jpeg_is_ycbcr
 from workers.core.slides.geometry import Resolution, bounds_of, geometry_from
 from workers.core.slides.readers.openslide_reader import read_level
 from workers.core.slides.readers.tiff.layout import Layout, layout_of
 from workers.core.slides.readers.tiff.pixels import BLACK_IS_ZERO, RGB, YCBCR, TiffPagesSlide, check_pixels_understood
 from workers.core.slides.resolution import is_plausible
 from workers.core.slides.slide import PARSER_ERRORS, Pixels, Slide, over_white, undecodable
+from workers.core.slides.tiff.codestream import HEADER_BYTES, jpeg_is_ycbcr
 
 PLAIN_CODECS = frozenset({1, 5, 8, 32773, 32946})
 """None, LZW, deflate, PackBits: their output is bounded by the tile, so tiffslide may decode them."""

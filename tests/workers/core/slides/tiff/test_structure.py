@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
-from workers.core.slides.tiff_structure import check_tiff
+from workers.core.slides.tiff.structure import check_tiff
 
 Write = Callable[[Path], None]
 

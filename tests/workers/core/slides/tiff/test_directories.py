@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.schemas import Plan
 from workers.core.slides.readers.registry import open_slide
-from workers.core.slides.tiff_directories import MAX_TAGS, Directory, Tiff, open_tiff
-from workers.core.slides.tiff_structure import check_tiff
-from workers.core.slides.tiff_values import Tag
+from workers.core.slides.tiff.directories import MAX_TAGS, Directory, Tiff, open_tiff
+from workers.core.slides.tiff.structure import check_tiff
+from workers.core.slides.tiff.values import Tag
 from workers.outputs.pyramid import write_labels, write_overlay
 from workers.pipeline.stitch import create_label_array, open_labels
 

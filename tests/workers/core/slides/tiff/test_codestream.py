@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.slides.codestream import READERS, check_size, jpeg_is_ycbcr
+from workers.core.slides.tiff.codestream import READERS, check_size, jpeg_is_ycbcr
 
 Encode = Callable[[NDArray[np.uint8]], bytes | bytearray]
 ENCODERS: list[tuple[int, Encode]] = [

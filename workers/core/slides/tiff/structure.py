@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
-from workers.core.slides.codestream import READERS, check_size
 from workers.core.slides.size_limits import check_pixels, check_tile
-from workers.core.slides.tiff_directories import Directory, Tiff, open_tiff
-from workers.core.slides.tiff_values import Tag, cut_off, reader_of
+from workers.core.slides.tiff.codestream import READERS, check_size
+from workers.core.slides.tiff.directories import Directory, Tiff, open_tiff
+from workers.core.slides.tiff.values import Tag, cut_off, reader_of
 
 MAX_STRIP_PIXELS = 2**26
 """A strip is decoded as a whole: 200 MB of RGB."""

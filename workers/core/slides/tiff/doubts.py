@@ -12,11 +12,11 @@ import imagecodecs
 import numpy as np
 
 from workers.core.slide_schemas import TrustWarning
-from workers.core.slides.codestream import HEADER_BYTES, jpeg_is_ycbcr
 from workers.core.slides.slide import Slide
-from workers.core.slides.tiff_directories import Directory, Tiff, open_tiff
-from workers.core.slides.tiff_structure import JPEG, grid_of
-from workers.core.slides.tiff_values import Tag, reader_of
+from workers.core.slides.tiff.codestream import HEADER_BYTES, jpeg_is_ycbcr
+from workers.core.slides.tiff.directories import Directory, Tiff, open_tiff
+from workers.core.slides.tiff.structure import JPEG, grid_of
+from workers.core.slides.tiff.values import Tag, reader_of
 
 REPEATS_LOOKED_AT = 4
 """Of stored tiles that stand at several places, in each directory."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
-from workers.core.slides.tiff_values import TYPE_BYTES, WHOLE_NUMBERS, Reader, Tag, Values, cut_off, exactly, senseless
+from workers.core.slides.tiff.values import TYPE_BYTES, WHOLE_NUMBERS, Reader, Tag, Values, cut_off, exactly, senseless
 
 MAX_DIRECTORIES = 4096
 MAX_REFERENCES = 2 * MAX_DIRECTORIES
