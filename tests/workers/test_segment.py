@@ -231,7 +231,7 @@ def test_a_region_of_interest_is_a_box_or_a_file(run: Run, slide: Path, tmp_path
     refused = run(slide, "--roi", tmp_path / "roi.geojson", out="none")
     assert refused.exit_code == 2
     assert refused.stderr.splitlines()[-1].startswith(
-        "error: invalid_request: roi.features[0].geometry: a LineString encloses nothing. Found: LineString. Accepted: "
+        "error: invalid_request: roi.features[0].geometry: a LineString encloses nothing. Given: LineString. Accepted: "
     )
 
 

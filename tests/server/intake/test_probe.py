@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -254,52 +253,3 @@ def test_nothing_is_written_beside_the_slide(made_slide: Callable[..., Path]) ->
     path = made_slide(np.zeros((300, 300, 3), np.uint8))
     probe(path, Settings())
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-
-
-LOCKED_IN = """
-import json, resource, socket, sys
-from server.intake import sandbox
-from server.intake.sandbox import Limits, lock_in
-if len(sys.argv) > 2:  # the namespace alone
-    sandbox.refuse_sockets = lambda libc: False
-lock_in(Limits(cpu_s=7, memory_bytes=2**31))
-try:
-    socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5).close()
-    reached = True
-except OSError:
-    reached = False
-names = ("AS", "CPU", "FSIZE", "NOFILE", "CORE")
-limits = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in names}
-flags = dict(line.split(":\\t") for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
-print(json.dumps({"reached": reached, "limits": limits, "no_new_privs": flags["NoNewPrivs"]}))
-"""
-
-
-def locked_in(port: int, *alone: str) -> dict[str, object]:
-    """What a process finds that locked itself in as the child does."""
-    root = Path(__file__).resolve().parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", LOCKED_IN, str(port), *alone],
-        env={"PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
-
-
-def test_the_child_is_locked_in() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        found = locked_in(server.getsockname()[1])
-    sizes = {"AS": [2**31, 2**31], "FSIZE": [2**20, 2**20], "CORE": [0, 0]}
-    assert found["limits"] == sizes | {"CPU": [7, 7], "NOFILE": [64, 64]}
-    assert found["no_new_privs"] == "1"
-
-
-def test_the_child_has_no_network_where_the_kernel_lets_it_drop_it() -> None:
-    allowed = subprocess.run(["unshare", "-rn", "true"], capture_output=True, check=False).returncode == 0
-    if not allowed:
-        pytest.skip("this kernel gives no network namespace")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        assert locked_in(server.getsockname()[1], "alone")["reached"] is False
