@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from server.access.quotas import Quotas
 from server.intake.admission import Admission, Received
@@ -42,6 +44,16 @@ def test_bytes_of_no_slide_are_refused_under_any_name(gateway: httpx.Client, fil
     assert (answer.status_code, error["code"], error["value"]) == (422, "invalid_request", filename)
     assert "Neither the name nor the bytes" in error["message"]
     assert "TIFF, DICOM or zip" in error["accepted"]
+
+
+def test_zeiss_czi_is_refused_by_name_and_a_png_is_taken_as_a_slide_without_mpp(gateway: httpx.Client) -> None:
+    refused = gateway.put("/v1/slides", params={"filename": "a.czi"}, content=b"ZISRAWFILE" + bytes(600))
+    assert (refused.status_code, refused.json()["error"]["message"][:9]) == (422, "Zeiss CZI")
+    png = io.BytesIO()
+    Image.fromarray(np.full((64, 80, 3), 200, np.uint8)).save(png, "PNG")
+    taken = gateway.put("/v1/slides", params={"filename": "a.png"}, content=png.getvalue())
+    assert taken.status_code == 201, taken.text
+    assert (taken.json()["vendor"], taken.json()["geometry"]["mpp_x"]) == ("picture", None)
 
 
 @pytest.mark.parametrize("filename", ["a.qptiff", "a.btf", "a.TF8", "biopsy 2.of 3"])

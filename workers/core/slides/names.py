@@ -15,9 +15,14 @@ ARCHIVE = ".zip"
 
 EXTENSIONS = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".svslide", ".dcm", ARCHIVE)
 SETS_OF_FILES = (".vms", ".vmu")
-ACCEPTED = f"one file named {', '.join(EXTENSIONS)}; or by any other name, if its bytes are a TIFF, DICOM or zip"
+ACCEPTED = (
+    f"one file named {', '.join(EXTENSIONS)}; or by any other name, if its bytes are a TIFF, DICOM or zip, PNG or JPEG"
+)
 FILENAME_MAX = 200
-MAGIC = {b"PK\3\4": ARCHIVE} | dict.fromkeys(TIFF_MAGIC, ".tif")
+MAGIC = {b"PK\3\4": ARCHIVE, b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg"} | dict.fromkeys(TIFF_MAGIC, ".tif")
+NOT_READ = {b"ZISRAWFILE": "Zeiss CZI"}
+"""First bytes of formats that people have and that no reader here reads, so that they are refused by name."""
+
 DICOM_MAGIC = slice(128, 132)
 
 
@@ -60,6 +65,10 @@ def sniff_extension(head: bytes, name: str) -> str:
     """
     if head[DICOM_MAGIC] == b"DICM":
         return ".dcm"
-    if head[:4] not in MAGIC:
+    for magic, title in NOT_READ.items():
+        if head.startswith(magic):
+            raise RequestInvalid(f"{title} is not read here; export it as OME-TIFF.", value=name, accepted=ACCEPTED)
+    found = next((extension for magic, extension in MAGIC.items() if head.startswith(magic)), None)
+    if found is None:
         raise RequestInvalid("Neither the name nor the bytes are those of a slide.", value=name, accepted=ACCEPTED)
-    return MAGIC[head[:4]]
+    return found

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from workers.core.errors.base import SlideUnreadable
+from workers.core.slides.names import NOT_READ
 from workers.core.slides.read_watchdog import reading
 from workers.core.slides.readers import (
     aperio,
@@ -13,6 +14,7 @@ from workers.core.slides.readers import (
     mirax,
     ome_tiff,
     philips,
+    pictures,
     sakura,
     trestle,
     ventana,
@@ -32,6 +34,7 @@ FORMATS: tuple[Format, ...] = (
     sakura.FORMAT,
     ome_tiff.FORMAT,
     generic_tiff.FORMAT,
+    pictures.FORMAT,
 )
 
 
@@ -42,12 +45,16 @@ def format_of(path: Path) -> Format:
         SlideUnreadable: It is none of them.
     """
     candidate = Candidate(path)
+    taken = ", ".join(each.title for each in FORMATS)
+    for magic, title in NOT_READ.items():
+        if candidate.head.startswith(magic):
+            raise SlideUnreadable(f"{title} is not read here; export it as OME-TIFF.", value=title, accepted=taken)
     found = next((each for each in FORMATS if each.detect(candidate)), None)
     if found is None:
         raise SlideUnreadable(
             "The bytes of this file are those of no slide format that is known here.",
             value=candidate.openslide_vendor or path.name,
-            accepted=", ".join(each.title for each in FORMATS),
+            accepted=taken,
         )
     return found
 

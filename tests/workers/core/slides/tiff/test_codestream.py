@@ -64,4 +64,7 @@ def test_a_jpeg_says_whether_it_is_ycbcr(options: dict[str, Any], is_ycbcr: bool
     if jfif > 0:  # without the segment only subsampling tells
         bare = data[: jfif - 4] + data[jfif + 14 :]
         assert jpeg_is_ycbcr(bare) is (None if options.get("subsampling") == "444" else True)
+    adobe = data.find(b"Adobe")
+    if adobe > 0:  # and without Adobe's the names of the components
+        assert jpeg_is_ycbcr(data[: adobe - 4] + data[adobe + 12 :]) is False
     assert jpeg_is_ycbcr(b"") is None
