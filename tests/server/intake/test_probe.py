@@ -47,14 +47,6 @@ def test_a_good_slide_of_every_kind_passes(shared_data: Path, name: str) -> None
     assert report.warnings == ()
 
 
-def test_a_level_of_another_picture_is_in_the_report(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8).repeat(32, axis=0).repeat(32, axis=1)
-    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
-        for level in (pixels, np.ascontiguousarray(pixels[::-2, ::2])):
-            file.write(level, photometric="rgb", tile=(64, 64), metadata=None)
-    assert [each.code for each in examine(tmp_path / "a.tif", MAX_PIXELS).warnings] == ["level_differs"]
-
-
 @pytest.mark.parametrize("name", GOOD)
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.9, 0.99])
 def test_a_slide_that_was_cut_off_is_refused(shared_data: Path, tmp_path: Path, name: str, share: float) -> None:
