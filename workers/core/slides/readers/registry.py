@@ -15,6 +15,7 @@ from workers.core.slides.readers import (
     ome_tiff,
     philips,
     pictures,
+    qptiff,
     sakura,
     trestle,
     ventana,
@@ -33,6 +34,7 @@ FORMATS: tuple[Format, ...] = (
     trestle.FORMAT,
     sakura.FORMAT,
     ome_tiff.FORMAT,
+    qptiff.FORMAT,
     generic_tiff.FORMAT,
     pictures.FORMAT,
 )

@@ -141,7 +141,9 @@ def _plane_index(axes: tuple[tuple[str, int], ...], place: dict[str, int]) -> in
 def _channels(picture: Picture) -> tuple[str, ...]:
     """Return the names of channels that are no colours."""
     ome = picture.ome
-    if ome is None or ome.samples > 1 or ome.are_colours or len(ome.channels) < 2:
+    if ome is None:
+        return tuple(name or f"channel {index + 1}" for index, name in enumerate(picture.channels))
+    if ome.samples > 1 or ome.are_colours or len(ome.channels) < 2:
         return ()
     return tuple(name or f"channel {index + 1}" for index, name in enumerate(ome.channels))
 

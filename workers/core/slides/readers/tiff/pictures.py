@@ -4,6 +4,7 @@ Where there is OME-XML it says what belongs together; elsewhere the largest dire
 it that show the same are its levels, another one as large is another slide, and all others are associated images.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,9 @@ from workers.core.slides.readers.tiff.ome_xml import OmeImage, ome_images
 
 ASSOCIATED = ("label", "macro", "thumbnail", "overview", "barcode", "map")
 """Words in the names of images that are no slide."""
+
+QPI = "<PerkinElmer-QPI-ImageDescription"
+"""What the description of a QPTIFF's directories begins with, behind the declaration of XML."""
 
 LARGE = 2
 """A picture that is no level, and no smaller than the slide by more than this, is no macro."""
@@ -31,6 +35,7 @@ class Picture(NamedTuple):
         axes: Letter and length of the axes of those planes, the slowest first; `C`, `Z` and `T` of OME.
         ome: What the OME-XML says of it.
         is_associated: It is no slide.
+        channels: Names of channels, where no OME-XML has them.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Picture(NamedTuple):
     axes: tuple[tuple[str, int], ...]
     ome: OmeImage | None
     is_associated: bool
+    channels: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -57,7 +63,34 @@ def pictures_of(file: TiffFile) -> list[Picture]:
     Raises:
         SlideUnreadable: There is none, or its directories and its OME-XML do not agree.
     """
-    return _ome_pictures(file) if file.is_ome and file.ome_metadata else _plain_pictures(file)
+    if file.is_ome and file.ome_metadata:
+        return _ome_pictures(file)
+    is_qpi = QPI in (file.pages.first.aspage().description or "")
+    return _qpi_pictures(file) if is_qpi else _plain_pictures(file)
+
+
+def _qpi_pictures(file: TiffFile) -> list[Picture]:
+    """Return the slide of a QPTIFF, whose directories say what they are: a channel of a level, or something else."""
+    sizes: dict[tuple[int, int], list[TiffPage]] = {}
+    others = []
+    for page in (each.aspage() for each in file.pages):
+        kind = _element("ImageType", page)
+        if kind in ("FullResolution", "ReducedResolution"):
+            sizes.setdefault((page.imagewidth, page.imagelength), []).append(page)
+        else:
+            others.append(Picture(kind, ((page,),), (), None, is_associated=True))
+    levels = tuple(tuple(sizes[size]) for size in sorted(sizes, reverse=True))
+    if not levels:
+        raise SlideUnreadable("This QPTIFF holds no image of full resolution.")
+    names = tuple(_element("Name", page) for page in levels[0])
+    axes = (("C", len(names)),)
+    return [Picture("", levels, axes, None, is_associated=False, channels=names if len(names) > 1 else ()), *others]
+
+
+def _element(name: str, page: TiffPage) -> str:
+    """Return the text of the first element of this name in a directory's XML; it is not parsed, only looked through."""
+    found = re.search(rf"<{name}>([^<]{{0,200}})</{name}>", page.description or "")
+    return found[1].strip() if found else ""
 
 
 def _ome_pictures(file: TiffFile) -> list[Picture]:
