@@ -88,7 +88,7 @@ def _mpp(slide: Slide) -> str:
 
 def _colours(path: Path, slide: Slide) -> str:
     """Compare 64 px with what tifffile decodes of the largest directory; `-` where that has no word."""
-    if path.suffix == ".dcm":
+    if path.suffix == ".dcm" or slide.content.z_planes > 1 or slide.content.channels:
         return "-"
     with tifffile.TiffFile(path, _multifile=False) as file:
         page: Any = max(file.pages, key=lambda each: each.shape[0] * each.shape[1])
