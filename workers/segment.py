@@ -31,7 +31,7 @@ from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.doubts import doubts_of
-from workers.core.slides.modality import modality_of
+from workers.core.slides.modality import modality_of_file
 from workers.core.slides.names import display_name
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
@@ -132,7 +132,7 @@ def describe(path: Path, slide: Slide, image: int | None = None) -> SlideInfo:
         backend=slide.backend,
         geometry=slide.geometry,
         content=slide.content,
-        modality=modality_of(slide),
+        modality=modality_of_file(path, image),
         warnings=(*slide.warnings, *doubts_of(path, image)),
         created_at=datetime.now(UTC),
     )

@@ -15,7 +15,7 @@ from workers.core.slide_schemas import Backend, Modality, SlideContent, SlideGeo
 from workers.core.slides.doubts import doubts_of
 from workers.core.slides.mirax import EXTENSION as MIRAX_EXTENSION
 from workers.core.slides.mirax import check_mirax
-from workers.core.slides.modality import modality_of
+from workers.core.slides.modality import modality_of_file
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.size_limits import MAX_SIDE
 from workers.core.slides.slide import Slide
@@ -89,7 +89,7 @@ def examine(path: Path, max_pixels: int) -> ProbeReport:
             geometry=slide.geometry,
             content=slide.content,
             warnings=(*slide.warnings, *doubts_of(path)),
-            modality=modality_of(slide),
+            modality=modality_of_file(path),
         )
 
 

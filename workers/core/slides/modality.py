@@ -4,12 +4,15 @@ On bright field the ground is the light of the lamp and tissue is darker; on flu
 glows is coloured. Scanners fill unscanned places with black on either, so what is nearly black says nothing.
 """
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
 from workers.core.slide_schemas import Modality, SlideContent
 from workers.core.slides.geometry import level_for_side
 from workers.core.slides.slide import Pixels, Slide
+from workers.core.slides.tolerant import TolerantSlide
 
 SIDE_PX = 512
 """Side of the picture that is looked at."""
@@ -52,6 +55,18 @@ def modality_of(slide: Slide) -> Modality:
         SlideUnreadable: A tile cannot be decoded.
     """
     return judge(sample(slide), slide.content)
+
+
+def modality_of_file(path: Path, image: int | None = None) -> Modality:
+    """Return how a slide was made to be seen. A tile that cannot be decoded counts as white, and refuses nothing here.
+
+    The slide is opened anew: a reader that failed once may fail for ever after.
+
+    Raises:
+        SlideUnreadable: No reader opens it.
+    """
+    with TolerantSlide(path, image) as slide:
+        return modality_of(slide)
 
 
 def sample(slide: Slide) -> Pixels:
