@@ -16,7 +16,7 @@ Every answer of 400 and above says what is wrong in one shape: a code for progra
 accepted (both may be null). A job that failed has the same under `error`, with a code of this page.
 
 ```json
-{"error": {"code": "mpp_out_of_range", "message": "The requested mpp is no plausible slide resolution.", "value": "60.0", "accepted": "mpp from 0.02 to 50.0 µm per pixel"}}
+{"error": {"code": "mpp_implausible", "message": "The requested mpp is no plausible slide resolution.", "value": "353.0", "accepted": "mpp from 0.05 to 100.0 µm per pixel"}}
 ```
 
 Beside these, an address that takes no such method answers 405 `method_not_allowed`, and a fault of the server itself is 500 `internal_error`.

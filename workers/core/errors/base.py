@@ -157,7 +157,7 @@ class MppMissing(Invalid):
 
 
 class MppOutOfRange(Invalid):
-    """The micrometres per pixel are implausible, or too coarse for the model."""
+    """The slide is too coarse for the model, or smaller than one of its pixels."""
 
     code = "mpp_out_of_range"
 
