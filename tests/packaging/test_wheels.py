@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from wanted import absent
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 PINS = ("-c", str(ROOT / "constraints.txt"))
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
