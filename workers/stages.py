@@ -285,5 +285,10 @@ def _outputs(slide: Slide, plan: Plan, arrays: LabelArrays, area: Area) -> Mappi
         "labels.ome.tif": lambda path: write_labels(path, arrays, plan),
         "regions.geojson.gz": lambda path: write_geojson(path, arrays, plan),
         "statistics.json": lambda path: write_statistics(path, arrays, area, plan),
-        "preview.png": lambda path: write_preview(path, slide, arrays, plan, read_statistics(path.parent)),
+        "preview.png": lambda path: _write_preview(path, slide, arrays, plan),
     }
+
+
+def _write_preview(path: Path, slide: Slide, arrays: LabelArrays, plan: Plan) -> None:
+    statistics = read_statistics(path.parent)
+    write_preview(path, slide, arrays, plan, statistics, trust.finished(plan, statistics))

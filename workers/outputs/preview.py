@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from workers.core.class_colours import color_table
 from workers.core.schemas import ModelClass, Plan
+from workers.core.slide_schemas import TrustWarning
 from workers.core.slides.slide import Slide
 from workers.core.store import atomic_write
 from workers.outputs.drawing import (
@@ -44,6 +45,8 @@ OUTLINED_FACTOR = 4
 """Where a px of the panel is more working px than this, outlines would be all there is to see of small shapes."""
 BAND_PX = 2**24
 MARGIN, TOP, GAP, CAPTION = 32, 92, 30, 32
+LINE, WARNINGS_SHOWN = 24, 4
+DOUBT = (138, 90, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,12 @@ class Overview:
 
 
 def write_preview(
-    path: Path, slide: Slide, arrays: LabelArrays, plan: Plan, statistics: Statistics | None = None
+    path: Path,
+    slide: Slide,
+    arrays: LabelArrays,
+    plan: Plan,
+    statistics: Statistics | None = None,
+    warnings: Sequence[TrustWarning] = (),
 ) -> None:
     """Write the preview as PNG.
 
@@ -70,6 +78,7 @@ def write_preview(
         arrays: Labels of the working plane.
         plan: The plan they were made for.
         statistics: Areas for the legend; without them it has names only.
+        warnings: Why the result cannot be trusted as it is; the first ones are written below the legend.
 
     Raises:
         SlideUnreadable: A tile of the slide cannot be decoded.
@@ -78,7 +87,7 @@ def write_preview(
     reader = PlaneReader(slide, WorkingPlane.from_plan(plan), plan.level)
     crop = densest(view, plan, CROP_PX)
     panel = _slide_panel(slide.thumbnail(PANEL_PX), view, plan, crop)
-    picture = _compose(panel, _crop_panels(reader, arrays.labels, plan, crop), plan, statistics)
+    picture = _compose(panel, _crop_panels(reader, arrays.labels, plan, crop), plan, statistics, warnings)
     with atomic_write(path) as temporary:
         picture.save(temporary, "PNG")
 
@@ -166,11 +175,16 @@ def _crop_panels(
 
 
 def _compose(
-    panel: Image.Image, crops: tuple[Image.Image, Image.Image], plan: Plan, statistics: Statistics | None
+    panel: Image.Image,
+    crops: tuple[Image.Image, Image.Image],
+    plan: Plan,
+    statistics: Statistics | None,
+    warnings: Sequence[TrustWarning],
 ) -> Image.Image:
     """Put slide, legend and crops on one page; the crop without outlines where there is room for it."""
     side = CROP_PX * CROP_ZOOM
-    legend_height = 30 + 40 * len(plan.classes) + 50
+    told = _told(warnings)
+    legend_height = 30 + 40 * len(plan.classes) + 50 + LINE * len(told)
     blocks = [crop.height + CAPTION + GAP for crop in crops]
     shown = 2 if legend_height + sum(blocks) - GAP <= panel.height else 1
     height = TOP + max(panel.height, legend_height + sum(blocks[:shown])) + MARGIN
@@ -187,6 +201,8 @@ def _compose(
     if statistics:
         text = f"{statistics.tissue_mm2:.3g} mm² of tissue on a slide of {statistics.slide_mm2:.3g} mm²"
         write(pen, (left, bottom + 12), text, QUIET, 18, "la")
+    for number, line in enumerate(told):
+        write(pen, (left, bottom + 42 + LINE * number), fitted(line, side, 17), DOUBT, 17, "la")
     top = TOP + legend_height + GAP
     captions = ("Where classes mix most (frame on the slide), full resolution", "The same place without outlines")
     for crop, block, caption in list(zip(crops, blocks, captions, strict=True))[:shown]:
@@ -195,6 +211,13 @@ def _compose(
         pen.rectangle((left - 1, top + CAPTION - 1, left + crop.width, top + CAPTION + crop.height), None, INK)
         top += block
     return page
+
+
+def _told(warnings: Sequence[TrustWarning]) -> list[str]:
+    """Return the lines that warn: the first ones, and how many more there are."""
+    lines = [f"! {each.message}" for each in warnings[:WARNINGS_SHOWN]]
+    more = len(warnings) - WARNINGS_SHOWN
+    return [*lines, f"! {more} more in result.json"] if more > 0 else lines
 
 
 def legend_rows(classes: Sequence[ModelClass], statistics: Statistics | None) -> list[LegendRow]:
