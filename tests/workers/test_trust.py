@@ -1,0 +1,98 @@
+"""Reasons to doubt a result: each is said where it applies, and nowhere else."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from workers import trust
+from workers.core.errors.jobs import ModalityMismatch
+from workers.core.modality_match import require_modality
+from workers.core.schemas import JobRequest, ModelCard, ModelClass
+from workers.core.slide_schemas import Modality, ModalityName, SlideGeometry, SlideInfo, SlideLevel, TrustWarning
+from workers.outputs.statistics import ClassStatistics, Statistics
+
+CARD = ModelCard(
+    name="made", title="Made", mpp=0.5, classes=(ModelClass(index=0, name="background", color=(0, 0, 0)),),
+    tile_px=256, halo_px=32, stride_px=16, digest="0" * 64, license="none", intended_use="tests",
+)  # fmt: skip
+ROI = {"type": "Polygon", "coordinates": [[(0, 0), (9, 0), (9, 9), (0, 0)]]}
+
+
+def slide(modality: ModalityName = "brightfield_he", warnings: tuple[TrustWarning, ...] = ()) -> SlideInfo:
+    level = SlideLevel(width=1000, height=1000, downsample=1)
+    return SlideInfo(
+        id="s", filename="a.tif", size_bytes=1, sha256="b" * 64, vendor="generic-tiff", backend="openslide",
+        geometry=SlideGeometry(l0_width=1000, l0_height=1000, mpp_x=0.5, mpp_y=0.5, levels=(level,)),
+        modality=Modality(name=modality, evidence=("the ground is dark",)), warnings=warnings,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+
+
+def codes(info: SlideInfo, slide_mpp: float = 0.5, share: float = 0.5, **asked: Any) -> list[str]:
+    request = JobRequest(slide_id="s", model="made", **asked)
+    return [each.code for each in trust.planned(info, request, CARD, (slide_mpp, slide_mpp), share)]
+
+
+def test_a_slide_that_is_as_it_should_be_gives_no_warning() -> None:
+    assert codes(slide()) == []
+
+
+def test_what_is_known_of_the_slide_comes_first() -> None:
+    assert codes(slide(warnings=(TrustWarning(code="planes_unread", message="One of three."),))) == ["planes_unread"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "mpp", "share", "expected"),
+    [
+        ({"mpp": 0.5}, 0.5, 0.5, ["mpp_by_hand"]),
+        ({}, 0.75, 0.5, []),
+        ({}, 0.76, 0.5, ["mpp_coarse"]),
+        ({}, 0.5, 0.0, ["no_tissue"]),
+        ({}, 0.5, 1.0, ["all_tissue"]),
+        ({"tissue": False}, 0.5, 1.0, []),
+        ({"roi": ROI}, 0.5, 1.0, []),
+        ({"roi": ROI}, 0.5, 0.05, ["roi_mostly_glass"]),
+        ({"roi": ROI}, 0.5, 0.0, ["no_tissue"]),
+    ],
+)
+def test_each_reason_is_said_where_it_applies(
+    asked: dict[str, Any], mpp: float, share: float, expected: list[str]
+) -> None:
+    assert codes(slide(), mpp, share, **asked) == expected
+
+
+def test_fluorescence_is_refused_by_a_model_of_bright_field_or_warned_of() -> None:
+    info = slide("fluorescence")
+    request = JobRequest(slide_id="s", model="made")
+    with pytest.raises(ModalityMismatch, match="was trained on brightfield") as refused:
+        require_modality(info, request, CARD)
+    assert "the ground is dark" in str(refused.value.value)
+    require_modality(info, request.model_copy(update={"ignore_modality": True}), CARD)
+    assert codes(info, ignore_modality=True) == ["modality_mismatch"]
+    require_modality(info, request, CARD.model_copy(update={"modality": "fluorescence"}))
+    with pytest.raises(ModalityMismatch):
+        require_modality(slide(), request, CARD.model_copy(update={"modality": "fluorescence"}))
+    for name in ("unknown", "brightfield_other"):
+        require_modality(slide(name), request, CARD)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "share", "expected"),
+    [(0.9, 0.3, []), (0.59, 0.3, ["confidence_low"]), (0.9, 0.96, ["class_everywhere"]), (None, None, [])],
+)
+def test_classes_that_are_guessed_or_everywhere_are_told(
+    make_plan: Any, confidence: float | None, share: float | None, expected: list[str]
+) -> None:
+    rows = [(0, "background", 10, 0.1, 0.2), (1, "nucleus", 0 if share is None else 90, share, confidence)]
+    classes = tuple(
+        ClassStatistics(
+            index=i, name=name, color=(0, 0, 0), pixels=n, mm2=1.0, share_of_tissue=part, mean_confidence=mean
+        )
+        for i, name, n, part, mean in rows
+    )
+    known = TrustWarning(code="mpp_by_hand", message="By hand.")
+    plan = make_plan(100, 100, warnings=(known,))
+    found = trust.finished(plan, Statistics(mm2_per_pixel=1e-6, slide_mm2=2, tissue_mm2=1, classes=classes))
+    assert [each.code for each in found] == ["mpp_by_hand", *expected]
+    assert trust.finished(plan, None) == (known,)
