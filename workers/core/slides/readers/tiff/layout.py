@@ -12,6 +12,9 @@ from workers.core.slides.level_factor import Factor, level_factor
 from workers.core.slides.readers.tiff.ome_xml import OmeImage
 from workers.core.slides.readers.tiff.pictures import MASK, Picture, pictures_of
 
+COLOURS = 3
+"""As many channels make one picture."""
+
 _RESOLUTION, _UNIT = 282, 296
 
 
@@ -126,7 +129,16 @@ def _planes_read(picture: Picture, warnings: list[TrustWarning]) -> tuple[tuple[
                 value=f"plane {z_read + 1} of {z_planes}, moment 1 of {times}",
             )
         )
-    channels = range(min(lengths.get("C", 1), 3))
+    count = lengths.get("C", 1)
+    if count > COLOURS:
+        warnings.append(
+            TrustWarning(
+                code="channels_unread",
+                message=f"The file holds {count} channels, and the first three are shown as red, green and blue.",
+                value=", ".join(picture.ome.channels[COLOURS:])[:200] if picture.ome else None,
+            )
+        )
+    channels = range(min(count, COLOURS))
     return tuple(_plane_index(picture.axes, {"C": channel, "Z": z_read}) for channel in channels), z_read
 
 
