@@ -4,6 +4,8 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import NamedTuple
 
+from workers.core.slide_schemas import TrustWarning
+
 Size = tuple[int, int]
 """(width, height) in px."""
 
@@ -42,6 +44,15 @@ def level_factor(l0: Size, level: Size, tile: Size | None, declared: Fraction | 
         return by_size
     found = [factor for k in range(1, 17) if (factor := _padded(l0, level, tile, Fraction(2**k)))]
     return found[0] if len(found) == 1 else None
+
+
+def unusable(number: int, stored: Size, l0: Size) -> TrustWarning:
+    """Return the warning of a level that no number explains: it is not read."""
+    return TrustWarning(
+        code="level_unusable",
+        message="A level of the pyramid does not fit the others and is not read.",
+        value=f"level {number}: {stored[0]} x {stored[1]} of {l0[0]} x {l0[1]}",
+    )
 
 
 def _by_ratio(l0: Size, level: Size) -> Fraction | None:

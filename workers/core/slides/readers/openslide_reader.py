@@ -10,7 +10,7 @@ import openslide
 from workers.core.errors.base import SlideUnreadable
 from workers.core.slide_schemas import MppOrigin, SlideContent, SlideLevel, TrustWarning
 from workers.core.slides.geometry import Resolution, bounds_of, geometry_from, mpp_of, number_of, whole_of
-from workers.core.slides.level_factor import level_factor
+from workers.core.slides.level_factor import level_factor, unusable
 from workers.core.slides.readers.base import Candidate, Format, Strip, TriedOn
 from workers.core.slides.slide import Pixels, Slide, over_white, undecodable
 
@@ -62,13 +62,7 @@ class OpenSlideSlide(Slide):
             )
             factor = level_factor(sizes[0], size, None)
             if factor is None or (levels and factor.downsample == 1):
-                warnings.append(
-                    TrustWarning(
-                        code="level_unusable",
-                        message="A level of the pyramid does not fit the others and is not read.",
-                        value=f"level {number}: {size[0]} x {size[1]} of {sizes[0][0]} x {sizes[0][1]}",
-                    )
-                )
+                warnings.append(unusable(number, size, sizes[0]))
                 continue
             self._stored_levels.append(number)
             levels.append(

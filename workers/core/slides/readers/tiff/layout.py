@@ -8,7 +8,7 @@ from tifffile import TiffFile, TiffPage
 
 from workers.core.errors.base import SlideUnreadable
 from workers.core.slide_schemas import ImageEntry, SlideContent, TrustWarning
-from workers.core.slides.level_factor import Factor, level_factor
+from workers.core.slides.level_factor import Factor, level_factor, unusable
 from workers.core.slides.readers.tiff.ome_xml import OmeImage
 from workers.core.slides.readers.tiff.pictures import MASK, Picture, pictures_of
 
@@ -171,13 +171,7 @@ def _levels(picture: Picture, planes: tuple[int, ...], warnings: list[TrustWarni
         declared = _declared(picture.levels[0][0], page)
         factor = level_factor(size, stored, tile, declared)
         if factor is None or factor.downsample <= levels[-1].factor.downsample or len(pages) != len(picture.levels[0]):
-            warnings.append(
-                TrustWarning(
-                    code="level_unusable",
-                    message="A level of the pyramid does not fit the others and is not read.",
-                    value=f"level {number}: {stored[0]} x {stored[1]} of {size[0]} x {size[1]}",
-                )
-            )
+            warnings.append(unusable(number, stored, size))
             continue
         if factor.is_padded:
             warnings.append(
