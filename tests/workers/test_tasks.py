@@ -125,7 +125,7 @@ def test_a_model_that_changed_after_the_plan_ends_the_job(
     here.leases.beat()
     tasks.plan_slide(job_id)
     config = model_folder / "config.json"
-    config.write_text(config.read_text().replace("Made for a test", "Made anew"))
+    config.write_text(config.read_text().replace('"halo_px": 64', '"halo_px": 32'))
     work(here)
     view = jobs.view(job_id)
     assert view.error is not None

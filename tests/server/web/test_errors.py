@@ -76,7 +76,7 @@ def test_operation_ids_are_stable_and_unique() -> None:
         "upload_slide_set",
         *("cancel_batch", "follow_job", "get_batch", "list_batches", "submit_batch"),
         *("append_chunk", "create_upload", "delete_upload", "describe_uploads", "get_upload", "list_uploads"),
-        *("check_roi", "import_slide", "locate_upload", "make_link"),
+        *("change_slide", "check_roi", "import_slide", "locate_upload", "make_link"),
         *("get_overlay_dzi", "get_overlay_tile", "get_slide_dzi", "get_slide_tile", "get_thumbnail"),
         *("get_live_dzi", "get_live_tile", "get_qupath_script"),
         *("find_features", "get_zarr_part", "list_products", "make_zarr"),

@@ -16,6 +16,9 @@ from workers.core.slides.tiff.codestream import jpeg_size, png_size
 MAX_PX = 2**26
 """It is decoded as a whole: 200 MB of RGB."""
 
+MIN_SIDE_PX = 32
+"""A smaller picture is an icon or a spacer, and no section."""
+
 HEADER_BYTES = 2**20
 """Before the size of a JPEG there may be a profile and a small picture of itself."""
 
@@ -47,6 +50,12 @@ class PictureSlide(Slide):
                 "A PNG or JPEG is decoded as a whole, and this one is too large for that.",
                 value=f"{width} x {height}",
                 accepted=f"at most {MAX_PX} pixels, or a tiled TIFF",
+            )
+        if min(width, height) < MIN_SIDE_PX:
+            raise SlideUnreadable(
+                "This picture is too small to be a slide.",
+                value=f"{width} x {height}",
+                accepted=f"at least {MIN_SIDE_PX} px on each side",
             )
         self._file = path.open("rb")
         self._pixels: Pixels | None = None

@@ -92,3 +92,17 @@ def test_zeiss_czi_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(SlideUnreadable, match="Zeiss CZI") as refused:
         format_of(tmp_path / "a.svs")
     assert "OME-TIFF" in str(refused.value.accepted)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "passes"), [(32, 32, True), (31, 900, False), (900, 1, False), (1, 1, False)]
+)
+def test_an_icon_is_no_slide(tmp_path: Path, width: int, height: int, passes: bool) -> None:
+    Image.new("RGB", (width, height)).save(tmp_path / "a.png")
+    if passes:
+        with open_slide(tmp_path / "a.png") as slide:
+            assert slide.geometry.l0_width == width
+        return
+    with pytest.raises(SlideUnreadable, match="too small to be a slide") as refused:
+        open_slide(tmp_path / "a.png")
+    assert refused.value.value == f"{width} x {height}"
