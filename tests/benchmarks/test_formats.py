@@ -31,6 +31,7 @@ def test_the_judge_sees_other_pixels_and_another_resolution(good: Good, tmp_path
     assert {"mpp 1.0 x 1.0", "colours of level 0", "colours of level 2", "far view"} <= set(seen.differs)
 
 
+@pytest.mark.slow
 def test_no_mutant_of_a_small_slide_is_read_wrong_in_silence(
     good: Good, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -235,6 +235,7 @@ def test_a_region_of_interest_is_a_box_or_a_file(run: Run, slide: Path, tmp_path
     )
 
 
+@pytest.mark.slow
 def test_an_ellipse_of_qupath_is_segmented_as_one(run: Run, slide: Path, tmp_path: Path) -> None:
     ring = [[300, 200], [700, 200], [700, 500], [300, 500], [300, 200]]
     shape = {"type": "Polygon", "coordinates": [ring], "isEllipse": True, "plane": {"c": -1, "z": 0, "t": 0}}

@@ -205,6 +205,7 @@ def test_a_canceled_region_is_not_written(bench: Bench) -> None:
 # --- finish -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_job_keeps_the_colours_it_was_planned_with(
     bench: Bench, model_folder: Path, colour: ModuleType, tmp_path: Path
 ) -> None:
@@ -222,8 +223,7 @@ def test_a_job_keeps_the_colours_it_was_planned_with(
     bench.segment(plan)
     assert {name: bench.finish(plan).files[name] for name in outputs} == before
     later = Bench(bench.slide, bench.info, card, bench.engine, tmp_path / "later")
-    fresh = later.plan()
-    later.segment(fresh)
+    later.segment(fresh := later.plan())
     after = later.finish(fresh).files
     assert all(after[name] != before[name] for name in outputs)
 

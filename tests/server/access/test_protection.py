@@ -50,6 +50,7 @@ def until(happened: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_running_server_sees_keys_come_and_go(client: httpx.Client, tmp_path: Path) -> None:
     assert client.get("/v1/slides/1/file").status_code == 200
     key, token = Keys(tmp_path).create("one", "lab-a", ("read",))

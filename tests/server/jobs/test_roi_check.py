@@ -114,6 +114,7 @@ def test_what_has_nothing_of_the_slide_is_refused() -> None:
         check_roi(read_roi([1000, 0, 1100, 10]), GEOMETRY)
 
 
+@pytest.mark.slow
 def test_an_outline_of_many_vertices_is_measured_along_fewer_rows() -> None:
     angles = np.linspace(0, 40 * np.pi, 8 * ROWS_MAX, endpoint=False)  # a rose: it crosses itself everywhere
     radius = 500 + 400 * np.sin(angles * 2.15)
@@ -126,6 +127,7 @@ def test_an_outline_of_many_vertices_is_measured_along_fewer_rows() -> None:
 COORDINATES = st.tuples(st.integers(-50, 50), st.integers(-50, 50))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(COORDINATES, min_size=3, max_size=7), min_size=1, max_size=3))
 def test_any_area_is_that_of_the_places_inside(corners: list[list[tuple[int, int]]]) -> None:

@@ -85,6 +85,7 @@ def test_two_swapped_tiles_of_level_0_are_seen_in_its_levels(picture: UInt8, tmp
     assert codes(path) == ["level_differs"]
 
 
+@pytest.mark.slow
 def test_of_a_large_slide_places_with_something_to_see_are_compared(tmp_path: Path) -> None:
     glass = np.full((4096, 4096, 3), 240, np.uint8)
     glass[1500:1700, 2600:2900] = np.random.default_rng(0).integers(60, 200, (25, 60, 3)).repeat(8, 0).repeat(5, 1)
