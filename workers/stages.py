@@ -261,9 +261,9 @@ def finish_job(
     files = {name: sha256_of(out_dir / name) for name in (*plan.outputs, PLAN, TISSUE)}
     sizes_bytes = {name: (out_dir / name).stat().st_size for name in files}
     check()
-    provenance = describe(
-        slide, info, plan, created_at, timings, files, sizes_bytes, bad_tiles.read_bad_tiles(out_dir).tiles
-    ).model_copy(update={"warnings": trust.finished(plan, statistics_of(out_dir, plan))})
+    warnings = trust.finished(plan, statistics_of(out_dir, plan))
+    lost = bad_tiles.read_bad_tiles(out_dir).tiles
+    provenance = describe(slide, info, plan, created_at, timings, files, sizes_bytes, lost, warnings)
     write_json(out_dir / RESULT, provenance)
     return provenance
 

@@ -5,7 +5,7 @@ import platform
 from datetime import UTC, datetime
 
 from workers.core.schemas import BadTile, Plan, Provenance
-from workers.core.slide_schemas import SlideInfo
+from workers.core.slide_schemas import SlideInfo, TrustWarning
 from workers.core.slides.slide import Slide
 
 VERSIONS_OF = (
@@ -29,6 +29,7 @@ def describe(
     files: dict[str, str],
     sizes_bytes: dict[str, int],
     bad_tiles: tuple[BadTile, ...],
+    warnings: tuple[TrustWarning, ...],
 ) -> Provenance:
     """Return the record of a job.
 
@@ -41,8 +42,9 @@ def describe(
         files: File name → SHA-256.
         sizes_bytes: File name → size.
         bad_tiles: What could not be decoded.
+        warnings: Why the result cannot be trusted as it is; those of the plan among them.
     """
-    shared = plan.model_dump(include=set(Provenance.model_fields) - {"regions"})
+    shared = plan.model_dump(include=set(Provenance.model_fields) - {"regions", "warnings"})
     return Provenance(
         **shared,
         slide_filename=info.filename,
@@ -53,6 +55,7 @@ def describe(
         files=files,
         sizes_bytes=sizes_bytes,
         bad_tiles=bad_tiles,
+        warnings=warnings,
         created_at=created_at,
         finished_at=datetime.now(UTC),
     )

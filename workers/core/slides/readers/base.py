@@ -62,17 +62,6 @@ class Candidate:
         except PARSER_ERRORS:
             return ""
 
-    @cached_property
-    def software(self) -> str:
-        """Software of a TIFF's first directory; empty if there is none."""
-        if not self.is_tiff:
-            return ""
-        try:
-            with TiffFile(self.path, _multifile=False) as file:
-                return str(file.pages.first.software or "")
-        except PARSER_ERRORS:
-            return ""
-
 
 @dataclass(frozen=True, slots=True)
 class Format:
