@@ -13,14 +13,16 @@ from models.settings import settings
 
 # The prefix of `vae`; a folder on disk follows.
 DIFFUSERS: Final = "diffusers:"
-# ConvNeXt's coarsest stage: a stem of 4 and three halvings.
-_BACKBONE_STRIDE: Final = 32
+# ConvNeXt's coarsest stage: a stem of 4 and three halvings. Other encoders are cut after stride 16.
+_CONVNEXT_STRIDE: Final = 32
+_TRUNK_STRIDE: Final = 16
+_RGB: Final = 3
 
 NoiseLaw = Literal["laplace", "laplace_b1", "gaussian", "student_t", "cauchy"]
 BetaSchedule = Literal["linear", "scaled_linear", "cosine"]
 StepMode = Literal["mean", "mode", "sample", "ddim"]
 Input = Literal["sequence", "sequence+rgb"]
-Sequence = Literal["parallel", "chain"]
+Sequence = Literal["parallel", "chain", "none"]
 VectorStatistics = Literal["batch", "running"]
 AboveZero = Annotated[float, Field(gt=0)]
 
@@ -51,10 +53,14 @@ class NetworkConfig:
     """Widths and depths. Spatial sizes never appear: the networks take any multiple of `stride_px`.
 
     Attributes:
-        backbone: Name of a timm ConvNeXt for the segmentation network (`models.networks.timm_head`); empty for our own
+        backbone: timm's name of the encoder of the segmentation network: a ConvNeXt (`models.networks.timm_head`), or
+            another without statistics over space (`models.networks.trunk`); empty for our own network
             (`models.networks.convnext`), which `head_widths` and `head_depths` are for.
-        backbone_weights: What it starts from: nothing, a local `.safetensors` file, or `timm`, which downloads.
-        backbone_pyramid: Channels of the pyramid on top of it.
+        backbone_weights: What it starts from: nothing, a local `.safetensors` file, `efficientnet-lite0` (of the Python
+            package of that name), or `timm`, which downloads.
+        backbone_pyramid: Channels of the pyramid on top of a ConvNeXt.
+        trunk_widths: Channels of the decoder on top of another encoder, at strides 1, 2, 4, 8 and 16.
+        trunk_depth: ConvNeXt blocks at its stride 16.
     """
 
     latent_channels: int = 12
@@ -70,13 +76,22 @@ class NetworkConfig:
     backbone: str = ""
     backbone_weights: str = ""
     backbone_pyramid: int = 64
+    trunk_widths: tuple[int, int, int, int, int] = (16, 32, 48, 64, 128)
+    trunk_depth: int = 2
 
     @property
     def stride_px(self) -> int:
         """Total stride in working px: the coarsest grid any of the networks samples on."""
         unet: int = self.latent_stride * 2 ** (len(self.unet_widths) - 1)
-        head: int = _BACKBONE_STRIDE if self.backbone else 2 ** (len(self.head_widths) - 1)
-        return max(unet, head)
+        if not self.backbone:
+            head: int = 2 ** (len(self.head_widths) - 1)
+            return max(unet, head)
+        return max(unet, _CONVNEXT_STRIDE if self.is_convnext else _TRUNK_STRIDE)
+
+    @property
+    def is_convnext(self) -> bool:
+        """Whether `backbone` names one of timm's ConvNeXt networks."""
+        return "convnext" in self.backbone
 
 
 @settings
@@ -102,11 +117,31 @@ class VaeConfig:
 
 
 @settings
+class ObjectConfig:
+    """What counts as one object.
+
+    Attributes:
+        smallest_um2: Smaller objects stay in the labels and leave tables and polygons.
+        marker: Interior, 0 to 1, from which on a pixel belongs to the marker of an object.
+        marker_um2: Smaller markers are none, but for the only one of a component.
+    """
+
+    smallest_um2: Annotated[float, Field(ge=0)] = 0.0
+    marker: Annotated[float, Field(gt=0, le=1)] = 0.5
+    marker_um2: Annotated[float, Field(ge=0)] = 0.0
+
+
+@settings
 class LDiffusionConfig:
     """Everything needed to build the joined model again.
 
     Attributes:
         num_classes: The background counts too.
+        input: What the segmentation network reads of a step sequence: the grey maps, or the image beside them.
+        sequence: How the T steps are taken. With `none` there are none: the segmentation network reads the image alone,
+            and encoder, U-Net and decoder are not built.
+        interior_um: Distance from the border of an object, in µm, at which the interior map that the segmentation
+            network gives beside the classes is full (`models.objects`); 0: it gives none.
         predict_scale: The U-Net predicts b_θ beside the noise, and learns by the Laplace likelihood (Eq. 12).
         vector_statistics: What the contrastive loss standardises pixel latent vectors by: the batch they are in, or
             running statistics over the data set, kept with the model.
@@ -122,6 +157,7 @@ class LDiffusionConfig:
     vector_statistics: VectorStatistics = "batch"
     vae: str = "compact"
     vae_config: VaeConfig | None = None
+    interior_um: Annotated[float, Field(ge=0)] = 0.0
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
 
@@ -143,6 +179,18 @@ class LDiffusionConfig:
         Not with an `AutoencoderKL`: its group norms take statistics over space.
         """
         return self.vae == "compact"
+
+    @property
+    def head_channels(self) -> int:
+        """Channels that the segmentation network reads: grey maps, and the image where it reads it."""
+        if self.sequence == "none":
+            return _RGB
+        return len(self.schedule.timesteps) + (_RGB if self.input == "sequence+rgb" else 0)
+
+    @property
+    def head_outputs(self) -> int:
+        """Channels that it gives: the classes' logits, and the interior map's where it gives one."""
+        return self.num_classes + bool(self.interior_um)
 
     def _check_other_law(self) -> None:
         law = self.schedule.law

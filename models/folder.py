@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from models.config import LDiffusionConfig
+from models.config import LDiffusionConfig, ObjectConfig
 from models.settings import check_json, settings, stated
 
 FORMAT: Final = 1
@@ -58,6 +58,7 @@ class ModelSpec:
         license: Of weights and training data.
         intended_use: What it is for.
         network: How to build it.
+        objects: What counts as one object.
         figures: Measured on held-out data.
         training: Seed and steps, for people.
     """
@@ -72,6 +73,7 @@ class ModelSpec:
     license: str
     intended_use: str
     network: LDiffusionConfig
+    objects: ObjectConfig = field(default_factory=ObjectConfig)
     figures: dict[str, float] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -99,6 +101,7 @@ class ModelSpec:
             "intended_use": self.intended_use,
             "figures": self.figures,
             "weights_sha256": weights_sha256,
+            "objects": asdict(self.objects),
             "network": asdict(self.network),
             "training": self.training,
         }
@@ -127,7 +130,7 @@ class ModelConfig(ModelSpec):
 
     @property
     def digest(self) -> str:
-        """SHA-256, in hex, of all that decides labels: two models of one digest give the same results.
+        """SHA-256, in hex, of all that decides labels and objects: two models of one digest give the same results.
 
         Name, title, colours and figures are for people, and a change of them leaves the digest what it is.
         """
@@ -140,6 +143,8 @@ class ModelConfig(ModelSpec):
             "halo_px": self.halo_px,
             "stride_px": self.stride_px,
         }
+        if objects := stated(self.objects):
+            decides["objects"] = objects
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 

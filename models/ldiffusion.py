@@ -15,6 +15,7 @@ from models.config import LDiffusionConfig
 from models.networks.convnext import Segmenter
 from models.networks.dae import Decoder, to_grey
 from models.networks.timm_head import TimmSegmenter
+from models.networks.trunk import TrunkSegmenter
 from models.networks.unet import UNet
 from models.networks.vae import Encoder, LatentGaussian
 from models.running_statistics import RunningStatistics
@@ -51,9 +52,10 @@ class LDiffusion(nn.Module):
         self.config = config
         net = config.network
         self.scheduler = LaplaceScheduler.from_schedule(config.schedule)
-        self.encoder = _encoder(config)
-        self.unet = UNet(net.latent_channels, net.unet_widths, net.unet_depth, predict_scale=config.predict_scale)
-        self.decoder = Decoder(net.latent_channels, net.latent_stride, net.dae_width, net.dae_depth)
+        if config.sequence != "none":
+            self.encoder = _encoder(config)
+            self.unet = UNet(net.latent_channels, net.unet_widths, net.unet_depth, predict_scale=config.predict_scale)
+            self.decoder = Decoder(net.latent_channels, net.latent_stride, net.dae_width, net.dae_depth)
         self.segmenter = _segmenter(config)
         # Only where they are used, so that other models keep their names of tensors.
         running = config.vector_statistics == "running"
@@ -115,14 +117,19 @@ class LDiffusion(nn.Module):
         """x (N, 3, H, W) → r̂ (N, T, H, W); `r̂[:, :, i, j]` are pixel latent vectors."""
         return torch.stack([to_grey(r) for r in self.images(self.encode(x), noise, uniforms)], dim=1)
 
-    def segment(self, x: Tensor, grey: Tensor) -> Tensor:
-        """Grey maps (and the image, where the config says so) → logits (N, classes, H, W)."""
-        logits: Tensor = self.segmenter(torch.cat([grey, x], dim=1) if self.config.input == "sequence+rgb" else grey)
-        return logits
+    def segment(self, x: Tensor, grey: Tensor | None) -> Tensor:
+        """Grey maps, the image, or both, as the config says → (N, `head_outputs`, H, W).
+
+        First the classes' logits; then, where there is an interior map, its logit.
+        """
+        maps = [] if grey is None else [grey]
+        image = [x] if grey is None or self.config.input == "sequence+rgb" else []
+        output: Tensor = self.segmenter(torch.cat([*maps, *image], dim=1))
+        return output
 
     def forward(self, x: Tensor, noise: NoiseSource, uniforms: NoiseSource | None = None) -> Tensor:
-        """x (N, 3, H, W) in [−1, 1], H and W multiples of `stride_px` → logits (N, classes, H, W)."""
-        return self.segment(x, self.grey_maps(x, noise, uniforms))
+        """x (N, 3, H, W) in [−1, 1], H and W multiples of `stride_px` → (N, `head_outputs`, H, W), see `segment`."""
+        return self.segment(x, None if self.config.sequence == "none" else self.grey_maps(x, noise, uniforms))
 
 
 def _encoder(config: LDiffusionConfig) -> "Encoder | DiffusersEncoder":
@@ -136,9 +143,10 @@ def _encoder(config: LDiffusionConfig) -> "Encoder | DiffusersEncoder":
     return DiffusersEncoder(config.vae_config)
 
 
-def _segmenter(config: LDiffusionConfig) -> Segmenter | TimmSegmenter:
-    net = config.network
-    channels = len(config.schedule.timesteps) + (3 if config.input == "sequence+rgb" else 0)
+def _segmenter(config: LDiffusionConfig) -> Segmenter | TimmSegmenter | TrunkSegmenter:
+    net, channels, outputs = config.network, config.head_channels, config.head_outputs
+    if net.is_convnext:
+        return TimmSegmenter(channels, outputs, net.backbone, net.backbone_pyramid)
     if net.backbone:
-        return TimmSegmenter(channels, config.num_classes, net.backbone, net.backbone_pyramid)
-    return Segmenter(channels, config.num_classes, net.head_widths, net.head_depths)
+        return TrunkSegmenter(channels, outputs, net.backbone, net.trunk_widths, net.trunk_depth)
+    return Segmenter(channels, outputs, net.head_widths, net.head_depths)

@@ -83,7 +83,8 @@ class Predictor:
             seed: Seed of the noise field.
 
         Returns:
-            (N, classes, H, W) float32 on the model's device.
+            (N, `head_outputs`, H, W) float32 on the model's device: the classes, then the interior map where there is
+            one.
 
         Raises:
             ValueError: A shape or an origin is off the stride grid, or `images` is not uint8 NHWC.
@@ -102,15 +103,17 @@ class Predictor:
 
     def predict(
         self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]], seed: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    ) -> tuple[NDArray[np.uint8], ...]:
         """Segment tiles; arguments as for `logits`.
 
         Returns:
-            Class index and confidence (255 × largest class probability, rounded), both (N, H, W) uint8.
+            Class index, confidence (255 × largest class probability, rounded) and, of a model that gives it, the
+            interior map (255 × interior, rounded), each (N, H, W) uint8.
         """
-        probability, labels = self.logits(images, w_origins, seed).softmax(dim=1).max(dim=1)
-        confidence = (probability * 255).round().to(torch.uint8)
-        return labels.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
+        classes, interior = self.logits(images, w_origins, seed).tensor_split([len(self.classes)], dim=1)
+        probability, labels = classes.softmax(dim=1).max(dim=1)
+        planes = [labels, *((p * 255).round() for p in (probability, *interior.sigmoid().unbind(dim=1)))]
+        return tuple(plane.to(torch.uint8).cpu().numpy() for plane in planes)
 
     def _inputs(
         self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]], seed: int

@@ -19,7 +19,7 @@ from torch.nn import functional
 _MOMENTUM = 0.02
 
 
-def _conv(channels: int, width: int, stride: int = 1) -> nn.Sequential:
+def conv_norm(channels: int, width: int, stride: int = 1) -> nn.Sequential:
     """3x3 convolution, its bias taken over by the batch norm after it."""
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width, momentum=_MOMENTUM)
@@ -31,8 +31,8 @@ class Halve(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.first = _conv(channels, width, stride=2)
-        self.second = _conv(width, width)
+        self.first = conv_norm(channels, width, stride=2)
+        self.second = conv_norm(width, width)
         self.skip = nn.Conv2d(channels, width, 1, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,13 +52,13 @@ class Segmenter(nn.Module):
 
     def __init__(self, channels: int, num_classes: int, widths: Sequence[int], depths: Sequence[int]) -> None:
         super().__init__()
-        self.stem = _conv(channels, widths[0])
+        self.stem = conv_norm(channels, widths[0])
         self.down = nn.ModuleList(
-            nn.Sequential(Halve(fine, coarse), _blocks(coarse, depth))
+            nn.Sequential(Halve(fine, coarse), convnext_stage(coarse, depth))
             for (fine, coarse), depth in zip(pairwise(widths), depths[1:], strict=True)
         )
         self.narrow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
-        self.merge = nn.ModuleList(_conv(2 * width, width) for width in widths[:-1])
+        self.merge = nn.ModuleList(conv_norm(2 * width, width) for width in widths[:-1])
         self.classify = nn.Conv2d(widths[0], num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,6 +75,7 @@ class Segmenter(nn.Module):
         return logits
 
 
-def _blocks(width: int, depth: int) -> nn.Module:
+def convnext_stage(width: int, depth: int) -> nn.Module:
+    """`depth` ConvNeXt blocks of one width, at one stride."""
     # timm's layer scale of 1e-6 suits hundreds of epochs; here the blocks would hardly matter before training is over.
     return ConvNeXtStage(width, width, stride=1, depth=depth, ls_init_value=0.1) if depth else nn.Identity()

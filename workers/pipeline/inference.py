@@ -45,8 +45,11 @@ class Segmenter(Protocol):
     def digest(self) -> str:
         """SHA-256 of the model's config."""
 
-    def predict(self, images: Pixels, w_origins: Sequence[tuple[int, int]], seed: int) -> tuple[Labels, Labels]:
-        """Return class index and confidence, uint8 (N, H, W), of uint8 images (N, H, W, 3) at these origins (x, y)."""
+    def predict(self, images: Pixels, w_origins: Sequence[tuple[int, int]], seed: int) -> tuple[Labels, ...]:
+        """Return class index, confidence and, if the model gives it, the interior map, each uint8 (N, H, W).
+
+        Images are uint8 (N, H, W, 3), at these origins (x, y).
+        """
 
 
 class Engine:
@@ -78,8 +81,8 @@ class Engine:
         """SHA-256 of the model's config."""
         return self._predictor.digest
 
-    def predict(self, images: Pixels, w_origins: Sequence[tuple[int, int]], seed: int) -> tuple[Labels, Labels]:
-        """Return class index and confidence, uint8 (N, H, W), of uint8 images (N, H, W, 3) at these origins (x, y).
+    def predict(self, images: Pixels, w_origins: Sequence[tuple[int, int]], seed: int) -> tuple[Labels, ...]:
+        """Return the planes of uint8 images (N, H, W, 3) at these origins (x, y), see `Segmenter`.
 
         Raises:
             OutOfMemory: The accelerator has too little memory.
@@ -220,5 +223,5 @@ def _infer(
     mask = without(piece.mask, (piece.tile.w_x0, piece.tile.w_y0), holes)
     with interruptible():
         answers = engine.predict(image[np.newaxis], [(piece.box.w_x, piece.box.w_y)], seed)
-    for out, answer in zip((result.labels, result.confidence), answers, strict=True):
+    for out, answer in zip((result.labels, result.confidence), answers, strict=False):
         out[place] = np.where(mask, answer[0][core], 0)

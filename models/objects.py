@@ -1,0 +1,68 @@
+"""Objects of a label map: what counts as one, and how touching ones are told apart.
+
+A connected component of a class is split by a marker-controlled watershed of the interior map, which the network gives
+beside the classes: 0 at the border of an object, 255 from `interior_um` inwards (`models.config`). Nothing here needs
+torch.
+"""
+
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from models.config import ObjectConfig
+
+Numbers: TypeAlias = NDArray[np.int32]
+_FULL: Final = 255
+
+
+def split_objects(
+    mask: NDArray[np.bool_], interior: NDArray[np.uint8] | None, mpp: float, config: ObjectConfig
+) -> Numbers:
+    """Number the objects of a mask: a watershed of the interior map within each 4-connected component.
+
+    Components do not see each other: a component cut out of its plane is split as within it. Without an interior map a
+    component is one object. `smallest_um2` is not applied here.
+
+    Args:
+        mask: (H, W), true inside objects of one class.
+        interior: (H, W) uint8, 255 deep inside an object; None where the model gives none.
+        mpp: µm per px.
+        config: What a marker is.
+
+    Returns:
+        (H, W) int32, 0 outside and 1..n inside, numbered by first pixel in raster order.
+    """
+    pieces, count = ndimage.label(mask)
+    if interior is None or not count:
+        return pieces.astype(np.int32, copy=False)  # type: ignore[no-any-return]
+    numbers = watershed(_FULL - interior, _markers(pieces, count, interior, mpp, config), mask=mask)
+    return _in_raster_order(numbers)
+
+
+def _markers(
+    pieces: Numbers, count: int, interior: NDArray[np.uint8], mpp: float, config: ObjectConfig
+) -> NDArray[np.int32]:
+    """Number the markers: places deep enough and large enough, and for a component without one, the component."""
+    deep, found = ndimage.label((pieces > 0) & (interior >= config.marker * _FULL))
+    areas = np.bincount(deep.ravel(), minlength=found + 1)
+    owner = np.zeros(found + 1, np.int64)
+    owner[deep.ravel()] = pieces.ravel()
+    large = areas * mpp**2 >= config.marker_um2
+    large[0] = False
+    bare = np.setdiff1d(np.arange(1, count + 1), owner[large])
+    markers = np.where(large[deep], deep, 0)
+    whole = np.isin(pieces, bare)
+    markers[whole] = found + pieces[whole]
+    return markers.astype(np.int32)
+
+
+def _in_raster_order(numbers: Numbers) -> Numbers:
+    used, first = np.unique(numbers, return_index=True)
+    kept = used > 0
+    order = np.zeros(int(numbers.max()) + 1, np.int32)
+    order[used[kept][np.argsort(first[kept])]] = np.arange(1, kept.sum() + 1)
+    ordered: Numbers = order[numbers]
+    return ordered
