@@ -33,7 +33,7 @@ def segment(
     for tile in parts:
         box = read_box(tile, halo, predictor.stride_px)
         image = reader.read(box.w_x, box.w_y, box.width, box.height)
-        answer, _ = predictor.predict(image[None], [(box.w_x, box.w_y)], 0)
+        answer, *_ = predictor.predict(image[None], [(box.w_x, box.w_y)], 0)
         top, left = tile.w_y0 - square.w_y0, tile.w_x0 - square.w_x0
         labels[top : top + tile.height, left : left + tile.width] = answer[0][box.crop(tile)]
     return labels

@@ -1,7 +1,7 @@
 """Sizes and settings of an L-Diffusion model, checked by pydantic wherever one is made.
 
 A config alone says how to build a model: no folder is read and nothing is downloaded for it. Where weights from outside
-come in (`vae`, `backbone_weights`), `models.pretrained` reads them, once, before training.
+come in (`vae`, `backbone_weights`), `models.pretrained.weights` reads them, once, before training.
 """
 
 from dataclasses import field
@@ -146,7 +146,7 @@ class LDiffusionConfig:
         vector_statistics: What the contrastive loss standardises pixel latent vectors by: the batch they are in, or
             running statistics over the data set, kept with the model.
         vae: `compact`, or `diffusers:<folder>` of an `AutoencoderKL`.
-        vae_config: What that folder's `config.json` says, put here by `models.pretrained.resolve`.
+        vae_config: What that folder's `config.json` says, put here by `models.pretrained.weights.resolve`.
     """
 
     num_classes: Annotated[int, Field(ge=2)] = 2

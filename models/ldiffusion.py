@@ -44,7 +44,7 @@ class LDiffusion(nn.Module):
     """All networks of one model, and the step sequence that joins them.
 
     Raises:
-        ValueError: `vae` names a folder that `models.pretrained.resolve` has not read yet.
+        ValueError: `vae` names a folder that `models.pretrained.weights.resolve` has not read yet.
     """
 
     def __init__(self, config: LDiffusionConfig) -> None:
@@ -137,7 +137,7 @@ def _encoder(config: LDiffusionConfig) -> "Encoder | DiffusersEncoder":
     if config.vae == "compact":
         return Encoder(net.latent_channels, net.latent_stride, net.encoder_width, net.encoder_depth)
     if config.vae_config is None:
-        raise ValueError(f"the config.json of {config.vae} is not read yet: models.pretrained.resolve does it")
+        raise ValueError(f"the config.json of {config.vae} is not read yet: models.pretrained.weights.resolve does it")
     from models.networks.diffusers_vae import DiffusersEncoder  # noqa: PLC0415  diffusers' networks take seconds to import
 
     return DiffusersEncoder(config.vae_config)

@@ -38,25 +38,26 @@ def split_objects(
     pieces, count = ndimage.label(mask)
     if interior is None or not count:
         return pieces.astype(np.int32, copy=False)  # type: ignore[no-any-return]
-    numbers = watershed(_FULL - interior, _markers(pieces, count, interior, mpp, config), mask=mask)
+    numbers = pieces.astype(np.int32)
+    for number, box in enumerate(ndimage.find_objects(pieces), start=1):
+        own = pieces[box] == number
+        markers = _markers(own, interior[box], mpp, config)
+        if markers.max() > 1:  # by itself: the library's answer depends on all that it is given at once
+            parts = watershed(_FULL - interior[box], markers, mask=own)
+            numbers[box][own] = np.where(parts == 1, number, numbers.max() + parts - 1)[own]
     return _in_raster_order(numbers)
 
 
 def _markers(
-    pieces: Numbers, count: int, interior: NDArray[np.uint8], mpp: float, config: ObjectConfig
+    own: NDArray[np.bool_], interior: NDArray[np.uint8], mpp: float, config: ObjectConfig
 ) -> NDArray[np.int32]:
-    """Number the markers: places deep enough and large enough, and for a component without one, the component."""
-    deep, found = ndimage.label((pieces > 0) & (interior >= config.marker * _FULL))
-    areas = np.bincount(deep.ravel(), minlength=found + 1)
-    owner = np.zeros(found + 1, np.int64)
-    owner[deep.ravel()] = pieces.ravel()
-    large = areas * mpp**2 >= config.marker_um2
+    """Number the places of one component that are deep enough and large enough."""
+    deep, found = ndimage.label(own & (interior >= config.marker * _FULL))
+    large = np.bincount(deep.ravel(), minlength=found + 1) * mpp**2 >= config.marker_um2
     large[0] = False
-    bare = np.setdiff1d(np.arange(1, count + 1), owner[large])
-    markers = np.where(large[deep], deep, 0)
-    whole = np.isin(pieces, bare)
-    markers[whole] = found + pieces[whole]
-    return markers.astype(np.int32)
+    order: NDArray[np.int32] = np.where(large, np.cumsum(large), 0).astype(np.int32)
+    markers: NDArray[np.int32] = order[deep]
+    return markers
 
 
 def _in_raster_order(numbers: Numbers) -> Numbers:

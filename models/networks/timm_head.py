@@ -1,8 +1,8 @@
 """The segmentation network on a timm ConvNeXt: four stages at strides 4, 8, 16, 32, a small pyramid, full-size logits.
 
 Code of the backbone: timm (Apache-2.0), after Liu et al., "A ConvNet for the 2020s". Built with random weights;
-`models.pretrained` fills in others, which have licences of their own. Its layer norms are per pixel, so tiling is
-exact; V2's global response norm takes a statistic over space and is refused.
+`models.pretrained.weights` fills in others, which have licences of their own. Its layer norms are per pixel, so tiling
+is exact; V2's global response norm takes a statistic over space and is refused.
 """
 
 from typing import Any

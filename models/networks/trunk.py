@@ -2,7 +2,7 @@
 
 The trunk reads the image, which it was trained on; what is finer than its stride 2, and the grey maps, come in by a
 branch of our own at strides 1 and 2. At stride 16 stands the ConvNeXt stage of the paper (timm, V1 blocks). Code of the
-encoders: timm (Apache-2.0). Built with random weights; `models.pretrained` fills in others, for training only.
+encoders: timm (Apache-2.0). Built with random weights; `models.pretrained.weights` fills in others, for training only.
 
 Encoders that take a statistic over space (squeeze-and-excitation, global response norm, attention, group norm) are
 refused: a tile would change its neighbours. Batch normalisation, once trained, is one factor and offset a channel.
@@ -45,8 +45,8 @@ class TrunkSegmenter(nn.Module):
         self, channels: int, outputs: int, backbone: str, widths: tuple[int, int, int, int, int], depth: int
     ) -> None:
         super().__init__()
-        self.trunk: Any = make_trunk(backbone)
-        found = self.trunk.feature_info.channels()
+        self.backbone: Any = make_trunk(backbone)
+        found = self.backbone.feature_info.channels()
         self.stem = conv_norm(channels, widths[0])
         self.fine = Halve(widths[0], widths[1])
         self.coarse = nn.Sequential(nn.Conv2d(found[3], widths[4], 1), convnext_stage(widths[4], depth))
@@ -60,7 +60,7 @@ class TrunkSegmenter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Segment; the last three channels are the image in [−1, 1]."""
         stem = functional.relu(self.stem(x))
-        second, fourth, eighth, sixteenth = self.trunk(x[:, -_RGB:])
+        second, fourth, eighth, sixteenth = self.backbone(x[:, -_RGB:])
         skips = (stem, torch.cat([self.fine(stem), second], dim=1), fourth, eighth)
         h = self.coarse(sixteenth)
         for level in reversed(range(len(skips))):

@@ -159,7 +159,7 @@ class BaselineTrainer:
             raise ValueError("no image to draw from")
         stage, number = source_step(self.recipe, step) if step >= 0 else ("stage2", step)
         generator = step_generator(self.recipe.seed, stage, number)
-        images, labels = crops.batch(self.recipe.stage(stage).batch, generator)
+        images, labels, _ = crops.batch(self.recipe.stage(stage).batch, generator)
         return Batch(images.contiguous(memory_format=torch.channels_last), labels, generator, step)
 
     def _cropper(self, samples: Sequence[Sample]) -> Cropper | None:

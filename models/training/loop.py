@@ -6,8 +6,8 @@ where it was, without any saved generator state.
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Final, Generic, Literal, TypeVar
 
@@ -88,6 +88,7 @@ class Task(Generic[M, C]):
         batches: Step → the whole batch of that step, the same on every process.
         validate: Returns figures; called in evaluation mode with the averaged weights, by the first process.
         config: The settings, handed to `loss` too.
+        slower: Beginnings of parameters' names, and their learning rate as a part of the others'.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Task(Generic[M, C]):
     batches: Callable[[int], Batch]
     validate: Callable[[], dict[str, float]]
     config: C
+    slower: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class Loop:
         config = task.config
         if self.place.has_done(task.name, config.steps):
             return
-        weights = Weights(task.model, task.trained, self.rhythm.ema_decay)
+        weights = Weights(task.model, task.trained, self.rhythm.ema_decay, task.slower)
         if self.place.stage == task.name:
             weights.load(read_tensors(self.run_dir, self.place), self.place.ema_steps)
         else:
@@ -178,7 +180,7 @@ class Loop:
         """Take one optimiser step and return its losses, averaged over the parts that this process saw."""
         config, device, rank = task.config, self.processes.device, self.processes.rank
         for group in weights.optimiser.param_groups:
-            group["lr"] = config.learning_rate(step)
+            group["lr"] = config.learning_rate(step) * group["rate"]
         weights.optimiser.zero_grad(set_to_none=True)
         totals: Losses = {}
         parts = task.batches(step).split(config.accumulate * self.processes.count)

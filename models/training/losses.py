@@ -118,6 +118,14 @@ def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (loss * present).sum() / present.sum().clamp_min(1)
 
 
+def interior_loss(logit: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of the interior map with its target, both (N, H, W), where the target is known (not below 0)."""
+    known = target >= 0
+    if not bool(known.any()):
+        return logit.sum() * 0.0
+    return functional.binary_cross_entropy_with_logits(logit[known], target[known])
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over annotated pixels; 0 with a gradient where there is none."""
     if not bool((labels != IGNORE).any()):

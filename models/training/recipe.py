@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from models.config import PRESETS, LDiffusionConfig
+from models.config import PRESETS, LDiffusionConfig, ObjectConfig
 from models.folder import Classes, ModelName, Pixels
 from models.settings import SettingsError, Tables, check, overlay, read_toml, settings
 from models.training.crops.augment import AugmentConfig
@@ -26,7 +26,8 @@ class StageConfig(LoopConfig):
     has the instructions; the other networks stay in float32, where depthwise convolutions are faster.
 
     The contrastive weight is reached in a straight line over `contrastive_ramp_steps`; `contrastive_pairs` logs the
-    loss of every two components by themselves too.
+    loss of every two components by themselves too. `backbone_rate` is the learning rate of a pretrained backbone as a
+    part of the others'.
     """
 
     vectors_per_class: int = 100
@@ -37,13 +38,22 @@ class StageConfig(LoopConfig):
     kl_weight: float = 1e-4
     dice_weight: float = 1.0
     cross_entropy_weight: float = 0.5
+    interior_weight: float = 0.5
+    backbone_rate: Annotated[float, Field(gt=0)] = 1.0
     contrastive_ramp_steps: int = 0
     contrastive_pairs: bool = False
 
 
 @settings
 class Recipe:
-    """Everything a run depends on, together with the data and the seed."""
+    """Everything a run depends on, together with the data and the seed.
+
+    Attributes:
+        start: Models, by folder, whose weights of the same names the run begins with; later ones win. See
+            `models.training.start`.
+        objects: What counts as one object (`models.objects`).
+        least_solidity: Of a component without object numbers that counts as one object, for the interior map.
+    """
 
     name: ModelName
     title: str
@@ -54,6 +64,9 @@ class Recipe:
     datasets: tuple[DatasetConfig, ...]
     model: LDiffusionConfig
     tests: tuple[DatasetConfig, ...] = ()
+    start: tuple[str, ...] = ()
+    objects: ObjectConfig = field(default_factory=ObjectConfig)
+    least_solidity: Annotated[float, Field(ge=0, le=1)] = 0.0
     seed: int = 0
     crop_px: Pixels = 128
     tile_px: Pixels = 1024
@@ -70,6 +83,9 @@ class Recipe:
         for name in ("crop_px", "tile_px", "halo_px"):
             if getattr(self, name) % stride:
                 raise ValueError(f"{name} is {getattr(self, name)}; accepted: a multiple of {stride}")
+        idle = [name for name in STAGES if name != "stage2" and self.stage(name).steps]
+        if idle and self.model.sequence == "none":
+            raise ValueError(f"{idle[0]} has steps; with model.sequence 'none' there is stage2 alone")
 
     def stage(self, name: str) -> StageConfig:
         """Return a stage's settings; a stage the file leaves out has no steps."""

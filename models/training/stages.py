@@ -1,8 +1,9 @@
 """What each stage learns, as a loss of one batch (section 4; the two-stage training with a warm-up before it).
 
 Stage 0: encoder and decoder (reconstruction of perturbed latents + KL). Stage 1: U-Net and decoder (noise MSE, and on
-annotated pixels the contrastive loss). Stage 2: the segmentation network (Dice). Joint: all but the encoder at a low
-rate, with the losses of stages 1 and 2 together.
+annotated pixels the contrastive loss). Stage 2: the segmentation network (Dice, and the interior map where there is
+one); the only one of a model without a step sequence. Joint: all but the encoder at a low rate, with the losses of
+stages 1 and 2 together.
 
 Images without annotation take part in stages 0 and 1, where the contrastive loss of such a batch is exactly zero. The
 segmentation network has nothing to learn from them: crops without any annotated pixel are left out of its losses, and
@@ -28,6 +29,7 @@ from models.training.losses import (
     contrastive_loss,
     cross_entropy,
     dice_loss,
+    interior_loss,
     laplace_likelihood,
     sample_pixels,
     standardise,
@@ -72,6 +74,8 @@ def stage1(model: LDiffusion, batch: Batch, config: StageConfig) -> Losses:
 def stage2(model: LDiffusion, batch: Batch, config: StageConfig) -> Losses:
     """Train the segmentation network on the sequence of a frozen stage 1."""
     batch = _keep(batch, _annotated(batch))
+    if model.config.sequence == "none":
+        return _segmentation_losses(model, batch, config, None)
     with torch.no_grad():
         grey = _grey_maps(model, batch)
     return _segmentation_losses(model, batch, config, grey)
@@ -146,10 +150,15 @@ def _contrast(model: LDiffusion, grey: Tensor, batch: Batch, config: StageConfig
     return losses
 
 
-def _segmentation_losses(model: LDiffusion, batch: Batch, config: StageConfig, grey: Tensor) -> Losses:
-    with torch.autocast(grey.device.type, torch.bfloat16, enabled=config.bfloat16):
-        logits = model.segment(batch.images, grey).float()
-    return head_losses(logits, batch.labels, config)
+def _segmentation_losses(model: LDiffusion, batch: Batch, config: StageConfig, grey: Tensor | None) -> Losses:
+    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=config.bfloat16):
+        output = model.segment(batch.images, grey).float()
+    logits, interior = output.tensor_split([model.config.num_classes], dim=1)
+    losses = head_losses(logits, batch.labels, config)
+    if batch.interior is None or not model.config.interior_um:
+        return losses
+    distance = interior_loss(interior[:, 0], batch.interior)
+    return losses | {"loss": losses["loss"] + config.interior_weight * distance, "interior": distance}
 
 
 def head_losses(logits: Tensor, labels: Tensor, config: StageConfig) -> Losses:
@@ -182,7 +191,8 @@ def _annotated(batch: Batch) -> Tensor | None:
 def _keep(batch: Batch, places: Tensor | None) -> Batch:
     if places is None:
         return batch
-    return replace(batch, images=batch.images[places], labels=batch.labels[places])
+    interior = None if batch.interior is None else batch.interior[places]
+    return replace(batch, images=batch.images[places], labels=batch.labels[places], interior=interior)
 
 
 def _noise(model: LDiffusion, batch: Batch, shape: tuple[int, ...]) -> Tensor:
@@ -204,7 +214,8 @@ class Stage:
 
     def parameters(self, model: LDiffusion) -> dict[str, nn.Parameter]:
         """Return the trained parameters by name; a frozen encoder has none."""
-        parts = [part for part in self.trains if part != "encoder" or not model.encoder.frozen]
+        frozen = model.config.sequence != "none" and model.encoder.frozen
+        parts = [part for part in self.trains if part != "encoder" or not frozen]
         return {name: p for name, p in model.named_parameters() if name.split(".")[0] in parts}
 
 

@@ -5,11 +5,11 @@ Names of the tensors: `model/<name>` for all parameters and buffers, `ema/<name>
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import models.torch_compat  # noqa: F401  (before diffusers)
 
@@ -104,15 +104,22 @@ class Weights:
         model: Any network, on its device.
         trained: The parameters to train, by name; all others are frozen.
         ema_decay: Decay of the averaged weights, reached after a warm-up.
+        slower: Beginnings of names, and their learning rate as a part of the others'.
     """
 
-    def __init__(self, model: nn.Module, trained: dict[str, nn.Parameter], ema_decay: float) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        trained: dict[str, nn.Parameter],
+        ema_decay: float,
+        slower: Mapping[str, float] | None = None,
+    ) -> None:
         self.model = model
         self.trained = trained
         model.requires_grad_(False)
         for parameter in trained.values():
             parameter.requires_grad_(True)
-        self.optimiser = torch.optim.Adam(trained.values())
+        self.optimiser = torch.optim.Adam(_groups(trained, slower or {}))
         self.ema = EMAModel(trained.values(), decay=ema_decay, use_ema_warmup=True, power=2 / 3)
         self.best: dict[str, Tensor] = {}
         set_mode(model)
@@ -176,6 +183,15 @@ def set_mode(module: nn.Module, inherited: bool = True) -> None:
     module.training = any(p.requires_grad for p in parameters) if parameters else inherited
     for child in module.children():
         set_mode(child, module.training)
+
+
+def _groups(trained: dict[str, nn.Parameter], slower: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return the optimiser's groups, each with its `rate`: a part of the learning rate."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in trained.items():
+        rate = next((rate for start, rate in slower.items() if name.startswith(start)), 1.0)
+        groups.setdefault(rate, []).append(parameter)
+    return [{"params": parameters, "rate": rate} for rate, parameters in groups.items()]
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

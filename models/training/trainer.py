@@ -11,7 +11,7 @@ from models.checkpoint import save
 from models.folder import ModelSpec
 from models.ldiffusion import LDiffusion
 from models.predictor import Predictor
-from models.pretrained import load_pretrained, resolve
+from models.pretrained.weights import load_pretrained, resolve
 from models.training.crops.augment import Cropper
 from models.training.crops.batch import Batch, step_generator
 from models.training.crops.data import IGNORE, Plane, Sample, to_plane
@@ -21,11 +21,14 @@ from models.training.loop import Loop, Rhythm, Task
 from models.training.processes import Processes
 from models.training.recipe import STAGES, Recipe, StageConfig
 from models.training.stages import STAGE_TABLE
+from models.training.start import start_from
 from models.training.state import load_weights, read_tensors
 
 _VALIDATION_BATCHES: Final = 4
 _HEAD: Final = "segmenter"
 _MODEL: Final = "model"
+# Parameters whose names begin so are those of a pretrained encoder.
+_BACKBONE: Final = "segmenter.backbone."
 
 
 class Trainer:
@@ -63,11 +66,12 @@ class Trainer:
             load_weights(model, tensors)
         else:
             load_pretrained(model)
+            start_from(model, [Path(folder) for folder in recipe.start])
         self.model = model.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        planes = [to_plane(sample, recipe.mpp) for sample in train]
+        planes = [self._plane(sample) for sample in train]
         self._crops = self._cropper(planes)
         self._annotated_crops = self._cropper([p for p in planes if bool((p.labels != IGNORE).any())])
-        self._held_out_crops = self._cropper([to_plane(sample, recipe.mpp) for sample in validation])
+        self._held_out_crops = self._cropper([self._plane(sample) for sample in validation])
         self._check_stages()
 
     def run(self, only: str | None = None) -> Path:
@@ -116,6 +120,7 @@ class Trainer:
             intended_use=recipe.intended_use,
             figures={},
             network=recipe.model,
+            objects=recipe.objects,
             training={
                 "seed": recipe.seed,
                 "steps": {name: done.get(name, recipe.stage(name).steps) for name in STAGES},
@@ -124,6 +129,9 @@ class Trainer:
         folder = self.run_dir / _MODEL
         save(folder, self.model, spec)
         return folder
+
+    def _plane(self, sample: Sample) -> Plane:
+        return to_plane(sample, self.recipe.mpp, self.recipe.model.interior_um, self.recipe.least_solidity)
 
     def _cropper(self, planes: list[Plane]) -> Cropper | None:
         return Cropper(planes, self.recipe.crop_px, self.recipe.augment) if planes else None
@@ -169,15 +177,16 @@ class Trainer:
             batches=partial(self._batch, self._source(name), name),
             validate=partial(self._validate, name),
             config=self.recipe.stage(name),
+            slower={_BACKBONE: self.recipe.stage(name).backbone_rate},
         )
 
     def _batch(self, crops: Cropper | None, name: str, step: int) -> Batch:
         if crops is None:
             raise ValueError(f"[{name}] has no image to draw from")
         generator = step_generator(self.recipe.seed, name, step)
-        images, labels = crops.batch(self.recipe.stage(name).batch, generator)
+        images, labels, interior = crops.batch(self.recipe.stage(name).batch, generator)
         images = images.contiguous(memory_format=torch.channels_last)
-        return Batch(images, labels, generator, step if step >= 0 else None)
+        return Batch(images, labels, generator, step if step >= 0 else None, interior)
 
     def _validate(self, name: str) -> dict[str, float]:
         """Return the losses on held-out crops, and for a stage with a head the Dice on whole held-out images."""

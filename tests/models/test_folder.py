@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_network import SMALL
 
-from models.config import LDiffusionConfig, NetworkConfig, ScheduleConfig, VaeConfig
+from models.config import LDiffusionConfig, NetworkConfig, ObjectConfig, ScheduleConfig, VaeConfig
 from models.folder import ModelClass, ModelConfig, read_config
 from models.settings import SettingsError
 
@@ -78,6 +78,8 @@ NETWORK: dict[str, Any] = {
     "backbone": "convnext_tiny",
     "backbone_weights": "timm",
     "backbone_pyramid": 32,
+    "trunk_widths": (8, 16, 24, 32, 64),
+    "trunk_depth": 1,
 }
 SCHEDULE: dict[str, Any] = {
     "law": "gaussian",
@@ -90,6 +92,7 @@ SCHEDULE: dict[str, Any] = {
     "component_scales": (1.0, 2.0),
 }
 WHOLE: dict[str, Any] = {
+    "interior_um": 2.5,
     "input": "sequence+rgb",
     "sequence": "chain",
     "chain_mode": "ddim",
@@ -110,6 +113,7 @@ DECIDING: list[dict[str, Any]] = [
     {"tile_px": 1024},
     {"halo_px": 80},
     {"stride_px": 32},
+    {"objects": ObjectConfig(smallest_um2=8)},
     {"classes": (CONFIG.classes[0], replace(CONFIG.classes[1], name="cell"))},
     {"classes": (ModelClass(0, "nucleus", (200, 0, 0)), ModelClass(1, "background", (0, 0, 0)))},
 ]
@@ -159,7 +163,10 @@ def with_change(**changes: Any) -> bytes:
         ({"classes": []}, "made/config.json: classes: numbered []; accepted: 0, 1, 2, … in order, a background and"),
         ({"classes": 3}, "made/config.json: classes is 3; accepted: a list"),
         ({"network": 3}, "made/config.json: network is 3; accepted: a table"),
-        ({"network": {"law": 1}}, "made/config.json: network.law is not known; known: chain_mode, input, network, "),
+        (
+            {"network": {"law": 1}},
+            "made/config.json: network.law is not known; known: chain_mode, input, interior_um, network, ",
+        ),
         (
             {"network": {"schedule": {"law": "levy"}}},
             "made/config.json: network.schedule.law is 'levy'; accepted: 'laplace', ",

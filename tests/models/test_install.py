@@ -120,7 +120,10 @@ def test_tensors_that_do_not_fit_are_named(
         (lambda c: c.pop("mpp"), "/config.json: mpp is missing"),
         (lambda c: c.update(mpp="many"), "/config.json: mpp is 'many'; accepted: a number"),
         (lambda c: c.update(name="../outside"), "/config.json: name is '../outside'; accepted: what matches"),
-        (lambda c: c["network"].update(sequence="sideways"), "network.sequence is 'sideways'; accepted: 'parallel' or"),
+        (
+            lambda c: c["network"].update(sequence="sideways"),
+            "network.sequence is 'sideways'; accepted: 'parallel', 'chain' or 'none'",
+        ),
         (lambda c: c["network"]["network"].update(unet_widths=[10**9, 1, 1]), "unet_widths"),
         (lambda c: c["network"]["network"].update(unet_depth=10**9), "unet_depth"),
         (lambda c: c["network"]["schedule"].update(timesteps=list(range(1, 300))), "timesteps has 299 items"),

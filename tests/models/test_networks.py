@@ -142,7 +142,7 @@ def test_tiny_keeps_its_total_stride_at_sixteen() -> None:
         ({"schedule": ScheduleConfig(timesteps=(0, 3))}, "must lie in"),
         ({"sequence": "chain", "schedule": ScheduleConfig(law="cauchy")}, "ddim"),
         ({"predict_scale": True, "schedule": ScheduleConfig(law="gaussian")}, "must be false"),
-        ({"sequence": "paralel"}, "^sequence is 'paralel'; accepted: 'parallel' or 'chain'"),
+        ({"sequence": "paralel"}, "^sequence is 'paralel'; accepted: 'parallel', 'chain' or 'none'"),
         ({"schedule": ScheduleConfig(component_gammas=(1, 0.5))}, "component_gammas has 2 numbers.* each of 3"),
         ({"network": {"unet_depth": 0}}, "instance of NetworkConfig"),
         ({"vae": "sd-vae"}, "must be 'compact' or 'diffusers:<folder>'"),

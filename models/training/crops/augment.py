@@ -41,14 +41,21 @@ class Cropper:
         self.config = config
         self._areas = torch.tensor([plane.labels.numel() for plane in planes], dtype=torch.float64)
 
-    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return images (size, 3, crop, crop) in [−1, 1] and labels (size, crop, crop) int64."""
+    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return images (size, 3, crop, crop) in [−1, 1], labels (size, crop, crop) int64, and the interior or None.
+
+        The interior is float32 of the labels' shape, below 0 where it is not known; it does not change with the scale.
+        """
         picks = torch.multinomial(self._areas, size, replacement=True, generator=generator).tolist()
         crops = [self._crop(self.planes[i], generator) for i in picks]
-        images = torch.stack([image for image, _ in crops])
-        return self._with_glass(self._photometric(images, generator), torch.stack([y for _, y in crops]), generator)
+        images = self._photometric(torch.stack([image for image, _, _ in crops]), generator)
+        glass, light = self._glass(len(crops), generator)
+        images = images.where(~glass[:, None], light[:, None])
+        labels = torch.stack([labels for _, labels, _ in crops]).where(~glass, 0)
+        interior = [known for _, _, known in crops if known is not None]
+        return images, labels, torch.stack(interior).where(~glass, 0.0) if interior else None
 
-    def _crop(self, plane: Plane, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _crop(self, plane: Plane, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         height, width = plane.labels.shape
         u = torch.rand(5, generator=generator).tolist()
         low, high = self.config.scale
@@ -69,19 +76,23 @@ class Cropper:
         known = plane.labels.where(plane.labels != IGNORE, -1).float()[None, None] + 1
         labels = functional.grid_sample(known, grid, mode="nearest", padding_mode="reflection", align_corners=False)
         shifted = labels[0, 0].round().long() - 1
-        return image, shifted.where(shifted >= 0, IGNORE)
+        interior = None if plane.interior is None else _sampled(plane.interior, grid)
+        return image, shifted.where(shifted >= 0, IGNORE), interior
 
-    def _with_glass(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Lay glass over one side of some crops: the edge of the tissue, and of the slide, is hardly in the images."""
-        count, _, side, _ = images.shape
+    def _glass(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Choose glass over one side of some crops: the edge of the tissue, and of the slide, is hardly in the images.
+
+        Returns:
+            Where it lies, (count, crop, crop), and how light it is, (count, 1, 1).
+        """
+        side = self.crop_px
         u = torch.rand((5, count, 1, 1), generator=generator)
         steps = (torch.arange(side) + 0.5) / side - 0.5
         angle = 2 * math.pi * u[0]
         along = torch.cos(angle) * steps[None, None, :] + torch.sin(angle) * steps[None, :, None]
         glass = (u[1] < self.config.glass) & (along > 0.5 * u[2])
         # Half of it the pure white that lies outside of a slide, half a scanner's light grey.
-        light = torch.where(u[3] < 0.5, 1.0, 0.75 + 0.25 * u[4])
-        return images.where(~glass[:, None], light[:, None]), labels.where(~glass, 0)
+        return glass, torch.where(u[3] < 0.5, 1.0, 0.75 + 0.25 * u[4])
 
     def _photometric(self, images: Tensor, generator: torch.Generator) -> Tensor:
         config = self.config
@@ -104,6 +115,14 @@ class Cropper:
             images.shape, generator=generator
         )
         return images.clamp(-1, 1)
+
+
+def _sampled(interior: Tensor, grid: Tensor) -> Tensor:
+    """Sample an interior map smoothly; next to what is not known it is not known either."""
+    both = torch.stack([interior.clamp_min(0), (interior < 0).float()])[None]
+    value, unknown = functional.grid_sample(both, grid, padding_mode="reflection", align_corners=False)[0]
+    sampled: Tensor = value.where(unknown == 0, -1.0)
+    return sampled
 
 
 def _between(low: float, high: float, u: float) -> float:

@@ -15,19 +15,26 @@ def step_generator(seed: int, stage: str, step: int) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Batch:
-    """images (N, 3, H, W) in [−1, 1]; labels (N, H, W), 255 = not annotated; the step's own generator, on the CPU.
+    """Crops of one step.
 
-    `step` is the optimiser step it is for, counted from 0; None outside of training.
+    Attributes:
+        images: (N, 3, H, W) in [−1, 1].
+        labels: (N, H, W), 255 = not annotated.
+        generator: The step's own, on the CPU.
+        step: The optimiser step it is for, counted from 0; None outside of training.
+        interior: (N, H, W) target of the interior map, below 0 where it is not known; None without one.
     """
 
     images: Tensor
     labels: Tensor
     generator: torch.Generator
     step: int | None = None
+    interior: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Move the pixels; the generator stays on the CPU, so that every device sees the same random numbers."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        interior = None if self.interior is None else self.interior.to(device)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), interior=interior)
 
     def split(self, count: int) -> "list[Batch]":
         """Cut into equal parts, each with a generator of its own that depends on this one and on the part's place.
@@ -42,7 +49,9 @@ class Batch:
         if len(self.images) % count:
             raise ValueError(f"a batch of {len(self.images)} cannot be cut into {count} equal parts")
         seeds = torch.randint(2**62, (count,), generator=self.generator).tolist()
-        pixels = zip(self.images.chunk(count), self.labels.chunk(count), seeds, strict=True)
+        interiors = [None] * count if self.interior is None else self.interior.chunk(count)
+        pixels = zip(self.images.chunk(count), self.labels.chunk(count), interiors, seeds, strict=True)
         return [
-            Batch(images, labels, torch.Generator().manual_seed(seed), self.step) for images, labels, seed in pixels
+            Batch(images, labels, torch.Generator().manual_seed(seed), self.step, interior)
+            for images, labels, interior, seed in pixels
         ]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from models.training.crops.interior import UNKNOWN, interior_target
 from models.training.datasets.records import DatasetIndex, read_sample
 from models.training.datasets.registry import open_dataset
 from models.training.datasets.sample import IGNORE, DatasetConfig, Sample
@@ -103,16 +104,32 @@ def working_size(sample: Sample, mpp: float) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Plane:
-    """A sample at the model's mpp, as tensors: image (3, H, W) in [−1, 1], labels (H, W) int64."""
+    """A sample at the model's mpp, as tensors.
+
+    Attributes:
+        name: Of the sample.
+        image: (3, H, W) in [−1, 1].
+        labels: (H, W) int64.
+        interior: (H, W) target of the interior map, 0 to 1 and below 0 where it is not known; None if not asked for.
+    """
 
     name: str
     image: Tensor
     labels: Tensor
+    interior: Tensor | None = None
 
 
-def to_plane(sample: Sample, mpp: float) -> Plane:
-    """Resample to the model's mpp and convert."""
+def to_plane(sample: Sample, mpp: float, interior_um: float = 0.0, least_solidity: float = 0.0) -> Plane:
+    """Resample to the model's mpp and convert; the last two as for `interior_target`, 0 µm for no interior map."""
     width, height = working_size(sample, mpp)
     image = torch.from_numpy(resize_image(sample.image, width, height).copy()).permute(2, 0, 1)
     labels = torch.from_numpy(resize_labels(sample.labels, width, height).astype(np.int64))
-    return Plane(sample.name, image.float() / 127.5 - 1, labels)
+    interior = _interior(sample, (width, height), interior_um, least_solidity) if interior_um else None
+    return Plane(sample.name, image.float() / 127.5 - 1, labels, interior)
+
+
+def _interior(sample: Sample, size: tuple[int, int], depth_um: float, least_solidity: float) -> Tensor:
+    target = interior_target(sample, depth_um, least_solidity)
+    resized = np.asarray(Image.fromarray(target.clip(0)).resize(size, Image.Resampling.BOX))
+    unknown = np.asarray(Image.fromarray((target < 0).astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0
+    return torch.from_numpy(np.where(unknown, np.float32(UNKNOWN), resized))

@@ -124,11 +124,13 @@ def index_folder(folder: Path, config: DatasetConfig) -> DatasetIndex:
     stems = [path.stem for path in list_images(folder / "images")]
     groups, problems = _groups(folder, text, stems)
     splits, clashes = _splits(text, set(groups.values()))
+    binary = config.binary or text.binary
+    instances = text.instances or (masks if binary else "")
     layout = PairLayout(
         folder / "images",
         folder / masks if masks else None,
-        folder / text.instances if text.instances else None,
-        decode=_decoder(text, config.binary or text.binary),
+        folder / instances if instances else None,
+        decode=_decoder(text, binary),
         group=lambda stem: groups[stem],
         split=lambda group: splits.get(group, SPLITS[0]),
     )

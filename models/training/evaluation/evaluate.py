@@ -74,7 +74,7 @@ class LDiffusionSegmenter:
         stride, halo = self.predictor.stride_px, self.predictor.halo_px
         rows, cols = ((halo, halo + -length % stride) for length in (height, width))
         padded = np.pad(image, (rows, cols, (0, 0)), mode="reflect")
-        labels, _ = self.predictor.predict(padded[None], [(-halo, -halo)], self.seed)
+        labels, *_ = self.predictor.predict(padded[None], [(-halo, -halo)], self.seed)
         return labels[0, halo : halo + height, halo : halo + width]
 
 

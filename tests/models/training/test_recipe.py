@@ -20,7 +20,9 @@ def test_shipped_recipes_load(repo_root: Path) -> None:
     paths = sorted((repo_root / "models" / "training" / "configs").glob("*.toml"))
     assert paths
     for path in paths:
-        assert load_recipe(path).stage("stage1").steps > 0
+        recipe = load_recipe(path)
+        assert recipe.stage("stage2").steps > 0
+        assert (recipe.model.sequence == "none") == path.stem.endswith("-fast")
 
 
 def test_a_recipe_says_what_a_stage_asks_of_the_loop(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def test_crops_keep_image_and_labels_together() -> None:
     image, labels = disc_image(3)
     plane = to_plane(Sample("x", image, labels, 0.5), 0.5)
     still = AugmentConfig(stain=0, brightness=0, contrast=0, blur=0, noise=0, glass=0)
-    images, crops = Cropper([plane], 48, still).batch(6, torch.Generator().manual_seed(0))
+    images, crops, _ = Cropper([plane], 48, still).batch(6, torch.Generator().manual_seed(0))
     dark = images.mean(dim=1) < 0
     inside = crops != 255
     assert (dark == (crops == 1))[inside].float().mean().item() > 0.95
@@ -30,7 +30,7 @@ def test_a_stain_shift_changes_colour_not_shape() -> None:
     image, labels = disc_image(3)
     plane = to_plane(Sample("x", image, labels, 0.5), 0.5)
     cropper = Cropper([plane], 48, AugmentConfig(scale=(1, 1), glass=0))
-    images, crops = cropper.batch(4, torch.Generator().manual_seed(1))
+    images, crops, _ = cropper.batch(4, torch.Generator().manual_seed(1))
     for one, classes in zip(images.mean(dim=1), crops, strict=True):
         if (classes == 1).any() and (classes == 0).any():
             assert one[classes == 1].mean() < one[classes == 0].mean()
@@ -39,7 +39,7 @@ def test_a_stain_shift_changes_colour_not_shape() -> None:
 def test_glass_covers_one_side_and_is_background() -> None:
     image, _ = disc_image(3)
     plane = to_plane(Sample("x", image, np.ones(image.shape[:2], np.uint8), 0.5), 0.5)
-    images, crops = Cropper([plane], 48, AugmentConfig(glass=1)).batch(16, torch.Generator().manual_seed(2))
+    images, crops, _ = Cropper([plane], 48, AugmentConfig(glass=1)).batch(16, torch.Generator().manual_seed(2))
     covered = crops == 0
     assert 0.1 < covered.float().mean().item() < 0.5
     bright = images.min(dim=1).values
@@ -52,5 +52,5 @@ def test_large_images_are_drawn_as_often_as_their_pixels_ask() -> None:
         to_plane(Sample("x", np.full((side, side, 3), 128, np.uint8), np.full((side, side), c, np.uint8), 0.5), 0.5)
         for c, side in enumerate((64, 128))
     ]
-    _, crops = Cropper(planes, 16, AugmentConfig(glass=0)).batch(400, torch.Generator().manual_seed(3))
+    _, crops, _ = Cropper(planes, 16, AugmentConfig(glass=0)).batch(400, torch.Generator().manual_seed(3))
     assert (crops[:, 8, 8] == 1).float().mean().item() == pytest.approx(0.8, abs=0.06)

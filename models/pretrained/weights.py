@@ -1,4 +1,4 @@
-"""Weights from outside, read once, before training: a diffusers `AutoencoderKL` folder, a timm ConvNeXt's weights.
+"""Weights from outside, read once, before training: a diffusers `AutoencoderKL` folder, a timm encoder's weights.
 
 Nothing else in `models` reads them: a trained model's folder holds all its weights and builds from its config alone.
 """
@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from models.config import DIFFUSERS, LDiffusionConfig, VaeConfig
 from models.ldiffusion import LDiffusion
 from models.networks.timm_head import TimmSegmenter
+from models.networks.trunk import TrunkSegmenter
+from models.pretrained.trunk import LITE0, lite0_file, load_trunk
 from models.settings import check
 
 _VAE_WEIGHTS: Final = "diffusion_pytorch_model.safetensors"
@@ -39,8 +41,13 @@ def resolve(config: LDiffusionConfig) -> LDiffusionConfig:
     weights = config.network.backbone_weights
     if weights and not config.network.backbone:
         raise ValueError(f"backbone_weights is {weights!r}, but no backbone is named")
-    if weights not in ("", _TIMM) and not (weights.endswith(".safetensors") and Path(weights).is_file()):
-        raise ValueError(f"backbone_weights is {weights!r}; it must be a .safetensors file that is there, or {_TIMM!r}")
+    known = ("", _TIMM, LITE0)
+    if weights not in known and not (weights.endswith(".safetensors") and Path(weights).is_file()):
+        raise ValueError(
+            f"backbone_weights is {weights!r}; it must be a .safetensors file that is there, {LITE0!r} or {_TIMM!r}"
+        )
+    if weights == LITE0:
+        lite0_file()
     if config.vae == "compact":
         return config
     folder = Path(config.vae.removeprefix(DIFFUSERS))
@@ -66,6 +73,8 @@ def load_pretrained(model: LDiffusion) -> None:
     weights = config.network.backbone_weights
     if weights and isinstance(model.segmenter, TimmSegmenter):
         _load_backbone(model.segmenter, config.network.backbone, weights)
+    if weights and isinstance(model.segmenter, TrunkSegmenter):
+        load_trunk(model.segmenter.backbone, config.network.backbone, weights)
 
 
 def _read_vae_config(folder: Path) -> VaeConfig:
