@@ -64,6 +64,14 @@ def segment(arguments: tuple[str, ...]) -> None:
 
 @main.command(context_settings=PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def crops(arguments: tuple[str, ...]) -> None:
+    """Cut boxes out of slides for training, as background."""
+    need("crops", "worker")
+    become("workers.crops", arguments)
+
+
+@main.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def train(arguments: tuple[str, ...]) -> None:
     """Train a model from a configuration file."""
     need("train", "train", "worker")
