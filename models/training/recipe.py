@@ -49,8 +49,8 @@ class Recipe:
     """Everything a run depends on, together with the data and the seed.
 
     Attributes:
-        start: Models, by folder, whose weights of the same names the run begins with; later ones win. See
-            `models.training.start`.
+        start: Models, by folder or by name if shipped, whose weights of the same names the run begins with; later ones
+            win. See `models.training.start`.
         objects: What counts as one object (`models.objects`).
         least_solidity: Of a component without object numbers that counts as one object, for the interior map.
     """

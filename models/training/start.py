@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import torch
 from safetensors.torch import load_file
@@ -11,19 +12,26 @@ from models.checkpoint import load_config
 from models.folder import WEIGHTS
 from models.ldiffusion import LDiffusion
 
+_ZOO: Final = Path(__file__).resolve().parents[1] / "zoo"
 
-def start_from(model: LDiffusion, folders: Sequence[Path]) -> None:
+
+def start_from(model: LDiffusion, folders: Sequence[str]) -> None:
     """Take over every tensor of the same name and shape from model folders, the later over the earlier.
 
     A convolution with more inputs than the one it is taken from has the image last: its other inputs start at 0, so
     the network begins as one that does not see them.
+
+    Args:
+        model: What is to be trained.
+        folders: Model folders, or names of shipped models.
 
     Raises:
         CheckpointError: A folder has no valid config.
         ValueError: A model shares no tensor with this one.
     """
     own = model.state_dict()
-    for folder in folders:
+    for each in folders:
+        folder = Path(each) if Path(each).is_dir() else _ZOO / each
         load_config(folder)
         taken = {
             name: _fitted(tensor, own[name]) for name, tensor in load_file(folder / WEIGHTS).items() if name in own

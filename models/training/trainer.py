@@ -66,7 +66,7 @@ class Trainer:
             load_weights(model, tensors)
         else:
             load_pretrained(model)
-            start_from(model, [Path(folder) for folder in recipe.start])
+            start_from(model, recipe.start)
         self.model = model.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         planes = [self._plane(sample) for sample in train]
         self._crops = self._cropper(planes)

@@ -29,7 +29,7 @@ def test_a_network_that_reads_maps_begins_as_its_sibling_that_does_not(tmp_path:
     alone = saved(ALONE, tmp_path / "alone", 1).eval()
     whole = saved(replace(ALONE, sequence="parallel"), tmp_path / "whole", 2)
     model = LDiffusion(replace(ALONE, sequence="parallel", input="sequence+rgb")).eval()
-    start_from(model, [tmp_path / "whole", tmp_path / "alone"])
+    start_from(model, [str(tmp_path / "whole"), str(tmp_path / "alone")])
     assert all(torch.equal(p, whole.state_dict()[name]) for name, p in model.unet.named_parameters("unet"))
     image, grey = torch.rand(1, 3, 64, 64), torch.rand(1, 5, 64, 64)
     with torch.inference_mode():
@@ -38,8 +38,8 @@ def test_a_network_that_reads_maps_begins_as_its_sibling_that_does_not(tmp_path:
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no config\.json"):
-        start_from(LDiffusion(ALONE), [tmp_path])
+        start_from(LDiffusion(ALONE), [str(tmp_path)])
     saved(ALONE, tmp_path / "small", 1)
     other = LDiffusion(replace(ALONE, num_classes=5, network=NetworkConfig(backbone="tf_efficientnet_lite0")))
     with pytest.raises(ValueError, match="small shares no weights with this model"):
-        start_from(other, [tmp_path / "small"])
+        start_from(other, [str(tmp_path / "small")])
