@@ -5,9 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from small_network import SMALL
 
 from models.checkpoint import CheckpointError, load_config
+from models.config import LDiffusionConfig
+from models.folder import ModelClass, ModelSpec
+from models.ldiffusion import LDiffusion
 from models.predictor import Predictor
 
 
@@ -31,6 +36,21 @@ def test_confidence_is_the_largest_probability(random_model: Path) -> None:
     labels, confidence = predictor.predict(tiles(1), [(0, 0)], 0)
     assert np.array_equal(labels, probability.argmax(axis=1))
     assert np.abs(confidence - 255 * probability.max(axis=1)).max() <= 0.51
+
+
+def test_a_model_with_an_interior_map_gives_it_as_a_third_plane() -> None:
+    torch.manual_seed(3)
+    config = LDiffusionConfig(sequence="none", interior_um=2.5, network=SMALL)
+    classes = (ModelClass(0, "background", (0, 0, 0)), ModelClass(1, "nucleus", (200, 0, 0)))
+    spec = ModelSpec("made", "Made", 0.5, classes, 64, 64, config.network.stride_px, "none", "tests", config)
+    predictor = Predictor(LDiffusion(config), spec, "0" * 64, torch.device("cpu"))
+    output = predictor.logits(tiles(2), [(0, 0), (0, 64)], 0).numpy()
+    labels, confidence, interior = predictor.predict(tiles(2), [(0, 0), (0, 64)], 0)
+    assert output.shape == (2, 3, 64, 64)
+    assert interior.dtype == np.uint8
+    assert np.array_equal(labels, output[:, :2].argmax(axis=1))  # the map is no class
+    assert confidence.min() >= 255 // 2
+    assert np.abs(interior - 255 / (1 + np.exp(-output[:, 2]))).max() <= 0.51
 
 
 def test_answer_does_not_depend_on_the_batch(random_model: Path) -> None:
