@@ -106,6 +106,7 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
         regions=chosen,
         tissue=request.tissue,
         classes=card.classes,
+        objects=card.objects,
         estimated_peak_bytes=estimated_peak_bytes(card, region_px, info.geometry),
         roi=request.roi,
         outputs=request.outputs,
@@ -174,7 +175,7 @@ def segment_one(
 def keep_region(slide: Slide, plan: Plan, done: Segmented, out_dir: Path) -> None:
     """Write the result of a region: first what could not be read of it, then the chunk, which says that it is done."""
     bad_tiles.note(out_dir, f"region-{done.region.index}", slide, done.holes)
-    stitch.write_region(out_dir, plan, done.region, done.labels, done.confidence)
+    stitch.write_region(out_dir, plan, done.region, done.labels, done.confidence, done.interior)
 
 
 def require_model(plan: Plan, engine: Segmenter) -> None:

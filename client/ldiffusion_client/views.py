@@ -111,6 +111,15 @@ class ModelClass(View):
     color: tuple[int, int, int]
 
 
+class ObjectRules(View):
+    """What counts as one object of a class, and whether the model gives a map to tell touching ones apart."""
+
+    smallest_um2: float = 0.0
+    marker: float = 0.5
+    marker_um2: float = 0.0
+    interior: bool = False
+
+
 class ModelCard(View):
     """What is to be known of a model. Tiles in px at `mpp`, the µm per px that it was trained at."""
 
@@ -124,6 +133,7 @@ class ModelCard(View):
     digest: str
     license: str
     intended_use: str
+    objects: ObjectRules = ObjectRules()
     figures: dict[str, float] = {}
 
 

@@ -1,6 +1,7 @@
 """How the labels of a job lie on the disk, for those who write them and for the gateway, which looks at them.
 
-`labels.zarr` has one file for each region and array, there once the region has landed, else absent.
+`labels.zarr` has one file for each region and array, there once the region has landed, else absent. Only models that
+give an interior map have the array `interior`.
 `workers.pipeline.stitch` writes it with Zarr; the gateway has no Zarr and reads single chunks while a job runs.
 `labels.ome.tif` has levels.
 """
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 STORE = "labels.zarr"
 LABELS = "labels"
 CONFIDENCE = "confidence"
+INTERIOR = "interior"
 
 TILE_PX = 512
 """Side of the tiles of every TIFF of labels."""

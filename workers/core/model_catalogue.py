@@ -53,6 +53,7 @@ def find_model(models_dir: Path, name: str) -> ModelCard:
     if config.name != name:
         raise ModelInvalid(f"The {CONFIG} belongs to a model of another name.", value=config.name, accepted=name)
     known = {key: value for key, value in asdict(config).items() if key in ModelCard.model_fields}
+    known["objects"]["interior"] = config.network.interior_um > 0
     return ModelCard(**known, digest=config.digest)
 
 

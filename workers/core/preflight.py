@@ -126,11 +126,12 @@ def estimated_peak_bytes(card: ModelCard, region_px: int, geometry: SlideGeometr
     """Estimate the memory of a worker on the CPU; it does not grow with the slide.
 
     The process, the network's activations over a tile with its halo, the reader's cached blocks, the tiles read
-    ahead, and labels and confidence of a region, once as made and once as compressed.
+    ahead, and the planes of a region, once as made and once as compressed.
     """
     side = card.tile_px + 2 * -(-card.halo_px // card.stride_px) * card.stride_px
     cache = min(READER_CACHE_BYTES, geometry.l0_width * geometry.l0_height * 3)
-    return PROCESS_BYTES + BYTES_PER_TILE_PX * side**2 + cache + 4 * 3 * side**2 + 4 * region_px**2
+    planes = 3 if card.objects.interior else 2
+    return PROCESS_BYTES + BYTES_PER_TILE_PX * side**2 + cache + 4 * 3 * side**2 + 2 * planes * region_px**2
 
 
 def machine_memory_bytes() -> int:

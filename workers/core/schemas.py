@@ -47,6 +47,15 @@ class ModelClass(Frozen):
     color: tuple[int, int, int]
 
 
+class ObjectRules(Frozen):
+    """What counts as one object of a class: `objects` of a model's `config.json`."""
+
+    smallest_um2: float = Field(default=0.0, ge=0, description="Smaller ones are left out of polygons and tables.")
+    marker: float = Field(default=0.5, gt=0, le=1, description="Interior from which on a pixel is of a marker.")
+    marker_um2: float = Field(default=0.0, ge=0, description="Smaller markers are none.")
+    interior: bool = Field(default=False, description="Whether the model gives an interior map, to tell objects apart.")
+
+
 class ModelCard(Frozen):
     """What a client may know of a model: `config.json` of its folder without the network's own numbers."""
 
@@ -65,6 +74,7 @@ class ModelCard(Frozen):
     )
     license: str
     intended_use: str
+    objects: ObjectRules = ObjectRules()
     figures: dict[str, float] = Field(default_factory=dict, description="Measured on held-out data.")
 
 
@@ -216,6 +226,7 @@ class Plan(Frozen):
     regions: tuple[int, ...] = Field(description="Row-major indices, in the grid of region_px, of regions with tissue.")
     tissue: bool
     classes: tuple[ModelClass, ...]
+    objects: ObjectRules = ObjectRules()
     estimated_peak_bytes: int
     roi: Roi | None = None
     outputs: Outputs = OUTPUTS

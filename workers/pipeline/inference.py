@@ -118,6 +118,7 @@ class Segmented:
         region: The region.
         labels: Class index, uint8 (region.height, region.width).
         confidence: round(255 × largest probability), of the same shape.
+        interior: round(255 × interior), of the same shape; None of a model without it.
         tiles: Forward passes it took.
         holes: Boxes of the working plane that were left out of it because the slide could not be read there.
     """
@@ -125,8 +126,21 @@ class Segmented:
     region: Region
     labels: Labels
     confidence: Labels
+    interior: Labels | None = None
     tiles: int = 0
     holes: tuple[Box, ...] = ()
+
+    @classmethod
+    def empty(cls, region: Region, *, interior: bool) -> "Segmented":
+        """Return a region before its first tile."""
+        planes = np.zeros((3 if interior else 2, region.height, region.width), np.uint8)
+        return cls(region, planes[0], planes[1], planes[2] if interior else None)
+
+    @property
+    def planes(self) -> tuple[Labels, ...]:
+        """What the model gives, in its order."""
+        given = self.labels, self.confidence
+        return given if self.interior is None else (*given, self.interior)
 
 
 def segment_regions(
@@ -147,7 +161,7 @@ def segment_regions(
         regions: Regions of the plan's grid.
         engine: The plan's model.
         plan: Tile, halo, seed, and what to do about tiles of the slide that cannot be read.
-        tissue: Outside of it labels and confidence are 0.
+        tissue: Outside of it all planes are 0.
         check: Called before each tile; raises if the work is no longer wanted.
 
     Yields:
@@ -162,8 +176,7 @@ def segment_regions(
     current: Segmented | None = None
     for (region, piece), (image, holes) in read_ahead(read, flat):
         if current is None:
-            shape = region.height, region.width
-            current = Segmented(region, np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
+            current = Segmented.empty(region, interior=plan.objects.interior)
         if piece is None:  # the region's end
             yield current
             current = None
@@ -223,5 +236,5 @@ def _infer(
     mask = without(piece.mask, (piece.tile.w_x0, piece.tile.w_y0), holes)
     with interruptible():
         answers = engine.predict(image[np.newaxis], [(piece.box.w_x, piece.box.w_y)], seed)
-    for out, answer in zip((result.labels, result.confidence), answers, strict=False):
+    for out, answer in zip(result.planes, answers, strict=True):
         out[place] = np.where(mask, answer[0][core], 0)

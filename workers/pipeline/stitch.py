@@ -1,8 +1,9 @@
 """Region results into one chunked label array on disk: one chunk per region, written whole or not at all.
 
-`labels.zarr` is a Zarr v3 group of two uint8 arrays of the working plane's shape, `labels` (class index) and
-`confidence` (round(255 × largest probability)). Their chunks are the regions, so a region task touches no bytes of
-another one, may run twice and leaves the same bytes. A region without tissue has no chunk and reads as background.
+`labels.zarr` is a Zarr v3 group of uint8 arrays of the working plane's shape: `labels` (class index), `confidence`
+(round(255 × largest probability)) and, of a model that gives it, `interior` (round(255 × interior)). Their chunks are
+the regions, so a region task touches no bytes of another one, may run twice and leaves the same bytes. A region without
+tissue has no chunk and reads as background.
 """
 
 import os
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
 
-from workers.core.label_layout import CONFIDENCE, LABELS, STORE, chunk_path, chunks_of_row
+from workers.core.label_layout import CONFIDENCE, INTERIOR, LABELS, STORE, chunk_path, chunks_of_row
 from workers.core.schemas import Plan
 from workers.pipeline.tiling import Region
 
@@ -49,10 +50,11 @@ class PlaneArray(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LabelArrays:
-    """The two arrays of a job, each uint8 (w_height, w_width)."""
+    """The arrays of a job, each uint8 (w_height, w_width); `interior` is None where the model gives none."""
 
     labels: PlaneArray
     confidence: PlaneArray
+    interior: PlaneArray | None = None
 
 
 def create_label_array(job_dir: Path, plan: Plan) -> Path:
@@ -65,7 +67,7 @@ def create_label_array(job_dir: Path, plan: Plan) -> Path:
     if not target.exists():
         fresh = job_dir / f"{STORE}.{uuid.uuid4().hex}.partial"
         group = zarr.create_group(store=fresh)
-        for name in (LABELS, CONFIDENCE):
+        for name in planes_of(plan):
             _create_array(group, name, plan)
         try:
             fresh.rename(target)
@@ -77,7 +79,17 @@ def create_label_array(job_dir: Path, plan: Plan) -> Path:
     return target
 
 
-def write_region(job_dir: Path, plan: Plan, region: Region, labels: UInt8, confidence: UInt8) -> None:
+def planes_of(plan: Plan) -> tuple[str, ...]:
+    """Return the names of a plan's arrays, in the order in which a region's chunks are written: `labels` last.
+
+    Who looks at a running job reads `labels`.
+    """
+    return (*((INTERIOR,) if plan.objects.interior else ()), CONFIDENCE, LABELS)
+
+
+def write_region(
+    job_dir: Path, plan: Plan, region: Region, labels: UInt8, confidence: UInt8, interior: UInt8 | None = None
+) -> None:
     """Write the result of one region, as one chunk in each array.
 
     Zarr's local store writes a chunk to a temporary name and renames it, so a reader sees all of it or nothing. A
@@ -89,12 +101,20 @@ def write_region(job_dir: Path, plan: Plan, region: Region, labels: UInt8, confi
         region: The region, of the plan's own grid.
         labels: uint8 (region.height, region.width), class index.
         confidence: uint8 of the same shape, round(255 × largest probability).
+        interior: uint8 of the same shape, round(255 × interior); of a plan whose model gives it.
 
     Raises:
-        ValueError: The region is not of the plan's grid, or an array is of another shape or type than its core.
+        ValueError: The region is not of the plan's grid, an array is of another shape or type than its core, or the
+            interior map is missing or too many.
     """
     _check_region(plan, region)
-    for name, pixels in ((CONFIDENCE, confidence), (LABELS, labels)):
+    given = {INTERIOR: interior, CONFIDENCE: confidence, LABELS: labels}
+    if (interior is not None) != plan.objects.interior:
+        message = f"interior of region {region.index}: the plan's model gives {'one' if interior is None else 'none'}"
+        raise ValueError(message)
+    for name, pixels in given.items():
+        if pixels is None:
+            continue
         if pixels.shape != (region.height, region.width) or pixels.dtype != np.uint8:
             message = (
                 f"{name} of region {region.index} are {pixels.dtype} {pixels.shape}, "
@@ -107,20 +127,21 @@ def write_region(job_dir: Path, plan: Plan, region: Region, labels: UInt8, confi
 
 
 def regions_present(job_dir: Path, plan: Plan) -> frozenset[int]:
-    """Return the indices of the regions whose chunks lie complete in both arrays."""
+    """Return the indices of the regions whose chunks lie complete in all arrays."""
     cols = -(-plan.w_width // plan.region_px)
     rows = -(-plan.w_height // plan.region_px)
     present = []
     for row in range(rows):
-        labels, confidence = (chunks_of_row(job_dir, name, row) for name in (LABELS, CONFIDENCE))
-        present += [row * cols + col for col in range(cols) if col in labels & confidence]
+        landed = frozenset.intersection(*(chunks_of_row(job_dir, name, row) for name in planes_of(plan)))
+        present += [row * cols + col for col in range(cols) if col in landed]
     return frozenset(present)
 
 
 def open_labels(job_dir: Path) -> LabelArrays:
-    """Open the two arrays of a job for reading."""
+    """Open the arrays of a job for reading."""
     group = zarr.open_group(store=job_dir / STORE, mode="r")
-    return LabelArrays(_array(group, LABELS), _array(group, CONFIDENCE))
+    interior = _array(group, INTERIOR) if INTERIOR in group else None
+    return LabelArrays(_array(group, LABELS), _array(group, CONFIDENCE), interior)
 
 
 def read_rows(array: PlaneArray, w_y0: int, w_y1: int, step: int = 1) -> UInt8:
@@ -189,7 +210,7 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 def _check_plan(path: Path, plan: Plan) -> None:
     group = zarr.open_group(store=path, mode="r")
     wanted = (plan.w_height, plan.w_width), (plan.region_px, plan.region_px)
-    for name in (LABELS, CONFIDENCE):
+    for name in planes_of(plan):
         array = _array(group, name)
         if (array.shape, array.chunks) != wanted:
             message = f"{STORE}/{name} has shape and chunks {array.shape}, {array.chunks}; the plan wants {wanted}"

@@ -9,6 +9,7 @@ import pytest
 
 from workers.core.errors.base import ModelInvalid, ModelNotFound
 from workers.core.model_catalogue import find_model, list_models, model_dir
+from workers.core.schemas import ObjectRules
 
 CONFIG: dict[str, Any] = {
     "format": 1,
@@ -49,6 +50,14 @@ def test_a_card_holds_what_a_client_may_know(tmp_path: Path) -> None:
     assert card.classes[1].color == (200, 0, 0)
     assert card.figures == {"dice": 0.8}
     assert model_dir(tmp_path, "nuclei-tiny") == folder
+
+
+def test_a_card_says_what_one_object_is_and_whether_there_is_an_interior_map(tmp_path: Path) -> None:
+    install(tmp_path, "plain")
+    rules = {"smallest_um2": 12.5, "marker": 0.6, "marker_um2": 3.0}
+    install(tmp_path, "split", objects=rules, network={"num_classes": 2, "interior_um": 2.0})
+    assert find_model(tmp_path, "plain").objects == ObjectRules()
+    assert find_model(tmp_path, "split").objects == ObjectRules(**rules, interior=True)
 
 
 def test_the_digest_is_that_of_what_decides_labels(tmp_path: Path) -> None:

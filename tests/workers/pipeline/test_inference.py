@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_models import write_model_config
 
 from workers.core.errors.base import ModelInvalid, SlideUnreadable
 from workers.core.errors.jobs import OutOfMemory
-from workers.core.schemas import ModelClass, Plan
+from workers.core.schemas import ModelClass, ObjectRules, Plan
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels
 from workers.pipeline.inference import Engine, cpu_threads, read_ahead, segment_regions
@@ -70,6 +71,22 @@ def test_every_pixel_gets_its_own_answer_whatever_the_grid(
     labels, confidence = whole(reader, plan, engine, TissueMask.everywhere(reader.slide.geometry))
     assert np.array_equal(labels, colour.label_of(pixels))
     assert np.array_equal(confidence, colour.confidence_of(pixels))
+
+
+def test_an_interior_map_comes_along_where_the_plan_has_one(
+    reader: PlaneReader, pixels: Pixels, colour: Any, tmp_path: Path
+) -> None:
+    write_model_config(tmp_path / "split" / "made-model", interior_um=2)
+    engine = colour.ColourEngine(tmp_path / "split" / "made-model")
+    plan = plan_of(reader).model_copy(update={"objects": ObjectRules(interior=True)})
+    everywhere = TissueMask.everywhere(reader.slide.geometry)
+    for done in segment_regions(reader, regions(reader.plane, plan.region_px), engine, plan, everywhere):
+        core = pixels[done.region.w_y0 : done.region.w_y1, done.region.w_x0 : done.region.w_x1]
+        assert done.interior is not None
+        assert np.array_equal(done.interior, colour.interior_of(core))
+        assert np.array_equal(done.confidence, colour.confidence_of(core))
+    with pytest.raises(ValueError, match="zip"):  # the model and the plan disagree
+        list(segment_regions(reader, regions(reader.plane, 512), engine, plan_of(reader), everywhere))
 
 
 def test_the_model_is_asked_on_its_grid_with_halo_and_seed(reader: PlaneReader, engine: Any) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
-from workers.core.schemas import Plan
+from workers.core.schemas import ObjectRules, Plan
 from workers.pipeline import stitch
 from workers.pipeline.tiling import Region, WorkingPlane, region_at, regions
 
@@ -164,6 +164,42 @@ def test_a_region_with_one_array_or_a_leftover_of_a_crash_is_not_present(make_pl
     chunks = tmp_path / "labels.zarr" / "labels" / "c" / "0"
     (chunks / "1").rename(chunks / "1.0123456789abcdef.partial")
     assert stitch.regions_present(tmp_path, plan) == {0}
+
+
+def test_an_interior_map_is_a_third_array_and_a_region_without_it_is_not_present(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    plan = make_plan(512, 256, 256, objects=ObjectRules(interior=True))
+    stitch.create_label_array(tmp_path, plan)
+    drawn = []
+    for index in (0, 1):
+        region = region_at(plane_of(plan), 256, index)
+        labels, confidence = pixels(plan, region)
+        drawn.append(pixels(plan, region, seed=1)[1])
+        stitch.write_region(tmp_path, plan, region, labels, confidence, drawn[-1])
+    interior = stitch.open_labels(tmp_path).interior
+    assert interior is not None
+    np.testing.assert_array_equal(interior[:, :], np.hstack(drawn))
+    assert stitch.regions_present(tmp_path, plan) == {0, 1}
+    (tmp_path / "labels.zarr" / "interior" / "c" / "0" / "1").unlink()
+    assert stitch.regions_present(tmp_path, plan) == {0}
+
+
+def test_a_plan_without_an_interior_map_takes_none_and_one_with_it_needs_it(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    for interior in (True, False):
+        plan = make_plan(256, 256, 256, objects=ObjectRules(interior=interior))
+        folder = tmp_path / str(interior)
+        folder.mkdir()
+        stitch.create_label_array(folder, plan)
+        region = region_at(plane_of(plan), 256, 0)
+        labels, confidence = pixels(plan, region)
+        with pytest.raises(ValueError, match="interior of region 0"):
+            stitch.write_region(folder, plan, region, labels, confidence, None if interior else labels)
+        assert (stitch.open_labels(folder).interior is not None) == interior
+    with pytest.raises(KeyError):
+        stitch.create_label_array(folder, make_plan(256, 256, 256, objects=ObjectRules(interior=True)))
 
 
 def test_creating_twice_keeps_what_is_there(make_plan: MakePlan, tmp_path: Path) -> None:
