@@ -23,8 +23,10 @@ def split_objects(
 ) -> Numbers:
     """Number the objects of a mask: a watershed of the interior map within each 4-connected component.
 
-    Components do not see each other: a component cut out of its plane is split as within it. Without an interior map a
-    component is one object. `smallest_um2` is not applied here.
+    Components do not see each other: a component cut out of its plane is split as within it. So each is flooded by
+    itself, from its own box: in a common flood the order of equal values, and with it the border between two objects,
+    would depend on what else there is. Without an interior map a component is one object. `smallest_um2` is not applied
+    here.
 
     Args:
         mask: (H, W), true inside objects of one class.
@@ -35,35 +37,40 @@ def split_objects(
     Returns:
         (H, W) int32, 0 outside and 1..n inside, numbered by first pixel in raster order.
     """
-    pieces, count = ndimage.label(mask)
+    numbers, count = ndimage.label(mask)
+    numbers = numbers.astype(np.int32, copy=False)
     if interior is None or not count:
-        return pieces.astype(np.int32, copy=False)  # type: ignore[no-any-return]
-    numbers = pieces.astype(np.int32)
-    for number, box in enumerate(ndimage.find_objects(pieces), start=1):
-        own = pieces[box] == number
-        markers = _markers(own, interior[box], mpp, config)
-        if markers.max() > 1:  # by itself: the library's answer depends on all that it is given at once
-            parts = watershed(_FULL - interior[box], markers, mask=own)
-            numbers[box][own] = np.where(parts == 1, number, numbers.max() + parts - 1)[own]
-    return _in_raster_order(numbers)
+        return numbers  # type: ignore[no-any-return]
+    markers, owner = _markers(numbers, interior, mpp, config)
+    several = np.flatnonzero(np.bincount(owner, minlength=count + 1)[1:] > 1) + 1
+    boxes = ndimage.find_objects(numbers) if len(several) else []
+    for piece in several.tolist():
+        box = boxes[piece - 1]
+        inside = numbers[box] == piece
+        flooded = watershed(_FULL - interior[box], np.where(inside, markers[box], 0), mask=inside)
+        numbers[box][inside] = count + flooded[inside]
+    return _in_raster_order(numbers, count + len(owner)) if len(several) else numbers
 
 
 def _markers(
-    own: NDArray[np.bool_], interior: NDArray[np.uint8], mpp: float, config: ObjectConfig
-) -> NDArray[np.int32]:
-    """Number the places of one component that are deep enough and large enough."""
-    deep, found = ndimage.label(own & (interior >= config.marker * _FULL))
+    pieces: Numbers, interior: NDArray[np.uint8], mpp: float, config: ObjectConfig
+) -> tuple[Numbers, NDArray[np.int64]]:
+    """Return the markers, numbered from 1, and the component of each: places deep enough and large enough."""
+    deep, found = ndimage.label((pieces > 0) & (interior >= config.marker * _FULL))
     large = np.bincount(deep.ravel(), minlength=found + 1) * mpp**2 >= config.marker_um2
     large[0] = False
-    order: NDArray[np.int32] = np.where(large, np.cumsum(large), 0).astype(np.int32)
-    markers: NDArray[np.int32] = order[deep]
-    return markers
+    owner = np.zeros(found + 1, np.int64)
+    owner[deep.ravel()] = pieces.ravel()
+    number = np.where(large, np.cumsum(large), 0).astype(np.int32)
+    return number[deep], owner[large]
 
 
-def _in_raster_order(numbers: Numbers) -> Numbers:
-    used, first = np.unique(numbers, return_index=True)
-    kept = used > 0
-    order = np.zeros(int(numbers.max()) + 1, np.int32)
-    order[used[kept][np.argsort(first[kept])]] = np.arange(1, kept.sum() + 1)
+def _in_raster_order(numbers: Numbers, largest: int) -> Numbers:
+    places = np.flatnonzero(numbers)
+    first = np.full(largest + 1, numbers.size, np.int64)
+    np.minimum.at(first, numbers.ravel()[places], places)
+    used = np.flatnonzero(first < numbers.size)
+    order = np.zeros(largest + 1, np.int32)
+    order[used[np.argsort(first[used])]] = np.arange(1, len(used) + 1)
     ordered: Numbers = order[numbers]
     return ordered
