@@ -38,7 +38,7 @@ from workers.core.slides.slide import Slide
 from workers.core.slides.tiff.structure import check_tiff
 from workers.core.slides.tolerant import open_for
 from workers.core.text import printable
-from workers.pipeline import bad_tiles, stitch
+from workers.pipeline import areas, bad_tiles, stitch
 from workers.pipeline.inference import Engine, Segmenter, cpu_threads, segment_regions
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import WorkingPlane, region_at
@@ -113,7 +113,7 @@ def prepare(out_dir: Path, *, overwrite: bool) -> None:
             raise RequestInvalid(
                 "The output folder holds a complete result.", value=out_dir, accepted="another folder, or --overwrite"
             )
-        for name in (stages.RESULT, stages.PLAN, stages.TISSUE, *stages.RESULTS):
+        for name in (stages.RESULT, stages.PLAN, areas.TISSUE, *stages.RESULTS):
             (out_dir / name).unlink(missing_ok=True)
         for folder in (STORE, bad_tiles.FOLDER):
             shutil.rmtree(out_dir / folder, ignore_errors=True)
@@ -195,7 +195,7 @@ def _segment(run: Run, plan: Plan, todo: list[int], engine: Segmenter) -> None:
     plane = WorkingPlane.from_plan(plan)
     reader = PlaneReader(run.slide, plane, plan.level)
     regions = (region_at(plane, plan.region_px, index) for index in todo)
-    results = segment_regions(reader, regions, engine, plan, stages.load_area(run.out_dir, plan))
+    results = segment_regions(reader, regions, engine, plan, areas.load_area(run.out_dir, plan))
     with closing(results), tqdm(total=len(todo), unit="region", disable=None) as bar:
         for done in results:
             stages.keep_region(run.slide, plan, done, run.out_dir)

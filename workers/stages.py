@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -23,9 +22,8 @@ from workers.core.errors.base import ModelInvalid
 from workers.core.label_layout import STORE
 from workers.core.modality_match import require_modality
 from workers.core.preflight import estimated_peak_bytes
-from workers.core.roi.polygons import MultiPolygon, Polygon
 from workers.core.schemas import OUTPUTS, JobRequest, ModelCard, Plan, Provenance
-from workers.core.slide_schemas import SlideGeometry, SlideInfo
+from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.modality import modality_of
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
@@ -36,18 +34,19 @@ from workers.outputs.pyramid import write_labels, write_overlay
 from workers.outputs.statistics import Statistics, write_statistics
 from workers.outputs.vector.vectorize import write_geojson
 from workers.pipeline import bad_tiles, stitch
+from workers.pipeline.areas import TISSUE, area_of, load_area, tissue_share
 from workers.pipeline.inference import Check, Segmented, Segmenter, segment_regions, unchecked
+from workers.pipeline.objects import make_objects
 from workers.pipeline.plane import PlaneReader
-from workers.pipeline.roi import Area, RoiMask
+from workers.pipeline.roi import Area
 from workers.pipeline.stitch import LabelArrays
-from workers.pipeline.tiling import Box, WorkingPlane, best_level, region_at, regions
+from workers.pipeline.tiling import WorkingPlane, best_level, region_at, regions
 from workers.pipeline.tissue import TissueMask
 from workers.process.cancellation import interruptible
 
 logger = logging.getLogger(__name__)
 
 PLAN = "plan.json"
-TISSUE = "tissue.png"
 RESULT = "result.json"
 RESULTS = OUTPUTS
 
@@ -188,37 +187,6 @@ def require_model(plan: Plan, engine: Segmenter) -> None:
         raise ModelInvalid("The model was changed after the job was planned.", value=plan.model)
 
 
-def load_tissue(out_dir: Path) -> TissueMask:
-    """Return the tissue mask of a job's folder. The last ones stay in memory: many regions ask for the same."""
-    path = out_dir / TISSUE
-    return _load_tissue(path, path.stat().st_mtime_ns)
-
-
-def load_area(out_dir: Path, plan: Plan) -> Area:
-    """Return what a job is about: the tissue within its region of interest."""
-    return area_of(load_tissue(out_dir), plan.roi)
-
-
-def area_of(tissue: TissueMask, roi: Polygon | MultiPolygon | None) -> Area:
-    """Return the tissue within a region of interest."""
-    return Area(tissue, None if roi is None else RoiMask.from_roi(roi))
-
-
-def tissue_share(tissue: TissueMask, roi: Polygon | MultiPolygon | None, geometry: SlideGeometry) -> float:
-    """Return how much of the slide, or of a region of interest on it, is tissue: 0 to 1, counted in px of the mask."""
-    if roi is None:
-        return float(tissue.mask.mean())
-    rows, columns = tissue.mask.shape
-    plane = WorkingPlane(geometry.l0_width, geometry.l0_height, tissue.l0_per_px_x, tissue.l0_per_px_y)
-    inside = RoiMask.from_roi(roi).crop(Box(0, 0, columns, rows), plane)
-    return float(tissue.mask[inside].mean()) if inside.any() else 1.0  # a region within one px of the mask
-
-
-@lru_cache(maxsize=2)
-def _load_tissue(path: Path, mtime_ns: int) -> TissueMask:  # noqa: ARG001 (part of the key: the file may be new)
-    return TissueMask.load(path)
-
-
 def finish_job(
     slide: Slide,
     info: SlideInfo,
@@ -245,8 +213,14 @@ def finish_job(
     Returns:
         What stands in `result.json`.
     """
-    arrays = stitch.open_labels(out_dir)
     timings = dict(timings_s)
+    if plan.objects.interior:
+        announce("objects")
+        started = time.perf_counter()
+        with interruptible():
+            make_objects(out_dir, plan, check)
+        timings["objects"] = round(time.perf_counter() - started, 3)
+    arrays = stitch.open_labels(out_dir)
     writers = _outputs(
         slide, plan, arrays, replace(load_area(out_dir, plan), holes=bad_tiles.read_bad_tiles(out_dir).holes)
     )

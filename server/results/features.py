@@ -23,6 +23,15 @@ CORNERS_MAX = 200_000
 
 FIRST_BLOCK = 16
 
+MEASUREMENTS = {
+    "area_um2": "Area um^2",
+    "mean_probability": "Mean probability",
+    "perimeter_um": "Perimeter um",
+    "circularity": "Circularity",
+    "haematoxylin_od": "Hematoxylin OD mean",
+}
+"""Fields of an index, and the names of what they measure; one that is not there, or not known, is left out."""
+
 Box = tuple[float, float, float, float]
 
 
@@ -158,8 +167,9 @@ def _feature(found: Found, colors: dict[int, Color]) -> dict[str, Any]:
             "objectType": known["object_type"],
             "classification": {"name": known["class"], "color": colors[int(known["class_index"])]},
             "measurements": {
-                "Area um^2": float(known["area_um2"]),
-                "Mean probability": float(known["mean_probability"]),
+                name: float(known[field])
+                for field, name in MEASUREMENTS.items()
+                if known.get(field) is not None and not np.isnan(known[field])
             },
         }
         | ({"isBoundingBox": True} if found.is_too_large else {}),

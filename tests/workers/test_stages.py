@@ -22,7 +22,7 @@ from workers.core.slide_schemas import SlideGeometry, SlideInfo, SlideLevel
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels, Slide
 from workers.core.slides.tolerant import TolerantSlide
-from workers.pipeline import stitch
+from workers.pipeline import areas, stitch
 
 CREATED = datetime(2026, 1, 2, 3, tzinfo=UTC)
 
@@ -169,7 +169,7 @@ def test_labels_do_not_depend_on_the_size_of_the_regions(
 def test_outside_the_tissue_there_is_nothing(bench: Bench) -> None:
     plan = bench.plan()
     labels = bench.segment(plan)
-    mask = stages.load_tissue(bench.out_dir)
+    mask = areas.load_tissue(bench.out_dir)
     l0_per_px = int(mask.l0_per_px_x)
     assert mask.l0_per_px_x == mask.l0_per_px_y == l0_per_px
     wide = mask.mask.repeat(l0_per_px, axis=0).repeat(l0_per_px, axis=1)[:900, :1300]

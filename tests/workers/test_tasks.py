@@ -20,7 +20,7 @@ from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys
 from workers.core.slides.readers.registry import open_slide
 from workers.core.store import new_id
-from workers.pipeline import stitch
+from workers.pipeline import areas, stitch
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_job_runs_from_slide_to_result(
     assert set(result.files) == {*stages.RESULTS, "plan.json", "tissue.png"}
     assert result.timings_s["segment"] > 0
     labels = np.asarray(stitch.open_labels(jobs.store.job_dir(job_id)).labels[:, :])
-    tissue = stages.load_tissue(jobs.store.job_dir(job_id))
+    tissue = areas.load_tissue(jobs.store.job_dir(job_id))
     assert np.array_equal(labels[300:500, 400:700], colour.label_of(stained)[300:500, 400:700])
     assert tissue.mask.any()
     assert not labels[:40, :40].any()

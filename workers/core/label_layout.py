@@ -1,7 +1,7 @@
 """How the labels of a job lie on the disk, for those who write them and for the gateway, which looks at them.
 
 `labels.zarr` has one file for each region and array, there once the region has landed, else absent. Only models that
-give an interior map have the array `interior`.
+give an interior map have the array `interior`, and `objects`, which is there once all regions have landed.
 `workers.pipeline.stitch` writes it with Zarr; the gateway has no Zarr and reads single chunks while a job runs.
 `labels.ome.tif` has levels.
 """
@@ -16,6 +16,10 @@ STORE = "labels.zarr"
 LABELS = "labels"
 CONFIDENCE = "confidence"
 INTERIOR = "interior"
+OBJECTS = "objects"
+
+CLASS_BITS = 8
+"""Of a px of `objects`: its class. The bits above tell objects of a class that touch apart."""
 
 TILE_PX = 512
 """Side of the tiles of every TIFF of labels."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
 
-from workers.core.label_layout import CONFIDENCE, INTERIOR, LABELS, STORE, chunk_path, chunks_of_row
+from workers.core.label_layout import CONFIDENCE, INTERIOR, LABELS, OBJECTS, STORE, chunk_path, chunks_of_row
 from workers.core.schemas import Plan
 from workers.pipeline.tiling import Region
 
@@ -50,11 +50,19 @@ class PlaneArray(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LabelArrays:
-    """The arrays of a job, each uint8 (w_height, w_width); `interior` is None where the model gives none."""
+    """The arrays of a job, (w_height, w_width), uint8 but for `objects`.
+
+    Args:
+        labels: Class index.
+        confidence: round(255 × largest probability).
+        interior: round(255 × interior); None where the model gives none.
+        objects: uint32, see `workers.pipeline.objects`; None where the objects are the connected components.
+    """
 
     labels: PlaneArray
     confidence: PlaneArray
     interior: PlaneArray | None = None
+    objects: PlaneArray | None = None
 
 
 def create_label_array(job_dir: Path, plan: Plan) -> Path:
@@ -140,8 +148,9 @@ def regions_present(job_dir: Path, plan: Plan) -> frozenset[int]:
 def open_labels(job_dir: Path) -> LabelArrays:
     """Open the arrays of a job for reading."""
     group = zarr.open_group(store=job_dir / STORE, mode="r")
-    interior = _array(group, INTERIOR) if INTERIOR in group else None
-    return LabelArrays(_array(group, LABELS), _array(group, CONFIDENCE), interior)
+    labels, confidence = (_array(group, name) for name in (LABELS, CONFIDENCE))
+    interior, objects = (_array(group, name) if name in group else None for name in (INTERIOR, OBJECTS))
+    return LabelArrays(labels, confidence, interior, objects)
 
 
 def read_rows(array: PlaneArray, w_y0: int, w_y1: int, step: int = 1) -> UInt8:
@@ -159,13 +168,26 @@ def read_rows(array: PlaneArray, w_y0: int, w_y1: int, step: int = 1) -> UInt8:
         uint8 (ceil((w_y1 - w_y0) / step), ceil(width / step)).
     """
     height, width = array.shape
-    w_y1 = min(w_y1, height)
-    rows = np.empty((-(-(w_y1 - w_y0) // step), -(-width // step)), np.uint8)
+    rows = np.empty((-(-(min(w_y1, height) - w_y0) // step), -(-width // step)), np.uint8)
+    _fill(rows, array, w_y0, step)
+    return rows
+
+
+def read_numbers(array: PlaneArray, w_y0: int, w_y1: int) -> NDArray[np.uint32]:
+    """Read rows `[w_y0, w_y1)` of a plane of objects as `read_rows` does, uint32 (rows, width)."""
+    height, width = array.shape
+    rows = np.empty((min(w_y1, height) - w_y0, width), np.uint32)
+    _fill(rows, array, w_y0, 1)
+    return rows
+
+
+def _fill(rows: NDArray[Any], array: PlaneArray, w_y0: int, step: int) -> None:
+    height, width = array.shape
+    w_y1 = min(w_y0 + len(rows) * step, height)
     for y0, y1 in _blocks(w_y0, w_y1, array.chunks[0], step):
         for x0, x1 in _blocks(0, width, array.chunks[1], step):
             block = array[y0:y1:step, x0:x1:step]
             rows[(y0 - w_y0) // step :, x0 // step :][: block.shape[0], : block.shape[1]] = block
-    return rows
 
 
 def band_height(array: PlaneArray, budget_px: int) -> int:

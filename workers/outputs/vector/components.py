@@ -1,10 +1,12 @@
-"""Label rows → connected shapes with exact boundaries, in one pass from top to bottom.
+"""Rows of labels or objects → connected shapes with exact boundaries, in one pass from top to bottom.
 
-A shape is a 4-connected set of pixels of one class. Rows come in bands of any height; what is known of a shape that
-still touches the last row is carried on, the others are given out. Nothing depends on the height of the bands: shapes
-come ordered by (last row, first pixel), and their boundaries hold corners only, so a seam leaves no trace.
+A shape is a 4-connected set of pixels of one value other than 0: of a class, or of an object's number. Rows come in
+bands of any height; what is known of a shape that still touches the last row is carried on, the others are given out.
+Nothing depends on the height of the bands: shapes come ordered by (last row, first pixel), and their boundaries hold
+corners only, so a seam leaves no trace.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,13 +21,14 @@ from workers.outputs.vector.contours import (
     OUT_NW,
     OUT_SE,
     OUT_SW,
+    Bools,
     Ints,
     Shapes,
-    UInt8,
     pack,
 )
 
-Bools = NDArray[np.bool_]
+Values = NDArray[np.unsignedinteger]
+Weights = Sequence[NDArray[np.unsignedinteger]]
 
 
 @dataclass(slots=True)
@@ -33,13 +36,13 @@ class _Open:
     """A shape that touches the last row seen."""
 
     pixels: int = 0
-    confidence: int = 0
+    sums: Ints | int = 0
     corners: list[Ints] = field(default_factory=list)
 
     def absorb(self, other: "_Open") -> None:
         """Take over the other's pixels and corners; the longer list of corners is kept, the shorter one copied."""
         self.pixels += other.pixels
-        self.confidence += other.confidence
+        self.sums = self.sums + other.sums
         if len(other.corners) > len(self.corners):
             self.corners, other.corners = other.corners, self.corners
         self.corners += other.corners
@@ -50,7 +53,7 @@ class _Runs:
     """Runs of one value in the rows of a band with its margins, and the part of a shape each one belongs to."""
 
     start: Ints
-    value: UInt8
+    value: Values
     part: Ints
     """Part of each run, 0 … n_parts - 1; -1 for background."""
     n_parts: int
@@ -62,29 +65,36 @@ class _Runs:
 
 
 class Tracer:
-    """Takes the rows of a label plane from top to bottom and gives out the shapes that are finished.
+    """Takes the rows of a plane from top to bottom and gives out the shapes that are finished.
 
     Args:
         w_width: Width of the plane in working px.
+        weights: How many weights a pixel has: planes that are summed over each shape, the confidence first.
     """
 
-    def __init__(self, w_width: int) -> None:
+    def __init__(self, w_width: int, weights: int = 1) -> None:
         self._width = w_width
+        self._weights = weights
         self._next_row = 0
-        self._last = np.zeros(w_width + 2, np.uint8)  # the row above, with a margin of background on both sides
+        self._last: Values = np.zeros(w_width + 2, np.uint8)  # the row above, with a margin of background on both sides
         self._ids: Ints = np.empty(0, np.int64)  # open shape of each run of that row, from left to right
         self._open: dict[int, _Open] = {}
 
-    def feed(self, labels: UInt8, confidence: UInt8) -> Shapes:
-        """Take the next rows, uint8 (rows, w_width) each, and return the shapes that end in them."""
-        band = np.zeros((len(labels) + 1, self._width + 2), np.uint8)
+    def feed(self, labels: Values, *weights: NDArray[np.unsignedinteger]) -> Shapes:
+        """Take the next rows, (rows, w_width) each, and return the shapes that end in them.
+
+        Args:
+            labels: uint8 or uint32, the same in all rows.
+            weights: uint8 or uint16 of at most 12 bits.
+        """
+        band = np.zeros((len(labels) + 1, self._width + 2), labels.dtype)
         band[0] = self._last
         band[1:, 1:-1] = labels
         across = band[:, 1:] != band[:, :-1]  # an edge left of the pixel
         down = band[1:] != band[:-1]  # an edge above the pixel
         turning = across[1:] | across[:-1]
         runs = _label(band, across, _touching(band, turning, down), self._ids)
-        pixels, sums, last_row = self._measure(runs, confidence)
+        pixels, sums, last_row = self._measure(runs, weights)
         part, corner = _corners(band, np.flatnonzero(turning & (down[:, :-1] | down[:, 1:])), runs, self._next_row)
 
         carried = self._carry(runs, pixels, sums)
@@ -92,7 +102,7 @@ class Tracer:
         bottom = (runs.start >= last_place) & (runs.part >= 0)
         is_open = np.zeros(runs.n_parts, bool)
         is_open[runs.part[bottom]] = True
-        values = np.zeros(runs.n_parts, np.uint8)
+        values = np.zeros(runs.n_parts, labels.dtype)
         values[runs.part[runs.part >= 0]] = runs.value[runs.part >= 0]
 
         self._open = self._keep(is_open, carried, pixels, sums, part, corner)
@@ -103,25 +113,27 @@ class Tracer:
 
     def finish(self) -> Shapes:
         """Return the shapes that touch the last row of the plane."""
-        nothing = np.zeros((1, self._width), np.uint8)
-        return self.feed(nothing, nothing)
+        nothing = np.zeros((1, self._width), self._last.dtype)
+        return self.feed(nothing, *[nothing.astype(np.uint8)] * self._weights)
 
-    def _measure(self, runs: _Runs, confidence: UInt8) -> tuple[Ints, Ints, Ints]:
-        """Return (pixels, sum of confidence, last row) of each part, the row above left out of the first two."""
+    def _measure(self, runs: _Runs, weights: Weights) -> tuple[Ints, Ints, Ints]:
+        """Return (pixels, sums of weights, last row) of each part, the row above left out of the first two."""
         stride = self._width + 2
         seen = (runs.part >= 0) & (runs.start >= stride)
-        ends = np.append(runs.start[1:], (len(confidence) + 1) * stride)
+        ends = np.append(runs.start[1:], (len(weights[0]) + 1) * stride)
         rows = runs.start[seen] // stride
         first = (rows - 1) * self._width + runs.start[seen] % stride - 1
         length = (ends - runs.start)[seen]
-        # Differences of a wrapping sum are exact: no run is as long as 2**32 / 255 px.
-        summed = np.cumsum(confidence, dtype=np.uint32)
-        before = np.where(first > 0, summed[first - 1], np.uint32(0))
-        run_sum = summed[first + length - 1] - before
         part = runs.part[seen]
+        sums = np.empty((len(weights), runs.n_parts), np.int64)
+        for row, weight in zip(sums, weights, strict=True):
+            # Differences of a wrapping sum are exact: no run is as long as 2**32 / 2**12 px.
+            summed = np.cumsum(weight, dtype=np.uint32)
+            before = np.where(first > 0, summed[first - 1], np.uint32(0))
+            row[:] = _total(part, summed[first + length - 1] - before, runs.n_parts)
         last_row = np.full(runs.n_parts, self._next_row - 1, np.int64)
         np.maximum.at(last_row, part, rows - 1 + self._next_row)
-        return _total(part, length, runs.n_parts), _total(part, run_sum, runs.n_parts), last_row
+        return _total(part, length, runs.n_parts), sums, last_row
 
     def _carry(self, runs: _Runs, pixels: Ints, sums: Ints) -> dict[int, _Open]:
         """Return what was known of the parts that reach into the row above, and add it to their numbers."""
@@ -134,7 +146,7 @@ class Tracer:
                 carried[part] = self._open[shape_id]
         for part, known in carried.items():
             pixels[part] += known.pixels
-            sums[part] += known.confidence
+            sums[:, part] += known.sums
         return carried
 
     def _keep(
@@ -143,7 +155,7 @@ class Tracer:
         """Return the open parts with the corners this band adds to them."""
         kept = {part_id: carried.pop(part_id, _Open()) for part_id in np.flatnonzero(is_open).tolist()}
         for part_id, shape in kept.items():
-            shape.pixels, shape.confidence = int(pixels[part_id]), int(sums[part_id])
+            shape.pixels, shape.sums = int(pixels[part_id]), sums[:, part_id].copy()
         mine = np.flatnonzero(is_open[part])
         mine = mine[np.argsort(part[mine], kind="stable")]
         owners, first = np.unique(part[mine], return_index=True)
@@ -174,7 +186,7 @@ def _total(group: Ints, amount: NDArray[np.integer], count: int) -> Ints:
     return np.bincount(group, weights=amount, minlength=count).astype(np.int64)
 
 
-def _touching(band: UInt8, turning: Bools, down: Bools) -> Ints:
+def _touching(band: Values, turning: Bools, down: Bools) -> Ints:
     """Return flat places of pixels equal to the one above, one at least for each pair of runs that touch."""
     row, column = np.divmod(np.flatnonzero(turning & ~down[:, 1:]), turning.shape[1])
     place = (row + 1) * band.shape[1] + column + 1
@@ -182,7 +194,7 @@ def _touching(band: UInt8, turning: Bools, down: Bools) -> Ints:
     return touching
 
 
-def _label(band: UInt8, across: Bools, touching: Ints, ids: Ints) -> _Runs:
+def _label(band: Values, across: Bools, touching: Ints, ids: Ints) -> _Runs:
     """Find the runs of a band and join them into parts; `ids` says which runs of the row above are one shape."""
     stride = band.shape[1]
     edge = np.flatnonzero(across)
@@ -205,7 +217,7 @@ def _label(band: UInt8, across: Bools, touching: Ints, ids: Ints) -> _Runs:
     return _Runs(start, value, part, len(roots))
 
 
-def _corners(band: UInt8, turns: Ints, runs: _Runs, first_row: int) -> tuple[Ints, Ints]:
+def _corners(band: Values, turns: Ints, runs: _Runs, first_row: int) -> tuple[Ints, Ints]:
     """Return (part, corner) of every corner at the candidate vertices `turns` (flat over rows and w_width + 1)."""
     stride = band.shape[1]
     row, column = np.divmod(turns, stride - 1)
@@ -231,7 +243,7 @@ def _corners(band: UInt8, turns: Ints, runs: _Runs, first_row: int) -> tuple[Int
 
 
 def _finish(
-    done: Bools, carried: dict[int, _Open], numbers: tuple[UInt8, Ints, Ints, Ints], new: tuple[Ints, Ints]
+    done: Bools, carried: dict[int, _Open], numbers: tuple[Values, Ints, Ints, Ints], new: tuple[Ints, Ints]
 ) -> Shapes:
     """Gather the parts that are done, in the order (last row, first corner)."""
     value, pixels, sums, last_row = numbers
@@ -250,4 +262,4 @@ def _finish(
     order = np.lexsort((corner, rank[owner]))
     counts = np.bincount(rank[owner], minlength=len(chosen))
     offsets = np.append(0, np.cumsum(counts))
-    return Shapes(value[chosen], pixels[chosen], sums[chosen], corner[order], offsets)
+    return Shapes(value[chosen], pixels[chosen], sums[:, chosen], corner[order], offsets)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 UInt8 = NDArray[np.uint8]
 Small = NDArray[np.int32]
 
@@ -31,21 +32,34 @@ class Shapes:
     """Finished shapes, ordered by (last row, first pixel).
 
     Args:
-        value: Class index of each shape.
+        value: Value of the pixels of each shape: the class index, in a plane of labels.
         pixels: Number of its pixels.
-        confidence: Sum of the confidence over them.
+        sums: (weights, shapes), the sum of each weight over them; the first is the confidence.
         corners: Corners of all shapes, one shape after the other, each in raster order.
         offsets: Where the corners of each shape begin, and the end of the last.
     """
 
-    value: UInt8
+    value: NDArray[np.unsignedinteger]
     pixels: Ints
-    confidence: Ints
+    sums: Ints
     corners: Ints
     offsets: Ints
 
     def __len__(self) -> int:
         return len(self.value)
+
+    @property
+    def confidence(self) -> Ints:
+        """Sum of the confidence over the pixels of each shape."""
+        first: Ints = self.sums[0]
+        return first
+
+    def chosen(self, keep: Bools) -> "Shapes":
+        """Return the shapes that are kept, in their order."""
+        counts = np.diff(self.offsets)
+        corners = self.corners[np.repeat(keep, counts)]
+        offsets = np.append(0, np.cumsum(counts[keep]))
+        return Shapes(self.value[keep], self.pixels[keep], self.sums[:, keep], corners, offsets)
 
 
 def pack(w_y: Ints, w_x: Ints, kind: int) -> Ints:

@@ -33,7 +33,16 @@ BYTES_PER_BYTE = 22
 GDAL_LIMITS = {"OGR_GEOJSON_MAX_OBJ_SIZE": 0}
 """No limit: at a feature larger than its limit (200 MB) GDAL ends the reading, and does not say so."""
 
-FIELDS = ("id", "class", "class_index", "object_type", "area_um2", "mean_probability")
+MEASUREMENTS = {
+    "area_um2": "Area um^2",
+    "mean_probability": "Mean probability",
+    "perimeter_um": "Perimeter um",
+    "circularity": "Circularity",
+    "haematoxylin_od": "Hematoxylin OD mean",
+}
+"""Fields and the names of the measurements that they hold; null where the polygons do not have it."""
+
+FIELDS = ("id", "class", "class_index", "object_type", *MEASUREMENTS)
 
 
 def write_features(path: Path, geojson: Path, plan: Plan, room_bytes: int = sys.maxsize) -> int:
@@ -90,11 +99,8 @@ def _flat_features(geojson: Path, indices: dict[str, int]) -> Iterator[bytes]:
 
 def _flat(feature_id: str, properties: dict[str, Any], indices: dict[str, int]) -> dict[str, Any]:
     name = properties["classification"]["name"]
-    measured = properties["measurements"]
-    values = (
-        *(feature_id, name, indices[name], properties["objectType"]),
-        *(measured["Area um^2"], measured["Mean probability"]),
-    )
+    measured = [properties["measurements"].get(each) for each in MEASUREMENTS.values()]
+    values = (feature_id, name, indices[name], properties["objectType"], *measured)
     return dict(zip(FIELDS, values, strict=True))
 
 
@@ -118,7 +124,7 @@ def _convert(flat: Path, target: Path, count: int) -> None:
 
 def _write_none(target: Path) -> None:
     texts, numbers = np.empty(0, object), np.empty(0, np.float64)
-    columns = [texts, texts, np.empty(0, np.int32), texts, numbers, numbers]
+    columns = [texts, texts, np.empty(0, np.int32), texts, *[numbers] * len(MEASUREMENTS)]
     pyogrio.raw.write(
         target, texts, columns, np.array(FIELDS, object), driver="FlatGeobuf", geometry_type="Polygon", layer="regions"
     )

@@ -1,7 +1,7 @@
-"""Label plane → polygons of all its shapes, as GeoJSON that QuPath imports: exact and streamed, or made simpler.
+"""Label plane → polygons of all its objects, as GeoJSON that QuPath imports: exact and streamed, or made simpler.
 
 Coordinates are level-0 px (a working corner × the exact scale), so an exact polygon's area is its pixels'. The file is
-a function of the labels alone: not of region sizes, nor of how many rows were in memory.
+a function of the planes alone: not of region sizes, nor of how many rows were in memory.
 """
 
 import gzip
@@ -21,18 +21,17 @@ from workers.core.preflight import require_room
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write
 from workers.outputs.vector.borders import Boundary, assemble, cut, join, part
-from workers.outputs.vector.components import Tracer
 from workers.outputs.vector.contours import Shapes, Small, rings
+from workers.outputs.vector.measures import measure
 from workers.outputs.vector.simplify import simplify
-from workers.pipeline.stitch import LabelArrays, band_height, read_rows
+from workers.outputs.vector.tracing import counted
+from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane, exact
 
-BAND_PX = 2**24
-"""Pixels that are traced at once."""
 MANY_SHAPES = 2000
 """With more shapes than this they are written as detections: QuPath is slow with as many annotations."""
 DECIMALS = 4
-"""Decimals of a coordinate where the scale is no whole number: a ten-thousandth of a level-0 px."""
+"""Decimals of a measurement, and of a coordinate where the scale is no whole number."""
 COMPRESSION = 5
 POINTS_AT_ONCE = 2**14
 CORNERS_MAX = 4_000_000
@@ -42,11 +41,11 @@ BYTES_PER_CORNER = 450
 
 
 def write_geojson(path: Path, arrays: LabelArrays, plan: Plan) -> int:
-    """Write `path` (.geojson.gz), one Feature per connected shape of a class other than background.
+    """Write `path` (.geojson.gz), one Feature per object of a class other than background.
 
     Args:
         path: Where to; replaced atomically.
-        arrays: Labels and confidence of the working plane.
+        arrays: The planes of the job.
         plan: The plan they were made for.
 
     Returns:
@@ -63,7 +62,7 @@ def write_simplified(path: Path, arrays: LabelArrays, plan: Plan, step_px: int, 
 
     Args:
         path: Where to; replaced atomically.
-        arrays: Labels and confidence of the working plane.
+        arrays: The planes of the job.
         plan: The plan they were made for.
         step_px: Farthest distance from the exact border, working px.
         room_bytes: Memory that may be taken.
@@ -74,7 +73,7 @@ def write_simplified(path: Path, arrays: LabelArrays, plan: Plan, step_px: int, 
     Raises:
         ProductRefused: The shapes have more than `CORNERS_MAX` corners, or more than that memory holds.
     """
-    batches = list(_few_corners(_shapes(arrays), room_bytes))
+    batches = list(_few_corners(counted(arrays, plan), room_bytes))
     exact, firsts = join(boundary for shapes in batches for boundary in rings(shapes))
     borders = cut(exact)
     simpler = part(assemble(borders, simplify(borders, step_px)), firsts)
@@ -133,7 +132,7 @@ def _write_features(text: IO[str], arrays: LabelArrays, plan: Plan) -> int:
     count = 0
     writer: _FeatureWriter | None = None
     waiting: list[Shapes] = []
-    for shapes in _shapes(arrays):
+    for shapes in counted(arrays, plan):
         count += len(shapes)
         waiting.append(shapes)
         if count > MANY_SHAPES:
@@ -145,17 +144,6 @@ def _write_features(text: IO[str], arrays: LabelArrays, plan: Plan) -> int:
     return count
 
 
-def _shapes(arrays: LabelArrays) -> Iterator[Shapes]:
-    """Trace the plane band by band."""
-    height, width = arrays.labels.shape
-    rows = band_height(arrays.labels, BAND_PX)
-    tracer = Tracer(width)
-    for w_y in range(0, height, rows):
-        labels = read_rows(arrays.labels, w_y, w_y + rows)
-        yield tracer.feed(labels, read_rows(arrays.confidence, w_y, w_y + rows))
-    yield tracer.finish()
-
-
 class _FeatureWriter:
     """Writes shapes as Features, one line each, ring by ring."""
 
@@ -164,7 +152,7 @@ class _FeatureWriter:
         self._text = text
         self._separator = "\n"
         self._w_width = plan.w_width
-        self._um2_per_pixel = exact(plan.model_mpp) ** 2
+        self._mpp = exact(plan.model_mpp)
         self._l0_x = l0_texts(plane.scale_x, plan.w_width)
         self._l0_y = l0_texts(plane.scale_y, plan.w_height)
         self._job = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ldiffusion:job:{plan.job_id}")
@@ -177,11 +165,21 @@ class _FeatureWriter:
 
     def write(self, shapes: Shapes, boundaries: Iterable[Boundary]) -> None:
         """Write shapes with these boundaries, each beginning at the first corner of its shape."""
-        numbers = zip(shapes.value.tolist(), shapes.pixels.tolist(), shapes.confidence.tolist(), strict=True)
-        for (value, pixels, confidence), boundary in zip(numbers, boundaries, strict=True):
-            self._write_feature(value, pixels, confidence, boundary)
+        for value, measured, boundary in zip(shapes.value.tolist(), self._measured(shapes), boundaries, strict=True):
+            self._write_feature(value, measured, boundary)
 
-    def _write_feature(self, value: int, pixels: int, confidence: int, boundary: Boundary) -> None:
+    def _measured(self, shapes: Shapes) -> Iterator[str]:
+        """Yield the measurements of each shape, as JSON."""
+        found = measure(shapes)
+        numbers = (shapes.pixels, shapes.confidence, found.perimeter * float(self._mpp), found.circularity)
+        for pixels, confidence, perimeter, circularity in zip(*(each.tolist() for each in numbers), strict=True):
+            area, probability = float(pixels * self._mpp**2), round(confidence / (255 * pixels), DECIMALS)
+            yield (
+                f'{{"Area um^2":{area!r},"Mean probability":{probability!r},'
+                f'"Perimeter um":{round(perimeter, DECIMALS)!r},"Circularity":{round(circularity, DECIMALS)!r}}}'
+            )
+
+    def _write_feature(self, value: int, measured: str, boundary: Boundary) -> None:
         w_x, w_y, ends = boundary
         # The first corner is the upper left one of the first pixel: it names the shape whatever else changes.
         feature_id = uuid.uuid5(self._job, f"{value}/{int(w_y[0]) * self._w_width + int(w_x[0])}")
@@ -191,12 +189,7 @@ class _FeatureWriter:
         for end in ends.tolist():
             self._write_ring(w_x[begin:end], w_y[begin:end], "," if begin else "")
             begin = end
-        area = float(pixels * self._um2_per_pixel)
-        mean = round(confidence / (255 * pixels), 4)
-        self._text.write(
-            f']}},"properties":{self._properties[value]},"measurements":'
-            f'{{"Area um^2":{area!r},"Mean probability":{mean!r}}}}}}}'
-        )
+        self._text.write(f']}},"properties":{self._properties[value]},"measurements":{measured}}}}}')
         self._separator = ",\n"
 
     def _write_ring(self, w_x: Small, w_y: Small, lead: str) -> None:

@@ -19,7 +19,7 @@ from qupath_rules import assert_qupath_takes
 
 from workers.core.errors.base import ProductRefused
 from workers.core.schemas import Plan
-from workers.outputs.vector import simplify, vectorize
+from workers.outputs.vector import simplify, tracing, vectorize
 from workers.pipeline.stitch import LabelArrays
 
 UInt8 = NDArray[np.uint8]
@@ -202,7 +202,7 @@ def test_nuclei_that_people_drew(write: Callable[..., Written], shared_data: Pat
 def test_chunks_and_bands_do_not_change_a_byte(write: Callable[..., Written], monkeypatch: pytest.MonkeyPatch) -> None:
     labels = smooth(120, 150, 2, 2)
     whole = write(labels, 1).path.read_bytes()
-    monkeypatch.setattr(vectorize, "BAND_PX", 150 * 7)
+    monkeypatch.setattr(tracing, "BAND_PX", 150 * 7)
     monkeypatch.setattr(simplify, "EDGES_AT_ONCE", 50)
     written = write(labels, 1)
     assert written.path.read_bytes() == whole

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from qupath_rules import assert_qupath_takes
 
 from workers.core.schemas import Plan
-from workers.outputs.vector import vectorize
+from workers.outputs.vector import tracing, vectorize
 from workers.pipeline import stitch
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane, regions
@@ -135,7 +135,7 @@ def test_chunks_and_bands_do_not_change_a_byte(
     vectorize.write_geojson(path, LabelArrays(watched(labels, 4096), watched(sure, 4096)), plan)
     whole = path.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectorize, "BAND_PX", band_px)
+        patch.setattr(tracing, "BAND_PX", band_px)
         vectorize.write_geojson(path, LabelArrays(watched(labels, chunk), watched(sure, chunk)), plan)
     assert path.read_bytes() == whole
 
@@ -176,7 +176,12 @@ def test_the_file_follows_the_rules_of_qupath(features_of: Callable[..., dict[st
             "objectType": "annotation",
             "isLocked": True,
             "classification": {"name": "nucleus", "color": [200, 30, 60]},
-            "measurements": {"Area um^2": 7.5, "Mean probability": 0.8},
+            "measurements": {
+                "Area um^2": 7.5,
+                "Mean probability": 0.8,
+                "Perimeter um": 9.8733,
+                "Circularity": 0.9668,
+            },
         },
     }
     assert second["properties"]["classification"] == {"name": "café <µ>", "color": [0, 90, 220]}
@@ -206,7 +211,7 @@ def test_identifiers_are_of_job_class_and_first_pixel_alone(
 def test_many_shapes_are_detections(
     features_of: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, shapes: int, object_type: str
 ) -> None:
-    monkeypatch.setattr(vectorize, "BAND_PX", 200 * 8)
+    monkeypatch.setattr(tracing, "BAND_PX", 200 * 8)
     labels = np.zeros((100, 200), np.uint8)
     dots = np.zeros(50 * 100, np.uint8)
     dots[np.linspace(0, len(dots) - 1, shapes).astype(int)] = 1
@@ -257,7 +262,7 @@ def test_no_read_spans_more_than_a_block(
     make_plan: MakePlan, watched: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stitch, "READ_PX", 128)
-    monkeypatch.setattr(vectorize, "BAND_PX", 600 * 100)
+    monkeypatch.setattr(tracing, "BAND_PX", 600 * 100)
     array = watched(blobs(500, 600), 64)
     vectorize.write_geojson(tmp_path / "regions.geojson.gz", LabelArrays(array, array), make_plan(600, 500))
     assert max(rows for rows, _ in array.reads) <= 100
