@@ -23,6 +23,7 @@ from torch import nn
 from models.checkpoint import CheckpointError, file_sha256
 from models.folder import ModelClass
 from models.networks.convnext import Segmenter
+from models.training.evaluation.segmenter import Answer
 
 FORMAT: Final = 1
 # The deepest encoders halve five times.
@@ -99,8 +100,8 @@ class RgbSegmenter:
     device: torch.device
 
     @torch.no_grad()
-    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.uint8]:
-        """Label one image: (H, W, 3) → (H, W)."""
+    def __call__(self, image: NDArray[np.uint8], /) -> Answer:
+        """Label one image (H, W, 3)."""
         height, width = image.shape[:2]
         halo = self.halo_px
         rows, cols = ((halo, halo + -(length + 2 * halo) % STRIDE_PX) for length in (height, width))
@@ -108,7 +109,7 @@ class RgbSegmenter:
         x = torch.from_numpy(padded[None]).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
         labels = self.network(x.contiguous(memory_format=torch.channels_last)).argmax(dim=1)[0]
         found: NDArray[np.uint8] = labels.to(torch.uint8).cpu().numpy()
-        return found[halo : halo + height, halo : halo + width]
+        return Answer(found[halo : halo + height, halo : halo + width])
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from models.training.crops.data import DatasetConfig, Sample, load_dataset
-from models.training.evaluation.evaluate import Segmenter, measure, write
-from models.training.evaluation.report import Evaluation, Setting, summarise
+from models.training.evaluation.evaluate import measure, write
+from models.training.evaluation.segmenter import Segmenter
+from models.training.evaluation.summary import Evaluation, Setting, summarise
 from models.training.recipe import Recipe
 
 VALIDATION: Final = "validation"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.training.evaluation.metrics import Figures
 
-# Counts of a set, the sum over its images → its figures.
+# Counts of a set, the sum over its images → its figures. Or, for figures that no sum tells, the counts of each image.
 Statistic: TypeAlias = Callable[[NDArray[Any]], Figures]
 
 
@@ -61,6 +61,26 @@ def intervals(
     A figure that is NaN in a resample (its class was not drawn) is left out there.
     """
     return _percentiles([statistic(counts) for counts in _resampled(per_image, resamples, seed)], level)
+
+
+def intervals_of_images(
+    per_image: NDArray[Any],
+    statistic: Statistic,
+    units: NDArray[np.int64],
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[tuple[str, ...], Interval]:
+    """Return the interval of each figure that is one of the images, such as a median over them.
+
+    Args:
+        per_image: (images, ...) counts.
+        statistic: From the counts of images, each as often as it was drawn, to figures.
+        units: (images,) the number of what each image is drawn with, 0..n − 1: itself, or its group.
+        resamples: As for `intervals`; so are `seed` and `level`. Equal seeds and numbers of units draw the same sets.
+    """
+    weights = resample_weights(int(units.max()) + 1, resamples, seed)[:, units]
+    return _percentiles([statistic(per_image.repeat(row, axis=0)) for row in weights], level)
 
 
 def paired_difference(

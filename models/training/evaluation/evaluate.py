@@ -2,7 +2,8 @@
 
 Protocol: each image is resampled to the model's mpp, continued past its edges by its mirror image (it was cut from
 tissue), segmented in one piece with the shipped noise field, and the label map is scaled back (nearest) to the
-annotation's grid, where it is compared with the annotation as it is. One confusion matrix over all images.
+annotation's grid, where it is compared with the annotation as it is. One confusion matrix over all images. Objects are
+told apart at the model's mpp where the model gives an interior map, and their numbers are scaled back alike.
 """
 
 import json
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final
 
 import click
 import numpy as np
@@ -21,42 +22,39 @@ from models.folder import ModelClass
 from models.predictor import Predictor
 from models.training.crops.data import DatasetConfig, Sample, load_dataset, resize_image, working_size
 from models.training.datasets.registry import ADAPTERS, open_dataset
-from models.training.evaluation.instances import instance_counts, split_instances
+from models.training.evaluation.instances import instance_counts
 from models.training.evaluation.metrics import IGNORE, PROTOCOLS, confusion_matrix
-from models.training.evaluation.report import (
+from models.training.evaluation.report import markdown, per_image, text, to_dict
+from models.training.evaluation.segmenter import Answer, Segmenter
+from models.training.evaluation.splitting import class_objects, components, split_instances
+from models.training.evaluation.summary import (
     UNITS,
     Evaluation,
     Measured,
+    ObjectCounts,
+    Reference,
     Setting,
-    markdown,
-    per_image,
+    SplitBy,
     summarise,
-    text,
-    to_dict,
 )
 
-
-class Segmenter(Protocol):
-    """Whatever labels an image: L-Diffusion, or a network on RGB. All are evaluated through this."""
-
-    @property
-    def mpp(self) -> float:
-        """µm per px of the images it takes."""
-
-    @property
-    def classes(self) -> Sequence[ModelClass]:
-        """Its classes, background first."""
-
-    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.uint8]:
-        """Label one image of any size at `mpp`: (H, W, 3) RGB → (H, W) class index."""
+_BINARY: Final = 2
+"""Classes of a model whose masks are cut into components where nobody numbered objects."""
 
 
 @dataclass(frozen=True)
 class LDiffusionSegmenter:
-    """A loaded L-Diffusion model as a `Segmenter`, with one seed of the noise field."""
+    """A loaded L-Diffusion model as a `Segmenter`, with one seed of the noise field.
+
+    Attributes:
+        predictor: The model.
+        seed: Of the noise field.
+        objects: Whether to tell objects apart, which takes time. Done where the model gives an interior map.
+    """
 
     predictor: Predictor
     seed: int = 0
+    objects: bool = True
 
     @property
     def mpp(self) -> float:
@@ -68,63 +66,81 @@ class LDiffusionSegmenter:
         """Its classes, background first."""
         return self.predictor.classes
 
-    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.uint8]:
-        """Label one image, with a mirrored halo around it: (H, W, 3) → (H, W)."""
+    def __call__(self, image: NDArray[np.uint8], /) -> Answer:
+        """Label one image (H, W, 3), with a mirrored halo around it."""
         height, width = image.shape[:2]
         stride, halo = self.predictor.stride_px, self.predictor.halo_px
         rows, cols = ((halo, halo + -length % stride) for length in (height, width))
         padded = np.pad(image, (rows, cols, (0, 0)), mode="reflect")
-        labels, *_ = self.predictor.predict(padded[None], [(-halo, -halo)], self.seed)
-        return labels[0, halo : halo + height, halo : halo + width]
+        core = np.s_[0, halo : halo + height, halo : halo + width]
+        whole, _, *interior = self.predictor.predict(padded[None], [(-halo, -halo)], self.seed)
+        labels = whole[core]
+        if not interior or not self.objects:
+            return Answer(labels)
+        return Answer(labels, class_objects(labels, interior[0][core], self.mpp, self.predictor.spec.objects))
 
 
-def segment_sample(segmenter: Segmenter, sample: Sample) -> NDArray[np.uint8]:
-    """Segment a sample and return labels on its own grid, the annotation's.
+def segment_sample(segmenter: Segmenter, sample: Sample) -> Answer:
+    """Segment a sample and return the answer on its own grid, the annotation's.
 
     Raises:
         ValueError: The segmenter's answer is not of its image's size.
     """
     width, height = working_size(sample, segmenter.mpp)
-    labels = segmenter(resize_image(sample.image, width, height))
-    if labels.shape != (height, width):
-        raise ValueError(f"{sample.name}: the image is {(height, width)}, the segmenter's labels are {labels.shape}")
+    answer = segmenter(resize_image(sample.image, width, height))
+    if answer.labels.shape != (height, width):
+        raise ValueError(
+            f"{sample.name}: the image is {(height, width)}, the segmenter's labels are {answer.labels.shape}"
+        )
     rows = (np.arange(sample.labels.shape[0]) * height) // sample.labels.shape[0]
     cols = (np.arange(sample.labels.shape[1]) * width) // sample.labels.shape[1]
-    return labels[np.ix_(rows, cols)]
+    grid = np.ix_(rows, cols)
+    return Answer(answer.labels[grid], None if answer.objects is None else answer.objects[grid])
 
 
 def measure(segmenter: Segmenter, samples: Iterable[Sample]) -> Measured:
-    """Segment every sample and count, image by image; objects too if every sample has an instance map."""
+    """Segment every sample and count, image by image; objects too if every sample has any for a reference."""
+    classes = len(segmenter.classes)
     names, groups, confusion, objects = [], [], [], []
+    split_by: SplitBy | None = None
     for sample in samples:
-        labels = segment_sample(segmenter, sample)
+        answer = segment_sample(segmenter, sample)
         names.append(sample.name)
         groups.append(sample.group or sample.name)
-        confusion.append(confusion_matrix(sample.labels, labels, len(segmenter.classes)))
-        if sample.instances is not None:
-            objects.append(_count_objects(sample, sample.instances, labels))
-    classes = len(segmenter.classes)
+        confusion.append(confusion_matrix(sample.labels, answer.labels, classes))
+        split_by = "distance" if answer.objects is None else "model"
+        if sample.instances is not None or classes == _BINARY:
+            objects.append(_count_objects(sample, answer))
     counts = np.stack(confusion) if confusion else np.zeros((0, classes, classes), np.int64)
-    complete = bool(objects) and len(objects) == len(names)
-    return Measured(tuple(names), tuple(groups), counts, np.stack(objects) if complete else None)
+    found = None
+    if split_by is not None and len(objects) == len(names):
+        kinds, numbers = zip(*objects, strict=True)
+        found = ObjectCounts(np.stack(numbers), kinds, split_by)
+    return Measured(tuple(names), tuple(groups), counts, found)
 
 
-def _count_objects(sample: Sample, annotated: NDArray[np.int32], labels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Count objects whatever their class, outside of what is not annotated."""
+def _count_objects(sample: Sample, answer: Answer) -> tuple[Reference, NDArray[np.float64]]:
+    """Count objects whatever their class, outside of what is not annotated, and tell what the reference's are."""
     known = sample.labels != IGNORE
-    return instance_counts(np.where(known, annotated, 0), split_instances((labels > 0) & known, sample.mpp))
+    found = split_instances((answer.labels > 0) & known, sample.mpp) if answer.objects is None else answer.objects
+    if sample.instances is None:
+        kind: Reference = "components"
+        annotated = components((sample.labels > 0) & known, sample.mpp)
+    else:
+        kind, annotated = "instances", sample.instances
+    return kind, instance_counts(*(np.where(known, numbers, 0) for numbers in (annotated, found)))
 
 
 def evaluate(predictor: Predictor, samples: Iterable[Sample], seed: int = 0) -> NDArray[np.int64]:
     """Return the confusion matrix of an L-Diffusion model over all samples."""
-    return total_confusion(LDiffusionSegmenter(predictor, seed), samples)
+    return total_confusion(LDiffusionSegmenter(predictor, seed, objects=False), samples)
 
 
 def total_confusion(segmenter: Segmenter, samples: Iterable[Sample]) -> NDArray[np.int64]:
     """Return one confusion matrix over all samples, (classes, classes)."""
     total = np.zeros((len(segmenter.classes),) * 2, np.int64)
     for sample in samples:
-        total += confusion_matrix(sample.labels, segment_sample(segmenter, sample), len(segmenter.classes))
+        total += confusion_matrix(sample.labels, segment_sample(segmenter, sample).labels, len(segmenter.classes))
     return total
 
 

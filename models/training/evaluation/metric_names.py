@@ -1,4 +1,7 @@
-"""What people call each metric. All are fractions of 1, and of all the higher is the better; studies show percent."""
+"""What people call each metric. All are fractions of 1, which studies show in percent.
+
+Of all the higher is the better, but for those in `LOWER_IS_BETTER`.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -38,11 +41,13 @@ METRICS: Final = {
     "pq": Metric("PQ"),
     "sq": Metric("SQ"),
     "dq": Metric("DQ"),
+    "count_error": Metric("count error"),
 }
 OF_A_CLASS: Final = ("dice", "iou", "accuracy", "precision")
 MEANS: Final = ("mean_dice", "mpa", "miou", "fwiou")
 BINARY: Final = ("iou", "f1", "precision", "recall")
-OF_OBJECTS: Final = ("aji", "pq", "sq", "dq")
+OF_OBJECTS: Final = ("aji", "pq", "sq", "dq", "f1", "precision", "recall", "count_error")
+LOWER_IS_BETTER: Final = ("count_error",)
 
 
 def heading_of(figure: str) -> str:

@@ -22,7 +22,8 @@ from models.training.crops.data import DatasetConfig, load_dataset
 from models.training.evaluation.evaluate import LDiffusionSegmenter, measure
 from models.training.evaluation.marked import fill
 from models.training.evaluation.metric_names import METRICS
-from models.training.evaluation.report import Evaluation, Setting, summarise, text, with_interval
+from models.training.evaluation.report import text, with_interval
+from models.training.evaluation.summary import Evaluation, Setting, summarise
 from models.training.recipe import Recipe, load_recipe
 
 BEGIN: Final = "<!-- figures: written by models.training.evaluation.publish -->"

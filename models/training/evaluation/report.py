@@ -1,117 +1,20 @@
-"""From the counts of each image to what people and programs read: tables, Markdown, JSON."""
+"""What people and programs read of an evaluation: tables, Markdown, JSON."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from models.training.evaluation.bootstrap import Interval, intervals
-from models.training.evaluation.instances import instance_figures
+from models.training.evaluation.bootstrap import Interval
+from models.training.evaluation.instances import COUNTED_FROM, counted_images
 from models.training.evaluation.metric_names import BINARY, MEANS, METRICS, OF_A_CLASS, OF_OBJECTS
-from models.training.evaluation.metrics import Figures, figures, under_protocol
+from models.training.evaluation.summary import ALL_PIXELS, Evaluation, Measured, ObjectCounts, Reference, SplitBy
 
-UNITS: Final = ("image", "group")
-
-_ALL: Final = "all_pixels"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What was measured, and how.
-
-    Attributes:
-        model: Name of the model.
-        digest: Its digest, empty where it has none.
-        dataset: Name of the dataset.
-        classes: Names of the model's classes, background first.
-        protocol: *tissue* (all pixels) or *cell* (without the reference's background).
-        resamples: Sets drawn for the intervals; 0 for none.
-        unit: What is drawn: "image" or "group" (patient, slide).
-        seed: Of the noise field and of the resampling.
-    """
-
-    model: str
-    digest: str
-    dataset: str
-    classes: tuple[str, ...]
-    protocol: str = "tissue"
-    resamples: int = 1000
-    unit: str = "image"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.unit not in UNITS:
-            raise ValueError(f"unknown unit {self.unit!r}; known: {', '.join(UNITS)}")
-        if self.resamples < 0:
-            raise ValueError(f"{self.resamples} resamples given; 0 (no intervals) or more is expected")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a model did, image by image.
-
-    Attributes:
-        names: Of the N images.
-        groups: Patient or slide of each.
-        confusion: (N, classes, classes), rows the reference.
-        instances: (N, 6), see `instances.instance_counts`; None where an image has no instance map.
-    """
-
-    names: tuple[str, ...]
-    groups: tuple[str, ...]
-    confusion: NDArray[np.int64]
-    instances: NDArray[np.float64] | None = None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """All figures of a model on a dataset, and their 95 % intervals where two or more units could be drawn."""
-
-    setting: Setting
-    measured: Measured
-    figures: Figures
-    intervals: dict[tuple[str, ...], Interval]
-
-
-def summarise(setting: Setting, measured: Measured) -> Evaluation:
-    """Compute the figures of the protocol from the sum over images; under *cell* also those over all pixels.
-
-    Raises:
-        ValueError: There is no image, or the protocol or the unit is not known.
-    """
-    if not measured.names:
-        raise ValueError(f"{setting.dataset} has no image")
-    parts: list[tuple[NDArray[Any], Callable[[NDArray[Any]], Figures]]] = [
-        (measured.confusion, lambda counts: _pixel_figures(counts, setting))
-    ]
-    if measured.instances is not None:
-        parts.append((measured.instances, instance_figures))
-    found: Figures = {}
-    ranges: dict[tuple[str, ...], Interval] = {}
-    for counts, statistic in parts:
-        found |= statistic(counts.sum(axis=0))
-        drawn = counts if setting.unit == "image" else _by_group(counts, measured.groups)
-        if setting.resamples and len(drawn) > 1:
-            ranges |= intervals(drawn, statistic, setting.resamples, setting.seed)
-    return Evaluation(setting, measured, found, ranges)
-
-
-def _pixel_figures(confusion: NDArray[np.int64], setting: Setting) -> Figures:
-    found = figures(under_protocol(confusion, setting.protocol), setting.classes)
-    if setting.protocol == "cell":
-        found |= {(_ALL, *name): value for name, value in figures(confusion, setting.classes).items()}
-    return found
-
-
-def _by_group(counts: NDArray[Any], groups: Sequence[str]) -> NDArray[Any]:
-    names = sorted(set(groups))
-    total = np.zeros((len(names), *counts.shape[1:]), counts.dtype)
-    np.add.at(total, [names.index(group) for group in groups], counts)
-    return total
-
+_REFERENCES: Final[dict[Reference, str]] = {
+    "instances": "annotated one by one",
+    "components": "components of the annotated mask",
+}
+_SPLITS: Final[dict[SplitBy, str]] = {"model": "by the model", "distance": "by the distance map of the mask"}
 
 # --- for people -------------------------------------------------------------------------------------------------------
 
@@ -169,15 +72,26 @@ def _tables(evaluation: Evaluation) -> Iterator[tuple[str, list[list[str]]]]:
     """Yield (title, rows), the head first."""
     classes = evaluation.setting.classes
     named = "cell: without the reference's background" if evaluation.setting.protocol == "cell" else "all pixels"
-    prefixes = {(): named} | ({(_ALL,): "all pixels"} if evaluation.setting.protocol == "cell" else {})
+    prefixes = {(): named} | ({(ALL_PIXELS,): "all pixels"} if evaluation.setting.protocol == "cell" else {})
     for prefix, title in prefixes.items():
         yield f"Classes, {title}", _class_rows(evaluation, prefix)
         yield f"Means, {title}", _rows(evaluation, [(*prefix, name) for name in MEANS])
         if len(classes) == 2:
             binary = [(*prefix, "binary", name) for name in BINARY]
             yield f"{classes[1]} against the rest, {title}", _rows(evaluation, binary)
-    if evaluation.measured.instances is not None:
-        yield "Objects, all classes as one", _rows(evaluation, [("instances", name) for name in OF_OBJECTS])
+    if evaluation.measured.objects is not None:
+        yield "Objects, all classes as one", _object_rows(evaluation, evaluation.measured.objects)
+
+
+def _object_rows(evaluation: Evaluation, objects: ObjectCounts) -> list[list[str]]:
+    kinds = Counter(objects.references)
+    reference = (f"{said} ({kinds[kind]} images)" for kind, said in _REFERENCES.items() if kind in kinds)
+    return [
+        *_rows(evaluation, [("instances", name) for name in OF_OBJECTS]),
+        ["count error is of", f"{counted_images(objects.counts)} images with {COUNTED_FROM} objects or more"],
+        ["reference", ", ".join(reference)],
+        ["found", f"told apart {_SPLITS[objects.split_by]}"],
+    ]
 
 
 def _class_rows(evaluation: Evaluation, prefix: tuple[str, ...]) -> list[list[str]]:
@@ -224,7 +138,13 @@ def to_dict(evaluation: Evaluation) -> dict[str, Any]:
         **_nested({path: _null(value) for path, value in evaluation.figures.items()}),
         "intervals": _nested(ranges),
         "confusion": measured.confusion.sum(axis=0).tolist(),
+        **({} if measured.objects is None else {"objects": _objects_dict(measured.objects)}),
     }
+
+
+def _objects_dict(objects: ObjectCounts) -> dict[str, Any]:
+    counted = counted_images(objects.counts)
+    return {"reference": Counter(objects.references), "split_by": objects.split_by, "images_counted": counted}
 
 
 def per_image(measured: Measured) -> list[dict[str, Any]]:
@@ -233,9 +153,9 @@ def per_image(measured: Measured) -> list[dict[str, Any]]:
         {"name": name, "group": group, "confusion": confusion.tolist()}
         for name, group, confusion in zip(measured.names, measured.groups, measured.confusion, strict=True)
     ]
-    if measured.instances is not None:
-        for row, counts in zip(rows, measured.instances, strict=True):
-            row["instances"] = counts.tolist()
+    if measured.objects is not None:
+        for row, counts, kind in zip(rows, measured.objects.counts, measured.objects.references, strict=True):
+            row |= {"instances": counts.tolist(), "reference": kind}
     return rows
 
 

@@ -122,9 +122,9 @@ def from_images(args: Options, dataset: str, named: list[tuple[str, Path]]) -> d
     last = predictors[-1][1]
     samples = choose_samples(args, dataset, len(last.classes))
     drawn = [(name, vectors.collect(one, samples, args.pixels, args.seed)) for name, one in predictors]
-    segmenter = LDiffusionSegmenter(last, args.seed)
+    segmenter = LDiffusionSegmenter(last, args.seed, objects=False)
     shown = samples[: args.panels]
-    predicted = {last.spec.name: [segment_sample(segmenter, sample) for sample in shown]}
+    predicted = {last.spec.name: [segment_sample(segmenter, sample).labels for sample in shown]}
     if args.other:
         name, folder = named_path(args.other)
         name = name or folder.name

@@ -12,13 +12,13 @@ from pydantic import Field
 from models.settings import SettingsError, Tables, check, overlay, placed, read_toml, settings, stated
 from models.training.baselines import baseline_config
 from models.training.evaluation.assess import set_names
+from models.training.evaluation.metric_names import LOWER_IS_BETTER, OF_OBJECTS
 from models.training.evaluation.metrics import figures
 from models.training.recipe import STAGES, Recipe, StageConfig, parse_recipe
 from models.training.rgb_networks import NETWORKS
 
 # What a table can show besides the figures of `evaluation.json`; the paper names it too.
 RUN_TIME: Final = "seconds"
-_OBJECTS: Final = ("aji", "pq", "sq", "dq")
 _WORDS: Final = ("title", "license", "intended_use")
 _HEAD_STAGES: Final = ("stage2", "joint")
 
@@ -184,12 +184,14 @@ def _check_lists(study: Study) -> None:
 
 def _check_figures(study: Study, variant: Variant, classes: tuple[str, ...]) -> None:
     pixel = {".".join(path) for path in figures(np.zeros((len(classes),) * 2, np.int64), classes)}
-    known = pixel | {f"instances.{name}" for name in _OBJECTS}
+    known = pixel | {f"instances.{name}" for name in OF_OBJECTS}
     if study.protocol == "cell":
         known |= {f"all_pixels.{name}" for name in pixel}
     for name in (*study.figures, study.choose_by):
         if name not in known:
             raise ValueError(f"figure {name!r} does not exist; known: {', '.join(sorted(known))}")
+    if study.choose_by.rpartition(".")[2] in LOWER_IS_BETTER:
+        raise ValueError(f"choose_by is {study.choose_by!r}; accepted: a figure of which the highest is the best")
     if unknown := sorted(set(variant.paper) - {*study.figures, RUN_TIME}):
         raise ValueError(
             f"variant {variant.name}: paper gives {', '.join(unknown)}; the table shows {', '.join(study.figures)}"

@@ -225,7 +225,7 @@ def test_an_image_is_mirrored_as_for_l_diffusion(size: tuple[int, int]) -> None:
 
     predictor: Any = SimpleNamespace(stride_px=32, halo_px=32, predict=predict)
     LDiffusionSegmenter(predictor)(image)
-    labels = RgbSegmenter(network, CLASSES, 0.5, 32, CPU)(image)
+    labels = RgbSegmenter(network, CLASSES, 0.5, 32, CPU)(image).labels
     theirs = shown[0].transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
     assert np.array_equal(network.seen.numpy(), theirs)
     logits = network(torch.from_numpy(theirs))
@@ -242,7 +242,7 @@ def test_a_saved_baseline_is_loaded_as_it_was_and_not_if_altered(make: Make, tmp
     assert same(dict(segmenter.network.state_dict()), dict(trainer.network.state_dict()))
     image, _ = disc_image(9)
     again = RgbSegmenter(trainer.network.eval(), CLASSES, 0.5, 16, CPU)
-    assert np.array_equal(segmenter(image), again(image))
+    assert np.array_equal(segmenter(image).labels, again(image).labels)
     suffixes = {path.suffix for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert suffixes == {".safetensors", ".json", ".jsonl"}
     content = bytearray((folder / "model.safetensors").read_bytes())
@@ -270,7 +270,7 @@ def test_the_command_trains_and_reports_by_the_common_protocol(
     assert (written["model"], written["digest"], written["images"]) == ("segformer", digest, 5)
 
     def count(sample: Sample) -> NDArray[np.int64]:
-        return confusion_matrix(sample.labels, segment_sample(segmenter, sample), 2)
+        return confusion_matrix(sample.labels, segment_sample(segmenter, sample).labels, 2)
 
     samples = load_dataset(disc_recipe().datasets[0], data_root, 2)
     assert written["confusion"] == sum(count(sample) for sample in samples).tolist()  # type: ignore[union-attr]

@@ -222,7 +222,7 @@ def test_bad_input_is_one_sentence(
 def test_evaluation_comes_back_on_the_annotation_grid(random_model: Path) -> None:
     image, labels = disc_image(0, side=90)
     segmenter = LDiffusionSegmenter(Predictor.load(random_model, "cpu"))
-    assert segment_sample(segmenter, Sample("x", image, labels, mpp=0.25)).shape == labels.shape
+    assert segment_sample(segmenter, Sample("x", image, labels, mpp=0.25)).labels.shape == labels.shape
 
 
 def test_publishing_writes_measured_figures(trainer: Callable[..., Trainer], data_root: Path, tmp_path: Path) -> None:

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from models.training.evaluation.bootstrap import Interval, intervals, paired_difference, resample_weights
+from models.training.evaluation.bootstrap import (
+    Interval,
+    intervals,
+    intervals_of_images,
+    paired_difference,
+    resample_weights,
+)
 from models.training.evaluation.metrics import Figures, figures
 
 COUNTS = npst.arrays(np.int64, (6, 2, 2), elements=st.integers(0, 50))
@@ -39,6 +45,21 @@ def test_intervals_are_percentiles_of_a_literal_loop(counts: NDArray[np.int64], 
         assert math.isnan(found.high)
         return
     assert (found.low, found.high) == pytest.approx(np.percentile(defined, (2.5, 97.5)).tolist(), abs=1e-12)
+
+
+@given(counts=npst.arrays(np.float64, (6, 2), elements=st.integers(0, 9).map(float)), seed=st.integers(0, 1000))
+def test_intervals_of_a_median_are_percentiles_of_a_literal_loop(counts: NDArray[np.float64], seed: int) -> None:
+    def median(rows: NDArray[np.float64]) -> Figures:
+        return {("median",): float(np.median(rows[:, 0]))}
+
+    groups = [[0, 3], [1], [2, 4, 5]]
+    units = np.array([0, 1, 2, 0, 2, 2])
+    drawn = np.random.default_rng(seed).integers(0, 3, (40, 3)).tolist()
+    medians = [np.median([counts[image, 0] for group in row for image in groups[group]]) for row in drawn]
+    found = intervals_of_images(counts, median, units, resamples=40, seed=seed)["median",]
+    assert (found.low, found.high) == pytest.approx(np.percentile(medians, (2.5, 97.5)).tolist())
+    alone = intervals_of_images(counts, lambda rows: mean(rows.sum(axis=0) + 1), np.arange(6), 40, seed)
+    assert alone == intervals(counts, lambda total: mean(total + 1), 40, seed)
 
 
 def test_every_resample_is_as_large_as_the_set_and_seeded() -> None:

@@ -2,8 +2,6 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from threshold_segmenter import NAMES, Thresholds, sample
 
-from models.folder import ModelClass
 from models.predictor import Predictor
 from models.training.crops.data import DatasetConfig, Sample, load_dataset
 from models.training.evaluation.bootstrap import intervals
 from models.training.evaluation.evaluate import LDiffusionSegmenter, evaluate, main, measure, segment_sample
-from models.training.evaluation.instances import instance_figures
+from models.training.evaluation.instances import count_figures, instance_figures
 from models.training.evaluation.metrics import figures
-from models.training.evaluation.report import Measured, Setting, markdown, per_image, summarise, text, to_dict
+from models.training.evaluation.report import markdown, per_image, text, to_dict
+from models.training.evaluation.segmenter import Answer
+from models.training.evaluation.summary import Measured, Setting, summarise
 
-CLASSES = tuple(ModelClass(i, name, (i, i, i)) for i, name in enumerate(("background", "nucleus", "stroma")))
-NAMES = tuple(c.name for c in CLASSES)
 SETTING = Setting("thresholds", "d" * 64, "made/test", NAMES, resamples=50)
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """A segmenter that is no L-Diffusion: bright is background, dark is nucleus, in between is stroma."""
-
-    mpp: float = 0.5
-    classes: Sequence[ModelClass] = CLASSES
-
-    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.uint8]:
-        return np.asarray(np.array([1, 2, 0], np.uint8)[np.minimum(image.mean(axis=2) // 85, 2).astype(int)])
-
-
-def sample(seed: int, side: int = 20, objects: bool = True) -> Sample:
-    rng = np.random.default_rng(seed)
-    labels = np.kron(rng.integers(0, 3, (side // 4, side // 4)), np.ones((4, 4), int)).astype(np.uint8)
-    image = np.array([210, 40, 120], np.uint8)[labels][..., None].repeat(3, axis=2)
-    image[rng.random((side, side)) < 0.15] = 40
-    labels[0, :3] = 255
-    numbers = (np.arange(labels.size).reshape(labels.shape) // (4 * side) + 1).astype(np.int32)
-    instances = np.where(labels == 1, numbers, 0).astype(np.int32) if objects else None
-    return Sample(str(seed), image, labels, 0.5, group=f"patient {seed // 2}", instances=instances)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +37,7 @@ def measured() -> Measured:
 def test_any_segmenter_is_compared_pixel_by_pixel(measured: Measured) -> None:
     one = sample(3)
     literal = np.zeros((3, 3), np.int64)
-    predicted = Thresholds()(one.image)
+    predicted = Thresholds()(one.image).labels
     for r, p in zip(one.labels.ravel().tolist(), predicted.ravel().tolist(), strict=True):
         if r != 255:
             literal[r, p] += 1
@@ -82,7 +58,7 @@ def test_labels_come_back_on_the_annotation_grid(side: int, mpp: float) -> None:
     """Left black, right white: the border stays where it is to one pixel of the coarser grid."""
     image = np.full((side, side + 3, 3), 255, np.uint8)
     image[:, : side // 2] = 0
-    labels = segment_sample(Thresholds(mpp=mpp), Sample("x", image, image[..., 0], 0.5))
+    labels = segment_sample(Thresholds(mpp=mpp), Sample("x", image, image[..., 0], 0.5)).labels
     assert labels.shape == image.shape[:2]
     reach = 1 + math.ceil(max(1.0, mpp / 0.5))
     assert (labels[:, : max(0, side // 2 - reach)] == 1).all()
@@ -91,26 +67,20 @@ def test_labels_come_back_on_the_annotation_grid(side: int, mpp: float) -> None:
 
 def test_an_answer_of_another_size_is_refused() -> None:
     class Cropped(Thresholds):
-        def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.uint8]:
-            return super().__call__(image)[1:]
+        def __call__(self, image: NDArray[np.uint8], /) -> Answer:
+            return Answer(super().__call__(image).labels[1:])
 
     with pytest.raises(ValueError, match=r"0: the image is \(20, 20\), the segmenter's labels are \(19, 20\)"):
         segment_sample(Cropped(), sample(0))
 
 
 def test_objects_are_counted_only_where_every_image_has_them(measured: Measured) -> None:
-    assert measured.instances is not None
-    assert measured.instances.shape == (6, 6)
-    assert measure(Thresholds(), [sample(0), sample(1, objects=False)]).instances is None
-    assert measure(Thresholds(), [sample(0, objects=False)]).instances is None
-
-
-def test_what_is_not_annotated_has_no_objects() -> None:
-    image, labels = np.full((20, 20, 3), 40, np.uint8), np.full((20, 20), 255, np.uint8)
-    hidden = Sample("x", image, labels, 0.5, instances=np.ones((20, 20), np.int32))
-    found = measure(Thresholds(), [hidden]).instances
-    assert found is not None
-    assert not found.any()
+    assert measured.objects is not None
+    assert measured.objects.counts.shape == (6, 6)
+    assert (measured.objects.references, measured.objects.split_by) == (("instances",) * 6, "distance")
+    assert measure(Thresholds(), [sample(0), sample(1, objects=False)]).objects is None
+    assert measure(Thresholds(), [sample(0, objects=False)]).objects is None
+    assert measure(Thresholds(), []).objects is None
 
 
 # --- figures and intervals --------------------------------------------------------------------------------------------
@@ -118,13 +88,15 @@ def test_what_is_not_annotated_has_no_objects() -> None:
 
 def test_figures_and_intervals_are_those_of_the_sum(measured: Measured) -> None:
     evaluation = summarise(SETTING, measured)
-    assert measured.instances is not None
-    expected = figures(measured.confusion.sum(axis=0), NAMES) | instance_figures(measured.instances.sum(axis=0))
+    assert measured.objects is not None
+    counts = measured.objects.counts
+    expected = figures(measured.confusion.sum(axis=0), NAMES) | instance_figures(counts.sum(axis=0))
+    expected |= count_figures(counts)
     assert evaluation.figures == pytest.approx(expected, nan_ok=True)
     drawn = intervals(measured.confusion, lambda counts: figures(counts, NAMES), 50, 0)
     assert evaluation.intervals["miou",] == drawn["miou",]
     for path, interval in evaluation.intervals.items():
-        assert interval.low <= interval.high, path
+        assert interval.low <= interval.high or math.isnan(evaluation.figures[path]), path
     assert evaluation.intervals["dice", "nucleus"].low < evaluation.figures["dice", "nucleus"]
 
 
@@ -133,7 +105,7 @@ def test_order_of_images_does_not_change_the_figures() -> None:
         summarise(SETTING, measure(Thresholds(), [sample(seed) for seed in order]))
         for order in (range(5), range(4, -1, -1))
     )
-    assert there.figures == pytest.approx(back.figures, rel=1e-12)
+    assert there.figures == pytest.approx(back.figures, rel=1e-12, nan_ok=True)
 
 
 def test_cell_protocol_also_tells_the_harder_figure(measured: Measured) -> None:
@@ -192,6 +164,9 @@ def test_json_holds_everything_that_the_figures_come_from(measured: Measured) ->
     again = json.loads(json.dumps(whole, allow_nan=False))
     assert again["dice"]["nucleus"] == whole["dice"]["nucleus"]
     assert again["intervals"]["dice"]["nucleus"][0] <= again["dice"]["nucleus"]
+    assert again["objects"] == {"reference": {"instances": 6}, "split_by": "distance", "images_counted": 0}
+    assert np.sum([one["instances"] for one in again["per_image"]], axis=0)[3:].any()
+    assert {one["reference"] for one in again["per_image"]} == {"instances"}
     assert np.sum([one["confusion"] for one in again["per_image"]], axis=0).tolist() == again["confusion"]
     assert [one["group"] for one in again["per_image"]][:3] == ["patient 0", "patient 0", "patient 1"]
     assert (again["protocol"], again["digest"], again["seed"], again["images"]) == ("tissue", "d" * 64, 0, 6)

@@ -1,27 +1,31 @@
-"""Objects: splitting, AJI and PQ against literal loops and cases counted by hand."""
+"""Objects: AJI, PQ and finding, against literal loops, torchmetrics and cases counted by hand."""
 
 import itertools
 import math
-from pathlib import Path
+import tracemalloc
+from dataclasses import astuple
+
+import models.torch_compat  # noqa: F401  (before torchmetrics)
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
-from PIL import Image
-from scipy import ndimage
+from torchmetrics.functional.detection import panoptic_quality
 
 from models.training.evaluation.instances import (
-    SplitConfig,
+    count_figures,
+    counted_images,
     instance_counts,
     instance_scores,
-    split_instances,
-    watershed,
 )
 
 OBJECTS = npst.arrays(np.int32, (6, 8), elements=st.integers(0, 5))
+OTHERS = np.array([0, 900, 7, 31, 2, 400], np.int32)
+"""Other numbers for the same objects, in another order."""
 
 
 def literal_aji(reference: NDArray[np.int32], predicted: NDArray[np.int32]) -> tuple[int, int]:
@@ -78,15 +82,38 @@ def test_scores_are_bounded_and_perfect_on_the_reference(
     reference: NDArray[np.int32], predicted: NDArray[np.int32]
 ) -> None:
     result = instance_scores(instance_counts(reference, predicted))
-    values = (result.aji, result.pq, result.sq, result.dq)
+    values = astuple(result)
     if not (reference.any() or predicted.any()):
         assert all(math.isnan(value) for value in values)
         return
-    assert all(0 <= value <= 1 for value in values)
-    numbers = np.array([0, 900, 7, 31, 2, 400], np.int32)
+    assert all(0 <= value <= 1 for value in values if not math.isnan(value))
+    assert math.isnan(result.precision) == (not predicted.any())
+    assert math.isnan(result.recall) == (not reference.any())
     if reference.any():
-        same = instance_scores(instance_counts(reference, numbers[reference]))
-        assert (same.aji, same.pq, same.sq, same.dq) == (1, 1, 1, 1)
+        assert astuple(instance_scores(instance_counts(reference, OTHERS[reference]))) == (1,) * 7
+
+
+@given(reference=OBJECTS, predicted=OBJECTS)
+def test_the_numbers_of_objects_do_not_matter(reference: NDArray[np.int32], predicted: NDArray[np.int32]) -> None:
+    counts = instance_counts(reference, predicted)
+    assert instance_counts(OTHERS[reference], predicted) == pytest.approx(counts)
+    # A found object may be the best of two for an annotated one; AJI takes the first, so only the order is kept.
+    assert instance_counts(reference, np.array([0, 3, 8, 9, 50, 51])[predicted]) == pytest.approx(counts)
+    assert instance_counts(reference, OTHERS[predicted])[2:] == pytest.approx(counts[2:])
+
+
+@given(reference=OBJECTS, change=npst.arrays(np.bool_, (6, 8)))
+def test_torchmetrics_gives_the_same_panoptic_quality(reference: NDArray[np.int32], change: NDArray[np.bool_]) -> None:
+    blocks = np.kron(reference[::3, ::4], np.ones((3, 4), np.int32))
+    predicted = np.where(change & np.roll(change, 1), 0, blocks)
+    if not (blocks.any() or predicted.any()):
+        return
+    found, annotated = (
+        torch.from_numpy(np.stack([ids > 0, ids], axis=-1).astype(np.int64))[None] for ids in (predicted, blocks)
+    )
+    theirs = panoptic_quality(found, annotated, things={1}, stuffs={0}, return_sq_and_rq=True, return_per_class=True)
+    ours = instance_scores(instance_counts(blocks, predicted))
+    assert (ours.pq, ours.sq, ours.dq) == pytest.approx(tuple(theirs[0].tolist()), rel=1e-5)
 
 
 def test_aji_and_pq_by_hand() -> None:
@@ -102,6 +129,8 @@ def test_aji_and_pq_by_hand() -> None:
     assert result.sq == 0.75
     assert result.dq == pytest.approx(1 / 3)
     assert result.pq == pytest.approx(0.25)
+    assert (result.f1, result.precision, result.recall) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    assert astuple(instance_scores(np.array([0, 9, 0, 0, 0, 3])))[:5] == (0, 0, 0, 0, 0)
 
 
 def test_one_found_object_over_two_serves_both_in_aji_and_none_in_pq() -> None:
@@ -115,99 +144,40 @@ def test_other_shapes_are_refused() -> None:
         instance_counts(np.zeros((2, 2), np.int32), np.zeros((2, 3), np.int32))
 
 
-# --- splitting --------------------------------------------------------------------------------------------------------
+# --- how many ---------------------------------------------------------------------------------------------------------
 
 
-def literal_watershed(
-    relief: NDArray[np.float64], seeds: NDArray[np.int32], mask: NDArray[np.bool_]
-) -> NDArray[np.int32]:
-    """Kruskal: join neighbours from the lightest edge on, never two trees that both hold a seed."""
-    cells = [(int(r), int(c)) for r, c in np.argwhere(mask)]
-    order = sorted(cells, key=lambda cell: (relief[cell], cell))
-    rank = {cell: place for place, cell in enumerate(order)}
-    tree = {cell: {cell} for cell in cells}
-    owner = {cell: int(seeds[cell]) for cell in cells}
-    edges = [((r, c), n) for r, c in cells for n in ((r + 1, c), (r, c + 1)) if n in rank]
-    for a, b in sorted(edges, key=lambda e: sorted((rank[e[0]], rank[e[1]]), reverse=True)):
-        if tree[a] is tree[b] or (owner[a] and owner[b]):
-            continue
-        joined, number = tree[a] | tree[b], owner[a] or owner[b]
-        for cell in joined:
-            tree[cell], owner[cell] = joined, number
-    labels = np.zeros(mask.shape, np.int32)
-    for cell, number in owner.items():
-        labels[cell] = number
-    return labels
+def test_the_count_error_is_the_median_over_images_with_enough_objects() -> None:
+    # matches, invented, missed: 20 annotated and 25 found; 40 and 30; 100 and 98; 19 and none at all.
+    counts = np.array([[0, 0, 0, *three] for three in ((15, 10, 5), (28, 2, 12), (98, 0, 2), (0, 0, 19))], np.float64)
+    assert count_figures(counts)["instances", "count_error"] == pytest.approx(0.25)  # of 0.25, 0.25, 0.02
+    assert count_figures(counts[1:])["instances", "count_error"] == pytest.approx((0.25 + 0.02) / 2)
+    assert counted_images(counts) == 3
+    assert math.isnan(count_figures(counts[3:])["instances", "count_error"])
 
 
-@given(
-    relief=npst.arrays(np.float64, (6, 7), elements=st.integers(-4, 0).map(float)),
-    seeds=npst.arrays(np.int32, (6, 7), elements=st.sampled_from([0] * 8 + [1, 2, 3])),
-    mask=npst.arrays(np.bool_, (6, 7), elements=st.sampled_from([True, True, True, False])),
-)
-def test_watershed_is_the_literal_one(
-    relief: NDArray[np.float64], seeds: NDArray[np.int32], mask: NDArray[np.bool_]
-) -> None:
-    np.testing.assert_array_equal(watershed(relief, seeds, mask), literal_watershed(relief, seeds, mask))
+@given(counts=npst.arrays(np.int64, (5, 3), elements=st.integers(0, 40)), order=st.permutations(range(5)))
+def test_the_count_error_is_that_of_a_loop_whatever_the_order(counts: NDArray[np.int64], order: list[int]) -> None:
+    errors = []
+    for matches, invented, missed in counts.tolist():
+        if matches + missed >= 20:
+            errors.append(abs(invented - missed) / (matches + missed))
+    errors.sort()
+    middle = len(errors) // 2
+    expected = math.nan
+    if errors:
+        expected = errors[middle] if len(errors) % 2 else (errors[middle - 1] + errors[middle]) / 2
+    padded = np.hstack([np.zeros((5, 3)), counts])[order]
+    assert count_figures(padded)["instances", "count_error"] == pytest.approx(expected, nan_ok=True)
 
 
-def test_watershed_cuts_a_valley_at_its_ridge() -> None:
-    relief = np.array([[0.0, 1, 2, 5, 3, 1, 0]])
-    seeds = np.array([[1, 0, 0, 0, 0, 0, 2]], np.int32)
-    whole = np.ones((1, 7), np.bool_)
-    assert watershed(relief, seeds, whole).tolist() == [[1, 1, 1, 1, 2, 2, 2]]
-    whole[0, 3] = False
-    assert watershed(relief, np.where(seeds == 2, 0, seeds), whole).tolist() == [[1, 1, 1, 0, 0, 0, 0]]
-
-
-def discs(*centres: tuple[int, int, int], shape: tuple[int, int] = (60, 90)) -> NDArray[np.bool_]:
-    rows, cols = np.mgrid[: shape[0], : shape[1]]
-    return np.asarray(np.any([(rows - y) ** 2 + (cols - x) ** 2 <= r**2 for y, x, r in centres], axis=0))
-
-
-def test_touching_discs_are_cut_between_their_centres() -> None:
-    split = split_instances(discs((30, 25, 14), (30, 49, 14)), mpp=0.25)
-    assert split.max() == 2
-    assert split[30, 25] != split[30, 49]
-    assert len(set(split[30, 12:36].tolist())) == 1
-    assert len(set(split[30, 39:62].tolist())) == 1
-    np.testing.assert_array_equal(split > 0, discs((30, 25, 14), (30, 49, 14)))
-
-
-@pytest.mark.parametrize("mpp", [0.25, 0.5])
-def test_round_and_long_nuclei_stay_whole(mpp: float) -> None:
-    rows, cols = np.mgrid[:60, :90]
-    ellipse = ((rows - 30) / 10) ** 2 + ((cols - 45) / 26) ** 2 <= 1
-    assert split_instances(ellipse, mpp).max() == 1
-    assert split_instances(discs((30, 30, 12)), mpp).max() == 1
-
-
-def test_small_objects_beside_large_ones_are_kept_and_specks_dropped() -> None:
-    mask = discs((30, 30, 15), (30, 50, 3))
-    mask[5, 70] = True
-    split = split_instances(mask, mpp=0.25, config=SplitConfig(radius_um=3.0, least_um2=0.5))
-    assert sorted(set(split.ravel().tolist())) == [0, 1, 2]
-    assert split[5, 70] == 0
-    assert split[30, 30] != split[30, 50] != 0
-    assert not split_instances(np.zeros((4, 5), np.bool_), 0.25).any()
-
-
-@given(mask=npst.arrays(np.bool_, (14, 17)))
-def test_splitting_numbers_connected_parts_of_the_mask(mask: NDArray[np.bool_]) -> None:
-    split = split_instances(mask, mpp=0.5, config=SplitConfig(least_um2=0))
-    np.testing.assert_array_equal(split > 0, mask)
-    assert set(np.unique(split).tolist()) - {0} == set(range(1, split.max() + 1))
-    for number in range(1, split.max() + 1):
-        assert ndimage.label(split == number, np.ones((3, 3)))[1] == 1
-
-
-def test_splitting_beats_connected_components_on_real_nuclei(shared_data: Path) -> None:
-    paths = sorted((shared_data / "dsb2018_stained" / "train" / "inst_masks").glob("*.png"))[:6]
-    if not paths:
-        pytest.skip("no dsb2018_stained")
-    maps = [np.asarray(Image.open(path)).astype(np.int32) for path in paths]
-    split = instance_scores(sum((instance_counts(m, split_instances(m > 0, 0.25)) for m in maps), np.zeros(6)))
-    joined = instance_scores(sum((instance_counts(m, ndimage.label(m > 0)[0]) for m in maps), np.zeros(6)))
-    assert split.aji > joined.aji
-    assert split.pq > joined.pq
-    assert split.pq > 0.75
+def test_ten_thousand_nuclei_take_no_table_of_all_pairs() -> None:
+    side = 300
+    numbers = np.arange(side * side, dtype=np.int32).reshape(side, side) + 1
+    reference = np.kron(numbers[::3, ::3], np.ones((3, 3), np.int32))
+    tracemalloc.start()
+    counts = instance_counts(reference, np.roll(reference, 1, axis=1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert counts[3:].tolist() == [0, 10_000, 10_000]  # each shares 6 of 12 px with one: half, which is no match
+    assert peak < 50 * 2**20

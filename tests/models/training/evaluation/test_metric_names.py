@@ -7,7 +7,8 @@ from markdown_tables import rows
 
 from models.training.evaluation.metric_names import BINARY, MEANS, METRICS, OF_A_CLASS, OF_OBJECTS
 from models.training.evaluation.publish import card_table
-from models.training.evaluation.report import Evaluation, Measured, Setting, markdown, summarise, text
+from models.training.evaluation.report import markdown, text
+from models.training.evaluation.summary import Evaluation, Measured, ObjectCounts, Setting, summarise
 from models.training.figures import radar
 from models.training.study.plan import Study, Variant, load_study
 from models.training.study.table import markdown as study_page
@@ -57,17 +58,25 @@ precision  0.6000
 recall     0.7500
 
 Objects, all classes as one
-figure   value
-AJI     0.7500
-PQ      0.6000
-SQ      0.7500
-DQ      0.8000
+figure                                                  value
+AJI                                                    0.7500
+PQ                                                     0.6000
+SQ                                                     0.7500
+DQ                                                     0.8000
+F1                                                     0.8000
+precision                                              1.0000
+recall                                                 0.6667
+count error                                                 –
+count error is of            0 images with 20 objects or more
+reference                     annotated one by one (1 images)
+found              told apart by the distance map of the mask
 """
 
 
 def evaluation() -> Evaluation:
     setting = Setting("m", "d", "set", ("background", "gland"), protocol="cell", resamples=0)
-    objects = np.array([[3, 4, 1.5, 2, 0, 1]])  # pixels that meet and all of them; IoU of the matches, TP, FP, FN
+    counts = np.array([[3, 4, 1.5, 2, 0, 1]])  # pixels that meet and all of them; IoU of the matches, TP, FP, FN
+    objects = ObjectCounts(counts, ("instances",), "distance")
     return summarise(setting, Measured(("a",), ("a",), np.array([[[6, 2], [1, 3]]]), objects))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from models.training.evaluation.marked import fill
 from models.training.evaluation.publish import BEGIN, END, card_figures, card_table
-from models.training.evaluation.report import Evaluation, Measured, Setting, summarise
+from models.training.evaluation.summary import Evaluation, Measured, Setting, summarise
 
 NAMES = ("background", "nucleus", "stroma")
 

@@ -101,6 +101,11 @@ def test_tables_are_laid_over_tables_and_over_each_of_a_list() -> None:
         ("seeds = [0, 1]", "seeds = [0, 0]", r"seeds are \[0, 0\]; accepted: one or more, each once"),
         ("seeds = [0, 1]", "seeds = [-1]", "seeds.0 is -1; accepted: at least 0"),
         ("dice.disc", "dice.square", "figure 'dice.square' does not exist; known: .*dice.disc"),
+        (
+            'title = "Discs"',
+            'title = "Discs"\nchoose_by = "instances.count_error"',
+            "choose_by is 'instances.count_error'; accepted: a figure of which the highest is the best",
+        ),
         ("law =", "lax =", r"variant gaussian: model.schedule.lax is not known; known: beta_end"),
         ('"fpn-convnext"', '"vgg"', "variants.1: baseline is 'vgg'; accepted: unet"),
         ('name = "fpn"', 'name = "../fpn"', "variants.1.name is '../fpn'; accepted: what matches "),
