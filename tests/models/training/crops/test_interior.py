@@ -93,13 +93,15 @@ def test_parts_of_a_batch_keep_their_maps() -> None:
 
 
 def test_loss_is_the_cross_entropy_over_what_is_known() -> None:
-    logit = torch.tensor([[[0.3, -1.0], [2.0, 5.0]]], requires_grad=True)
-    target = torch.tensor([[[0.5, 0.0], [1.0, -1.0]]])
+    logit = torch.tensor([[[0.3, -1.0, 2.0, 5.0, 0.0, 1.5]]], requires_grad=True)
+    target = torch.tensor([[[0.5, 0.0, 0.0, -1.0, 0.0, 0.0]]])
+    weights = [1, 1, 1, 0, 0.1, 0.1]  # near, near, near, not known, far, far
     values = [
         -(t * math.log(1 / (1 + math.exp(-x))) + (1 - t) * math.log(1 - 1 / (1 + math.exp(-x))))
-        for x, t in ((0.3, 0.5), (-1.0, 0.0), (2.0, 1.0))
+        for x, t in zip(logit[0, 0].tolist(), target[0, 0].tolist(), strict=True)
     ]
-    assert interior_loss(logit, target).item() == pytest.approx(sum(values) / 3, rel=1e-5)
+    expected = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+    assert interior_loss(logit, target).item() == pytest.approx(expected, rel=1e-5)
     nothing = interior_loss(logit, torch.full((1, 2, 2), -1.0))
     nothing.backward()
     assert nothing.item() == 0
