@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 SLIDE ?=
 MPP ?=
+MODEL ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 BIN := $(VENV)/bin
@@ -13,7 +14,7 @@ COMPOSE_SCHEMA := vendor.compose-spec
 .PHONY: help setup demo serve test test-fast test-all coverage lint bench clean viewer
 
 help:
-	@echo "make demo [SLIDE=...] [MPP=0.5]    a slide through upload, job and results, into demo-output/"
+	@echo "make demo [SLIDE=...] [MPP=0.5] [MODEL=nuclei-paper]    a slide through upload, job and results, into demo-output/"
 	@echo "make serve                         server, queue and one worker; prints the URL"
 	@echo "make viewer                        the page of the server, from viewer/; needs node"
 	@echo "make test-fast                     tests without processes, browser, Java and real slides; about a minute"
@@ -33,7 +34,7 @@ $(STAMP): pyproject.toml client/pyproject.toml constraints.txt
 setup: $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/ldiffusion demo --out demo-output $(if $(SLIDE),--slide '$(SLIDE)') $(if $(MPP),--mpp $(MPP))
+	$(BIN)/ldiffusion demo --out demo-output $(if $(SLIDE),--slide '$(SLIDE)') $(if $(MPP),--mpp $(MPP)) $(if $(MODEL),--model $(MODEL))
 
 serve: $(STAMP)
 	$(BIN)/ldiffusion serve
