@@ -32,7 +32,7 @@ ZOO = Path(__file__).parents[2] / "models" / "zoo"
 DIGESTS = {
     "glands-grade-tiny": "8b0c62141949b44e8a2ae44390f5c645e352a23d13c536c337556ea23f2b6262",
     "glands-tiny": "20e8bf54566e58ee922781dd2ff2692166917bff3d6efedbd8a171b6a3a81c76",
-    "nuclei-tiny": "1b1aaadd2f00d0ef232aa2b5865e6a28c5d68c4a117c32142e22e4691996284f",
+    "nuclei-paper": "1b1aaadd2f00d0ef232aa2b5865e6a28c5d68c4a117c32142e22e4691996284f",
 }
 
 

@@ -27,7 +27,7 @@ from workers.segment import main as segment
 ZOO = Path(__file__).resolve().parents[2] / "models" / "zoo"
 FOLDERS = sorted(path for path in ZOO.iterdir() if path.is_dir())
 LIMIT_BYTES = 20_000_000
-NUCLEI = ZOO / "nuclei-tiny"
+NUCLEI = ZOO / "nuclei-paper"
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -43,7 +43,7 @@ def test_model_is_whole_small_and_has_a_card(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def nucleus_dice(shared_data: Path) -> float:
-    """Nucleus Dice of `nuclei-tiny` on TNBC's test part, one confusion matrix."""
+    """Nucleus Dice of `nuclei-paper` on TNBC's test part, one confusion matrix."""
     samples = load_dataset(DatasetConfig("tnbc/test", 0.25), shared_data, 2)
     return scores(evaluate(Predictor.load(NUCLEI, "cpu"), samples)).dice[1]
 

@@ -38,7 +38,7 @@ def test_only_what_an_extra_names_and_is_not_there_is_told() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_it_is_one_line_and_status_2() -> None:
-    for line in (["segment", "slide.svs"], ["models", "verify", "nuclei-tiny"], ["serve", "--workers", "1"]):
+    for line in (["segment", "slide.svs"], ["models", "verify", "nuclei-paper"], ["serve", "--workers", "1"]):
         ended = CliRunner().invoke(main, line)
         assert ended.exit_code == 2
         assert ended.stderr.startswith("error: extra_missing: `ldiffusion ")

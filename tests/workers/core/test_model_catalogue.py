@@ -13,7 +13,7 @@ from workers.core.schemas import ObjectRules
 
 CONFIG: dict[str, Any] = {
     "format": 1,
-    "name": "nuclei-tiny",
+    "name": "nuclei-paper",
     "title": "Nuclei",
     "mpp": 0.5,
     "classes": [
@@ -33,7 +33,7 @@ CONFIG: dict[str, Any] = {
 CELL = CONFIG["classes"][1]
 
 
-def install(models: Path, folder_name: str = "nuclei-tiny", **changes: Any) -> Path:
+def install(models: Path, folder_name: str = "nuclei-paper", **changes: Any) -> Path:
     """Write a model folder; a change to None leaves the field out."""
     config = {key: value for key, value in (CONFIG | {"name": folder_name} | changes).items() if value is not None}
     folder = models / folder_name
@@ -44,12 +44,12 @@ def install(models: Path, folder_name: str = "nuclei-tiny", **changes: Any) -> P
 
 def test_a_card_holds_what_a_client_may_know(tmp_path: Path) -> None:
     folder = install(tmp_path)
-    card = find_model(tmp_path, "nuclei-tiny")
-    assert (card.name, card.mpp, card.tile_px, card.halo_px, card.stride_px) == ("nuclei-tiny", 0.5, 1024, 64, 16)
+    card = find_model(tmp_path, "nuclei-paper")
+    assert (card.name, card.mpp, card.tile_px, card.halo_px, card.stride_px) == ("nuclei-paper", 0.5, 1024, 64, 16)
     assert [item.name for item in card.classes] == ["background", "nucleus"]
     assert card.classes[1].color == (200, 0, 0)
     assert card.figures == {"dice": 0.8}
-    assert model_dir(tmp_path, "nuclei-tiny") == folder
+    assert model_dir(tmp_path, "nuclei-paper") == folder
 
 
 def test_a_card_says_what_one_object_is_and_whether_there_is_an_interior_map(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_broken_model_is_named_and_left_out(
 def test_a_config_that_is_no_json_object_is_invalid(tmp_path: Path, content: bytes) -> None:
     (install(tmp_path) / "config.json").write_bytes(content)
     with pytest.raises(ModelInvalid):
-        find_model(tmp_path, "nuclei-tiny")
+        find_model(tmp_path, "nuclei-paper")
 
 
 def test_a_folder_without_a_config_is_invalid(tmp_path: Path) -> None:
