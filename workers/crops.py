@@ -1,4 +1,4 @@
-"""Cut boxes out of slides for training, as background: `ldiffusion crops BOXES.toml --slides FOLDER --out FOLDER`.
+"""Cut boxes out of slides for training: `ldiffusion crops BOXES.toml --slides FOLDER --out FOLDER`.
 
 What a model outlines although it is nothing of its kind (keratin, ink, folds, debris) is best learned from the slides
 on which it does so: look at a box, make sure that it holds none of the model's classes, and name it in a file.
@@ -10,8 +10,9 @@ on which it does so: look at a box, make sure that it holds none of the model's 
     l0 = [1430, 960, 1620, 1180]
     kind = "keratin"
 
-`l0` is x0, y0, x1, y1 in level-0 pixels. The folder that is made is a dataset (`docs/training.md`): `images/`, `masks/`
-of nothing but 0, and `dataset.toml`.
+`l0` is x0, y0, x1, y1 in level-0 pixels. A box that does hold some has a `mask`, a PNG beside the file, of the crop's
+size: a class number a pixel, 255 where nobody annotated. Without boxes of both kinds a model may take a slide's colours
+for its answer. The folder that is made is a dataset (`docs/datasets.md`): `images/`, `masks/` and `dataset.toml`.
 """
 
 import tomllib
@@ -30,7 +31,7 @@ from workers.pipeline.tiling import WorkingPlane, best_level
 
 
 class CropBox(BaseModel):
-    """One box: level-0 px x0, y0, x1, y1 of a slide, and what is to be seen in it."""
+    """One box: level-0 px x0, y0, x1, y1 of a slide, what is to be seen in it, and its mask, if not all background."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,6 +39,7 @@ class CropBox(BaseModel):
     l0: tuple[int, int, int, int]
     kind: str
     mpp: float | None = None
+    mask: str = ""
 
     @model_validator(mode="after")
     def _has_an_area(self) -> "CropBox":
@@ -61,7 +63,7 @@ class CropList(BaseModel):
 @click.option("--slides", required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the dataset.")
 def main(boxes: Path, slides: Path, out: Path) -> None:
-    """Cut BOXES, a TOML file, out of slides: a dataset of background."""
+    """Cut BOXES, a TOML file, out of slides: a dataset of background, or of what their masks say."""
     wanted = read_boxes(boxes)
     for folder in ("images", "masks"):
         (out / folder).mkdir(parents=True, exist_ok=True)
@@ -69,7 +71,7 @@ def main(boxes: Path, slides: Path, out: Path) -> None:
         pixels = cut(slides, box, wanted.mpp)
         name = f"{box.kind.replace(' ', '_')}_{number:03}.png"
         Image.fromarray(pixels).save(out / "images" / name)
-        Image.fromarray(np.zeros(pixels.shape[:2], np.uint8)).save(out / "masks" / name)
+        Image.fromarray(_mask(boxes.parent, box, pixels)).save(out / "masks" / name)
     (out / "dataset.toml").write_text(f"mpp = {wanted.mpp!r}\n", encoding="utf-8")
     click.echo(f"{len(wanted.boxes)} crops at {wanted.mpp} µm/px in {out}")
 
@@ -107,6 +109,20 @@ def cut(slides: Path, box: CropBox, mpp: float) -> np.ndarray:
         left, top = round(x0 / plane.scale_x), round(y0 / plane.scale_y)
         width, height = round(x1 / plane.scale_x) - left, round(y1 / plane.scale_y) - top
         return reader.read(left, top, max(1, width), max(1, height))
+
+
+def _mask(folder: Path, box: CropBox, pixels: np.ndarray) -> np.ndarray:
+    if not box.mask:
+        return np.zeros(pixels.shape[:2], np.uint8)
+    try:
+        with Image.open(folder / box.mask) as image:
+            mask = np.asarray(image)
+    except OSError as error:
+        raise RequestInvalid("The mask cannot be read.", value=box.mask) from error
+    if mask.shape != pixels.shape[:2] or mask.dtype != np.uint8:
+        found = f"{box.mask}: {mask.dtype} {mask.shape}"
+        raise RequestInvalid("The mask does not fit its crop.", value=found, accepted=f"uint8 {pixels.shape[:2]}")
+    return mask
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def segment(arguments: tuple[str, ...]) -> None:
 @main.command(context_settings=PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def crops(arguments: tuple[str, ...]) -> None:
-    """Cut boxes out of slides for training, as background."""
+    """Cut boxes out of slides for training."""
     need("crops", "worker")
     become("workers.crops", arguments)
 

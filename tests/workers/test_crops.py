@@ -34,6 +34,23 @@ def test_a_box_becomes_an_image_at_the_asked_resolution_and_a_mask_of_background
     assert np.abs(found.image.astype(int) - np.asarray(expected))[2:-2, 2:-2].mean() < 6
 
 
+def test_a_box_with_a_mask_keeps_it_and_one_that_does_not_fit_is_named(
+    made_slide: Callable[..., Path], stained: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    slide = made_slide(stained, "s.tif")
+    boxes, out = listed(tmp_path, "[40, 20, 240, 140]"), tmp_path / "out"
+    boxes.write_text(boxes.read_text() + 'mask = "m.png"\n')
+    arguments = [str(boxes), "--slides", str(slide.parent), "--out", str(out)]
+    assert "The mask cannot be read" in CliRunner().invoke(crops.main, arguments).output
+    mask = np.random.default_rng(0).choice(np.array([0, 1, 255], np.uint8), (60, 100))
+    Image.fromarray(mask[:30]).save(tmp_path / "m.png")
+    assert "The mask does not fit its crop" in CliRunner().invoke(crops.main, arguments).output
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    assert CliRunner().invoke(crops.main, arguments).exit_code == 0
+    (found,) = load_dataset(DatasetConfig("out"), tmp_path, 2)
+    assert np.array_equal(found.labels, mask)
+
+
 @pytest.mark.parametrize(
     ("box", "sentence"),
     [
@@ -54,6 +71,6 @@ def test_a_box_that_is_none_is_named(
 
 
 def test_the_shipped_boxes_are_well_formed(repo_root: Path) -> None:
-    paths = sorted((repo_root / "models" / "training" / "negatives").glob("*.toml"))
+    paths = sorted((repo_root / "models" / "training" / "boxes").glob("*.toml"))
     assert paths
     assert all(crops.read_boxes(path).boxes for path in paths)
