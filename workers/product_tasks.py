@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from workers import tasks
+from workers import stages, tasks
 from workers.core.digests import sha256_of, sha256_of_all
 from workers.core.errors.base import JobNotFound, LDiffusionError, QueueUnavailable, ResultNotReady, SlideNotFound
 from workers.core.errors.jobs import OutOfMemory
@@ -29,7 +29,7 @@ from workers.outputs.dicom_seg import Kind, write_segmentation
 from workers.outputs.ome_zarr import write_ome_zarr
 from workers.outputs.pyramid import write_confidence, write_overlay
 from workers.outputs.vector.features import write_features
-from workers.outputs.vector.vectorize import write_geojson, write_simplified
+from workers.outputs.vector.vectorize import Stain, write_geojson, write_simplified
 from workers.pipeline import stitch
 from workers.pipeline.stitch import LabelArrays
 from workers.process.watchdog import Watchdog, private_bytes
@@ -53,6 +53,11 @@ class Source:
     def job_dir(self) -> Path:
         """Folder of the job."""
         return self.store.job_dir(self.job_id)
+
+    @property
+    def stain(self) -> Stain:
+        """Haematoxylin of each polygon, if the job has a table of them."""
+        return stages.stain_of(self.job_dir, self.plan)
 
     def check(self) -> None:
         """Return if the job is still there.
@@ -166,12 +171,14 @@ def _features(path: Path, source: Source) -> None:
     geojson = source.job_dir / REGIONS
     if not geojson.exists():  # not among the outputs that were asked for
         geojson = path.with_name(REGIONS)
-        write_geojson(geojson, source.arrays, source.plan)
+        write_geojson(geojson, source.arrays, source.plan, source.stain)
     write_features(path, geojson, source.plan, source.room_bytes)
 
 
 def _simplifier(step_px: int) -> Callable[[Path, Source], object]:
-    return lambda path, source: write_simplified(path, source.arrays, source.plan, step_px, source.room_bytes)
+    return lambda path, source: write_simplified(
+        path, source.arrays, source.plan, step_px, source.room_bytes, source.stain
+    )
 
 
 MAKERS: Mapping[str, Callable[[Path, Source], object]] = {

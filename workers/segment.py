@@ -84,7 +84,7 @@ class Run:
 def main(
     slide: Path, output: Path, model: str, overwrite: bool, device: str | None, threads: int | None, **asked: Any
 ) -> None:
-    """Segment SLIDE with a model and write overlay, labels, polygons, statistics and preview."""
+    """Segment SLIDE with a model and write overlay, labels, objects, polygons, statistics and preview."""
     settings = Settings()
     folder, name = locate(model, settings.models_dir)
     threads = cpu_threads(threads or settings.torch_threads, 1)
@@ -167,14 +167,16 @@ def segment(run: Run, load: Callable[[], Segmenter]) -> Provenance:
 
 
 def report(provenance: Provenance, out_dir: Path) -> str:
-    """Return what a person wants to know at the end: areas per class, seconds per phase, memory, where things are."""
+    """Return what a person wants to know at the end: areas and objects, seconds per phase, memory, where things are."""
     found = stages.read_statistics(out_dir)
     width = max(len(each.name) for each in found.classes)
-    rows = [f"{'class':<{width}}  {'mm²':>10}  {'of tissue':>9}  {'confidence':>10}"]
+    rows = [f"{'class':<{width}}  {'mm²':>10}  {'of tissue':>9}  {'confidence':>10}  {'objects':>9}  {'per mm²':>9}"]
     for each in found.classes:
         share = "-" if each.share_of_tissue is None else f"{each.share_of_tissue:.2%}"
         confidence = "-" if each.mean_confidence is None else f"{each.mean_confidence:.3f}"
-        rows.append(f"{each.name:<{width}}  {each.mm2:>10.4f}  {share:>9}  {confidence:>10}")
+        count = "-" if each.count is None else str(each.count)
+        density = "-" if each.density_per_mm2 is None else f"{each.density_per_mm2:.1f}"
+        rows.append(f"{each.name:<{width}}  {each.mm2:>10.4f}  {share:>9}  {confidence:>10}  {count:>9}  {density:>9}")
     warned = [f"warning: {each}" for each in provenance.warnings]
     seconds = ", ".join(f"{phase} {value:.1f}" for phase, value in provenance.timings_s.items())
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -32,7 +33,9 @@ from workers.outputs.preview import write_preview
 from workers.outputs.provenance import describe
 from workers.outputs.pyramid import write_labels, write_overlay
 from workers.outputs.statistics import Statistics, write_statistics
-from workers.outputs.vector.vectorize import write_geojson
+from workers.outputs.vector.counts import count_objects
+from workers.outputs.vector.object_table import Source, read_counts, read_haematoxylin, write_objects
+from workers.outputs.vector.vectorize import Stain, write_geojson
 from workers.pipeline import bad_tiles, stitch
 from workers.pipeline.areas import TISSUE, area_of, load_area, tissue_share
 from workers.pipeline.inference import Check, Segmented, Segmenter, segment_regions, unchecked
@@ -48,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 PLAN = "plan.json"
 RESULT = "result.json"
+OBJECT_TABLE: Final = "objects.parquet"
 RESULTS = OUTPUTS
 
 
@@ -221,9 +225,8 @@ def finish_job(
             make_objects(out_dir, plan, check)
         timings["objects"] = round(time.perf_counter() - started, 3)
     arrays = stitch.open_labels(out_dir)
-    writers = _outputs(
-        slide, plan, arrays, replace(load_area(out_dir, plan), holes=bad_tiles.read_bad_tiles(out_dir).holes)
-    )
+    area = replace(load_area(out_dir, plan), holes=bad_tiles.read_bad_tiles(out_dir).holes)
+    writers = _outputs(slide, plan, arrays, area)
     for name in plan.outputs:
         check()
         announce(name)
@@ -258,10 +261,28 @@ def _outputs(slide: Slide, plan: Plan, arrays: LabelArrays, area: Area) -> Mappi
     return {
         "overlay.ome.tif": lambda path: write_overlay(path, arrays, plan),
         "labels.ome.tif": lambda path: write_labels(path, arrays, plan),
-        "regions.geojson.gz": lambda path: write_geojson(path, arrays, plan),
-        "statistics.json": lambda path: write_statistics(path, arrays, area, plan),
+        OBJECT_TABLE: lambda path: _write_objects(path, slide, arrays, plan, area),
+        "regions.geojson.gz": lambda path: write_geojson(path, arrays, plan, stain_of(path.parent, plan)),
+        "statistics.json": lambda path: _write_statistics(path, arrays, plan, area),
         "preview.png": lambda path: _write_preview(path, slide, arrays, plan),
     }
+
+
+def stain_of(out_dir: Path, plan: Plan) -> Stain:
+    """Return the haematoxylin of each polygon of a job, in order; None if the job has no table of objects."""
+    table = out_dir / OBJECT_TABLE
+    return read_haematoxylin(table) if OBJECT_TABLE in plan.outputs and table.exists() else None
+
+
+def _write_objects(path: Path, slide: Slide, arrays: LabelArrays, plan: Plan, area: Area) -> None:
+    reader = PlaneReader(slide, WorkingPlane.from_plan(plan), plan.level)
+    write_objects(path, Source(arrays, plan, reader, area.roi, area.holes))
+
+
+def _write_statistics(path: Path, arrays: LabelArrays, plan: Plan, area: Area) -> None:
+    is_counted = OBJECT_TABLE in plan.outputs
+    counts = read_counts(path.with_name(OBJECT_TABLE)) if is_counted else count_objects(arrays, plan)
+    write_statistics(path, arrays, area, plan, counts)
 
 
 def _write_preview(path: Path, slide: Slide, arrays: LabelArrays, plan: Plan) -> None:

@@ -14,7 +14,9 @@ ItemState = JobState | Literal["refused", "deleted"]
 UploadState = Literal["uploading", "checking", "ready", "rejected"]
 Priority = Literal["interactive", "batch"]
 OnBadTile = Literal["fail", "mask", "skip"]
-OutputName = Literal["overlay.ome.tif", "labels.ome.tif", "regions.geojson.gz", "statistics.json", "preview.png"]
+OutputName = Literal[
+    "overlay.ome.tif", "labels.ome.tif", "objects.parquet", "regions.geojson.gz", "statistics.json", "preview.png"
+]
 FINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "canceled"})
 
 

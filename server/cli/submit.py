@@ -165,12 +165,12 @@ def _is_outdated(client: Client, job: JobView) -> bool:
 
 
 def area_table(statistics: dict[str, Any]) -> str:
-    """Return `statistics.json` as a table for people: area, share of the tissue, confidence per class."""
-    lines = [f"{'class':<24}{'mm²':>12}{'% of tissue':>14}{'confidence':>12}"]
+    """Return `statistics.json` as a table for people: area, share of the tissue, confidence, objects per class."""
+    lines = [f"{'class':<24}{'mm²':>12}{'% of tissue':>14}{'confidence':>12}{'objects':>12}"]
     for row in statistics["classes"]:
-        confidence = row["mean_confidence"]
+        confidence, count = row["mean_confidence"], row.get("count")
         lines.append(
             f"{row['name']:<24}{row['mm2']:>12.4f}{100 * (row['share_of_tissue'] or 0):>14.2f}"
-            f"{'–' if confidence is None else format(confidence, '.3f'):>12}"
+            f"{'–' if confidence is None else format(confidence, '.3f'):>12}{'–' if count is None else count:>12}"
         )
     return "\n".join([*lines, f"{'tissue':<24}{statistics['tissue_mm2']:>12.4f}"])

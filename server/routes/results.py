@@ -38,6 +38,7 @@ class Result(NamedTuple):
 RESULTS = {
     "overlay.ome.tif": Result("overlay.ome.tif", "image/tiff", "attachment"),
     "labels.ome.tif": Result("labels.ome.tif", "image/tiff", "attachment"),
+    "objects.parquet": Result("objects.parquet", "application/vnd.apache.parquet", "attachment"),
     "regions.geojson": Result("regions.geojson.gz", "application/geo+json", "attachment"),
     "regions.geojson.gz": Result("regions.geojson.gz", "application/gzip", "attachment"),
     "statistics": Result("statistics.json", "application/json", "inline"),

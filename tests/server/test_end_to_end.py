@@ -44,7 +44,7 @@ def test_a_slide_goes_in_and_its_results_come_out(
     statistics = json.loads((out / "statistics.json").read_text())
     assert statistics["classes"][1]["pixels"] == np.count_nonzero(labels == 1)
     assert sorted(path.name for path in out.iterdir()) == [
-        *("labels.ome.tif", "overlay.ome.tif", "preview.png"),
+        *("labels.ome.tif", "objects.parquet", "overlay.ome.tif", "preview.png"),
         *("regions.geojson.gz", "result.json", "statistics.json"),
     ]
 

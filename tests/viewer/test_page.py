@@ -61,7 +61,7 @@ def test_a_slide_goes_up_and_its_overlay_lies_where_it_should(walker: Walker, sl
     assert red[:2] == ["red", f"{mm2['red']:.3f} mm²"]
     assert blue[:2] == ["blue", f"{mm2['blue']:.3f} mm²"]
     share = 100 * 700 * 500 / (WIDTH * HEIGHT)
-    assert red[2] == f"{share:.1f} %"
+    assert red[2:] == [f"{share:.1f} %", "1"]
     table = (walk.folder / "statistics.csv").read_text()
     assert "red" in table
     assert said["script"].endswith(".groovy")

@@ -98,7 +98,7 @@ def test_a_slide_becomes_a_complete_folder(run: Run, slide: Path, tmp_path: Path
 def test_the_size_of_the_regions_does_not_show(run: Run, slide: Path, tmp_path: Path) -> None:
     for side in (256, 768):
         assert run(slide, "--region-px", side, out=f"out-{side}").exit_code == 0
-    for name in ("labels.ome.tif", "statistics.json", "regions.geojson.gz", "preview.png"):
+    for name in ("labels.ome.tif", "objects.parquet", "statistics.json", "regions.geojson.gz", "preview.png"):
         assert (tmp_path / "out-256" / name).read_bytes() == (tmp_path / "out-768" / name).read_bytes(), name
 
 

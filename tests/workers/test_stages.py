@@ -235,8 +235,8 @@ def test_the_result_names_every_file_with_its_digest(bench: Bench) -> None:
     bench.finish(plan)
     result = json.loads((bench.out_dir / "result.json").read_text())
     assert set(result["files"]) == {
-        "overlay.ome.tif", "labels.ome.tif", "regions.geojson.gz", "statistics.json", "preview.png", "plan.json",
-        "tissue.png",
+        "overlay.ome.tif", "labels.ome.tif", "objects.parquet", "regions.geojson.gz", "statistics.json", "preview.png",
+        "plan.json", "tissue.png",
     }  # fmt: skip
     for name, digest in result["files"].items():
         assert hashlib.sha256((bench.out_dir / name).read_bytes()).hexdigest() == digest

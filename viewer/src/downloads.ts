@@ -13,6 +13,7 @@ const REVOKE_MS = 60_000
 const TITLES: Record<string, string> = {
   'overlay.ome.tif': 'Overlay (OME-TIFF)',
   'labels.ome.tif': 'Labels (OME-TIFF)',
+  'objects.parquet': 'Objects (GeoParquet)',
   'regions.geojson.gz': 'Polygons (GeoJSON)',
   'statistics.csv': 'Areas (CSV)',
   'preview.png': 'Preview (PNG)',

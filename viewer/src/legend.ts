@@ -1,4 +1,4 @@
-/** The classes of a result: colour, name, area, share of the tissue, and whether each is shown. */
+/** The classes of a result: colour, name, area, share of the tissue, number of objects, and whether each is shown. */
 
 import { el } from './dom'
 import { area, share } from './measure'
@@ -11,7 +11,7 @@ export function legendTable(
   look: Look,
   onToggle: () => void,
 ): HTMLTableElement {
-  const head = el('tr', {}, ...['Class', 'Area', 'Of tissue'].map((text) => el('th', { scope: 'col', textContent: text })))
+  const head = el('tr', {}, ...['Class', 'Area', 'Of tissue', 'Objects'].map((text) => el('th', { scope: 'col', textContent: text })))
   const rows = classes.map((each) => row(each, look, onToggle))
   return el('table', { className: 'legend' }, el('thead', {}, head), el('tbody', {}, ...rows))
 }
@@ -25,6 +25,7 @@ function row(each: ModelClass | ClassStatistics, look: Look, onToggle: () => voi
     el('th', { scope: 'row' }, name),
     el('td', { textContent: measured ? area(each.mm2) : '–' }),
     el('td', { textContent: measured ? share(each.share_of_tissue) : '–' }),
+    el('td', { textContent: measured ? String(each.count ?? '–') : '–' }),
   )
 }
 

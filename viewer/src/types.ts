@@ -77,6 +77,8 @@ export interface UploadView {
 export interface ClassStatistics extends ModelClass {
   mm2: number
   share_of_tissue: number | null
+  /** Objects; absent in older results, null of the background. */
+  count?: number | null
 }
 
 export interface Statistics {

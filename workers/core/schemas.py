@@ -17,7 +17,9 @@ FINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "canceled"
 MppSource = Literal["metadata", "request", "person"]
 Priority = Literal["interactive", "batch"]
 OnBadTile = Literal["fail", "mask", "skip"]
-OutputName = Literal["overlay.ome.tif", "labels.ome.tif", "regions.geojson.gz", "statistics.json", "preview.png"]
+OutputName = Literal[
+    "overlay.ome.tif", "labels.ome.tif", "objects.parquet", "regions.geojson.gz", "statistics.json", "preview.png"
+]
 OUTPUTS: tuple[OutputName, ...] = get_args(OutputName)
 """Every output of a job, in the order in which they are made."""
 

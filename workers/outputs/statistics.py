@@ -1,9 +1,9 @@
-"""How much of each class there is: pixels, mm², share of the tissue, mean confidence. Counted chunk by chunk."""
+"""How much of each class there is: pixels, mm², share of the tissue, mean confidence, objects. Counted by chunks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from pydantic import Field
 from workers.core.frozen import Frozen
 from workers.core.schemas import Plan
 from workers.core.store import write_json
+from workers.outputs.vector.counts import ClassObjects
 from workers.pipeline.stitch import LabelArrays, UInt8
 from workers.pipeline.tiling import Box, WorkingPlane, exact
 
@@ -39,6 +40,11 @@ class ClassStatistics(Frozen):
     mm2: float
     share_of_tissue: float | None = Field(description="Of all tissue pixels, 0 to 1; None on a slide without tissue.")
     mean_confidence: float | None = Field(description="Mean of the largest probability; None without pixels.")
+    count: int | None = Field(default=None, description="Objects, those of small_count left out; None of background.")
+    density_per_mm2: float | None = Field(default=None, description="Of those, per mm² of tissue.")
+    small_count: int | None = Field(default=None, description="Objects below the model's smallest_um2.")
+    small_mm2: float | None = Field(default=None, description="Area of those; it is part of mm2.")
+    largest_um2: float | None = Field(default=None, description="Area of the largest object; None without objects.")
 
 
 class Statistics(Frozen):
@@ -50,13 +56,16 @@ class Statistics(Frozen):
     classes: tuple[ClassStatistics, ...]
 
 
-def compute(arrays: LabelArrays, tissue: Tissue | None, plan: Plan) -> Statistics:
+def compute(
+    arrays: LabelArrays, tissue: Tissue | None, plan: Plan, objects: Mapping[int, ClassObjects] | None = None
+) -> Statistics:
     """Count classes and confidence within the tissue.
 
     Args:
         arrays: Labels and confidence of the working plane.
         tissue: Where there is tissue; None takes the whole plane.
         plan: The plan they were made for. A working px measures its `model_mpp` squared, exactly.
+        objects: Of each class index, if they were counted.
     """
     plane = WorkingPlane.from_plan(plan)
     pixels, confidence = np.zeros((2, VALUES), np.int64)
@@ -66,12 +75,18 @@ def compute(arrays: LabelArrays, tissue: Tissue | None, plan: Plan) -> Statistic
         counts = np.bincount(pair, minlength=VALUES**2).reshape(VALUES, VALUES)
         pixels += counts.sum(axis=1)
         confidence += counts @ np.arange(VALUES)
-    return _statistics(plan, pixels, confidence)
+    return _statistics(plan, pixels, confidence, objects or {})
 
 
-def write_statistics(path: Path, arrays: LabelArrays, tissue: Tissue | None, plan: Plan) -> Statistics:
+def write_statistics(
+    path: Path,
+    arrays: LabelArrays,
+    tissue: Tissue | None,
+    plan: Plan,
+    objects: Mapping[int, ClassObjects] | None = None,
+) -> Statistics:
     """Write what `compute` finds as JSON, atomically, and return it."""
-    found = compute(arrays, tissue, plan)
+    found = compute(arrays, tissue, plan, objects)
     write_json(path, found)
     return found
 
@@ -92,7 +107,7 @@ def _pieces(arrays: LabelArrays, tissue: Tissue | None, plane: WorkingPlane) -> 
                 yield labels[piece], confidence[piece], inside[piece]
 
 
-def _statistics(plan: Plan, pixels: Ints, confidence: Ints) -> Statistics:
+def _statistics(plan: Plan, pixels: Ints, confidence: Ints, objects: Mapping[int, ClassObjects]) -> Statistics:
     mm2_per_pixel = (exact(plan.model_mpp) / 1000) ** 2
     tissue_pixels = int(pixels.sum())
     rows = []
@@ -107,6 +122,7 @@ def _statistics(plan: Plan, pixels: Ints, confidence: Ints) -> Statistics:
                 mm2=float(count * mm2_per_pixel),
                 share_of_tissue=_ratio(count, tissue_pixels),
                 mean_confidence=_ratio(int(confidence[each.index]), 255 * count),
+                **_of_objects(objects.get(each.index), mm2_per_pixel, tissue_pixels),
             )
         )
     return Statistics(
@@ -115,6 +131,18 @@ def _statistics(plan: Plan, pixels: Ints, confidence: Ints) -> Statistics:
         tissue_mm2=float(tissue_pixels * mm2_per_pixel),
         classes=tuple(rows),
     )
+
+
+def _of_objects(found: ClassObjects | None, mm2_per_pixel: Fraction, tissue_pixels: int) -> dict[str, Any]:
+    if found is None:
+        return {}
+    return {
+        "count": found.count,
+        "density_per_mm2": float(found.count / (tissue_pixels * mm2_per_pixel)) if tissue_pixels else None,
+        "small_count": found.small_count,
+        "small_mm2": float(found.small_pixels * mm2_per_pixel),
+        "largest_um2": float(found.largest_pixels * mm2_per_pixel * 10**6) if found.largest_pixels else None,
+    }
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -156,11 +156,11 @@ def test_the_area_table_shows_every_class() -> None:
     row = {"index": 0, "color": [0, 0, 0], "pixels": 10}
     classes = [
         row | {"name": "background", "mm2": 0.75, "share_of_tissue": 0.75, "mean_confidence": 0.875},
-        row | {"name": "nucleus", "mm2": 0.25, "share_of_tissue": 0.25, "mean_confidence": None},
+        row | {"name": "nucleus", "mm2": 0.25, "share_of_tissue": 0.25, "mean_confidence": None, "count": 1207},
     ]
     lines = area_table({"tissue_mm2": 1.0, "classes": classes}).splitlines()
-    assert lines[0].split() == ["class", "mm²", "%", "of", "tissue", "confidence"]
-    assert lines[1].split() == ["background", "0.7500", "75.00", "0.875"]
-    assert lines[2].split() == ["nucleus", "0.2500", "25.00", "–"]
+    assert lines[0].split() == ["class", "mm²", "%", "of", "tissue", "confidence", "objects"]
+    assert lines[1].split() == ["background", "0.7500", "75.00", "0.875", "–"]
+    assert lines[2].split() == ["nucleus", "0.2500", "25.00", "–", "1207"]
     assert lines[3].split() == ["tissue", "1.0000"]
     assert "0.00" in area_table({"tissue_mm2": 0, "classes": [classes[1] | {"share_of_tissue": None}]})

@@ -112,7 +112,7 @@ def test_a_job_that_only_the_disk_knows_is_shown_with_the_addresses_of_its_resul
 ) -> None:
     view = gateway.get(f"/v1/jobs/{job_id}").json()
     assert view["state"] == "succeeded"
-    assert len(view["results"]) == 8
+    assert len(view["results"]) == 9
     for address in view["results"].values():
         assert gateway.get(address).status_code == 200
     assert [job["id"] for job in gateway.get("/v1/jobs").json()["items"]] == [job_id]

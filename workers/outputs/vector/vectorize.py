@@ -40,22 +40,29 @@ BYTES_PER_CORNER = 450
 """Memory that making simpler takes for a corner, at most."""
 
 
-def write_geojson(path: Path, arrays: LabelArrays, plan: Plan) -> int:
+Stain = Iterator[float] | None
+"""Optical density of haematoxylin of each object, in order; None where it is not known."""
+
+
+def write_geojson(path: Path, arrays: LabelArrays, plan: Plan, stain: Stain = None) -> int:
     """Write `path` (.geojson.gz), one Feature per object of a class other than background.
 
     Args:
         path: Where to; replaced atomically.
         arrays: The planes of the job.
         plan: The plan they were made for.
+        stain: Becomes a measurement.
 
     Returns:
         How many features were written.
     """
     with _collection(path, plan, {}) as text:
-        return _write_features(text, arrays, plan)
+        return _write_features(text, arrays, plan, stain)
 
 
-def write_simplified(path: Path, arrays: LabelArrays, plan: Plan, step_px: int, room_bytes: int = sys.maxsize) -> int:
+def write_simplified(
+    path: Path, arrays: LabelArrays, plan: Plan, step_px: int, room_bytes: int = sys.maxsize, stain: Stain = None
+) -> int:
     """Write `path` (.geojson.gz) with the same features, no border farther than a step from where it was.
 
     Identifiers and measurements are those of the exact shapes. All corners are in memory.
@@ -66,6 +73,7 @@ def write_simplified(path: Path, arrays: LabelArrays, plan: Plan, step_px: int, 
         plan: The plan they were made for.
         step_px: Farthest distance from the exact border, working px.
         room_bytes: Memory that may be taken.
+        stain: Becomes a measurement.
 
     Returns:
         How many features were written.
@@ -79,7 +87,7 @@ def write_simplified(path: Path, arrays: LabelArrays, plan: Plan, step_px: int, 
     simpler = part(assemble(borders, simplify(borders, step_px)), firsts)
     count = len(firsts) - 1
     with _collection(path, plan, {"simplified_px": step_px}) as text:
-        writer = _FeatureWriter(text, plan, _object_type(count))
+        writer = _FeatureWriter(text, plan, _object_type(count), stain)
         for shapes in batches:
             writer.write(shapes, islice(simpler, len(shapes)))
     return count
@@ -128,7 +136,7 @@ def l0_texts(scale: Fraction, length: int) -> list[str]:
     return texts
 
 
-def _write_features(text: IO[str], arrays: LabelArrays, plan: Plan) -> int:
+def _write_features(text: IO[str], arrays: LabelArrays, plan: Plan, stain: Stain) -> int:
     count = 0
     writer: _FeatureWriter | None = None
     waiting: list[Shapes] = []
@@ -136,26 +144,42 @@ def _write_features(text: IO[str], arrays: LabelArrays, plan: Plan) -> int:
         count += len(shapes)
         waiting.append(shapes)
         if count > MANY_SHAPES:
-            writer = writer or _FeatureWriter(text, plan, _object_type(count))
+            writer = writer or _FeatureWriter(text, plan, _object_type(count), stain)
             writer.write_exact(waiting)
             waiting.clear()
     if waiting:
-        _FeatureWriter(text, plan, _object_type(count)).write_exact(waiting)
+        _FeatureWriter(text, plan, _object_type(count), stain).write_exact(waiting)
     return count
+
+
+class Names:
+    """The identifiers of the objects of a job."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._w_width = plan.w_width
+        self._job = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ldiffusion:job:{plan.job_id}")
+
+    def of(self, value: int, boundary: Boundary) -> str:
+        """Return the UUID of an object of class `value`: the same each time, of a job, a class and a first px.
+
+        The first corner of its boundary is the upper left one of its first pixel: it names it whatever else changes.
+        """
+        w_x, w_y, _ = boundary
+        return str(uuid.uuid5(self._job, f"{value}/{int(w_y[0]) * self._w_width + int(w_x[0])}"))
 
 
 class _FeatureWriter:
     """Writes shapes as Features, one line each, ring by ring."""
 
-    def __init__(self, text: IO[str], plan: Plan, object_type: str) -> None:
+    def __init__(self, text: IO[str], plan: Plan, object_type: str, stain: Stain) -> None:
         plane = WorkingPlane.from_plan(plan)
         self._text = text
         self._separator = "\n"
-        self._w_width = plan.w_width
+        self._stain = stain
         self._mpp = exact(plan.model_mpp)
         self._l0_x = l0_texts(plane.scale_x, plan.w_width)
         self._l0_y = l0_texts(plane.scale_y, plan.w_height)
-        self._job = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ldiffusion:job:{plan.job_id}")
+        self._names = Names(plan)
         self._properties = _properties(plan.classes, object_type)
 
     def write_exact(self, batches: Sequence[Shapes]) -> None:
@@ -173,17 +197,19 @@ class _FeatureWriter:
         found = measure(shapes)
         numbers = (shapes.pixels, shapes.confidence, found.perimeter * float(self._mpp), found.circularity)
         for pixels, confidence, perimeter, circularity in zip(*(each.tolist() for each in numbers), strict=True):
-            area, probability = float(pixels * self._mpp**2), round(confidence / (255 * pixels), DECIMALS)
-            yield (
-                f'{{"Area um^2":{area!r},"Mean probability":{probability!r},'
-                f'"Perimeter um":{round(perimeter, DECIMALS)!r},"Circularity":{round(circularity, DECIMALS)!r}}}'
-            )
+            known = {
+                "Area um^2": float(pixels * self._mpp**2),
+                "Mean probability": round(confidence / (255 * pixels), DECIMALS),
+                "Perimeter um": round(perimeter, DECIMALS),
+                "Circularity": round(circularity, DECIMALS),
+            }
+            if self._stain is not None:
+                known["Hematoxylin OD mean"] = next(self._stain)
+            yield json.dumps(known, separators=(",", ":"))
 
     def _write_feature(self, value: int, measured: str, boundary: Boundary) -> None:
         w_x, w_y, ends = boundary
-        # The first corner is the upper left one of the first pixel: it names the shape whatever else changes.
-        feature_id = uuid.uuid5(self._job, f"{value}/{int(w_y[0]) * self._w_width + int(w_x[0])}")
-        self._text.write(f'{self._separator}{{"type":"Feature","id":"{feature_id}",')
+        self._text.write(f'{self._separator}{{"type":"Feature","id":"{self._names.of(value, boundary)}",')
         self._text.write('"geometry":{"type":"Polygon","coordinates":[')
         begin = 0
         for end in ends.tolist():

@@ -1,0 +1,53 @@
+"""How many objects of each class there are, those that are too small for tables and polygons included."""
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from workers.core.frozen import Frozen
+from workers.core.schemas import Plan
+from workers.outputs.vector.contours import Shapes
+from workers.outputs.vector.tracing import large_enough, trace
+from workers.pipeline.stitch import LabelArrays
+
+
+class ClassObjects(Frozen):
+    """The objects of one class."""
+
+    count: int = Field(default=0, description="Large enough for tables and polygons.")
+    small_count: int = Field(default=0, description="Smaller, and left out there.")
+    small_pixels: int = Field(default=0, description="Working px of those.")
+    largest_pixels: int = Field(default=0, description="Working px of the largest one.")
+
+    def with_shapes(self, index: int, shapes: Shapes, is_large: NDArray[np.bool_]) -> "ClassObjects":
+        """Return the counts with those shapes added that are of class `index`."""
+        mine = shapes.value == index
+        small = shapes.pixels[mine & ~is_large]
+        return ClassObjects(
+            count=self.count + int((mine & is_large).sum()),
+            small_count=self.small_count + len(small),
+            small_pixels=self.small_pixels + int(small.sum()),
+            largest_pixels=max(self.largest_pixels, int(shapes.pixels[mine].max(initial=0))),
+        )
+
+
+class Counter:
+    """Counts the objects of a plan's classes, shape by shape."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.counts = {each.index: ClassObjects() for each in plan.classes if each.index}
+
+    def add(self, shapes: Shapes) -> Shapes:
+        """Count shapes, and return those that are large enough."""
+        is_large = large_enough(shapes, self._plan)
+        self.counts = {index: each.with_shapes(index, shapes, is_large) for index, each in self.counts.items()}
+        return shapes.chosen(is_large)
+
+
+def count_objects(arrays: LabelArrays, plan: Plan) -> dict[int, ClassObjects]:
+    """Trace a plane for its counts alone: class index → objects."""
+    counter = Counter(plan)
+    for shapes in trace(arrays):
+        counter.add(shapes)
+    return counter.counts

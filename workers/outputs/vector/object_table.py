@@ -1,0 +1,228 @@
+"""The table of objects, `objects.parquet`: one row for each polygon, in the same order, as GeoParquet 1.1.
+
+Written in row groups of a fixed number of rows while the planes are traced, so memory does not grow with the objects.
+Pixels are read from the slide a second time, for the stain alone. The file is a function of planes and slide: not of
+region sizes, workers, or how many rows were in memory, and nothing in it says when it was made.
+"""
+
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from workers.core.schemas import Plan
+from workers.core.store import atomic_write
+from workers.outputs.stain import UNIT, ZERO, haematoxylin
+from workers.outputs.vector.borders import Boundary
+from workers.outputs.vector.contours import Shapes, rings
+from workers.outputs.vector.counts import ClassObjects, Counter
+from workers.outputs.vector.measures import measure
+from workers.outputs.vector.tracing import trace
+from workers.outputs.vector.vectorize import DECIMALS, Names, l0_texts
+from workers.pipeline.plane import PlaneReader
+from workers.pipeline.roi import RoiMask, without
+from workers.pipeline.stitch import LabelArrays
+from workers.pipeline.tiling import Box, WorkingPlane, exact
+
+ROWS = 2**14
+"""Rows of a row group."""
+GROUP_BYTES = 2**26
+"""Bytes of polygons with which a row group ends before it has as many rows."""
+PIECE_PX = 1024
+"""Width of what is read from the slide at once."""
+COUNTS = b"ldiffusion:objects"
+"""Metadata of the file: how many objects of each class there are, those left out included."""
+
+NUMBERS = (
+    *("x", "y", "area_um2", "perimeter_um", "major_axis_um", "minor_axis_um", "circularity"),
+    *("haematoxylin_od", "confidence"),
+)
+BOX = ("xmin", "ymin", "xmax", "ymax")
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("class", pa.string()),
+        ("class_index", pa.uint8()),
+        *((name, pa.float64()) for name in NUMBERS[:2]),
+        ("bbox", pa.struct([(name, pa.float64()) for name in BOX])),
+        *((name, pa.float64()) for name in NUMBERS[2:]),
+        ("touches_border", pa.bool_()),
+        ("geometry", pa.binary()),
+    ]
+)
+GEO = {
+    "version": "1.1.0",
+    "primary_column": "geometry",
+    "columns": {
+        "geometry": {
+            "encoding": "WKB",
+            "geometry_types": ["Polygon"],
+            "crs": None,
+            "orientation": "counterclockwise",
+            "covering": {"bbox": {name: ["bbox", name] for name in BOX}},
+        }
+    },
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the rows are measured on.
+
+    Args:
+        arrays: The planes of the job.
+        plan: Its plan.
+        reader: Reads the pixels of the working plane.
+        roi: The region of interest; None takes the whole plane.
+        holes: Boxes of the working plane that could not be read.
+    """
+
+    arrays: LabelArrays
+    plan: Plan
+    reader: PlaneReader
+    roi: RoiMask | None = None
+    holes: tuple[Box, ...] = ()
+
+    def weights(self, w_y: int, band: NDArray[np.unsignedinteger]) -> Sequence[NDArray[np.unsignedinteger]]:
+        """Return, of a band of the plane, the haematoxylin where there are objects, and 1 where something ends."""
+        rows, width = band.shape
+        stain = np.zeros(band.shape, np.uint16)
+        for w_x in range(0, width, PIECE_PX):
+            piece = slice(w_x, w_x + PIECE_PX)
+            if band[:, piece].any():
+                pixels = self.reader.read(w_x, w_y, min(PIECE_PX, width - w_x), rows)
+                stain[:, piece] = haematoxylin(pixels)
+        return stain, self._ends(w_y, rows).astype(np.uint8)
+
+    def _ends(self, w_y: int, rows: int) -> NDArray[np.bool_]:
+        """Return bool (rows, width): beside a px, or on it, is what does not belong to the job."""
+        width, height = self.plan.w_width, self.plan.w_height
+        inside = np.zeros((rows + 2, width + 2), bool)
+        top, bottom = max(w_y - 1, 0), min(w_y + rows + 1, height)
+        box = Box(0, top, width, bottom - top)
+        mask = np.ones((box.height, width), bool) if self.roi is None else self.roi.crop(box, self.reader.plane)
+        inside[top - w_y + 1 : bottom - w_y + 1, 1:-1] = without(mask, (0, top), self.holes)
+        beside = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+        ends: NDArray[np.bool_] = ~(beside & inside[1:-1, 1:-1])
+        return ends
+
+
+def write_objects(path: Path, source: Source) -> dict[int, ClassObjects]:
+    """Write `path` (.parquet), one row per object that is large enough.
+
+    Args:
+        path: Where to; replaced atomically.
+        source: The planes, and what the rows are measured on.
+
+    Returns:
+        How many objects there are of each class index, as it stands in the file too.
+
+    Raises:
+        SlideUnreadable: A tile of the slide cannot be decoded.
+    """
+    counter = Counter(source.plan)
+    with (
+        atomic_write(path) as temporary,
+        pq.ParquetWriter(temporary, SCHEMA, compression="zstd", use_dictionary=["class"]) as writer,
+    ):
+        table = _Table(writer, source.plan)
+        for shapes in trace(source.arrays, source.weights, 2):
+            table.add(counter.add(shapes))
+        table.flush()
+        known = {index: count.model_dump() for index, count in counter.counts.items()}
+        writer.add_key_value_metadata({"geo": json.dumps(GEO), COUNTS.decode(): json.dumps(known)})
+    return counter.counts
+
+
+def read_counts(path: Path) -> dict[int, ClassObjects]:
+    """Return how many objects of each class index a table was made of."""
+    known = json.loads(pq.read_metadata(path).metadata[COUNTS])
+    return {int(index): ClassObjects.model_validate(count) for index, count in known.items()}
+
+
+def read_haematoxylin(path: Path) -> Iterator[float]:
+    """Yield the optical density of each object of a table, in order."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=ROWS, columns=["haematoxylin_od"]):
+            yield from batch.column(0).to_pylist()
+
+
+@dataclass
+class _Table:
+    """Gathers rows and writes them as row groups that end at the same rows, however they came."""
+
+    writer: Any
+    plan: Plan
+    waiting: list[pa.Table] = field(default_factory=list)
+    rows: int = 0
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        plane = WorkingPlane.from_plan(self.plan)
+        self._names = Names(self.plan)
+        self._scale = float(plane.scale_x), float(plane.scale_y)
+        sides = (plane.scale_x, self.plan.w_width), (plane.scale_y, self.plan.w_height)
+        self._l0_x, self._l0_y = (np.array([float(text) for text in l0_texts(*side)]) for side in sides)
+
+    def add(self, shapes: Shapes) -> None:
+        """Take the next rows."""
+        if not len(shapes):
+            return
+        polygons, ids = [], []
+        for value, boundary in zip(shapes.value.tolist(), rings(shapes), strict=True):
+            polygons.append(self._well_known_binary(boundary))
+            ids.append(self._names.of(value, boundary))
+        table = self._columns(shapes, ids, polygons)
+        begin = 0
+        for at, polygon in enumerate(polygons, 1):
+            self.rows += 1
+            self.size += len(polygon)
+            if self.rows == ROWS or self.size >= GROUP_BYTES:
+                self.waiting.append(table.slice(begin, at - begin))
+                begin = at
+                self.flush()
+        self.waiting.append(table.slice(begin))
+
+    def flush(self) -> None:
+        """End the row group."""
+        if self.rows:
+            self.writer.write_table(pa.concat_tables(self.waiting).combine_chunks(), row_group_size=self.rows)
+        self.waiting, self.rows, self.size = [], 0, 0
+
+    def _columns(self, shapes: Shapes, ids: list[str], polygons: list[bytes]) -> pa.Table:
+        found, mpp, pixels = measure(shapes), self.plan.model_mpp, shapes.pixels
+        confidence, stain, ends = shapes.sums
+        names = {each.index: each.name for each in self.plan.classes}
+        box = (self._l0_x[found.x0], self._l0_y[found.y0], self._l0_x[found.x1], self._l0_y[found.y1])
+        numbers = (
+            *(found.x * self._scale[0], found.y * self._scale[1], pixels * float(exact(mpp) ** 2)),
+            *(found.perimeter * mpp, found.major * mpp, found.minor * mpp, found.circularity),
+            *((stain / pixels - ZERO) / UNIT, confidence / (255 * pixels)),
+        )
+        columns = {
+            "id": ids,
+            "class": [names[value] for value in shapes.value.tolist()],
+            "class_index": shapes.value,
+            "bbox": pa.StructArray.from_arrays([pa.array(side) for side in box], names=BOX),
+            "touches_border": ends > 0,
+            "geometry": polygons,
+        } | {name: np.round(each, DECIMALS) for name, each in zip(NUMBERS, numbers, strict=True)}
+        return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
+
+    def _well_known_binary(self, boundary: Boundary) -> bytes:
+        w_x, w_y, ends = boundary
+        pieces = [struct.pack("<BII", 1, 3, len(ends))]
+        begin = 0
+        for end in ends.tolist():
+            place = np.append(np.arange(begin, end), begin)
+            points = np.column_stack([self._l0_x[w_x[place]], self._l0_y[w_y[place]]]).astype("<f8")
+            pieces += [struct.pack("<I", len(points)), points.tobytes()]
+            begin = end
+        return b"".join(pieces)
