@@ -24,6 +24,12 @@ CONFIDENCE_MIN = 0.6
 CLASS_MAX_SHARE = 0.95
 """No class but the background fills a section to this share of its tissue."""
 
+SMALL_MAX_SHARE, SMALL_MIN_COUNT = 0.5, 20
+"""Of the objects of a class, how many may be below the model's `smallest_um2`, where there are at least so many."""
+
+LARGEST_OF_SMALLEST = 1000
+"""No object is this many times as large as `smallest_um2`: many have grown together."""
+
 
 def planned(
     info: SlideInfo, request: JobRequest, card: ModelCard, mpp: tuple[float, float], tissue_share: float
@@ -47,7 +53,7 @@ def planned(
 
 def finished(plan: Plan, statistics: Statistics | None) -> tuple[TrustWarning, ...]:
     """Return all that is known of a result: what the plan knew, and what its classes tell."""
-    return (*plan.warnings, *(_of_classes(statistics) if statistics else ()))
+    return (*plan.warnings, *((*_of_classes(statistics), *_of_objects(statistics, plan)) if statistics else ()))
 
 
 def _of_resolution(
@@ -111,4 +117,25 @@ def _of_classes(statistics: Statistics) -> Iterator[TrustWarning]:
                 code="class_everywhere",
                 message=f"Nearly all of the tissue came out as {each.name}.",
                 value=f"{each.share_of_tissue:.1%}",
+            )
+
+
+def _of_objects(statistics: Statistics, plan: Plan) -> Iterator[TrustWarning]:
+    """Tell of classes whose objects have sizes that objects do not have; of models that say how small one may be."""
+    smallest_um2 = plan.objects.smallest_um2
+    for each in statistics.classes:
+        if not smallest_um2 or each.count is None or each.small_count is None:
+            continue
+        count = each.count + each.small_count
+        if each.small_count >= SMALL_MIN_COUNT and each.small_count > SMALL_MAX_SHARE * count:
+            yield TrustWarning(
+                code="objects_implausible",
+                message=f"Most objects of the class {each.name} are smaller than the model's objects are.",
+                value=f"{each.small_count} of {count} below {smallest_um2:g} µm²",
+            )
+        if each.largest_um2 is not None and each.largest_um2 > LARGEST_OF_SMALLEST * smallest_um2:
+            yield TrustWarning(
+                code="objects_implausible",
+                message=f"An object of the class {each.name} is larger than the model's objects are.",
+                value=f"{each.largest_um2:.0f} µm², where {smallest_um2:g} µm² are enough",
             )

@@ -8,7 +8,7 @@ import pytest
 from workers import trust
 from workers.core.errors.jobs import ModalityMismatch
 from workers.core.modality_match import require_modality
-from workers.core.schemas import JobRequest, ModelCard, ModelClass
+from workers.core.schemas import JobRequest, ModelCard, ModelClass, ObjectRules
 from workers.core.slide_schemas import Modality, ModalityName, SlideGeometry, SlideInfo, SlideLevel, TrustWarning
 from workers.outputs.statistics import ClassStatistics, Statistics
 
@@ -96,3 +96,32 @@ def test_classes_that_are_guessed_or_everywhere_are_told(
     found = trust.finished(plan, Statistics(mm2_per_pixel=1e-6, slide_mm2=2, tissue_mm2=1, classes=classes))
     assert [each.code for each in found] == ["mpp_by_hand", *expected]
     assert trust.finished(plan, None) == (known,)
+
+
+@pytest.mark.parametrize(
+    ("count", "small", "largest_um2", "smallest_um2", "expected"),
+    [
+        (100, 100, 9_999.0, 10.0, []),
+        (100, 101, 9_999.0, 10.0, ["101 of 201 below 10 µm²"]),
+        (0, 19, None, 10.0, []),  # too few to say anything
+        (100, 3, 10_001.0, 10.0, ["10001 µm², where 10 µm² are enough"]),
+        (1, 50, 99_999.0, 10.0, ["50 of 51 below 10 µm²", "99999 µm², where 10 µm² are enough"]),
+        (1, 50, 99_999.0, 0.0, []),  # a model that does not say how small one may be
+        (None, None, None, 10.0, []),
+    ],
+)
+def test_objects_of_sizes_that_objects_do_not_have_are_told(
+    make_plan: Any,
+    count: int | None,
+    small: int | None,
+    largest_um2: float | None,
+    smallest_um2: float,
+    expected: list[str],
+) -> None:
+    nucleus = ClassStatistics(
+        index=1, name="nucleus", color=(0, 0, 0), pixels=9, mm2=1.0, share_of_tissue=0.1, mean_confidence=0.9,
+        count=count, small_count=small, largest_um2=largest_um2,
+    )  # fmt: skip
+    plan = make_plan(100, 100, objects=ObjectRules(smallest_um2=smallest_um2))
+    found = trust.finished(plan, Statistics(mm2_per_pixel=1e-6, slide_mm2=2, tissue_mm2=1, classes=(nucleus,)))
+    assert [(each.code, each.value) for each in found] == [("objects_implausible", value) for value in expected]
