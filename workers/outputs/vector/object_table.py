@@ -9,6 +9,7 @@ import json
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ ROWS = 2**14
 GROUP_BYTES = 2**26
 """Bytes of polygons with which a row group ends before it has as many rows."""
 PIECE_PX = 1024
-"""Width of what is read from the slide at once."""
+"""Side of what is read from the slide at once."""
 COUNTS = b"ldiffusion:objects"
 """Metadata of the file: how many objects of each class there are, those left out included."""
 
@@ -94,11 +95,11 @@ class Source:
         """Return, of a band of the plane, the haematoxylin where there are objects, and 1 where something ends."""
         rows, width = band.shape
         stain = np.zeros(band.shape, np.uint16)
-        for w_x in range(0, width, PIECE_PX):
-            piece = slice(w_x, w_x + PIECE_PX)
-            if band[:, piece].any():
-                pixels = self.reader.read(w_x, w_y, min(PIECE_PX, width - w_x), rows)
-                stain[:, piece] = haematoxylin(pixels)
+        for top, w_x in product(range(0, rows, PIECE_PX), range(0, width, PIECE_PX)):
+            piece = slice(top, top + PIECE_PX), slice(w_x, w_x + PIECE_PX)
+            if band[piece].any():
+                size = min(PIECE_PX, width - w_x), min(PIECE_PX, rows - top)
+                stain[piece] = haematoxylin(self.reader.read(w_x, w_y + top, *size))
         return stain, self._ends(w_y, rows).astype(np.uint8)
 
     def _ends(self, w_y: int, rows: int) -> NDArray[np.bool_]:
