@@ -9,7 +9,9 @@ from pathlib import Path
 from workers.core.errors.base import SlideUnreadable
 from workers.core.slide_schemas import SlideGeometry, TrustWarning
 from workers.core.slides.level_agreement import level_doubts
+from workers.core.slides.modality import is_grey, sample
 from workers.core.slides.readers.registry import open_slide
+from workers.core.slides.slide import Slide
 from workers.core.slides.tiff.doubts import tiff_doubts
 
 MAX_UNEVEN = 1.1
@@ -31,9 +33,19 @@ def doubts_of(path: Path, image: int | None = None) -> tuple[TrustWarning, ...]:
         try:
             found += tiff_doubts(path, slide)
             found += level_doubts(slide)
+            found += _of_colours(slide)
         except SlideUnreadable:  # said by whoever reads that place
             pass
     return tuple(found)
+
+
+def _of_colours(slide: Slide) -> Iterator[TrustWarning]:
+    if not slide.content.channels and is_grey(sample(slide)):
+        yield TrustWarning(
+            code="colours_absent",
+            message="The picture of this slide is grey: a stain is told by its colours, and a model that has learned "
+            "them guesses.",
+        )
 
 
 def _of_resolution(geometry: SlideGeometry) -> Iterator[TrustWarning]:

@@ -47,6 +47,11 @@ TISSUE_MIN_SHARE = 0.002
 HE_MIN_SHARE = 0.6
 """As many of the tissue's px have green as their darkest channel on H&E: eosin and haematoxylin both absorb it most."""
 
+GREY_MAX = 3
+"""The channels of a grey px differ by no more than this; a JPEG moves them by one or two."""
+
+GREY_MIN_SHARE = 0.999
+
 
 def modality_of(slide: Slide) -> Modality:
     """Return how a slide was made to be seen.
@@ -79,6 +84,15 @@ def sample(slide: Slide) -> Pixels:
     rows = np.linspace(0, size.height - PATCH_PX, PATCHES).astype(int)
     strips = [np.hstack([slide.read_level(level, int(x), int(y), PATCH_PX, PATCH_PX) for x in columns]) for y in rows]
     return np.vstack(strips)
+
+
+def is_grey(picture: Pixels) -> bool:
+    """Whether a picture, uint8 (height, width, 3), shows something, and all of it without colours."""
+    lit = picture.reshape(-1, 3)
+    lit = lit[lit.max(axis=1) > BLACK_MAX]
+    if not len(lit) or float((_density(lit).mean(axis=1) > TISSUE_OD).mean()) < TISSUE_MIN_SHARE:
+        return False
+    return float((np.ptp(lit, axis=1) <= GREY_MAX).mean()) >= GREY_MIN_SHARE
 
 
 def judge(picture: Pixels, content: SlideContent) -> Modality:
