@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
-from made_models import write_model_config
+from made_models import write_model_config, write_random_model
 from made_slides import MadeSlide, write_slide
 from numpy.typing import NDArray
 
@@ -30,6 +30,7 @@ pytest_plugins = [
         "tus_fixtures",
         "fiducials",
         "https_files",
+        "case_fixtures",
     ),
     "root_path_fixtures",
     "viewer_fixtures",
@@ -171,36 +172,7 @@ def watched() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a small, untrained, seeded model `random-model` at 0.5 µm/px with three classes."""
-    import torch
-    from small_network import SMALL
-
-    from models.checkpoint import save
-    from models.config import LDiffusionConfig, ScheduleConfig
-    from models.folder import ModelClass as SavedClass
-    from models.folder import ModelSpec
-    from models.ldiffusion import LDiffusion
-
-    config = LDiffusionConfig(num_classes=3, network=SMALL, schedule=ScheduleConfig(timesteps=(20, 90)))
-    colors = ((255, 255, 255), (40, 90, 220), (220, 60, 60))
-    classes = tuple(SavedClass(i, f"class {i}", color) for i, color in enumerate(colors))
-    folder = tmp_path_factory.mktemp("models") / "random-model"
-    torch.manual_seed(0)
-    spec = ModelSpec(
-        name=folder.name,
-        title="Random weights",
-        mpp=0.5,
-        classes=classes,
-        tile_px=256,
-        halo_px=32,
-        stride_px=config.network.stride_px,
-        license="none",
-        intended_use="tests",
-        figures={},
-        network=config,
-        training={},
-    )
-    save(folder, LDiffusion(config), spec)
-    return folder
+    return write_random_model(tmp_path_factory.mktemp("models") / "random-model")
 
 
 # --- a pipeline whose model is a pure function of a pixel's colour ---------------------------------------------------

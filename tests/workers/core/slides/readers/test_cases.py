@@ -1,6 +1,6 @@
 """Small slides that went wrong elsewhere, each for a kind: what is read is what is there, or it is refused by name.
 
-The files are made from a crop of a real slide; they are looked for beside the real data and skipped without.
+Readers alone, pixel by pixel; `tests/server/test_cases.py` goes through the whole product.
 """
 
 from pathlib import Path
@@ -15,15 +15,6 @@ from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
 from workers.core.slides.tiff.structure import check_tiff
-
-
-@pytest.fixture(scope="session")
-def cases(shared_data: Path) -> Path:
-    """The folder of the cases."""
-    folder = shared_data.parent / "cases"
-    if not folder.is_dir():
-        pytest.skip(f"no cases at {folder}")
-    return folder
 
 
 def opened(path: Path, image: int | None = None) -> Slide:

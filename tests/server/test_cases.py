@@ -1,0 +1,169 @@
+"""Small slides that went wrong elsewhere, through both doors: `ldiffusion segment`, and a server with a worker.
+
+What is right for each stands in `tests/fixtures/slide_cases.py`; readers alone are asked in
+`tests/workers/core/slides/readers/test_cases.py`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import tifffile
+from case_fixtures import ANY, FAR, NUCLEI
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from slide_cases import BLACK, BY_NAME, CASES, FIRST, LARGE, RGB, SECOND, SUBIFDS, WHITE, Case
+from slide_doors import Outcome, Remembering, ServerDoor
+
+from server.cli.submit import submit
+from workers import segment
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
+QUPATH = ("ellipse.json", "feature.json", "featurecollection.json", "plane.json")
+
+
+def outcome(door: Remembering, cases: Path, case: Case) -> Outcome:
+    return door(cases / case.file, NUCLEI, case.asked)
+
+
+def dice(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Return how much of two pictures of nuclei is the same; 0 where there are none."""
+    both, either = int(np.count_nonzero(one & other)), int(np.count_nonzero(one | other))
+    return 2 * both / max(1, both + either)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_slide_is_read_as_what_it_is_or_refused_by_name(door: Remembering, cases: Path, case: Case) -> None:
+    found = outcome(door, cases, case)
+    is_server = isinstance(door.door, ServerDoor)
+    if case.refused:
+        assert found.at == (case.at if is_server else "command")
+        assert found.refusal.startswith(f"{case.refused}: ")
+        assert case.says in found.refusal
+        assert not (found.folder / "result.json").exists()
+        return
+    assert found.refusal == ""
+    assert found.geometry is not None
+    assert tuple((each["width"], each["height"]) for each in found.geometry["levels"]) == case.sizes
+    if "mpp" not in case.asked:
+        assert [found.geometry[key] for key in ("mpp_x", "mpp_y", "mpp_origin")] == [case.mpp, case.mpp, case.origin]
+    source = "request" if "mpp" in case.asked else "metadata"
+    assert [found.record[key] for key in ("mpp_x", "mpp_y", "mpp_source")] == [case.mpp, case.mpp, source]
+    assert tuple(each["code"] for each in found.record["warnings"]) == found.shown == case.warnings
+    if found.slide is not None:
+        assert tuple(each["kind"] for each in found.slide["content"]["images"]) == case.images
+        assert tuple(found.slide["content"]["channels"]) == case.channels
+
+
+@pytest.mark.parametrize("case", [each for each in CASES if each.same_as], ids=lambda case: case.name)
+def test_what_shows_the_same_is_segmented_the_same(door: Remembering, cases: Path, case: Case) -> None:
+    found, wanted = (outcome(door, cases, each).labels for each in (case, BY_NAME[case.same_as]))
+    assert found.shape == wanted.shape
+    assert np.count_nonzero(wanted) > 1000
+    assert dice(found, wanted) >= case.dice
+
+
+def test_black_around_a_scan_is_no_tissue(door: Remembering, cases: Path) -> None:
+    for case in (BLACK, WHITE):
+        found = outcome(door, cases, case).statistics
+        assert found["tissue_mm2"] == pytest.approx(0.0405, abs=0.001)
+        assert found["classes"][1]["mm2"] == pytest.approx(0.0018, abs=0.00005)
+
+
+def test_the_second_image_is_segmented_where_it_is_asked_for(door: Remembering, cases: Path) -> None:
+    first, second = (outcome(door, cases, case) for case in (FIRST, SECOND))
+    assert first.record["warnings"][0]["value"] == "1: B"
+    assert dice(first.labels, second.labels) < 0.2
+    if first.slide is not None:
+        assert [each["name"] for each in first.slide["content"]["images"]] == ["A", "B"]
+
+
+def test_the_plane_that_was_read_is_in_the_record(door: Remembering, cases: Path) -> None:
+    found = outcome(door, cases, BY_NAME["ome_planes/zstack_tiled.ome.tif"])
+    assert found.record["warnings"][0]["value"] == "plane 2 of 3, moment 1 of 1"
+
+
+@pytest.mark.parametrize("name", ["overlay.ome.tif", "labels.ome.tif"])
+def test_our_own_pictures_are_slides_again(door: Remembering, cases: Path, name: str) -> None:
+    made = outcome(door, cases, SUBIFDS).folder / name
+    found = door(made, ANY, {"roi": [0, 0, 256, 256], "region_px": 256, "ignore_modality": True})
+    assert found.refusal == ""
+    assert found.geometry is not None
+    assert [(each["width"], each["downsample"]) for each in found.geometry["levels"]] == [(1024, 1), (512, 2)]
+    assert [found.geometry[key] for key in ("mpp_x", "mpp_y", "mpp_origin")] == [0.5, 0.5, "ome"]
+
+
+def test_the_small_level_in_a_subifd_is_the_one_that_is_read(door: Remembering, far_slide: Path) -> None:
+    found = door(far_slide, FAR, {})
+    assert found.geometry is not None
+    assert [each["width"] for each in found.geometry["levels"]] == [36000, 2250]
+    assert (found.record["mpp_x"], found.record["model_mpp"], found.shown) == (0.5, 8, ("no_tissue",))
+    if found.slide is None:
+        assert json.loads((found.folder / "plan.json").read_text())["level"] == 1
+
+
+def shape_of(name: str) -> NDArray[np.bool_]:
+    """Return which px of 512 x 512 lie in the region of a file of `roi_from_qupath`: their centres."""
+    y, x = np.mgrid[:512, :512] + 0.5
+    if name == "ellipse.json":
+        return np.asarray(((x - 200) / 100) ** 2 + ((y - 200) / 100) ** 2 < 1)
+    return np.asarray((abs(x - 200) < 100) & (abs(y - 200) < 100))
+
+
+@pytest.mark.parametrize("name", QUPATH)
+def test_a_region_as_qupath_exports_it_is_taken(door: Remembering, cases: Path, name: str) -> None:
+    folder = cases / "roi_from_qupath"
+    roi = json.loads((folder / name).read_text())
+    found = door(folder / "rgb.tif", ANY, {"roi": roi, "tissue": False})
+    assert found.refusal == ""
+    wanted = shape_of(name)
+    off = np.count_nonzero((found.labels != 0) != wanted)
+    assert off <= (0.005 * np.count_nonzero(wanted) if name == "ellipse.json" else 0)  # drawn as a polygon
+
+
+@pytest.mark.parametrize("name", QUPATH)
+def test_a_region_as_qupath_exports_it_is_checked_and_submitted(
+    server_door: ServerDoor, cases: Path, tmp_path: Path, name: str
+) -> None:
+    folder = cases / "roi_from_qupath"
+    roi = json.loads((folder / name).read_text())
+    answer = httpx.post(f"{server_door.url}/v1/roi/check", json={"roi": roi}, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    wanted = np.count_nonzero(shape_of(name))
+    assert answer.json()["bounds"] == pytest.approx([100, 100, 300, 300])
+    assert answer.json()["area_px2"] == pytest.approx(wanted, rel=0.005)
+    submit(server_door.url, folder / "rgb.tif", tmp_path, {"model": ANY, "roi": roi, "tissue": False})
+    assert np.count_nonzero(tifffile.imread(tmp_path / "labels.ome.tif", level=0)) == pytest.approx(wanted, rel=0.005)
+
+
+@pytest.mark.parametrize("mpp", [True, "0.5e", [0.5], -1, 0])
+def test_what_is_no_number_is_no_resolution(server_door: ServerDoor, cases: Path, tmp_path: Path, mpp: Any) -> None:
+    path = cases / RGB
+    found = server_door(path, ANY, {"mpp": mpp})
+    assert (found.at, found.refusal.split(":")[0]) == ("submit", "invalid_request")
+    assert found.slide is not None
+    changed = httpx.patch(f"{server_door.url}/v1/slides/{found.slide['id']}", json={"mpp": mpp}, trust_env=False)
+    assert (changed.status_code, changed.json()["error"]["code"]) == (422, "invalid_request")
+    said = json.dumps(mpp)
+    done = CliRunner().invoke(segment.main, [str(path), "-o", str(tmp_path), "--model", NUCLEI, "--mpp", said])
+    assert done.exit_code == 2
+    assert "--mpp" in done.stderr
+
+
+@pytest.mark.parametrize("case", [each for each in CASES if "bomb" in each.file], ids=lambda case: case.name)
+def test_what_is_sent_in_one_request_is_refused_by_name_too(server_door: ServerDoor, cases: Path, case: Case) -> None:
+    content = (cases / case.file).read_bytes()
+    answer = httpx.put(f"{server_door.url}/v1/slides?filename=a.tif", content=content, trust_env=False, timeout=60)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, case.refused)
+    assert case.says in json.dumps(answer.json()["error"])
+
+
+def test_the_table_has_every_file_of_the_cases(cases: Path) -> None:
+    elsewhere = {"roi_from_qupath/rgb.tif"}
+    there = {str(path.relative_to(cases)) for path in cases.rglob("*.tif")}
+    assert {each.file for each in CASES} | elsewhere == there
+    assert BY_NAME.keys() >= {each.same_as for each in CASES if each.same_as} | {RGB, LARGE}
