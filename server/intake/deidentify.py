@@ -1,20 +1,22 @@
 """Strips a slide of what identifies a patient: the label, the macro picture, names, dates and numbers in its tags.
 
 `deidentify` is the parent's side. `python -m server.intake.deidentify` is the child's: it changes the files in place,
-reads them again to see that it worked, and refuses the formats whose parts it does not know.
+reads them again to see that it worked, and refuses the formats whose parts it does not know. Which those are, and which
+of the two ways fits the others, is said by each format: `Format.strip`.
 """
 
 import sys
 from pathlib import Path
 
-import openslide
-
 from server.intake.dicom_strip import strip_dicom
 from server.intake.sandbox import limits_of, run_confined, serve_confined
 from server.intake.tiff_strip import strip_tiff
+from workers.core.errors.base import SlideUnreadable
 from workers.core.errors.intake import DeidentifyRefused
 from workers.core.frozen import Frozen
 from workers.core.settings import Settings
+from workers.core.slides.readers.base import Format
+from workers.core.slides.readers.registry import FORMATS, format_of
 from workers.core.slides.tiff.structure import check_tiff
 
 
@@ -54,18 +56,26 @@ def deidentify_here(order: StripOrder) -> Stripped:
         DeidentifyRefused, SlideUnreadable.
     """
     path = Path(order.name)
-    if check_tiff(path):
-        strip_tiff(path)
-        return Stripped(vendor="tiff")
-    vendor = openslide.OpenSlide.detect_format(path)
-    if vendor != "dicom":
+    is_tiff = check_tiff(path)
+    found = _format(path)
+    if found is None or found.strip is None or is_tiff != (found.strip == "tiff"):  # a DICOM may be a TIFF as well
         raise DeidentifyRefused(
             "This server strips slides of what identifies a patient, and cannot do that with this format.",
-            value=vendor or path.suffix,
-            accepted="Aperio SVS, tiled pyramidal TIFF, DICOM",
+            value=found.name if found else path.suffix,
+            accepted=", ".join(each.title for each in FORMATS if each.strip),
         )
-    strip_dicom(sorted(Path().glob("original*.dcm")))
-    return Stripped(vendor=vendor)
+    if found.strip == "tiff":
+        strip_tiff(path)
+    else:
+        strip_dicom(sorted(Path().glob("original*.dcm")))
+    return Stripped(vendor=found.name)
+
+
+def _format(path: Path) -> Format | None:
+    try:
+        return format_of(path)
+    except SlideUnreadable:  # of no format that is known; the refusal is the one of those that cannot be stripped
+        return None
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from aperio_slide import APERIO, LABEL, MACRO, SECRETS, noise, write_aperio
 from dicom_series import PATIENT, read_header, write_series
 from mirax_slide import mirax_files, write_mirax
 
+from server.intake import deidentify as deidentify_module
 from server.intake import dicom_strip, tiff_strip
-from server.intake.deidentify import deidentify
+from server.intake.deidentify import StripOrder, deidentify, deidentify_here
 from server.intake.dicom_strip import strip_dicom
 from server.intake.tiff_strip import strip_tiff
 from workers.core.errors.base import SlideUnreadable
 from workers.core.errors.intake import DeidentifyRefused
 from workers.core.settings import Settings
-from workers.core.slides.readers.registry import open_slide
+from workers.core.slides.readers.base import Strip
+from workers.core.slides.readers.registry import format_of, open_slide
 
 
 @pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"bigtiff": True, "byteorder": ">"}], ids=str)
@@ -121,6 +124,39 @@ def test_a_mirax_slide_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeidentifyRefused) as refused:
         deidentify(write_mirax(tmp_path, mirax_files(noise(256, 256))), Settings())
     assert refused.value.value == "mirax"
+
+
+@pytest.mark.parametrize("strip", ["tiff", "dicom", None])
+def test_a_slide_is_stripped_as_its_format_says_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strip: Strip | None
+) -> None:
+    path = write_aperio(tmp_path / "original.svs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(deidentify_module, "format_of", lambda path: replace(format_of(path), strip=strip))
+    if strip == "tiff":
+        assert deidentify_here(StripOrder(name=path.name)).vendor == "aperio"
+        assert LABEL not in path.read_bytes()
+        return
+    with pytest.raises(DeidentifyRefused) as refused:
+        deidentify_here(StripOrder(name=path.name))
+    assert refused.value.value == "aperio"
+    assert LABEL in path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["original.tif", "original.bin"])
+def test_what_is_of_a_format_without_a_way_or_of_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / name
+    if name.endswith(".tif"):
+        tifffile.imwrite(path, noise(256, 256), ome=True, tile=(256, 256), photometric="rgb")
+    else:
+        path.write_bytes(b"no slide")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DeidentifyRefused) as refused:
+        deidentify_here(StripOrder(name=name))
+    assert refused.value.value == ("ome-tiff" if name.endswith(".tif") else ".bin")
+    assert "OME" not in str(refused.value.accepted)
 
 
 @pytest.mark.parametrize("description", ["Aperio", "Aperio|MPP = x"])

@@ -17,6 +17,5 @@ FORMAT = Format(
     tried_on="a real file",
     detect=_is_ome,
     open=open_tiff,
-    strip="tiff",
     note="one image, one focal plane; red, green and blue in planes of their own",
 )
