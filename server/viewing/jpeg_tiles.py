@@ -1,8 +1,8 @@
 """The JPEG tiles that a slide's file holds, given as they are: nothing is decoded, nothing is lost.
 
 A TIFF keeps the tables of its tiles apart, and says the colours of them in its own way. Put together here they are
-pictures that any viewer shows with the pixels that OpenSlide reads. What is not of the usual kind is not given, and is
-then decoded as every other slide is.
+pictures that any viewer shows with the pixels that OpenSlide reads. Of which formats they may be given is said by each
+format: `Format.stored_tiles`. What is not of the usual kind is not given, and is then decoded as every other slide is.
 """
 
 import io
@@ -17,11 +17,9 @@ from PIL import Image
 from server.viewing.tiff_tiles import JPEG, TiledLevel, reader_at_hand, tiled_levels
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.slide_schemas import SlideInfo
+from workers.core.slides.readers.registry import gives_stored_tiles
 from workers.core.slides.slide import Pixels
 from workers.core.slides.tiff.values import Reader, reader_of
-
-VENDORS = ("aperio", "generic-tiff")
-"""Formats whose levels are the tiled directories of one TIFF, each tile where its number says."""
 
 RGB, YCBCR = 2, 6
 REDUCTIONS = (2, 4, 8)
@@ -152,7 +150,7 @@ def decoded_at(stored: bytes, side: int) -> Pixels | None:
 
 def _by_step(read: Reader, size: int, info: SlideInfo, tile_px: int) -> dict[int, TiledLevel]:
     """Return the directories that hold a level of the grid as JPEG, by level-0 px per px."""
-    if info.backend != "openslide" or info.vendor not in VENDORS:
+    if not gives_stored_tiles(info.vendor, info.backend):
         return {}
     whole = (info.geometry.l0_width, info.geometry.l0_height)
     found: dict[int, TiledLevel] = {}

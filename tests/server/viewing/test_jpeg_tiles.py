@@ -100,6 +100,24 @@ def test_other_tiles_than_jpeg_are_not_given(tmp_path: Path, compression: str | 
     assert stored_tiles(path).tile(1, 0, 0) is None
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_given"),
+    [
+        ({}, True),
+        ({"vendor": "aperio"}, True),
+        *(({"vendor": vendor}, False) for vendor in ("ome-tiff", "qptiff", "hamamatsu", "philips", "of-no-format")),
+        *(({"backend": backend}, False) for backend in ("tiffslide", "tifffile")),
+    ],
+    ids=str,
+)
+def test_tiles_are_given_of_formats_and_readers_that_the_registry_says(
+    tmp_path: Path, changes: dict[str, str], *, is_given: bool
+) -> None:
+    path = write_jpeg_slide(tmp_path / "s.tif", smooth_pixels(HEIGHT, WIDTH))
+    stored = StoredTiles(path, info_of(path).model_copy(update=changes), TILE)
+    assert (stored.tile(1, 0, 0) is not None) is is_given
+
+
 @pytest.mark.parametrize("kind", ["420", "444"])
 def test_levels_in_between_are_averages(tmp_path: Path, kind: Kind) -> None:
     tile, whole = 64, 8 * 64

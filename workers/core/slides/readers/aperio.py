@@ -2,4 +2,4 @@
 
 from workers.core.slides.readers.openslide_reader import openslide_format
 
-FORMAT = openslide_format("aperio", "Aperio SVS", "a real file", strip="tiff")
+FORMAT = openslide_format("aperio", "Aperio SVS", "a real file", strip="tiff", stored_tiles=("openslide",))

@@ -76,6 +76,8 @@ class Format:
         open: Opens one, and of several images in it the one that is named; raises SlideUnreadable.
         strip: How label, macro and identifying tags are taken out; None: this format is refused where that is wanted.
         has_several_files: A slide is more than one file.
+        stored_tiles: Readers that show what the JPEG tiles of the file show, where those are levels of a TIFF, each
+            tile where its number says: read by one of them, a slide's tiles may be passed on as they are.
         note: What a person has to know.
     """
 
@@ -87,4 +89,5 @@ class Format:
     open: Callable[[Path, int | None], Slide]
     strip: Strip | None = None
     has_several_files: bool = False
+    stored_tiles: tuple[Backend, ...] = ()
     note: str = ""

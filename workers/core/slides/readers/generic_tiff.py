@@ -16,5 +16,6 @@ FORMAT = Format(
     detect=_is_generic,
     open=open_tiff,
     strip="tiff",
+    stored_tiles=("openslide",),
     note="RGB, grey or palette of 8 bits; CMYK, CIELab and other bit depths are refused by name",
 )

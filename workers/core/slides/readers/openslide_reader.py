@@ -8,7 +8,7 @@ import numpy as np
 import openslide
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.slide_schemas import MppOrigin, SlideContent, SlideLevel, TrustWarning
+from workers.core.slide_schemas import Backend, MppOrigin, SlideContent, SlideLevel, TrustWarning
 from workers.core.slides.geometry import Resolution, bounds_of, geometry_from, mpp_of, number_of, whole_of
 from workers.core.slides.level_factor import level_factor, unusable
 from workers.core.slides.readers.base import Candidate, Format, Strip, TriedOn
@@ -92,6 +92,7 @@ def openslide_format(
     mpp_origin: MppOrigin = "vendor",
     strip: Strip | None = None,
     has_several_files: bool = False,
+    stored_tiles: tuple[Backend, ...] = (),
 ) -> Format:
     """Return a format that OpenSlide knows as `vendor`."""
 
@@ -111,6 +112,7 @@ def openslide_format(
         open=open_it,
         strip=strip,
         has_several_files=has_several_files,
+        stored_tiles=stored_tiles,
     )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from workers.core.errors.base import SlideUnreadable
+from workers.core.slide_schemas import Backend
 from workers.core.slides.names import NOT_READ
 from workers.core.slides.read_watchdog import reading
 from workers.core.slides.readers import (
@@ -59,6 +60,16 @@ def format_of(path: Path) -> Format:
             accepted=taken,
         )
     return found
+
+
+def gives_stored_tiles(vendor: str, backend: Backend) -> bool:
+    """Whether the JPEG tiles in a slide's file may be passed on as they are.
+
+    Args:
+        vendor: Name of its format.
+        backend: What reads the slide.
+    """
+    return any(backend in each.stored_tiles for each in FORMATS if each.name == vendor)
 
 
 def table() -> str:
