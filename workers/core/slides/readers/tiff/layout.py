@@ -6,14 +6,18 @@ from typing import NamedTuple
 
 from tifffile import TiffFile, TiffPage
 
-from workers.core.errors.base import SlideUnreadable
 from workers.core.slide_schemas import ImageEntry, SlideContent, TrustWarning
 from workers.core.slides.level_factor import Factor, level_factor, unusable
 from workers.core.slides.readers.tiff.ome_xml import OmeImage
 from workers.core.slides.readers.tiff.pictures import MASK, Picture, pictures_of
-
-COLOURS = 3
-"""As many channels make one picture."""
+from workers.core.slides.unread import (
+    SHOWN,
+    channel_names,
+    channels_unread,
+    chosen_image,
+    images_unread,
+    planes_unread,
+)
 
 _RESOLUTION, _UNIT = 282, 296
 
@@ -48,23 +52,14 @@ def layout_of(file: TiffFile, image: int | None = None) -> Layout:
         SlideUnreadable: There is no picture, or not this one, or its directories and its OME-XML do not agree.
     """
     pictures = pictures_of(file)
-    chosen = _choose(pictures, image)
+    images = tuple(_entry(index, each) for index, each in enumerate(pictures))
+    chosen = chosen_image(images, image)
     picture = pictures[chosen]
-    warnings = [*_unread_images(pictures, chosen, image), *_undescribed(file, pictures, picture)]
+    warnings = [*images_unread(images, chosen, image), *_undescribed(file, pictures, picture)]
     planes, z_read = _planes_read(picture, warnings)
     levels = _levels(picture, planes, warnings)
     content = SlideContent(
-        images=tuple(
-            ImageEntry(
-                index=index,
-                name=each.name,
-                width=each.size[0],
-                height=each.size[1],
-                mpp=(float(each.ome.mpp[0]), float(each.ome.mpp[1])) if each.ome and each.ome.mpp else None,
-                kind="associated" if each.is_associated else "slide",
-            )
-            for index, each in enumerate(pictures)
-        ),
+        images=images,
         image=chosen,
         channels=_channels(picture),
         z_planes=picture.ome.z_planes if picture.ome else 1,
@@ -76,25 +71,16 @@ def layout_of(file: TiffFile, image: int | None = None) -> Layout:
     return Layout(levels, content, picture.ome, tuple(warnings))
 
 
-def _choose(pictures: list[Picture], image: int | None) -> int:
-    if image is None:
-        slides = [index for index, picture in enumerate(pictures) if not picture.is_associated]
-        return max(slides, key=lambda index: pictures[index].area)
-    if not 0 <= image < len(pictures):
-        raise SlideUnreadable(
-            "The file has no image of this number.", value=image, accepted=f"0 to {len(pictures) - 1}"
-        )
-    return image
-
-
-def _unread_images(pictures: list[Picture], chosen: int, image: int | None) -> Iterator[TrustWarning]:
-    others = [f"{i}: {p.name or 'unnamed'}" for i, p in enumerate(pictures) if i != chosen and not p.is_associated]
-    if others and image is None:
-        yield TrustWarning(
-            code="images_unread",
-            message=f"The file holds {len(others) + 1} images and one is read: number {chosen}.",
-            value=", ".join(others)[:200],
-        )
+def _entry(index: int, picture: Picture) -> ImageEntry:
+    ome = picture.ome
+    return ImageEntry(
+        index=index,
+        name=picture.name,
+        width=picture.size[0],
+        height=picture.size[1],
+        mpp=(float(ome.mpp[0]), float(ome.mpp[1])) if ome and ome.mpp else None,
+        kind="associated" if picture.is_associated else "slide",
+    )
 
 
 def _undescribed(file: TiffFile, pictures: list[Picture], picture: Picture) -> Iterator[TrustWarning]:
@@ -121,24 +107,10 @@ def _planes_read(picture: Picture, warnings: list[TrustWarning]) -> tuple[tuple[
     lengths = dict(picture.axes)
     z_planes, times = lengths.get("Z", 1), lengths.get("T", 1)
     z_read = z_planes // 2
-    if z_planes * times > 1:
-        warnings.append(
-            TrustWarning(
-                code="planes_unread",
-                message="The file holds several focal planes or moments; the middle one of the first is read.",
-                value=f"plane {z_read + 1} of {z_planes}, moment 1 of {times}",
-            )
-        )
+    warnings += planes_unread(z_planes, times)
     count = lengths.get("C", 1)
-    if count > COLOURS:
-        warnings.append(
-            TrustWarning(
-                code="channels_unread",
-                message=f"The file holds {count} channels, and the first three are shown as red, green and blue.",
-                value=", ".join(picture.ome.channels[COLOURS:])[:200] if picture.ome else None,
-            )
-        )
-    channels = range(min(count, COLOURS))
+    warnings += channels_unread(count, picture.ome.channels if picture.ome else ())
+    channels = range(min(count, SHOWN))
     return tuple(_plane_index(picture.axes, {"C": channel, "Z": z_read}) for channel in channels), z_read
 
 
@@ -155,9 +127,7 @@ def _channels(picture: Picture) -> tuple[str, ...]:
     ome = picture.ome
     if ome is None:
         return tuple(name or f"channel {index + 1}" for index, name in enumerate(picture.channels))
-    if ome.samples > 1 or ome.are_colours or len(ome.channels) < 2:
-        return ()
-    return tuple(name or f"channel {index + 1}" for index, name in enumerate(ome.channels))
+    return () if ome.samples > 1 else channel_names(ome.channels)
 
 
 def _levels(picture: Picture, planes: tuple[int, ...], warnings: list[TrustWarning]) -> tuple[Level, ...]:

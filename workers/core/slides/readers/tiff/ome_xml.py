@@ -26,8 +26,6 @@ UM_PER_UNIT = {
 }
 """µm in the units of length of the OME model that a scanner may use; `pixel` and `reference frame` are no lengths."""
 
-COLOURS = (("red", "green", "blue"), ("r", "g", "b"), ("channel red", "channel green", "channel blue"))
-
 
 class OmeImage(NamedTuple):
     """One `Image` of the document.
@@ -51,11 +49,6 @@ class OmeImage(NamedTuple):
     samples: int
     z_planes: int
     times: int
-
-    @property
-    def are_colours(self) -> bool:
-        """Whether three grey channels are red, green and blue by their names."""
-        return tuple(name.strip().lower() for name in self.channels) in COLOURS
 
 
 def ome_images(text: str) -> list[OmeImage]:

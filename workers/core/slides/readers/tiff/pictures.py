@@ -12,9 +12,7 @@ from tifffile import TiffFile, TiffFrame, TiffPage
 
 from workers.core.errors.base import SlideUnreadable
 from workers.core.slides.readers.tiff.ome_xml import OmeImage, ome_images
-
-ASSOCIATED = ("label", "macro", "thumbnail", "overview", "barcode", "map")
-"""Words in the names of images that are no slide."""
+from workers.core.slides.unread import is_associated_name
 
 QPI = "<PerkinElmer-QPI-ImageDescription"
 """What the description of a QPTIFF's directories begins with, behind the declaration of XML."""
@@ -110,7 +108,7 @@ def _ome_pictures(file: TiffFile) -> list[Picture]:
     for each, ome in zip(series, described, strict=True):
         levels = tuple(tuple(_pages(level.pages)) for level in each.levels)
         axes = tuple((axis, n) for axis, n in zip(each.axes, each.shape, strict=True) if axis not in "YXS")
-        pictures.append(Picture(ome.name or each.name, levels, axes, ome, _is_associated_name(ome.name)))
+        pictures.append(Picture(ome.name or each.name, levels, axes, ome, is_associated_name(ome.name)))
     if all(picture.is_associated for picture in pictures):
         pictures = [picture._replace(is_associated=False) for picture in pictures]
     return pictures
@@ -142,7 +140,7 @@ def _other(page: TiffPage, main: TiffPage) -> Picture:
     """Return a picture that is no level: a small one is a macro or label, one about as large is another slide."""
     name = _name(page)
     is_large = LARGE * page.imagewidth * page.imagelength >= main.imagewidth * main.imagelength
-    return Picture(name, ((page,),), (), None, is_associated=_is_associated_name(name) or not is_large)
+    return Picture(name, ((page,),), (), None, is_associated=is_associated_name(name) or not is_large)
 
 
 def _all_pages(file: TiffFile) -> Iterator[TiffPage]:
@@ -167,7 +165,3 @@ def _is_level(main: TiffPage, finer: TiffPage, page: TiffPage) -> bool:
 def _name(page: TiffPage) -> str:
     first = (page.description or "").strip().splitlines()[:1]
     return first[0][:80] if first else ""
-
-
-def _is_associated_name(name: str) -> bool:
-    return any(word in name.lower() for word in ASSOCIATED)
