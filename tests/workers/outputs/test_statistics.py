@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from workers.core.schemas import Plan
 from workers.outputs import statistics
+from workers.outputs.vector.counts import ClassObjects
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import Box, WorkingPlane
 
@@ -80,7 +81,8 @@ def test_without_a_mask_the_whole_plane_is_tissue(make_plan: MakePlan, watched: 
 def test_the_file_is_what_was_computed(make_plan: MakePlan, watched: Callable[..., Any], tmp_path: Path) -> None:
     labels = np.array([[0, 1], [4, 1]], np.uint8)
     arrays = LabelArrays(watched(labels, 2), watched(labels, 2))
-    found = statistics.write_statistics(tmp_path / "statistics.json", arrays, None, make_plan(2, 2))
+    objects = {4: ClassObjects(count=3, small_count=2, small_pixels=5, largest_pixels=8)}
+    found = statistics.write_statistics(tmp_path / "statistics.json", arrays, None, make_plan(2, 2), objects)
     written = json.loads((tmp_path / "statistics.json").read_text(encoding="utf-8"))
     assert set(written) == {"mm2_per_pixel", "slide_mm2", "tissue_mm2", "classes"}
     assert written["classes"][3] == {
@@ -91,7 +93,13 @@ def test_the_file_is_what_was_computed(make_plan: MakePlan, watched: Callable[..
         "mm2": 2.5e-7,
         "share_of_tissue": 0.25,
         "mean_confidence": 4 / 255,
+        "count": 3,
+        "density_per_mm2": 3e6,
+        "small_count": 2,
+        "small_mm2": 1.25e-6,
+        "largest_um2": 2.0,
     }
+    assert written["classes"][1]["count"] is None  # not counted
     assert statistics.Statistics.model_validate(written) == found
 
 
