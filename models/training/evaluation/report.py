@@ -14,7 +14,11 @@ _REFERENCES: Final[dict[Reference, str]] = {
     "instances": "annotated one by one",
     "components": "components of the annotated mask",
 }
-_SPLITS: Final[dict[SplitBy, str]] = {"model": "by the model", "distance": "by the distance map of the mask"}
+_SPLITS: Final[dict[SplitBy, str]] = {
+    "model": "by the model",
+    "distance": "by the distance map of the mask",
+    "components": "where they do not touch",
+}
 
 # --- for people -------------------------------------------------------------------------------------------------------
 
@@ -47,11 +51,13 @@ def markdown(evaluation: Evaluation) -> str:
 
 def heading(evaluation: Evaluation) -> str:
     """Say in a line or two what was measured, and what the intervals are."""
-    setting, count = evaluation.setting, len(evaluation.measured.names)
-    line = f"{setting.model} on {count} images of {setting.dataset}, protocol {setting.protocol}, seed {setting.seed}."
+    setting = evaluation.setting
+    pieces = f"{len(evaluation.measured.names)} {setting.piece}s"
+    line = f"{setting.model} on {pieces} of {setting.dataset}, protocol {setting.protocol}, seed {setting.seed}."
     if not evaluation.intervals:
         return f"{line} No intervals."
-    return f"{line}\n95 % intervals: percentile bootstrap over {setting.unit}s, {setting.resamples} resamples."
+    unit = setting.piece if setting.unit == "image" else setting.unit
+    return f"{line}\n95 % intervals: percentile bootstrap over {unit}s, {setting.resamples} resamples."
 
 
 def with_interval(value: float, interval: Interval | None) -> str:
@@ -79,16 +85,23 @@ def _tables(evaluation: Evaluation) -> Iterator[tuple[str, list[list[str]]]]:
         if len(classes) == 2:
             binary = [(*prefix, "binary", name) for name in BINARY]
             yield f"{classes[1]} against the rest, {title}", _rows(evaluation, binary)
+    yield "Pixels: those of each class of the reference in a row, by the class that was found", _confusion(evaluation)
     if evaluation.measured.objects is not None:
         yield "Objects, all classes as one", _object_rows(evaluation, evaluation.measured.objects)
 
 
+def _confusion(evaluation: Evaluation) -> list[list[str]]:
+    names = evaluation.setting.classes
+    counts = evaluation.measured.confusion.sum(axis=0).tolist()
+    return [["", *names], *([name, *map(str, row)] for name, row in zip(names, counts, strict=True))]
+
+
 def _object_rows(evaluation: Evaluation, objects: ObjectCounts) -> list[list[str]]:
-    kinds = Counter(objects.references)
-    reference = (f"{said} ({kinds[kind]} images)" for kind, said in _REFERENCES.items() if kind in kinds)
+    kinds, pieces = Counter(objects.references), f"{evaluation.setting.piece}s"
+    reference = (f"{said} ({kinds[kind]} {pieces})" for kind, said in _REFERENCES.items() if kind in kinds)
     return [
         *_rows(evaluation, [("instances", name) for name in OF_OBJECTS]),
-        ["count error is of", f"{counted_images(objects.counts)} images with {COUNTED_FROM} objects or more"],
+        ["count error is of", f"{counted_images(objects.counts)} {pieces} with {COUNTED_FROM} objects or more"],
         ["reference", ", ".join(reference)],
         ["found", f"told apart {_SPLITS[objects.split_by]}"],
     ]

@@ -15,8 +15,8 @@ UNITS: Final = ("image", "group")
 
 # Where the reference's objects come from: who annotated numbered them, or they are the components of the mask.
 Reference: TypeAlias = Literal["instances", "components"]
-# What told the found objects apart: the model, or the distance map of its mask.
-SplitBy: TypeAlias = Literal["model", "distance"]
+# What told the found objects apart: the model, the distance map of its mask, or nothing: touching ones are one.
+SplitBy: TypeAlias = Literal["model", "distance", "components"]
 
 ALL_PIXELS: Final = "all_pixels"
 
@@ -34,6 +34,7 @@ class Setting:
         resamples: Sets drawn for the intervals; 0 for none.
         unit: What is drawn: "image" or "group" (patient, slide).
         seed: Of the noise field and of the resampling.
+        piece: What one of the things that are measured is called: "image", "region".
     """
 
     model: str
@@ -44,6 +45,7 @@ class Setting:
     resamples: int = 1000
     unit: str = "image"
     seed: int = 0
+    piece: str = "image"
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
@@ -101,7 +103,7 @@ def summarise(setting: Setting, measured: Measured) -> Evaluation:
         ValueError: There is no image, or the protocol or the unit is not known.
     """
     if not measured.names:
-        raise ValueError(f"{setting.dataset} has no image")
+        raise ValueError(f"{setting.dataset} has no {setting.piece}")
     sums: list[tuple[NDArray[Any], Statistic]] = [(measured.confusion, lambda counts: _pixel_figures(counts, setting))]
     found: Figures = {}
     ranges: dict[tuple[str, ...], Interval] = {}

@@ -57,6 +57,11 @@ F1         0.6667
 precision  0.6000
 recall     0.7500
 
+Pixels: those of each class of the reference in a row, by the class that was found
+            background  gland
+background           6      2
+gland                1      3
+
 Objects, all classes as one
 figure                                                  value
 AJI                                                    0.7500
