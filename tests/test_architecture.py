@@ -81,6 +81,7 @@ def test_import_contracts_hold() -> None:
         ("models/folder.py", "import models.checkpoint", "gateway-without-torch"),
         ("workers/core/preflight.py", "import models.folder", "inference-is-the-door"),
         ("workers/core/model_catalogue.py", "import models.config", "inference-is-the-door"),
+        ("workers/validate/compare.py", "import models.training.evaluation.evaluate", "inference-is-the-door"),
     ],
 )
 def test_the_door_to_the_schema_of_model_folders_lets_nothing_else_through(

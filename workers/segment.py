@@ -88,9 +88,9 @@ def main(
     settings = Settings()
     folder, name = locate(model, settings.models_dir)
     threads = cpu_threads(threads or settings.torch_threads, 1)
-    request = _request(model=name, **asked)
+    request = request_of(model=name, **asked)
     prepare(output, overwrite=overwrite)
-    with _open(slide, request.on_bad_tile, request.image) as opened:
+    with open_file(slide, request.on_bad_tile, request.image) as opened:
         card = find_model(folder, name)
         resolve_mpp(opened.geometry, request.mpp, card.mpp)  # before anything that takes time
         info = describe(slide, opened, request.image)
@@ -146,6 +146,15 @@ def segment(run: Run, load: Callable[[], Segmenter]) -> Provenance:
         load: Loads the model; called after the plan is made, and only if there is something to segment.
     """
     created_at = datetime.now(UTC)
+    plan, timings_s = label(run, load)
+    return stages.finish_job(run.slide, run.info, plan, run.out_dir, created_at=created_at, timings_s=timings_s)
+
+
+def label(run: Run, load: Callable[[], Segmenter]) -> tuple[Plan, dict[str, float]]:
+    """Plan and segment what has not landed yet, and make no output: the plan, and the seconds of each phase.
+
+    Arguments as for `segment`.
+    """
     started = time.perf_counter()
     plan = stages.plan_job(run.slide, run.info, run.request, run.card, run.out_dir, run.job_id)
     timings_s = {"plan": round(time.perf_counter() - started, 3)}
@@ -163,7 +172,7 @@ def segment(run: Run, load: Callable[[], Segmenter]) -> Provenance:
         started = time.perf_counter()
         _segment(run, plan, todo, engine)
         timings_s["segment"] = round(time.perf_counter() - started, 3)
-    return stages.finish_job(run.slide, run.info, plan, run.out_dir, created_at=created_at, timings_s=timings_s)
+    return plan, timings_s
 
 
 def report(provenance: Provenance, out_dir: Path) -> str:
@@ -204,14 +213,24 @@ def _segment(run: Run, plan: Plan, todo: list[int], engine: Segmenter) -> None:
             bar.update()
 
 
-def _open(path: Path, on_bad_tile: str, image: int | None) -> Slide:
+def open_file(path: Path, on_bad_tile: str, image: int | None) -> Slide:
+    """Open a slide that somebody named on a command line.
+
+    Raises:
+        SlideUnreadable: It is not there, or no slide.
+    """
     if not path.is_file():
         raise SlideUnreadable("The slide file is not there.", value=path)
     check_tiff(path)
     return open_for(path, on_bad_tile, image)
 
 
-def _request(**asked: Any) -> JobRequest:
+def request_of(**asked: Any) -> JobRequest:
+    """Return the options of a command line as a request.
+
+    Raises:
+        RequestInvalid: One of them has an impossible value.
+    """
     try:
         return JobRequest(slide_id="local", **asked)
     except ValidationError as error:

@@ -72,6 +72,14 @@ def crops(arguments: tuple[str, ...]) -> None:
 
 @main.command(context_settings=PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def validate(arguments: tuple[str, ...]) -> None:
+    """Measure a model on annotated regions of a slide of your own."""
+    need("validate", "worker")
+    become("workers.validate", arguments)
+
+
+@main.command(context_settings=PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def train(arguments: tuple[str, ...]) -> None:
     """Train a model from a configuration file."""
     need("train", "train", "worker")

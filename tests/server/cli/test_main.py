@@ -26,6 +26,7 @@ COMMANDS = [
     "study",
     "submit",
     "train",
+    "validate",
     "worker",
 ]
 
@@ -42,6 +43,7 @@ def test_help_lists_every_command() -> None:
     [
         ("worker", "workers"),
         ("segment", "workers.segment"),
+        ("validate", "workers.validate"),
         ("train", "models.training"),
         ("evaluate", "models.training.evaluation.evaluate"),
         ("data", "models.training.datasets"),
