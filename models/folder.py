@@ -22,15 +22,33 @@ NAME: Final = r"[a-z0-9][a-z0-9_-]{0,63}"
 ModelName = Annotated[str, Field(pattern=f"^{NAME}$")]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Pixels = Annotated[int, Field(gt=0)]
+Concept = tuple[
+    Annotated[str, Field(pattern="^[0-9]{6,18}$")], Annotated[str, Field(pattern=r"^[^\\\x00-\x1f]{1,64}$")]
+]
 
 
 @settings
 class ModelClass:
-    """One class: index 0 is the background. The colour is for people: no label depends on it."""
+    """One class: index 0 is the background.
+
+    Attributes:
+        index: Value in the labels.
+        name: What people call it.
+        color: For people, as `snomed` is: no label depends on either.
+        snomed: Code and meaning of the SNOMED CT concept that it is, for DICOM.
+    """
 
     index: Annotated[int, Field(ge=0, le=254)]
     name: str
     color: tuple[Channel, Channel, Channel]
+    snomed: Concept | None = None
+
+    def entry(self) -> dict[str, Any]:
+        """Return what `config.json` says of it; a class without a concept does not mention one."""
+        told = asdict(self)
+        if self.snomed is None:
+            del told["snomed"]
+        return told
 
 
 def _numbered(classes: tuple[ModelClass, ...]) -> tuple[ModelClass, ...]:
@@ -92,7 +110,7 @@ class ModelSpec:
             "name": self.name,
             "title": self.title,
             "mpp": self.mpp,
-            "classes": [asdict(one) for one in self.classes],
+            "classes": [one.entry() for one in self.classes],
             "tile_px": self.tile_px,
             "halo_px": self.halo_px,
             "stride_px": self.stride_px,
@@ -132,7 +150,7 @@ class ModelConfig(ModelSpec):
     def digest(self) -> str:
         """SHA-256, in hex, of all that decides labels and objects: two models of one digest give the same results.
 
-        Name, title, colours and figures are for people, and a change of them leaves the digest what it is.
+        Name, title, colours, concepts and figures are for people, and a change of them leaves the digest what it is.
         """
         decides = {
             "weights_sha256": self.weights_sha256,

@@ -25,7 +25,7 @@ from workers.core.products import FOLDER, SIMPLIFIED, Made, Products
 from workers.core.queue.leases import Leases
 from workers.core.schemas import Plan
 from workers.core.store import Store
-from workers.outputs.dicom_seg import Kind, write_segmentation
+from workers.outputs.dicom_seg import Coding, write_segmentation
 from workers.outputs.ome_zarr import write_ome_zarr
 from workers.outputs.pyramid import write_confidence, write_overlay
 from workers.outputs.vector.features import write_features
@@ -158,7 +158,7 @@ def _record(path: Path) -> Made:
     return Made(name=path.name, sha256=digest, size_bytes=size_bytes, made_at=datetime.now(UTC))
 
 
-def _segmentation(path: Path, source: Source, kind: Kind) -> None:
+def _segmentation(path: Path, source: Source, kind: Coding) -> None:
     try:
         slide = source.store.slide_file(source.plan.slide_id)
     except SlideNotFound as error:

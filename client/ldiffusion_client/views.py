@@ -106,11 +106,12 @@ class SlideInfo(View):
 
 
 class ModelClass(View):
-    """One class of a model. Index 0 is the background."""
+    """One class of a model. Index 0 is the background. `snomed` is code and meaning of its SNOMED CT concept."""
 
     index: int
     name: str
     color: tuple[int, int, int]
+    snomed: tuple[str, str] | None = None
 
 
 class ObjectRules(View):

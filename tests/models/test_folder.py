@@ -63,6 +63,15 @@ def test_what_is_for_people_leaves_the_digest(
     assert read_config(changed.to_json(CONFIG.weights_sha256).encode(), "").digest == CONFIG.digest
 
 
+def test_a_concept_is_kept_and_leaves_the_digest() -> None:
+    coded = replace(CONFIG, classes=(CONFIG.classes[0], replace(CONFIG.classes[1], snomed=("84640000", "Nucleus"))))
+    read = read_config(coded.to_json(CONFIG.weights_sha256).encode(), "")
+    assert [one.snomed for one in read.classes] == [None, ("84640000", "Nucleus")]
+    assert read.digest == CONFIG.digest
+    told = json.loads(coded.to_json(CONFIG.weights_sha256))["classes"]
+    assert ["snomed" in one for one in told] == [False, True]
+
+
 NETWORK: dict[str, Any] = {
     "latent_channels": 4,
     "latent_stride": 8,
@@ -197,6 +206,23 @@ def test_every_fault_has_a_line() -> None:
     assert mpp == "config.json: mpp is -1; accepted: above 0"
     assert channel_ == "config.json: classes.1.color.2 is 256; accepted: at most 255"
     assert more.startswith("config.json: more is not known; known: ")
+
+
+@pytest.mark.parametrize(
+    ("snomed", "sentence"),
+    [
+        (["nucleus", "Nucleus"], "classes.1.snomed.0 is 'nucleus'; accepted: what matches ^[0-9]{6,18}$"),
+        (["84640000", ""], "classes.1.snomed.1 is ''; accepted: what matches "),
+        (["84640000", "a\\b"], "classes.1.snomed.1 is 'a\\\\b'; accepted: what matches "),
+        (["84640000"], "classes.1.snomed.1 is missing"),
+        ("84640000", "classes.1.snomed is '84640000'; accepted: a list"),
+    ],
+)
+def test_a_concept_that_is_none_is_a_fault(snomed: object, sentence: str) -> None:
+    coded = asdict(CONFIG.classes[1]) | {"snomed": snomed}
+    with pytest.raises(SettingsError) as refused:
+        read_config(with_change(classes=[asdict(CONFIG.classes[0]), coded]), "config.json")
+    assert str(refused.value).startswith(f"config.json: {sentence}")
 
 
 def test_a_long_value_is_cut_and_broken_json_is_named() -> None:

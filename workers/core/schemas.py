@@ -47,6 +47,11 @@ class ModelClass(Frozen):
     index: int = Field(ge=0, le=254)
     name: str
     color: tuple[int, int, int]
+    snomed: tuple[str, str] | None = Field(
+        default=None,
+        description="Code and meaning of the SNOMED CT concept that it is; None if the model does not say.",
+        examples=[["84640000", "Nucleus"]],
+    )
 
 
 class ObjectRules(Frozen):

@@ -18,14 +18,13 @@ import numpy as np
 import pydicom
 from highdicom.seg import Segmentation, SegmentDescription
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
-from pydicom.sr.codedict import codes
-from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, VLWholeSlideMicroscopyImageStorage
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from workers.core.errors.base import ProductRefused
 from workers.core.preflight import require_room
 from workers.core.schemas import ModelClass, Plan
 from workers.core.store import atomic_write
+from workers.outputs.dicom_source import Kind, algorithm, property_codes, read_source, stable_uid
 from workers.outputs.ometiff import CREATOR
 from workers.pipeline.stitch import LabelArrays, read_rows
 from workers.pipeline.tiling import WorkingPlane
@@ -36,15 +35,14 @@ PLANE_MAX_PX = 2**30
 BYTES_PER_PX = 4
 """Memory that making the file takes for a px of the plane."""
 SERIES_NUMBER = 900
-NEEDED = ("TotalPixelMatrixOriginSequence", "ImageOrientationSlide", "SharedFunctionalGroupsSequence")
-MAY_BE_ABSENT = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
-    *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+KIND = Kind(
+    "A DICOM segmentation refers",
+    "labels.ome.tif",
+    ("TotalPixelMatrixOriginSequence", "ImageOrientationSlide", "SharedFunctionalGroupsSequence"),
 )
-"""Attributes of patient and study that a segmentation repeats, and that slides in use do without."""
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
-Kind = Literal["LABELMAP", "BINARY"]
+Coding = Literal["LABELMAP", "BINARY"]
 
 
 def write_segmentation(
@@ -52,7 +50,7 @@ def write_segmentation(
     arrays: LabelArrays,
     plan: Plan,
     source: Path,
-    kind: Kind = "LABELMAP",
+    kind: Coding = "LABELMAP",
     *,
     room_bytes: int = sys.maxsize,
 ) -> None:
@@ -69,7 +67,8 @@ def write_segmentation(
     Raises:
         ProductRefused: The slide is no tiled DICOM instance of a total pixel matrix, or the plane is too large.
     """
-    header = read_source(source, plan)
+    header = read_source(source, plan, KIND)
+    _share_measures(header)
     height, width = arrays.labels.shape
     if height * width > PLANE_MAX_PX:
         raise ProductRefused(
@@ -84,9 +83,9 @@ def write_segmentation(
         pixel_array=_pixels(arrays, described)[np.newaxis],
         segmentation_type=kind,
         segment_descriptions=[_segment(number, each, plan) for number, each in enumerate(described, 1)],
-        series_instance_uid=_uid(plan, kind, "series"),
+        series_instance_uid=stable_uid(plan, kind, "series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=_uid(plan, kind, "instance"),
+        sop_instance_uid=stable_uid(plan, kind, "instance"),
         instance_number=1,
         manufacturer=CREATOR,
         manufacturer_model_name=plan.model[:64],
@@ -107,43 +106,12 @@ def write_segmentation(
         made.save_as(temporary)
 
 
-def read_source(path: Path, plan: Plan) -> pydicom.Dataset:
-    """Return the header of the slide, with the attributes empty that it does not have and a segmentation needs.
-
-    Raises:
-        ProductRefused: It is no tiled DICOM instance, not the level that the plan calls level 0, or does not
-            say how large its pixels are.
-    """
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-    except InvalidDicomError as error:
-        raise _refusal("did not come as DICOM", path.suffix) from error
-    if header.get("SOPClassUID") != VLWholeSlideMicroscopyImageStorage or not all(map(header.get, NEEDED)):
-        raise _refusal("is no VL Whole Slide Microscopy image with a total pixel matrix", header.get("SOPClassUID"))
-    size = (header.TotalPixelMatrixColumns, header.TotalPixelMatrixRows)
-    if size != (plan.geometry.l0_width, plan.geometry.l0_height):
-        raise _refusal("has its first level in another file than the one that was stored", f"{size[0]} x {size[1]}")
-    _share_measures(header)
-    for keyword in MAY_BE_ABSENT:
-        if keyword not in header:
-            setattr(header, keyword, "")
-    return header
-
-
 def _share_measures(header: pydicom.Dataset) -> None:
     """Give all frames the pixel measures of the first, where each has its own: one matrix has one spacing."""
     groups = [group for name in GROUPS for group in (header.get(name) or ())[:1] if "PixelMeasuresSequence" in group]
     if not groups or not groups[0].PixelMeasuresSequence[0].get("PixelSpacing"):
-        raise _refusal("does not say how large its pixels are", None)
+        raise KIND.refusal("does not say how large its pixels are", None)
     header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = groups[0].PixelMeasuresSequence
-
-
-def _refusal(reason: str, value: object) -> ProductRefused:
-    return ProductRefused(
-        f"A DICOM segmentation refers to a DICOM slide, and this slide {reason}.",
-        value=value,
-        accepted="a job on a DICOM slide, or labels.ome.tif",
-    )
 
 
 def _pixels(arrays: LabelArrays, described: Sequence[ModelClass]) -> NDArray[np.uint8]:
@@ -159,15 +127,14 @@ def _pixels(arrays: LabelArrays, described: Sequence[ModelClass]) -> NDArray[np.
 
 
 def _segment(number: int, each: ModelClass, plan: Plan) -> SegmentDescription:
+    category, concept = property_codes(each)
     return SegmentDescription(
         segment_number=number,
         segment_label=each.name[:64],
-        segmented_property_category=codes.SCT.Tissue,
-        segmented_property_type=codes.SCT.Tissue,
+        segmented_property_category=category,
+        segmented_property_type=concept,
         algorithm_type="AUTOMATIC",
-        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name=plan.model[:64], family=codes.DCM.ArtificialIntelligence, version=plan.model_digest[:16]
-        ),
+        algorithm_identification=algorithm(plan),
         display_color=highdicom.color.CIELabColor.from_rgb(*each.color),
     )
 
@@ -197,8 +164,3 @@ def _first_center(header: pydicom.Dataset, plan: Plan) -> tuple[float, float, fl
     down, across = np.subtract(_spacing(header, plan), _source_spacing(header)) / 2
     x, y, z = np.array(source_center, np.float64) + across * directions[0] + down * directions[1]
     return float(x), float(y), float(z)
-
-
-def _uid(plan: Plan, kind: Kind, what: str) -> UID:
-    """Return an identifier that is the same each time the file of this job is made."""
-    return pydicom.uid.generate_uid(entropy_srcs=[plan.job_id, kind, what])

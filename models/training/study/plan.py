@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -116,7 +116,8 @@ class Study:
         The seed does not count, nor do words for people, nor a setting at its default: a new option leaves old runs
         what they are.
         """
-        recipe = stated(self.resolve(variant, 0, lr))
+        resolved = self.resolve(variant, 0, lr)
+        recipe = stated(replace(resolved, classes=tuple(replace(one, snomed=None) for one in resolved.classes)))
         whole = self._of_run(variant, {key: value for key, value in recipe.items() if key not in _WORDS})
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:10]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from disc_data import RECIPE_TEXT, disc_recipe
+from pydicom.sr.codedict import codes
 
 from models.training.recipe import Recipe, load_recipe, parse_recipe
 
@@ -23,6 +24,26 @@ def test_shipped_recipes_load(repo_root: Path) -> None:
         recipe = load_recipe(path)
         assert recipe.stage("stage2").steps > 0
         assert (recipe.model.sequence == "none") == path.stem.endswith("-fast")
+
+
+CONCEPTS = {
+    "background": None,
+    "nucleus": codes.SCT.Nucleus,
+    "gland": codes.SCT.BodyTissueStructure,
+    "benign gland": codes.SCT.BodyTissueStructure,
+    "malignant gland": codes.SCT.Adenocarcinoma,
+}
+
+
+def test_shipped_recipes_say_concepts_that_the_standard_lists(repo_root: Path) -> None:
+    for path in (repo_root / "models" / "training" / "configs").glob("*.toml"):
+        for one in load_recipe(path).classes:
+            concept = CONCEPTS[one.name]
+            if concept is None:
+                assert one.snomed is None
+            else:
+                value, meaning = one.snomed or ("", "")
+                assert (value, meaning) == (concept.value, concept.meaning.removesuffix(" (body structure)"))
 
 
 def test_a_recipe_says_what_a_stage_asks_of_the_loop(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from workers import product_tasks
 from workers.core.errors.base import ProductRefused
-from workers.outputs import dicom_seg
+from workers.outputs import dicom_seg, dicom_source
 from workers.pipeline import stitch
 
 KINDS = {"segmentation.dcm": "LABELMAP", "segmentation-binary.dcm": "BINARY"}
@@ -43,6 +43,29 @@ def test_pydicom_finds_its_own_spacing_and_the_sources_frame(dicom: Finished, na
     assert found.NumberOfFrames == 3 * 2
 
 
+@pytest.mark.parametrize(
+    ("snomed", "category"),
+    [
+        (None, "85756007"),
+        (("84640000", "Nucleus"), "91723000"),
+        (("85756007", "Body tissue structure"), "91723000"),
+        (("1187332001", "Adenocarcinoma"), "49755003"),
+        (("108369006", "Neoplasm"), "49755003"),
+    ],
+)
+def test_a_segment_is_the_concept_of_its_class(
+    dicom: Finished, tmp_path: Path, snomed: tuple[str, str] | None, category: str
+) -> None:
+    background, nucleus = dicom.plan.classes
+    plan = dicom.plan.model_copy(update={"classes": (background, nucleus.model_copy(update={"snomed": snomed}))})
+    target = tmp_path / "made.dcm"
+    dicom_seg.write_segmentation(target, stitch.open_labels(dicom.folder), plan, dicom.store.slide_file(dicom.info.id))
+    segment = pydicom.dcmread(target).SegmentSequence[-1]  # a LABELMAP describes the background too
+    [kind], [found] = segment.SegmentedPropertyTypeCodeSequence, segment.SegmentedPropertyCategoryCodeSequence
+    assert (kind.CodeValue, kind.CodeMeaning) == (snomed or ("85756007", "Tissue"))
+    assert (found.CodeValue, found.CodingSchemeDesignator) == (category, "SCT")
+
+
 def test_a_mark_has_one_place_on_the_glass(dicom: Finished) -> None:
     """The centre of a mark in slide coordinates, by the source's geometry and by the segmentation's."""
     source = pydicom.dcmread(dicom.store.slide_file(dicom.info.id), stop_before_pixels=True)
@@ -72,7 +95,7 @@ def test_the_same_job_gives_the_same_identifiers(dicom: Finished, tmp_path: Path
 
 def test_a_slide_without_patient_and_study_attributes_has_a_segmentation(dicom: Finished, tmp_path: Path) -> None:
     bare = pydicom.dcmread(dicom.store.slide_file(dicom.info.id))
-    for keyword in dicom_seg.MAY_BE_ABSENT:
+    for keyword in dicom_source.MAY_BE_ABSENT:
         bare.pop(keyword, None)
     bare.save_as(tmp_path / "bare.dcm")
     dicom_seg.write_segmentation(
@@ -80,7 +103,7 @@ def test_a_slide_without_patient_and_study_attributes_has_a_segmentation(dicom: 
     )
     found = pydicom.dcmread(tmp_path / "made.dcm")
     assert found.StudyInstanceUID == bare.StudyInstanceUID
-    assert not any(str(found[keyword].value or "") for keyword in dicom_seg.MAY_BE_ABSENT)
+    assert not any(str(found[keyword].value or "") for keyword in dicom_source.MAY_BE_ABSENT)
 
 
 def test_a_slide_that_is_no_dicom_is_refused_with_a_sentence(plain: Finished) -> None:
