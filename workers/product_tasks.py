@@ -25,6 +25,7 @@ from workers.core.products import FOLDER, SIMPLIFIED, Made, Products
 from workers.core.queue.leases import Leases
 from workers.core.schemas import Plan
 from workers.core.store import Store
+from workers.outputs.dicom_ann import write_annotations
 from workers.outputs.dicom_seg import Coding, write_segmentation
 from workers.outputs.ome_zarr import write_ome_zarr
 from workers.outputs.pyramid import write_confidence, write_overlay
@@ -158,13 +159,20 @@ def _record(path: Path) -> Made:
     return Made(name=path.name, sha256=digest, size_bytes=size_bytes, made_at=datetime.now(UTC))
 
 
-def _segmentation(path: Path, source: Source, kind: Coding) -> None:
+def _slide_file(source: Source) -> Path:
     try:
-        slide = source.store.slide_file(source.plan.slide_id)
+        return source.store.slide_file(source.plan.slide_id)
     except SlideNotFound as error:
-        message = "The slide was deleted, and a DICOM segmentation takes its header."
+        message = "The slide was deleted, and a DICOM product takes its header."
         raise SlideNotFound(message, value=source.plan.slide_id) from error
-    write_segmentation(path, source.arrays, source.plan, slide, kind, room_bytes=source.room_bytes)
+
+
+def _segmentation(path: Path, source: Source, kind: Coding) -> None:
+    write_segmentation(path, source.arrays, source.plan, _slide_file(source), kind, room_bytes=source.room_bytes)
+
+
+def _annotations(path: Path, source: Source) -> None:
+    write_annotations(path, source.arrays, source.plan, _slide_file(source), room_bytes=source.room_bytes)
 
 
 def _features(path: Path, source: Source) -> None:
@@ -188,6 +196,7 @@ MAKERS: Mapping[str, Callable[[Path, Source], object]] = {
     "overlay-pages.tif": lambda path, source: write_overlay(path, source.arrays, source.plan, "pages"),
     "segmentation.dcm": lambda path, source: _segmentation(path, source, "LABELMAP"),
     "segmentation-binary.dcm": lambda path, source: _segmentation(path, source, "BINARY"),
+    "annotations.dcm": _annotations,
     "features.fgb": _features,
     **{name: _simplifier(step_px) for step_px, name in SIMPLIFIED.items()},
 }

@@ -103,8 +103,8 @@ def get_result(
 ) -> Response:
     """Fetch a result. The ETag is the SHA-256 that `result.json` gives for the file; ranges and HEAD work.
 
-    Products (confidence.ome.tif, segmentation.dcm, features.fgb, other layouts of the overlay, simplified regions) are
-    made when they are first asked for: that answer is 202 with Retry-After.
+    Products (confidence.ome.tif, segmentation.dcm, annotations.dcm, features.fgb, other layouts of the overlay,
+    simplified regions) are made when they are first asked for: that answer is 202 with Retry-After.
     """
     if name in file_products():
         return product_answer(request, jobs, job_id, name)

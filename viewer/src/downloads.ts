@@ -23,6 +23,11 @@ const MADE: Record<string, string> = {
   'confidence.ome.tif': 'Confidence (OME-TIFF)',
   'features.fgb': 'Polygons (FlatGeobuf)',
 }
+/** What only a slide that came as DICOM has. */
+const MADE_OF_DICOM: Record<string, string> = {
+  'segmentation.dcm': 'Segmentation (DICOM)',
+  'annotations.dcm': 'Annotations (DICOM)',
+}
 
 const QUPATH = 'open-in-qupath.groovy'
 
@@ -38,7 +43,7 @@ export function downloadsOf(job: JobView, slide: SlideInfo): HTMLElement[] {
 
 function downloadList(job: JobView, slide: SlideInfo): HTMLUListElement {
   const ready = Object.entries(TITLES).filter(([name]) => name in job.results)
-  const made = Object.entries(slide.vendor === 'dicom' ? { ...MADE, 'segmentation.dcm': 'Segmentation (DICOM)' } : MADE)
+  const made = Object.entries(slide.vendor === 'dicom' ? { ...MADE, ...MADE_OF_DICOM } : MADE)
   const items = [...ready, ...made].map(([name, title]) => el('li', {}, download(job, name, title)))
   return el('ul', { className: 'downloads' }, ...items)
 }

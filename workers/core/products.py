@@ -54,6 +54,7 @@ PRODUCTS = {
     "overlay-pages.tif": Product("image/tiff", "The overlay with its levels as pages only."),
     "segmentation.dcm": Product("application/dicom", "DICOM segmentation of a slide that came as DICOM."),
     "segmentation-binary.dcm": Product("application/dicom", "The same for viewers that know BINARY only."),
+    "annotations.dcm": Product("application/dicom", "DICOM bulk annotations of a slide that came as DICOM."),
     "features.fgb": Product("application/vnd.flatgeobuf", "The polygons with a spatial index."),
     **{
         name: Product(
