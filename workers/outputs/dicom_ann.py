@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
@@ -111,7 +112,8 @@ def _gather(arrays: LabelArrays, plan: Plan, room_bytes: int) -> dict[int, _Grou
         for (value, pixels, confidence), (w_x, w_y, ends) in zip(numbers, rings(shapes), strict=True):
             group = groups.setdefault(value, _Group())
             outer = slice(int(ends[0]))
-            group.outlines.append(np.stack([l0_x[w_x[outer]], l0_y[w_y[outer]]], axis=1))
+            outline: Any = np.stack([l0_x[w_x[outer]], l0_y[w_y[outer]]], axis=1)  # of the positions' own type
+            group.outlines.append(outline)
             group.pixels.append(pixels)
             group.confidence.append(confidence)
             group.holes += len(ends) - 1
