@@ -16,6 +16,7 @@ GEOJSON = json.dumps({"type": "FeatureCollection", "features": [], "filler": "x"
 FILES = {
     "overlay.ome.tif": bytes(range(256)) * 1000,
     "labels.ome.tif": b"labels",
+    "objects.parquet": b"PAR1",
     "regions.geojson.gz": gzip.compress(GEOJSON),
     "statistics.json": b'{"classes": [], "tissue_mm2": 0.0, "slide_mm2": 1.0}',
     "preview.png": b"\x89PNG",
