@@ -1,4 +1,4 @@
-"""How much halo a model needs: `python -m benchmarks.halo SLIDE [--model nuclei-paper] [--mpp 0.5]`.
+"""How much halo a model needs: `python -m benchmarks.halo SLIDE [--model nuclei] [--mpp 0.5]`.
 
 A square of the slide is segmented in one piece, with the networks' theoretical reach around it, and again in small
 tiles with one halo after the other. The table shows which share of the pixels gets the same label. Small tiles make it
@@ -41,7 +41,7 @@ def segment(
 
 @click.command(context_settings=CONTEXT, help=__doc__.splitlines()[0])
 @click.argument("slide", type=click.Path(path_type=Path))
-@click.option("--model", default="nuclei-paper")
+@click.option("--model", default="nuclei")
 @click.option("--mpp", type=float)
 @click.option("--square-px", "side", type=int, default=1024)
 @click.option("--tile-px", type=int, default=256)

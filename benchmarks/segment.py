@@ -33,7 +33,7 @@ def run_once(slide: Path, model: str, mpp: float | None, out: Path) -> tuple[flo
 
 @click.command(context_settings=CONTEXT, help=__doc__.splitlines()[0])
 @click.argument("slide", type=click.Path(path_type=Path))
-@click.option("--model", default="nuclei-paper")
+@click.option("--model", default="nuclei")
 @click.option("--mpp", type=float)
 @click.option("--repeat", type=int, default=1)
 def main(slide: Path, model: str, mpp: float | None, repeat: int) -> None:

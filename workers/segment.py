@@ -69,7 +69,7 @@ class Run:
 @click.command(cls=TellsErrors, context_settings=CONTEXT)
 @click.argument("slide", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
-@click.option("--model", default="nuclei-paper", show_default=True, help="Name of an installed model, or its folder.")
+@click.option("--model", default="nuclei", show_default=True, help="Name of an installed model, or its folder.")
 @click.option("--mpp", type=float, help="µm per level-0 pixel; overrides the slide's own.")
 @click.option("--region-px", type=int, help="Side of a region in pixels of the model: memory, not the result.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise field.")

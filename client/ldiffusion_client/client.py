@@ -2,7 +2,7 @@
 
 with Client("http://127.0.0.1:8000") as client:
     slide = client.upload("slide.svs")
-    job = client.wait(client.submit(slide.id, model="nuclei-paper").id)
+    job = client.wait(client.submit(slide.id, model="nuclei").id)
     client.download_results(job, "out")
 
 async with AsyncClient("http://127.0.0.1:8000") as client:

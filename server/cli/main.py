@@ -121,7 +121,7 @@ def data(arguments: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("slide", type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of results.")
-@click.option("--model", default="nuclei-paper", show_default=True, help="Name of an installed model.")
+@click.option("--model", default="nuclei", show_default=True, help="Name of an installed model.")
 @click.option("--mpp", type=click.FloatRange(min=0, min_open=True), help="µm per pixel; overrides the slide's own.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the noise field.")
 @click.option(
@@ -170,7 +170,7 @@ def submit(
 @main.command()
 @click.option("--slide", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A slide of yours.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="demo-output", show_default=True)
-@click.option("--model", default="nuclei-paper", show_default=True, help="Name of an installed model.")
+@click.option("--model", default="nuclei", show_default=True, help="Name of an installed model.")
 @click.option("--mpp", type=click.FloatRange(min=0, min_open=True), help="µm per pixel; overrides the slide's own.")
 def demo(slide: Path | None, out: Path, model: str, mpp: float | None) -> None:
     """Show the whole on a real slide: start a server, upload, segment, fetch the results, stop."""

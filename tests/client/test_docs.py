@@ -28,7 +28,7 @@ ADDRESS = "http://127.0.0.1:8000"
 @pytest.fixture
 def served(tmp_path: Path, empty_queue: str) -> Iterator[str]:
     """Address of a gateway with a worker, whose model of the default's name knows red."""
-    write_model_config(tmp_path / "models" / "nuclei-paper")
+    write_model_config(tmp_path / "models" / "nuclei")
     settings = Settings(
         data_dir=tmp_path / "data", models_dir=tmp_path / "models", redis_url=empty_queue, disk_reserve_bytes=0
     )

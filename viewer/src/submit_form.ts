@@ -6,7 +6,7 @@ import { clearNotices, report } from './notices'
 import type { JobView, ModelCard, Page, SlideInfo } from './types'
 
 /** What the server takes where a job names no model. */
-const DEFAULT_MODEL = 'nuclei-paper'
+const DEFAULT_MODEL = 'nuclei'
 
 export class SubmitForm {
   readonly #form = byId('submit', HTMLFormElement)

@@ -123,7 +123,7 @@ class JobOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = "nuclei-paper"
+    model: str = "nuclei"
     mpp: Mpp | None = Field(default=None, description="µm per level-0 px; overrides the slide's own.")
     seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the noise field.")
     region_px: int | None = Field(
@@ -163,7 +163,7 @@ class JobRequest(JobOptions):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        json_schema_extra={"examples": [{"slide_id": "0f8c…", "model": "nuclei-paper", "mpp": 0.5}]},
+        json_schema_extra={"examples": [{"slide_id": "0f8c…", "model": "nuclei", "mpp": 0.5}]},
     )
 
     slide_id: str
