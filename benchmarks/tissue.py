@@ -21,7 +21,7 @@ from benchmarks.tissue_kinds import GROUP_A, Kind, group_b
 from benchmarks.tissue_methods import otsu_on_grey, otsu_on_stain
 from benchmarks.tissue_thumbnails import Mask, Pixels, Textures, thumbnail
 from workers.core.command_line import CONTEXT
-from workers.pipeline.glass import dark_surroundings
+from workers.pipeline.overview import Overview
 from workers.pipeline.tissue import DILATE_PX, find_tissue
 
 GROUP_B_COUNT, GROUP_B_SEED = 24, 2028
@@ -37,7 +37,7 @@ class Score(NamedTuple):
 
 def ours(pixels: Pixels) -> Mask:
     """Return the mask of this project."""
-    return find_tissue(pixels, dark_surroundings(pixels))
+    return find_tissue(Overview.of(pixels))
 
 
 METHODS: dict[str, Callable[[Pixels], Mask]] = {

@@ -6,7 +6,6 @@ the slide. A dark slide (fluorescence) has no glass and counts as tissue everywh
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor, isqrt
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +17,9 @@ from scipy import ndimage
 from workers.core.slide_schemas import SlideGeometry
 from workers.core.slides.slide import WHITE, Pixels, Slide
 from workers.core.store import atomic_write
-from workers.pipeline.glass import DARK_MAX, Glass, Mask, dark_surroundings, darkness, find_glass, is_dark, plain_glass
-from workers.pipeline.tiling import Box, Region, WorkingPlane, exact, level_downsample
-
-UM_PER_PX = 8
-"""Aimed-at side of a mask px in µm: a gland lumen shows, a nucleus does not."""
-
-L0_PER_PX_UNKNOWN = 16
-"""The same in level-0 px for a slide that does not say its resolution."""
-
-MAX_PX = 2**24
-"""About the most px of a mask; larger slides get a coarser one."""
+from workers.pipeline.glass import DARK_MAX, Glass, Mask, darkness, is_dark
+from workers.pipeline.overview import Overview
+from workers.pipeline.tiling import Box, Region, WorkingPlane
 
 CONTRAST_MIN, CONTRAST_MAX = 24, 36
 """How far from the glass the tissue may begin: Otsu's threshold is kept in this range."""
@@ -51,15 +42,15 @@ show it by their colour."""
 BAND_PX = 2**20
 """Px of the overview that are in memory as floats at once."""
 
-DEFAULT_GLASS = plain_glass(np.full(3, 235.0))
-"""Of a slide that shows none."""
-
 TISSUE_GREY, DARK_GREY = 200, 55
 """In the PNG."""
 
 SQUARE = np.ones((3, 3), np.bool_)
 
 CLOSE_PX, DILATE_PX, SPECK_PX = 3, 2, 3
+
+INK_RIM_PX, INK_FADE_PX = 2, 8
+"""So far beside a pen mark px are mixed with it, and so far it may fade: what is no wider than that is no tissue."""
 
 HOLE_PX = 1000
 """Glass that tissue encloses is a lumen or a crack, and part of the tissue, up to this many px: 0.064 mm² at 8 µm."""
@@ -90,12 +81,13 @@ class TissueMask:
         Raises:
             SlideUnreadable: A tile cannot be decoded.
         """
-        level, factor = _overview(slide.geometry)
-        ds_x, ds_y = level_downsample(slide.geometry, level)
-        overview = slide.reduced(level, factor)
-        dark = dark_surroundings(overview)
-        most = darkness(overview, dark)
-        return cls(find_tissue(overview, dark), dark, ds_x * factor, ds_y * factor, most)
+        return cls.from_overview(Overview.from_slide(slide))
+
+    @classmethod
+    def from_overview(cls, overview: Overview) -> "TissueMask":
+        """Find the tissue of an overview."""
+        most = darkness(overview.pixels, overview.dark)
+        return cls(find_tissue(overview), overview.dark, overview.l0_per_px_x, overview.l0_per_px_y, most)
 
     @classmethod
     def everywhere(cls, geometry: SlideGeometry) -> "TissueMask":
@@ -162,25 +154,35 @@ class TissueMask:
         return rows, columns
 
 
-def find_tissue(overview: Pixels, dark: Mask) -> Mask:
-    """Return the tissue of an overview, uint8 (height, width, 3) → bool (height, width).
-
-    Args:
-        overview: The slide at about 8 µm per px.
-        dark: Its dark surroundings, bool (height, width). Only the rim of the tissue may reach into them.
-    """
-    contrast, chroma = _against(overview, find_glass(overview, dark) or DEFAULT_GLASS)
+def find_tissue(overview: Overview) -> Mask:
+    """Return the tissue of an overview, bool (height, width). Only its rim may reach into dark surroundings."""
+    dark = overview.dark
+    hidden = _dilated(overview.ink, INK_RIM_PX)
+    contrast, chroma = _against(overview.pixels, overview.glass)
     rim = ndimage.binary_dilation(dark, SQUARE, iterations=MIXED_PX) if dark.any() else dark
-    contrast[rim] = 0
+    contrast[rim | hidden] = 0
     threshold = min(max(otsu(contrast[~dark]), CONTRAST_MIN), CONTRAST_MAX)
     tissue = _without_specks(contrast > threshold)
     tissue |= _faint(contrast, threshold) & ~_dilated(tissue, DILATE_PX)  # what touches is blurred, and in the rim
     tissue |= _mesh(contrast, threshold)
     if dark.any():
-        mixed = rim & ~dark & _coloured(overview, chroma)
+        mixed = rim & ~dark & _coloured(overview.pixels, chroma)
         tissue = ndimage.binary_dilation(tissue, SQUARE, iterations=MIXED_REACH_PX, mask=tissue | mixed)
     tissue &= (chroma > np.maximum(GREY_MAX, contrast // GREY_SHARE)) | _opened(tissue, LINE_PX)
-    return _without_holes(_dilated(_closed(tissue), DILATE_PX))
+    return _without_holes(_under(_dilated(_closed(tissue), DILATE_PX), overview.ink, hidden))
+
+
+def _under(tissue: Mask, ink: Mask, hidden: Mask) -> Mask:
+    """Return the tissue with what ink hides of it: there it is as at the nearest place that can be seen."""
+    if not ink.any():
+        return tissue
+    seen = tissue & ~hidden
+    seen &= ~_dilated(ink, INK_FADE_PX) | _opened(seen, INK_FADE_PX + 1)
+    if hidden.all():
+        return seen
+    nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    found: Mask = seen[tuple(nearest)]
+    return found
 
 
 def _against(overview: Pixels, glass: Glass) -> tuple[Pixels, Pixels]:
@@ -249,18 +251,6 @@ def otsu(values: Pixels) -> int:
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (moment / below - (moment[-1] - moment) / above) ** 2
     return int(np.nan_to_num(between).argmax())
-
-
-def _overview(geometry: SlideGeometry) -> tuple[int, int]:
-    """Return the level to read and the block side to average: the coarsest level that is fine enough."""
-    target = Fraction(L0_PER_PX_UNKNOWN)
-    if geometry.mpp_x is not None and geometry.mpp_y is not None:
-        target = max(Fraction(1), UM_PER_PX / exact(max(geometry.mpp_x, geometry.mpp_y)))
-    downsamples = [max(level_downsample(geometry, level)) for level in range(len(geometry.levels))]
-    fitting = [level for level, downsample in enumerate(downsamples) if downsample <= target]
-    level = max(fitting, key=lambda index: downsamples[index], default=0)
-    size = geometry.levels[level]
-    return level, max(1, floor(target / downsamples[level]), 1 + isqrt(size.width * size.height // MAX_PX))
 
 
 def _floor_all(ratio: Fraction, start: int, count: int, length: int) -> npt.NDArray[np.int64]:

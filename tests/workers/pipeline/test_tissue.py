@@ -13,13 +13,11 @@ from PIL import Image
 
 from workers.core.slide_schemas import SlideGeometry, SlideLevel
 from workers.core.slides.readers.registry import open_slide
-from workers.pipeline.glass import dark_surroundings
+from workers.pipeline.overview import MAX_PX, Overview, level_and_factor
 from workers.pipeline.tiling import Box, WorkingPlane, level_downsample, regions
 from workers.pipeline.tissue import (
     HOLE_PX,
-    MAX_PX,
     TissueMask,
-    _overview,
     _without_holes,
     otsu,
 )
@@ -31,7 +29,7 @@ PALE_PINK = (232, 208, 222)
 
 
 def find_tissue(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return find_tissue_in(pixels, dark_surroundings(pixels))
+    return find_tissue_in(Overview.of(pixels))
 
 
 def scene(colour: tuple[int, int, int], height: int = 120, width: int = 160, noise: int = 4) -> NDArray[np.uint8]:
@@ -257,7 +255,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
 def test_the_mask_of_a_huge_slide_is_small(mpp: float | None, downsamples: tuple[int, ...]) -> None:
     levels = tuple(SlideLevel(width=320_000 // d, height=300_000 // d, downsample=d) for d in downsamples)
     geometry = SlideGeometry(l0_width=320_000, l0_height=300_000, mpp_x=mpp, mpp_y=mpp, levels=levels)
-    level, factor = _overview(geometry)
+    level, factor = level_and_factor(geometry)
     pixels = -(-levels[level].width // factor) * -(-levels[level].height // factor)
     assert MAX_PX / 8 < pixels <= MAX_PX * 1.01
     assert level_downsample(geometry, level)[0] * factor <= 100
