@@ -17,6 +17,7 @@ from workers.core.disk_room import disk_full_told
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import DiskFull
 from workers.core.errors.intake import ArchiveRefused
+from workers.core.slides.names import JUNK
 
 ENTRIES_MAX = 10_000
 DEPTH_MAX = 8
@@ -31,8 +32,6 @@ BLOCK_BYTES = 2**20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])(?:\..*)?", re.IGNORECASE)
-_JUNK = re.compile(r"(?:__MACOSX/.*|(?:.*/)?(?:\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini))", re.IGNORECASE)
-"""What file managers put into archives unasked: never taken out, and no reason to refuse."""
 
 
 @contextmanager
@@ -49,29 +48,42 @@ def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         raise ArchiveRefused("The archive is damaged, or no zip.", value=error, accepted="a zip archive") from error
 
 
-def entries_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+def entries_of(
+    archive: zipfile.ZipFile, most: int | None = None, deepest: int = DEPTH_MAX, *, may_repeat: bool = False
+) -> list[zipfile.ZipInfo]:
     """Return the files of an archive, without folders and what file managers add, after a look at every entry.
+
+    Args:
+        archive: The archive.
+        most: Entries it may have, if not `ENTRIES_MAX`.
+        deepest: Components that a name may have.
+        may_repeat: A name may stand there twice, as where files were written again: nothing is taken out.
 
     Raises:
         ArchiveRefused: There are too many, or one is no plain file, is encrypted, or has a name that could mean
             another place, a device, or the same file as another.
     """
     found = archive.infolist()
-    if len(found) > ENTRIES_MAX:
-        raise ArchiveRefused("The archive has too many entries.", value=len(found), accepted=f"at most {ENTRIES_MAX}")
+    most = ENTRIES_MAX if most is None else most
+    if len(found) > most:
+        raise ArchiveRefused("The archive has too many entries.", value=len(found), accepted=f"at most {most}")
     seen: set[str] = set()
     for entry in found:
-        check_name(entry.orig_filename)
+        check_name(entry.orig_filename, deepest)
         _check_kind(entry)
         folded = unicodedata.normalize("NFKC", entry.orig_filename.removesuffix("/")).casefold()
-        if folded in seen:
+        if folded in seen and not may_repeat:
             raise _refusal("Two entries of the archive have the same name, or one that differs in case only.", entry)
         seen.add(folded)
-    return [entry for entry in found if not entry.is_dir() and not _JUNK.fullmatch(entry.orig_filename)]
+    return [entry for entry in found if not entry.is_dir() and not JUNK.fullmatch(entry.orig_filename)]
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, deepest: int = DEPTH_MAX) -> None:
     """Refuse the name of an entry unless it is a plain relative path on every system.
+
+    Args:
+        name: As it stands in the archive.
+        deepest: Components it may have.
 
     Raises:
         ArchiveRefused.
@@ -85,7 +97,7 @@ def check_name(name: str) -> None:
         reason = "leads to another folder"
     elif any(_DEVICE.fullmatch(part) or part[-1] in ". " for part in components):
         reason = "means a device or another name on some systems"
-    elif len(components) > DEPTH_MAX or any(len(part.encode()) > NAME_MAX_BYTES for part in components):
+    elif len(components) > deepest or any(len(part.encode()) > NAME_MAX_BYTES for part in components):
         reason = "is too long or too deep"
     else:
         return

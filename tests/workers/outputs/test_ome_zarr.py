@@ -14,9 +14,11 @@ from ome_zarr_models.v05 import Image, ImageLabel
 from ome_zarr_models.v05.labels import Labels
 from zarr.storage import ObjectStore
 
+from benchmarks.format_zarr import zipped
 from workers.core.errors.base import JobNotFound
 from workers.core.schemas import Plan
 from workers.core.settings import Settings
+from workers.core.slides.readers.registry import open_slide
 from workers.outputs.ome_zarr import image_label, write_ome_zarr
 from workers.pipeline.stitch import LabelArrays
 
@@ -100,3 +102,18 @@ def test_it_stops_when_the_job_is_gone(
     with pytest.raises(JobNotFound):
         write_ome_zarr(tmp_path / "z", LabelArrays(array, array), make_plan(600, 2000), check)
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("is_zipped", [False, True])
+def test_it_opens_again_as_a_slide(job: Finished, folder: Path, tmp_path: Path, *, is_zipped: bool) -> None:
+    """The confidence as grey, with the sizes of the plane; the labels beside it are passed over."""
+    path = zipped(folder, tmp_path / "a.zip", "labels.ome.zarr/") if is_zipped else folder
+    with open_slide(path) as slide:
+        levels = slide.geometry.levels
+        assert (slide.vendor, slide.geometry.mpp_x, slide.geometry.mpp_origin) == ("ome-zarr", MODEL_MPP, "zarr")
+        assert [each.downsample for each in levels] == [2**k for k in range(len(levels))]
+        assert slide.warnings == ()
+        for k, level in enumerate(levels):
+            written = np.asarray(zarr.open_array(folder, path=str(k), mode="r")[:])
+            seen = slide.read_level(k, 0, 0, level.width, level.height)
+            np.testing.assert_array_equal(seen, np.repeat(written[..., np.newaxis], 3, axis=2))

@@ -31,7 +31,9 @@ def doubts_of(path: Path, image: int | None = None) -> tuple[TrustWarning, ...]:
     with open_slide(path, image) as slide:
         found = list(_of_resolution(slide.geometry))
         try:
-            found += tiff_doubts(path, slide)
+            found += slide.doubts()
+            if path.is_file():
+                found += tiff_doubts(path, slide)
             found += level_doubts(slide)
             found += _of_colours(slide)
         except SlideUnreadable:  # said by whoever reads that place

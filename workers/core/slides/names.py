@@ -24,6 +24,8 @@ NOT_READ = {b"ZISRAWFILE": "Zeiss CZI"}
 """First bytes of formats that people have and that no reader here reads, so that they are refused by name."""
 
 DICOM_MAGIC = slice(128, 132)
+JUNK = re.compile(r"(?:__MACOSX/.*|(?:.*/)?(?:\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini))", re.IGNORECASE)
+"""What file managers put into archives unasked: never looked at, and no reason to refuse."""
 
 
 def display_name(filename: str) -> str:

@@ -6,6 +6,7 @@ Frames: `l0_` level-0 px of the full plane, `lv_` px of one level.
 import struct
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from types import TracebackType
 from typing import ClassVar, Self
 
@@ -117,6 +118,14 @@ class Slide(ABC):
         target = (max(1, round(size.width * max_px / longer)), max(1, round(size.height * max_px / longer)))
         box = (0, 0, size.width / factor, size.height / factor)  # the last blocks may reach beyond the slide
         return np.asarray(Image.fromarray(small).resize(target, Image.Resampling.BOX, box))
+
+    def doubts(self) -> Iterator[TrustWarning]:
+        """Yield what cannot be trusted that takes a look at more of the file than opening it; of most formats nothing.
+
+        Raises:
+            SlideUnreadable: A tile cannot be decoded.
+        """
+        return iter(())
 
     @abstractmethod
     def _read(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:

@@ -14,6 +14,7 @@ from workers.core.slides.readers import (
     leica,
     mirax,
     ome_tiff,
+    ome_zarr,
     philips,
     pictures,
     qptiff,
@@ -37,6 +38,7 @@ FORMATS: tuple[Format, ...] = (
     ome_tiff.FORMAT,
     qptiff.FORMAT,
     generic_tiff.FORMAT,
+    ome_zarr.FORMAT,
     pictures.FORMAT,
 )
 
@@ -88,13 +90,13 @@ def open_slide(path: Path, image: int | None = None) -> Slide:
     """Open a slide with the reader of its format.
 
     Args:
-        path: The file, or of several the one that stands for all.
+        path: The file, or of several the one that stands for all; of an OME-Zarr a folder as well.
         image: The number of the image to read, where the file holds several; None takes the largest.
 
     Raises:
         SlideUnreadable: It is no slide, or none that can be read; the message says why, without the path.
     """
-    if not path.is_file():
+    if not path.exists():
         raise SlideUnreadable("The slide file is not there.", value=path.name)
     with reading():
         return format_of(path).open(path, image)
