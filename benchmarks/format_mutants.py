@@ -1,10 +1,10 @@
 """Kinds of damage to a good slide, each declared beforehand as one that the file alone gives away, or not."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from benchmarks import format_changes as c
 from benchmarks import format_tile_changes as t
-from benchmarks.format_changes import Change
 
 
 class Kind(NamedTuple):
@@ -20,14 +20,14 @@ class Kind(NamedTuple):
     name: str
     is_detectable: bool
     why: str
-    change: Change
+    change: Callable[[Any], bool | None]
 
 
-def told(name: str, why: str, change: Change) -> Kind:
+def told(name: str, why: str, change: Callable[[Any], bool | None]) -> Kind:
     return Kind(name, True, why, change)
 
 
-def hidden(name: str, why: str, change: Change) -> Kind:
+def hidden(name: str, why: str, change: Callable[[Any], bool | None]) -> Kind:
     return Kind(name, False, why, change)
 
 

@@ -20,8 +20,11 @@ from benchmarks.format_edit import TiffEdit
 from benchmarks.format_judge import look
 from benchmarks.format_mutants import DIRECTORY_KINDS, Kind
 from benchmarks.format_mutants_ome import OME_KINDS
-from benchmarks.format_slides import Good, write_all
+from benchmarks.format_mutants_zarr import ZARR_KINDS
+from benchmarks.format_slides import Good, section, write_all
 from benchmarks.format_table import print_table
+from benchmarks.format_zarr import goods as zarr_goods
+from benchmarks.format_zarr_edit import ZarrEdit
 from benchmarks.report import figure
 
 DEFAULT_DATA = os.environ.get("LDIFFUSION_TEST_DATA", "../shared/data")
@@ -30,6 +33,16 @@ BASES = (
     *("generic_planar", "generic_single", "generic_padded", "aperio", "grey", "palette", "rgba_associated", "imagej"),
     *("ome_chained", "ome_resolution", "ome_mm", "ome_jpeg", "ome_planes", "ome_zstack", "ome_two_images"),
     *("fluorescence_3", "fluorescence_5"),
+    *(
+        "zarr_2_blosc",
+        "zarr_2_none",
+        "zarr_2_several",
+        "zarr_2_all_axes",
+        "zarr_3_zstd",
+        "zarr_3_crc32c",
+        "zarr_3_shards",
+    ),
+    *("zarr_3_together", "zarr_3_single", "zarr_3_zstack", "zarr_3_fluorescence_3"),
 )
 """Of these mutants are made; the others differ from them in their codec alone."""
 
@@ -45,11 +58,12 @@ class Result(NamedTuple):
 
 def mutants(goods: list[Good], folder: Path) -> Iterator[Result]:
     """Write one mutant after the other and say what came of it."""
-    path = folder / "mutant.tif"
     for good in goods:
         before = look(good.path, good)
-        for kind in (*DIRECTORY_KINDS, *OME_KINDS):
-            edit = TiffEdit(good.path)
+        is_zarr = good.path.suffix == ".zip"
+        path = folder / f"mutant{good.path.suffix}"
+        for kind in ZARR_KINDS if is_zarr else (*DIRECTORY_KINDS, *OME_KINDS):
+            edit = ZarrEdit(good.path) if is_zarr else TiffEdit(good.path)
             if kind.change(edit) is False:
                 continue
             edit.save(path)
@@ -94,7 +108,7 @@ def main(data: Path, only: str | None, *, verbose: bool) -> None:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it has a word on every mutant
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        goods = write_all(folder)
+        goods = [*write_all(folder), *zarr_goods(folder, section())]
         if only is None:
             print_table(goods, data, folder)
         bases = [good for good in goods if good.name in ((only,) if only else BASES)]
