@@ -12,28 +12,27 @@ import httpx
 import numpy as np
 import pytest
 import tifffile
-from case_fixtures import ANY, FAR, NUCLEI
 from click.testing import CliRunner
 from numpy.typing import NDArray
-from slide_cases import BLACK, BY_NAME, CASES, FIRST, LARGE, RGB, SECOND, SUBIFDS, WHITE, Case
+from slide_cases import BLACK, BY_NAME, CASES, FAR, FIRST, RGB, SECOND, SEEING, SUBIFDS, WHITE, Case
 from slide_doors import Outcome, Remembering, ServerDoor
 
 from server.cli.submit import submit
 from workers import segment
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(900)]
 
 QUPATH = ("ellipse.json", "feature.json", "featurecollection.json", "plane.json")
 
 
 def outcome(door: Remembering, cases: Path, case: Case) -> Outcome:
-    return door(cases / case.file, NUCLEI, case.asked)
+    return door(cases / case.file, case.model, case.asked)
 
 
-def dice(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Return how much of two pictures of nuclei is the same; 0 where there are none."""
-    both, either = int(np.count_nonzero(one & other)), int(np.count_nonzero(one | other))
-    return 2 * both / max(1, both + either)
+def alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Return the share of px with the same label, of those that have one in either picture."""
+    seen = (one != 0) | (other != 0)
+    return float((one == other)[seen].mean())
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -63,8 +62,8 @@ def test_a_slide_is_read_as_what_it_is_or_refused_by_name(door: Remembering, cas
 def test_what_shows_the_same_is_segmented_the_same(door: Remembering, cases: Path, case: Case) -> None:
     found, wanted = (outcome(door, cases, each).labels for each in (case, BY_NAME[case.same_as]))
     assert found.shape == wanted.shape
-    assert np.count_nonzero(wanted) > 1000
-    assert dice(found, wanted) >= case.dice
+    assert min(np.bincount(wanted.ravel(), minlength=3)[1:]) > 1000
+    assert alike(found, wanted) >= case.alike
 
 
 def test_black_around_a_scan_is_no_tissue(door: Remembering, cases: Path) -> None:
@@ -77,7 +76,7 @@ def test_black_around_a_scan_is_no_tissue(door: Remembering, cases: Path) -> Non
 def test_the_second_image_is_segmented_where_it_is_asked_for(door: Remembering, cases: Path) -> None:
     first, second = (outcome(door, cases, case) for case in (FIRST, SECOND))
     assert first.record["warnings"][0]["value"] == "1: B"
-    assert dice(first.labels, second.labels) < 0.2
+    assert alike(first.labels, second.labels) < 0.6
     if first.slide is not None:
         assert [each["name"] for each in first.slide["content"]["images"]] == ["A", "B"]
 
@@ -90,7 +89,7 @@ def test_the_plane_that_was_read_is_in_the_record(door: Remembering, cases: Path
 @pytest.mark.parametrize("name", ["overlay.ome.tif", "labels.ome.tif"])
 def test_our_own_pictures_are_slides_again(door: Remembering, cases: Path, name: str) -> None:
     made = outcome(door, cases, SUBIFDS).folder / name
-    found = door(made, ANY, {"roi": [0, 0, 256, 256], "region_px": 256, "ignore_modality": True})
+    found = door(made, SEEING, {"roi": [512, 0, 768, 256], "ignore_modality": True})
     assert found.refusal == ""
     assert found.geometry is not None
     assert [(each["width"], each["downsample"]) for each in found.geometry["levels"]] == [(1024, 1), (512, 2)]
@@ -118,7 +117,7 @@ def shape_of(name: str) -> NDArray[np.bool_]:
 def test_a_region_as_qupath_exports_it_is_taken(door: Remembering, cases: Path, name: str) -> None:
     folder = cases / "roi_from_qupath"
     roi = json.loads((folder / name).read_text())
-    found = door(folder / "rgb.tif", ANY, {"roi": roi, "tissue": False})
+    found = door(folder / "rgb.tif", SEEING, {"roi": roi, "tissue": False})
     assert found.refusal == ""
     wanted = shape_of(name)
     off = np.count_nonzero((found.labels != 0) != wanted)
@@ -136,34 +135,26 @@ def test_a_region_as_qupath_exports_it_is_checked_and_submitted(
     wanted = np.count_nonzero(shape_of(name))
     assert answer.json()["bounds"] == pytest.approx([100, 100, 300, 300])
     assert answer.json()["area_px2"] == pytest.approx(wanted, rel=0.005)
-    submit(server_door.url, folder / "rgb.tif", tmp_path, {"model": ANY, "roi": roi, "tissue": False})
+    submit(server_door.url, folder / "rgb.tif", tmp_path, {"model": SEEING, "roi": roi, "tissue": False})
     assert np.count_nonzero(tifffile.imread(tmp_path / "labels.ome.tif", level=0)) == pytest.approx(wanted, rel=0.005)
 
 
 @pytest.mark.parametrize("mpp", [True, "0.5e", [0.5], -1, 0])
 def test_what_is_no_number_is_no_resolution(server_door: ServerDoor, cases: Path, tmp_path: Path, mpp: Any) -> None:
     path = cases / RGB
-    found = server_door(path, ANY, {"mpp": mpp})
+    found = server_door(path, SEEING, {"mpp": mpp})
     assert (found.at, found.refusal.split(":")[0]) == ("submit", "invalid_request")
     assert found.slide is not None
     changed = httpx.patch(f"{server_door.url}/v1/slides/{found.slide['id']}", json={"mpp": mpp}, trust_env=False)
     assert (changed.status_code, changed.json()["error"]["code"]) == (422, "invalid_request")
     said = json.dumps(mpp)
-    done = CliRunner().invoke(segment.main, [str(path), "-o", str(tmp_path), "--model", NUCLEI, "--mpp", said])
+    done = CliRunner().invoke(segment.main, [str(path), "-o", str(tmp_path), "--mpp", said])
     assert done.exit_code == 2
     assert "--mpp" in done.stderr
-
-
-@pytest.mark.parametrize("case", [each for each in CASES if "bomb" in each.file], ids=lambda case: case.name)
-def test_what_is_sent_in_one_request_is_refused_by_name_too(server_door: ServerDoor, cases: Path, case: Case) -> None:
-    content = (cases / case.file).read_bytes()
-    answer = httpx.put(f"{server_door.url}/v1/slides?filename=a.tif", content=content, trust_env=False, timeout=60)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (422, case.refused)
-    assert case.says in json.dumps(answer.json()["error"])
 
 
 def test_the_table_has_every_file_of_the_cases(cases: Path) -> None:
     elsewhere = {"roi_from_qupath/rgb.tif"}
     there = {str(path.relative_to(cases)) for path in cases.rglob("*.tif")}
     assert {each.file for each in CASES} | elsewhere == there
-    assert BY_NAME.keys() >= {each.same_as for each in CASES if each.same_as} | {RGB, LARGE}
+    assert BY_NAME.keys() >= {each.same_as for each in CASES if each.same_as}
