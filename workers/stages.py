@@ -25,7 +25,6 @@ from workers.core.modality_match import require_modality
 from workers.core.preflight import estimated_peak_bytes
 from workers.core.schemas import OUTPUTS, JobRequest, ModelCard, Plan, Provenance
 from workers.core.slide_schemas import SlideInfo
-from workers.core.slides.modality import modality_of
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
 from workers.core.store import write_json
@@ -62,7 +61,7 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
 
     Args:
         slide: The open slide.
-        info: What is stored of it.
+        info: What is known of it; of the image that the job is about.
         request: What was asked.
         card: The model.
         out_dir: Folder of the job; gets `tissue.png`, `labels.zarr` and, last, `plan.json`.
@@ -76,10 +75,6 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
         MppMissing, MppImplausible, MppOutOfRange: The slide's resolution is unknown or does not suit the model.
         SlideUnreadable: A tile of the slide cannot be decoded.
     """
-    if slide.content.image != info.content.image:  # the record is about the largest one
-        info = info.model_copy(
-            update={"geometry": slide.geometry, "modality": modality_of(slide), "warnings": slide.warnings}
-        )
     require_modality(info, request, card)
     mpp_x, mpp_y, source = resolve_mpp(info.geometry, request.mpp, card.mpp)
     plane = WorkingPlane.from_geometry(info.geometry, card.mpp, request.mpp)

@@ -21,6 +21,7 @@ from workers.core.model_catalogue import find_model, model_dir
 from workers.core.queue.keys import Task
 from workers.core.queue.leases import Lease, Leases, Superseded
 from workers.core.settings import Settings
+from workers.core.slides.doubts import record_of_image
 from workers.core.slides.tolerant import open_for
 from workers.core.store import Store
 from workers.pipeline import stitch
@@ -107,9 +108,10 @@ def _plan(runtime: Runtime, lease: Lease) -> None:
     store, job_id = runtime.store, lease.task.job_id
     started = time.perf_counter()
     request = store.read_request(job_id).request
-    info = store.read_slide(request.slide_id)
+    path = store.slide_file(request.slide_id)
     card = find_model(runtime.settings.models_dir, request.model)
-    with open_for(store.slide_file(request.slide_id), request.on_bad_tile, request.image) as slide:
+    with open_for(path, request.on_bad_tile, request.image) as slide:
+        info = record_of_image(store.read_slide(request.slide_id), path, slide)
         plan = stages.plan_job(slide, info, request, card, store.job_dir(job_id), job_id)
     landed = stitch.regions_present(store.job_dir(job_id), plan)
     todo = [index for index in plan.regions if index not in landed]

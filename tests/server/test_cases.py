@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner
+from made_slides import write_images
 from numpy.typing import NDArray
 from slide_cases import BLACK, BY_NAME, CASES, FAR, FIRST, RGB, SECOND, SEEING, SUBIFDS, WHITE, Case
 from slide_doors import Outcome, Remembering, ServerDoor
@@ -79,6 +80,45 @@ def test_the_second_image_is_segmented_where_it_is_asked_for(door: Remembering, 
     assert alike(first.labels, second.labels) < 0.6
     if first.slide is not None:
         assert [each["name"] for each in first.slide["content"]["images"]] == ["A", "B"]
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of several images: what is doubtful, or fluorescence, is some of them alone."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    section = np.full((512, 512, 3), 240, np.uint8)
+    cells = rng.integers(0, 90, (12, 12, 3)) + np.array([140, 40, 110])
+    section[64:448, 64:448] = cells.repeat(32, axis=0).repeat(32, axis=1)
+    small, smaller = section[:384, :384].copy(), section[:384:2, :384:2].copy()
+    glow = rng.integers(0, 9, (512, 512, 3)).astype(np.uint8)
+    glow[rng.random((512, 512)) < 0.2] = (0, 0, 220)
+    write_images(folder / "a.ome.tif", {"A": (section,), "B": (small, smaller[::-1].copy()), "C": (glow[:384],)})
+    write_images(folder / "b.ome.tif", {"A": (glow,), "B": (small,)})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "code", "says"),
+    [
+        ("a", None, "", "images_unread"),
+        ("a", 1, "", "level_differs"),
+        ("a", 2, "modality_mismatch", "fluorescence"),
+        ("b", None, "modality_mismatch", "fluorescence"),
+        ("b", 1, "", ""),
+    ],
+)
+def test_what_is_known_of_an_image_is_of_the_one_that_is_asked_for(
+    door: Remembering, several: Path, name: str, image: int | None, code: str, says: str
+) -> None:
+    asked = {} if image is None else {"image": image}
+    found = door(several / f"{name}.ome.tif", SEEING, asked)
+    assert found.refusal.split(":")[0] == code
+    known = {"images_unread", "level_differs", "modality_mismatch"}
+    if code:
+        assert says in found.refusal
+    else:
+        assert {each["code"] for each in found.record["warnings"]} & known == set(filter(None, [says]))
 
 
 def test_the_plane_that_was_read_is_in_the_record(door: Remembering, cases: Path) -> None:

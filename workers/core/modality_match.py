@@ -3,6 +3,7 @@
 from workers.core.errors.jobs import ModalityMismatch
 from workers.core.schemas import JobRequest, ModelCard
 from workers.core.slide_schemas import SlideInfo
+from workers.core.slides.images import is_of_record
 
 FLUORESCENCE = "fluorescence"
 
@@ -17,9 +18,16 @@ def suits(info: SlideInfo, card: ModelCard) -> bool:
 def require_modality(info: SlideInfo, request: JobRequest, card: ModelCard) -> None:
     """Refuse a slide of another kind than the model's, unless the request says that this is known.
 
+    Args:
+        info: What is known of the slide; of a job on another image than it is about nothing is known here.
+        request: What is asked.
+        card: The model.
+
     Raises:
         ModalityMismatch: It is of another kind.
     """
+    if not is_of_record(info, request.image):  # nothing is known of that image before it is opened
+        return
     if request.ignore_modality or suits(info, card) or info.modality is None:
         return
     channels = f"; channels {', '.join(info.content.channels)}" if info.content.channels else ""

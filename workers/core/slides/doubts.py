@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.slide_schemas import SlideGeometry, TrustWarning
+from workers.core.slide_schemas import SlideGeometry, SlideInfo, TrustWarning
+from workers.core.slides.images import is_of_record
 from workers.core.slides.level_agreement import level_doubts
-from workers.core.slides.modality import is_grey, sample
+from workers.core.slides.modality import is_grey, modality_of_file, sample
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Slide
 from workers.core.slides.tiff.doubts import tiff_doubts
@@ -39,6 +40,31 @@ def doubts_of(path: Path, image: int | None = None) -> tuple[TrustWarning, ...]:
         except SlideUnreadable:  # said by whoever reads that place
             pass
     return tuple(found)
+
+
+def record_of_image(info: SlideInfo, path: Path, slide: Slide) -> SlideInfo:
+    """Return a slide's record as a job needs it: of another image all is looked at that is when a slide comes in.
+
+    Args:
+        info: The stored record.
+        path: The file.
+        slide: The same, open at the job's image.
+
+    Raises:
+        SlideUnreadable: No reader opens it.
+    """
+    image = slide.content.image
+    if is_of_record(info, image):
+        return info
+    found = {
+        "backend": slide.backend,
+        "geometry": slide.geometry,
+        "content": slide.content,
+        "modality": modality_of_file(path, image),
+        "warnings": (*slide.warnings, *doubts_of(path, image)),
+        "file_mpp": None,  # what a person has said is of the other image
+    }
+    return info.model_copy(update=found)
 
 
 def _of_colours(slide: Slide) -> Iterator[TrustWarning]:

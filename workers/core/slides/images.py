@@ -5,13 +5,18 @@ from workers.core.slide_schemas import SlideGeometry, SlideInfo, SlideLevel
 from workers.core.slides.geometry import Resolution, geometry_from
 
 
+def is_of_record(info: SlideInfo, image: int | None) -> bool:
+    """Whether the image that a job asks for is the one that a stored record is about."""
+    return image is None or image == info.content.image
+
+
 def geometry_of_image(info: SlideInfo, image: int | None) -> SlideGeometry:
     """Return the geometry of the image that a job asks for; of another than the stored record is about, level 0 alone.
 
     Raises:
         RequestInvalid: The file has no image of this number.
     """
-    if image is None or image == info.content.image:
+    if is_of_record(info, image):
         return info.geometry
     entry = next((each for each in info.content.images if each.index == image), None)
     if entry is None:

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from made_slides import write_images
 from numpy.typing import NDArray
 from PIL import Image
 
-from workers.core.slides.doubts import doubts_of
+from workers.core.slide_schemas import FileMpp
+from workers.core.slides.doubts import doubts_of, record_of_image
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.tiff.structure import check_tiff
+from workers.segment import describe
 
 UInt8 = NDArray[np.uint8]
 SIDE, TILE = 768, 128
@@ -175,3 +178,20 @@ def test_a_tile_that_cannot_be_decoded_is_no_doubt_and_no_error(picture: UInt8, 
     path = write_levels(tmp_path / "a.tif", picture, mean_of_blocks(picture, 2))
     edit(path, "TileByteCounts", lambda each: (*each[:3], 9, *each[4:]))
     assert "level_differs" not in codes(path)
+
+
+def test_a_job_on_another_image_has_the_doubts_of_that_image(picture: UInt8, tmp_path: Path) -> None:
+    half, quarter = mean_of_blocks(picture, 2), mean_of_blocks(picture, 4)
+    path = write_images(
+        tmp_path / "a.ome.tif", {"A": (picture, half), "B": (half, np.ascontiguousarray(quarter[::-1]))}
+    )
+    with open_slide(path) as first, open_slide(path, 1) as second:
+        stored = describe(path, first)
+        assert [each.code for each in stored.warnings] == ["images_unread"]
+        assert record_of_image(stored, path, first) is stored
+        found = record_of_image(
+            stored.model_copy(update={"file_mpp": FileMpp(replaced_at=stored.created_at)}), path, second
+        )
+        assert found == describe(path, second, 1).model_copy(update={"created_at": stored.created_at})
+    assert [each.code for each in found.warnings] == ["level_differs"]
+    assert (found.content.image, found.geometry.l0_width, found.file_mpp) == (1, SIDE // 2, None)
