@@ -13,8 +13,6 @@ from typing import Any, Final, get_args
 
 import click
 
-from models.config import ObjectConfig
-from models.folder import CONFIG, read_config
 from models.training.evaluation.report import markdown, per_image, text, to_dict
 from models.training.evaluation.summary import Evaluation, Setting, summarise
 from workers.core.command_line import CONTEXT, TellsErrors
@@ -81,7 +79,7 @@ def main(
         info = describe(slide, opened, request.image)
         require_modality(info, request, card)
         run = Run(opened, info, card, _within(request, annotated), Path(scratch))
-        measured, warnings = compare(run, annotated, load, _objects(folder))
+        measured, warnings = compare(run, annotated, load)
     resamples = bootstrap if len(annotated.regions) >= DRAWN_FROM else 0
     classes = tuple(each.name for each in card.classes)
     setting = Setting(name, card.digest, info.filename, classes, resamples=resamples, seed=request.seed, piece="region")
@@ -92,10 +90,6 @@ def main(
 def _within(request: JobRequest, truth: Truth) -> JobRequest:
     parts = tuple(part for region in truth.regions for part in region.polygons.coordinates)
     return request.model_copy(update={"roi": MultiPolygon(coordinates=parts)})
-
-
-def _objects(folder: Path) -> ObjectConfig:
-    return read_config((folder / CONFIG).read_bytes(), CONFIG).objects
 
 
 def _record(card: ModelCard, survey: Survey, truth: Path, warnings: Sequence[TrustWarning]) -> dict[str, Any]:

@@ -1,21 +1,22 @@
 """The regions through the pipeline, and labels and objects against the truth, counted as `ldiffusion evaluate` does."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from skimage.measure import label as components
 
-from models.config import ObjectConfig
 from models.training.evaluation.instances import instance_counts
 from models.training.evaluation.metrics import confusion_matrix
-from models.training.evaluation.splitting import class_objects
-from models.training.evaluation.summary import Measured, ObjectCounts, Reference, SplitBy
+from models.training.evaluation.splitting import at_least
+from models.training.evaluation.summary import Measured, ObjectCounts, Reference
 from workers.core.schemas import Plan
 from workers.core.slide_schemas import TrustWarning
 from workers.pipeline import stitch
-from workers.pipeline.inference import Segmenter
-from workers.pipeline.stitch import LabelArrays
+from workers.pipeline.inference import Segmenter, unchecked
+from workers.pipeline.objects import make_objects
+from workers.pipeline.stitch import LabelArrays, PlaneArray
 from workers.pipeline.tiling import Box, WorkingPlane
 from workers.segment import Run, label
 from workers.validate.field import Field, fields_of
@@ -24,56 +25,53 @@ from workers.validate.truth import Truth
 BAND_ROWS: Final = 512
 """Rows of a region that are counted at once."""
 
-SPLIT_BY: Final[SplitBy] = "components"
-"""How `objects_of` tells objects apart."""
 
-
-def compare(
-    run: Run, truth: Truth, load: Callable[[], Segmenter], objects: ObjectConfig
-) -> tuple[Measured, tuple[TrustWarning, ...]]:
+def compare(run: Run, truth: Truth, load: Callable[[], Segmenter]) -> tuple[Measured, tuple[TrustWarning, ...]]:
     """Segment the regions of a truth, and count.
 
     Args:
         run: The slide, with the regions for a region of interest, and an empty folder.
         truth: What was annotated.
         load: Loads the model.
-        objects: What the model counts as one object.
 
     Returns:
         The counts, region by region, and why the labels cannot be trusted as they are.
     """
     plan, _ = label(run, load)
+    if plan.objects.interior:
+        make_objects(run.out_dir, plan, unchecked)
     fields = fields_of(truth, WorkingPlane.from_plan(plan))
-    return measure(fields, stitch.open_labels(run.out_dir), plan, objects), plan.warnings
+    return measure(fields, stitch.open_labels(run.out_dir), plan), plan.warnings
 
 
-def measure(fields: Iterable[Field], arrays: LabelArrays, plan: Plan, objects: ObjectConfig) -> Measured:
+def measure(fields: Iterable[Field], arrays: LabelArrays, plan: Plan) -> Measured:
     """Count region by region.
 
     Args:
         fields: The truth of the regions, which are read one after the other.
         arrays: Of a job in whose region of interest they lie.
         plan: Its plan.
-        objects: What the model counts as one object.
     """
     names, confusion, counts = [], [], []
     for field in fields:
         names.append(field.name)
-        confusion.append(sum(_bands(field.labels, _labels(arrays, field.box), len(plan.classes))))
-        found = objects_of(arrays, plan, objects, field.box)
+        confusion.append(sum(_bands(field.labels, _block(arrays.labels, field.box), len(plan.classes))))
+        found = objects_of(arrays, plan, field.box)
         counts.append(instance_counts(field.objects, np.where(field.counts, found, 0)))
     references: tuple[Reference, ...] = tuple("instances" for _ in names)
-    objects_counted = ObjectCounts(np.stack(counts), references, SPLIT_BY)
+    objects_counted = ObjectCounts(np.stack(counts), references, "components" if arrays.objects is None else "model")
     return Measured(tuple(names), (plan.slide_id,) * len(names), np.stack(confusion), objects_counted)
 
 
-def objects_of(arrays: LabelArrays, plan: Plan, objects: ObjectConfig, box: Box) -> NDArray[np.int32]:
+def objects_of(arrays: LabelArrays, plan: Plan, box: Box) -> NDArray[np.int32]:
     """Number the objects that a job lists in a box of its plane, int32 (height, width), 0 where there is none."""
-    return class_objects(_labels(arrays, box), None, plan.model_mpp, objects)
+    plane = arrays.labels if arrays.objects is None else arrays.objects  # px of one object are equal in it, and touch
+    numbers = components(_block(plane, box), background=0, connectivity=1)
+    return at_least(numbers, plan.model_mpp, plan.objects.smallest_um2)
 
 
-def _labels(arrays: LabelArrays, box: Box) -> NDArray[np.uint8]:
-    return np.asarray(arrays.labels[box.w_y : box.w_y + box.height, box.w_x : box.w_x + box.width], np.uint8)
+def _block(plane: PlaneArray, box: Box) -> NDArray[Any]:
+    return np.asarray(plane[box.w_y : box.w_y + box.height, box.w_x : box.w_x + box.width])
 
 
 def _bands(reference: NDArray[np.uint8], found: NDArray[np.uint8], classes: int) -> Iterator[NDArray[np.int64]]:

@@ -3,61 +3,25 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from dark_squares import FIRST, SECOND, Darkness, Deep, grid, nuclei, picture
 from numpy.typing import NDArray
 from qupath_export import annotation, box, write_export
 
 from workers import segment
 from workers.core.errors.base import RequestInvalid
-from workers.core.model_catalogue import find_model
 from workers.core.slide_schemas import SlideGeometry, SlideLevel
 from workers.validate import __main__ as command
 from workers.validate.survey import origin_of
 
 Check = Callable[..., Result]
-UInt8 = NDArray[np.uint8]
-FIRST, SECOND = (100, 100, 400, 400), (600, 100, 900, 500)
-"""Two regions, level-0 px of a slide of 1200 x 700 px at 0.5 µm/px."""
-
-
-class Darkness:
-    """Stands for a model at 0.5 µm/px; remembers where it was asked."""
-
-    asked: ClassVar[list[tuple[int, int]]] = []
-
-    def __init__(self, model_dir: Path, device: str, threads: int) -> None:
-        self.asked.clear()
-        self.digest = find_model(model_dir.parent, model_dir.name).digest
-
-    def predict(self, images: UInt8, w_origins: Sequence[tuple[int, int]], seed: int) -> tuple[UInt8, UInt8]:
-        self.asked.extend(w_origins)
-        labels = (images.mean(axis=-1) < 128).astype(np.uint8)
-        return labels, np.full_like(labels, 255)
-
-
-def grid(region: tuple[int, int, int, int], count: int) -> list[tuple[int, int]]:
-    """Return the corners of squares of 20 px within a region, 50 px apart, row by row."""
-    across = (region[2] - region[0]) // 50
-    return [(region[0] + 10 + 50 * (i % across), region[1] + 10 + 50 * (i // across)) for i in range(count)]
-
-
-def picture(squares: Sequence[tuple[int, int]], zoom: int = 1) -> UInt8:
-    pixels = np.full((700 * zoom, 1200 * zoom, 3), 255, np.uint8)
-    for x, y in squares:
-        pixels[zoom * y : zoom * (y + 20), zoom * x : zoom * (x + 20)] = 20
-    return pixels
-
-
-def nuclei(squares: Sequence[tuple[int, int]], shift: int = 0, of: str = "nucleus", zoom: int = 1) -> list[Any]:
-    corners = [(zoom * (x + shift), zoom * y, zoom * (x + shift + 20), zoom * (y + 20)) for x, y in squares]
-    return [annotation(of, box(*corner)) for corner in corners]
 
 
 @pytest.fixture
@@ -152,6 +116,23 @@ def test_nuclei_that_touch_are_one_object_of_a_model_without_an_interior_map(
     told = figures_of(check(slide, file))
     assert told["dice"]["nucleus"] == 1
     assert (told["instances"]["f1"], told["instances"]["count_error"]) == (0, 0.5)
+
+
+def test_nuclei_that_touch_are_told_apart_by_the_interior_map_as_in_a_job(
+    check: Check, monkeypatch: pytest.MonkeyPatch, made_slide: Callable[..., Path], model_folder: Path, tmp_path: Path
+) -> None:
+    """Pairs with a paler seam, columns 18 to 21 of 40: the flood gives each its half."""
+    config = json.loads((model_folder / "config.json").read_text())
+    (model_folder / "config.json").write_text(json.dumps(config | {"network": {"interior_um": 2.0}}))
+    monkeypatch.setattr(command, "Engine", Deep)
+    pairs = [corner for x, y in grid(FIRST, 25) for corner in ((x, y), (x + 20, y))]
+    pixels = picture(pairs)
+    for x, y in grid(FIRST, 25):
+        pixels[y : y + 20, x + 18 : x + 22] = 60
+    file = write_export(tmp_path / "truth.geojson", annotation("Region*", box(*FIRST)), *nuclei(pairs))
+    told = figures_of(check(made_slide(pixels), file))
+    assert told["objects"]["split_by"] == "model"
+    assert (told["instances"]["f1"], told["instances"]["pq"], told["instances"]["count_error"]) == (1, 1, 0)
 
 
 def test_objects_below_the_models_smallest_are_not_found(
