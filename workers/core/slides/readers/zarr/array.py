@@ -148,7 +148,7 @@ def check_shards(sharding: _Sharding, count: int) -> None:
         SlideUnreadable.
     """
     names = [each.name for each in sharding.index_codecs]
-    if names not in ([BYTES], [BYTES, CRC32C]) or sharding.index_codecs[0].configuration.get("endian") == "big":
+    if names not in ([BYTES], [BYTES, CRC32C]) or sharding.index_codecs[0].spec[1].get("endian") == "big":
         raise SlideUnreadable(
             "The shards of this OME-Zarr are not understood.",
             value=", ".join(names)[:100],

@@ -31,12 +31,12 @@ class Named(Said):
     """An extension of version 3."""
 
     name: Text
-    configuration: dict[str, JsonValue] = Field(default_factory=dict)
+    configuration: dict[str, JsonValue] | None = None
 
     @property
     def spec(self) -> Spec:
         """Name and configuration."""
-        return self.name, dict(self.configuration)
+        return self.name, dict(self.configuration or {})
 
 
 class _Array2(Said):
@@ -188,12 +188,12 @@ def _version_3(said: _Array3, path: str) -> ArraySaid:
             accepted="a regular grid, keys by default or as in version 2, no storage transformers",
         )
     is_default = said.chunk_key_encoding.name == "default"
-    separator = parsed(_Separator, dict(said.chunk_key_encoding.configuration), where).separator
+    separator = parsed(_Separator, said.chunk_key_encoding.spec[1], where).separator
     separator = separator or ("/" if is_default else ".")
     array = ArraySaid(
         path=path,
         shape=said.shape,
-        stored=parsed(_Grid, dict(said.chunk_grid.configuration), where).chunk_shape,
+        stored=parsed(_Grid, said.chunk_grid.spec[1], where).chunk_shape,
         data_type=str(said.data_type),
         codecs=tuple(each.spec if isinstance(each, Named) else (each, {}) for each in said.codecs),
         fill=said.fill_value,

@@ -20,6 +20,7 @@ AXES = "tczyx"
 MAX_IMAGES = 256
 MAX_LEVELS = 64
 MAX_CHANNELS = 256
+MAX_PATH = 250
 VERSIONS = "NGFF 0.4 on Zarr 2, NGFF 0.5 on Zarr 3"
 UNSAID = "none"
 """Version of a group of Zarr 3 that says none; in Zarr 2 it stands with each multiscale."""
@@ -44,7 +45,7 @@ _NUMBERED = re.compile(r"(?:channel)?[\s:_-]*[0-9]*", re.IGNORECASE)
 
 class _Axis(Said):
     name: Text
-    unit: Text | None = None
+    unit: JsonValue = None
 
 
 class _Transformation(Said):
@@ -55,23 +56,15 @@ class _Transformation(Said):
 
 class _Dataset(Said):
     path: Text
-    transformations: tuple[_Transformation, ...] = Field(default=(), alias="coordinateTransformations")
+    transformations: tuple[_Transformation, ...] | None = Field(default=None, alias="coordinateTransformations")
 
 
 class _Multiscale(Said):
-    name: Text | None = None
+    name: JsonValue = None
     version: Text | None = None
     axes: tuple[_Axis | Text, ...] = ()
     datasets: Annotated[tuple[_Dataset, ...], Field(min_length=1, max_length=MAX_LEVELS)]
-    transformations: tuple[_Transformation, ...] = Field(default=(), alias="coordinateTransformations")
-
-
-class _Channel(Said):
-    label: Text | None = None
-
-
-class _Omero(Said):
-    channels: tuple[_Channel, ...] = ()
+    transformations: tuple[_Transformation, ...] | None = Field(default=None, alias="coordinateTransformations")
 
 
 class Attributes(Said):
@@ -79,7 +72,7 @@ class Attributes(Said):
 
     version: Text | None = None
     multiscales: Annotated[tuple[_Multiscale, ...], Field(max_length=MAX_IMAGES)] = ()
-    omero: _Omero = _Omero()
+    omero: JsonValue = None
     layout: JsonValue = Field(default=None, alias="bioformats2raw.layout")
     series: Annotated[tuple[Text, ...], Field(max_length=MAX_IMAGES)] | None = None
     plate: JsonValue = None
@@ -186,7 +179,8 @@ def _series(entries: Entries, root: Attributes) -> list[tuple[str, Attributes]]:
 
 def _path(path: str) -> str:
     parts = path.split("/")
-    if any(part in (".", "..") or not _PART.fullmatch(part) for part in parts) or len(path) > 250:
+    is_plain = all(_PART.fullmatch(part) and part not in (".", "..") for part in parts)
+    if not is_plain or not path.isprintable() or len(path) > MAX_PATH:
         raise SlideUnreadable("A path in this OME-Zarr leads to another folder.", value=ascii(path[:200]))
     return path
 
@@ -203,7 +197,8 @@ def _image(entries: Entries, group: str, said: _Multiscale, attributes: Attribut
             levels.append(_level(array, axes, said, dataset))
     if not levels:
         raise SlideUnreadable("The arrays of this OME-Zarr are not there.", value=ascii(", ".join(missing)[:200]))
-    return ZarrImage(said.name or group, axes, tuple(levels), tuple(missing), _channels(levels[0], axes, attributes))
+    channels = _channels(levels[0], axes, attributes)
+    return ZarrImage(_text(said.name) or group, axes, tuple(levels), tuple(missing), channels)
 
 
 def _axes(said: _Multiscale, version: str | None) -> str:
@@ -228,7 +223,7 @@ def _axes(said: _Multiscale, version: str | None) -> str:
 
 def _level(array: ArraySaid, axes: str, said: _Multiscale, dataset: _Dataset) -> ZarrLevel:
     """Return a dataset with its place: what it says itself, then what is said of all of them."""
-    steps = (*dataset.transformations, *said.transformations)
+    steps = (*(dataset.transformations or ()), *(said.transformations or ()))
     (x_size, x_start), (y_size, y_start) = (_placed(steps, axes.index(axis), len(axes)) for axis in "xy")
     is_said = any(each.type == "scale" for each in steps) and min(x_size, y_size) > 0
     um_x, um_y = (_UM.get(_unit(said, axis)) for axis in "xy")
@@ -262,13 +257,21 @@ def _number(said: tuple[float, ...] | None, at: int, count: int) -> Fraction:
 
 
 def _unit(said: _Multiscale, name: str) -> str:
-    return next((axis.unit or "" for axis in said.axes if isinstance(axis, _Axis) and axis.name == name), "")
+    return next((_text(axis.unit) for axis in said.axes if isinstance(axis, _Axis) and axis.name == name), "")
 
 
 def _channels(level: ZarrLevel, axes: str, attributes: Attributes) -> tuple[str, ...]:
     count = level.length(axes, "c")
     if count > MAX_CHANNELS:
         raise SlideTooLarge("This OME-Zarr has too many channels.", value=count, accepted=f"at most {MAX_CHANNELS}")
-    names = [each.label or "" for each in attributes.omero.channels[:count]]
-    names = ["" if _NUMBERED.fullmatch(name.strip()) else name[:100] for name in names]
+    omero = attributes.omero if isinstance(attributes.omero, dict) else {}
+    said = omero.get("channels")
+    channels = said if isinstance(said, list) else []
+    names = [_text(each.get("label")) if isinstance(each, dict) else "" for each in channels[:count]]
+    names = ["" if _NUMBERED.fullmatch(name.strip()) else name for name in names]
     return (*names, *[""] * (count - len(names)))
+
+
+def _text(said: JsonValue) -> str:
+    """Return a name as it can be shown: what is none is no reason to refuse a slide."""
+    return "".join(filter(str.isprintable, said))[:100] if isinstance(said, str) else ""

@@ -174,6 +174,30 @@ def test_three_channels_are_colours_by_the_rule_of_ome_tiff(
         assert modality_of(slide).name == kind
 
 
+OMERO: list[Any] = [
+    None,
+    [],
+    7,
+    {"channels": None},
+    {"channels": {}},
+    {"channels": [None, {"label": 3}, {"label": "a\x1b[2J"}]},
+]
+
+
+@pytest.mark.parametrize("omero", OMERO)
+def test_names_that_are_none_are_no_reason_to_refuse(made: Path, omero: Any) -> None:
+    def edit(said: Any) -> None:
+        said["omero"] = omero
+        said["multiscales"][0] |= {"name": 5, "coordinateTransformations": None}
+
+    with open_slide(change(made, edit)) as slide:
+        assert slide.content.channels in (
+            ("channel 1", "channel 2", "channel 3"),
+            ("channel 1", "channel 2", "a[2J"),
+        )
+        assert (slide.content.images[0].name, slide.geometry.mpp_x) == ("", 0.5)
+
+
 def test_unnamed_channels_on_a_dark_ground_are_fluorescence(tmp_path: Path, planes: Any) -> None:
     with open_slide(write_image(tmp_path / "a.zarr", (255 - planes) // 2)) as slide:
         assert modality_of(slide).name == "fluorescence"
