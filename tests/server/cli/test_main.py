@@ -15,6 +15,7 @@ from workers.core.settings import Settings
 
 COMMANDS = [
     "audit",
+    "crops",
     "data",
     "demo",
     "evaluate",
@@ -43,6 +44,7 @@ def test_help_lists_every_command() -> None:
     [
         ("worker", "workers"),
         ("segment", "workers.segment"),
+        ("crops", "workers.crops"),
         ("validate", "workers.validate"),
         ("train", "models.training"),
         ("evaluate", "models.training.evaluation.evaluate"),

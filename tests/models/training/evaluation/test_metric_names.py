@@ -91,7 +91,8 @@ def test_the_tables_of_an_evaluation() -> None:
 
 
 def test_the_table_of_a_card() -> None:
-    assert card_table([evaluation()]).splitlines()[0] == "| set | images | gland Dice (95 % interval) |"
+    headings = [f"{name} (95 % interval)" for name in ("gland Dice", "PQ", "F1", "count error")]
+    assert card_table([evaluation()]).splitlines()[0] == f"| set | images | {' | '.join(headings)} |"
 
 
 def test_the_heads_of_a_study(tmp_path: Path) -> None:
