@@ -26,6 +26,7 @@ from workers.core.errors.base import RequestInvalid, SlideUnreadable
 from workers.core.label_layout import STORE
 from workers.core.modality_match import require_modality
 from workers.core.model_catalogue import find_model, locate, model_dir
+from workers.core.quality_schemas import QUALITY_NAMES
 from workers.core.roi.option import RoiOption
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance
 from workers.core.settings import Settings
@@ -38,7 +39,8 @@ from workers.core.slides.slide import Slide
 from workers.core.slides.tiff.structure import check_tiff
 from workers.core.slides.tolerant import open_for
 from workers.core.text import printable
-from workers.pipeline import areas, bad_tiles, stitch
+from workers.masks import load_area
+from workers.pipeline import bad_tiles, stitch
 from workers.pipeline.inference import Engine, Segmenter, cpu_threads, segment_regions
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import WorkingPlane, region_at
@@ -78,6 +80,13 @@ class Run:
 @click.option("--on-bad-tile", type=click.Choice(["fail", "mask", "skip"]), default="fail", show_default=True)
 @click.option("--image", type=int, help="Number of the image, in a file that holds several; else the largest.")
 @click.option("--ignore-modality", is_flag=True, help="Run the model on a slide of another modality than its own.")
+@click.option("--quality", is_flag=True, help="Make quality.geojson.gz as well: where ink, folds and blur are.")
+@click.option(
+    "--exclude-quality",
+    multiple=True,
+    type=click.Choice(QUALITY_NAMES),
+    help="Leave this out of the statistics where the tissue has it; may be repeated.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a complete result in the output folder.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.")
 @click.option("--threads", type=int, help="CPU threads; all cores this process may use if not given.")
@@ -113,7 +122,7 @@ def prepare(out_dir: Path, *, overwrite: bool) -> None:
             raise RequestInvalid(
                 "The output folder holds a complete result.", value=out_dir, accepted="another folder, or --overwrite"
             )
-        for name in (stages.RESULT, stages.PLAN, areas.TISSUE, *stages.RESULTS):
+        for name in (stages.RESULT, *stages.EVERYTHING):
             (out_dir / name).unlink(missing_ok=True)
         for folder in (STORE, bad_tiles.FOLDER):
             shutil.rmtree(out_dir / folder, ignore_errors=True)
@@ -206,7 +215,7 @@ def _segment(run: Run, plan: Plan, todo: list[int], engine: Segmenter) -> None:
     plane = WorkingPlane.from_plan(plan)
     reader = PlaneReader(run.slide, plane, plan.level)
     regions = (region_at(plane, plan.region_px, index) for index in todo)
-    results = segment_regions(reader, regions, engine, plan, areas.load_area(run.out_dir, plan))
+    results = segment_regions(reader, regions, engine, plan, load_area(run.out_dir, plan))
     with closing(results), tqdm(total=len(todo), unit="region", disable=None) as bar:
         for done in results:
             stages.keep_region(run.slide, plan, done, run.out_dir)

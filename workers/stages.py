@@ -23,27 +23,28 @@ from workers.core.errors.base import ModelInvalid
 from workers.core.label_layout import STORE
 from workers.core.modality_match import require_modality
 from workers.core.preflight import estimated_peak_bytes
+from workers.core.quality_schemas import LAYER
 from workers.core.schemas import OUTPUTS, JobRequest, ModelCard, Plan, Provenance
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
 from workers.core.store import write_json
+from workers.masks import QUALITY, TISSUE, area_of, find_masks, left_out, load_area, load_quality
 from workers.outputs.preview import write_preview
 from workers.outputs.provenance import describe
 from workers.outputs.pyramid import write_labels, write_overlay
 from workers.outputs.statistics import Statistics, write_statistics
 from workers.outputs.vector.counts import count_objects
 from workers.outputs.vector.object_table import Source, read_counts, read_haematoxylin, write_objects
+from workers.outputs.vector.quality_layer import write_quality
 from workers.outputs.vector.vectorize import Stain, write_geojson
 from workers.pipeline import bad_tiles, stitch
-from workers.pipeline.areas import TISSUE, area_of, load_area, tissue_share
 from workers.pipeline.inference import Check, Segmented, Segmenter, segment_regions, unchecked
 from workers.pipeline.objects import make_objects
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.roi import Area
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane, best_level, region_at, regions
-from workers.pipeline.tissue import TissueMask
 from workers.process.cancellation import interruptible
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ PLAN = "plan.json"
 RESULT = "result.json"
 OBJECT_TABLE: Final = "objects.parquet"
 RESULTS = OUTPUTS
+EVERYTHING = (*OUTPUTS, LAYER, PLAN, TISSUE, QUALITY)
+"""All files that a folder may hold beside its result."""
 
 
 def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard, out_dir: Path, job_id: str) -> Plan:
@@ -64,7 +67,7 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
         info: What is known of it; of the image that the job is about.
         request: What was asked.
         card: The model.
-        out_dir: Folder of the job; gets `tissue.png`, `labels.zarr` and, last, `plan.json`.
+        out_dir: Folder of the job; gets `tissue.png`, `quality.png`, `labels.zarr` and, last, `plan.json`.
         job_id: Id of the job; part of the identifiers of its polygons.
 
     Returns:
@@ -79,8 +82,8 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
     mpp_x, mpp_y, source = resolve_mpp(info.geometry, request.mpp, card.mpp)
     plane = WorkingPlane.from_geometry(info.geometry, card.mpp, request.mpp)
     with interruptible():
-        tissue = TissueMask.from_slide(slide) if request.tissue else TissueMask.everywhere(info.geometry)
-        chosen = _regions(plane, request.region_px or card.tile_px, area_of(tissue, request.roi))
+        masks = find_masks(slide, info, request, (mpp_x, mpp_y))
+        chosen = _regions(plane, request.region_px or card.tile_px, area_of(masks.tissue, request.roi))
     region_px = request.region_px or card.tile_px
     plan = Plan(
         job_id=job_id,
@@ -110,14 +113,17 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
         outputs=request.outputs,
         on_bad_tile=request.on_bad_tile,
         image=request.image,
-        warnings=trust.planned(info, request, card, (mpp_x, mpp_y), tissue_share(tissue, request.roi, info.geometry)),
+        layer=request.quality,
+        quality=masks.quality,
+        exclude_quality=request.exclude_quality,
+        warnings=trust.planned(info, request, card, (mpp_x, mpp_y), masks.share, masks.quality),
     )
     if read_plan(out_dir) != plan:
         (out_dir / PLAN).unlink(missing_ok=True)
         for folder in (STORE, bad_tiles.FOLDER):
             shutil.rmtree(out_dir / folder, ignore_errors=True)
         bad_tiles.note(out_dir, "plan", slide)
-        tissue.save(out_dir / TISSUE)
+        masks.save(out_dir)
         stitch.create_label_array(out_dir, plan)
         write_json(out_dir / PLAN, plan)
     return plan
@@ -222,7 +228,7 @@ def finish_job(
     arrays = stitch.open_labels(out_dir)
     area = replace(load_area(out_dir, plan), holes=bad_tiles.read_bad_tiles(out_dir).holes)
     writers = _outputs(slide, plan, arrays, area)
-    for name in plan.outputs:
+    for name in (made := (*plan.outputs, *((LAYER,) if plan.layer else ()))):
         check()
         announce(name)
         started = time.perf_counter()
@@ -231,12 +237,15 @@ def finish_job(
         timings[name] = round(time.perf_counter() - started, 3)
         logger.info("%s of job %s in %.1f s", name, plan.job_id, timings[name])
     bad_tiles.note(out_dir, "finish", slide)  # the preview reads more of the slide than the regions did
-    files = {name: sha256_of(out_dir / name) for name in (*plan.outputs, PLAN, TISSUE)}
+    masks = (TISSUE, *((QUALITY,) if plan.quality is not None else ()))
+    files = {name: sha256_of(out_dir / name) for name in (*made, PLAN, *masks)}
     sizes_bytes = {name: (out_dir / name).stat().st_size for name in files}
     check()
-    warnings = trust.finished(plan, statistics_of(out_dir, plan))
-    lost = bad_tiles.read_bad_tiles(out_dir).tiles
+    statistics = statistics_of(out_dir, plan)
+    lost, warnings = bad_tiles.read_bad_tiles(out_dir).tiles, trust.finished(plan, statistics)
     provenance = describe(slide, info, plan, created_at, timings, files, sizes_bytes, lost, warnings)
+    if statistics is not None:
+        provenance = provenance.model_copy(update={"excluded_mm2": statistics.excluded_mm2})
     write_json(out_dir / RESULT, provenance)
     return provenance
 
@@ -260,6 +269,7 @@ def _outputs(slide: Slide, plan: Plan, arrays: LabelArrays, area: Area) -> Mappi
         "regions.geojson.gz": lambda path: write_geojson(path, arrays, plan, stain_of(path.parent, plan)),
         "statistics.json": lambda path: _write_statistics(path, arrays, plan, area),
         "preview.png": lambda path: _write_preview(path, slide, arrays, plan),
+        LAYER: lambda path: write_quality(path, load_quality(path.parent, plan), plan),
     }
 
 
@@ -277,7 +287,7 @@ def _write_objects(path: Path, slide: Slide, arrays: LabelArrays, plan: Plan, ar
 def _write_statistics(path: Path, arrays: LabelArrays, plan: Plan, area: Area) -> None:
     is_counted = OBJECT_TABLE in plan.outputs
     counts = read_counts(path.with_name(OBJECT_TABLE)) if is_counted else count_objects(arrays, plan)
-    write_statistics(path, arrays, area, plan, counts)
+    write_statistics(path, arrays, area, plan, counts, left_out(path.parent, plan))
 
 
 def _write_preview(path: Path, slide: Slide, arrays: LabelArrays, plan: Plan) -> None:

@@ -5,8 +5,10 @@ Each reason has a code and a sentence. It stops nothing: it goes into the plan a
 
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import NamedTuple
 
 from workers.core.modality_match import suits
+from workers.core.quality_schemas import Quality, QualityName
 from workers.core.schemas import JobRequest, ModelCard, Plan
 from workers.core.slide_schemas import SlideInfo, TrustWarning
 from workers.outputs.statistics import Statistics
@@ -31,8 +33,28 @@ LARGEST_OF_SMALLEST = 1000
 """No object is this many times as large as `smallest_um2`: many have grown together."""
 
 
+class Spoiled(NamedTuple):
+    """What is said of a section that is spoiled, from this share of its tissue on."""
+
+    code: str
+    message: str
+    least: float
+
+
+SPOILED: dict[QualityName, Spoiled] = {
+    "ink": Spoiled("ink_present", "Pen marks or dye lie over the tissue.", 0.005),
+    "fold": Spoiled("folds_present", "The tissue has folds.", 0.01),
+    "blur": Spoiled("out_of_focus", "The tissue is out of focus.", 0.05),
+}
+
+
 def planned(
-    info: SlideInfo, request: JobRequest, card: ModelCard, mpp: tuple[float, float], tissue_share: float
+    info: SlideInfo,
+    request: JobRequest,
+    card: ModelCard,
+    mpp: tuple[float, float],
+    tissue_share: float,
+    quality: Quality | None = None,
 ) -> tuple[TrustWarning, ...]:
     """Return what is known before a pixel is segmented.
 
@@ -42,12 +64,14 @@ def planned(
         card: The model.
         mpp: µm per level-0 px in force.
         tissue_share: Of the slide, or of the region of interest, 0 to 1.
+        quality: How much of its tissue is spoiled; None where that was not looked at.
     """
     return (
         *info.warnings,
         *_of_resolution(info, request, card, mpp),
         *_of_modality(info, card),
         *_of_tissue(request, tissue_share),
+        *_of_quality(request, quality),
     )
 
 
@@ -100,6 +124,32 @@ def _of_tissue(request: JobRequest, tissue_share: float) -> Iterator[TrustWarnin
             message="The region of interest is mostly glass.",
             value=f"{tissue_share:.1%} tissue",
         )
+
+
+def _of_quality(request: JobRequest, quality: Quality | None) -> Iterator[TrustWarning]:
+    if quality is not None:
+        for name, (code, message, least) in SPOILED.items():
+            share = quality.share(name)
+            if share >= least:
+                value = f"{share:.1%} of the tissue"
+                if name == "blur" and quality.focus_fields_read < quality.focus_fields:
+                    value += f", by {quality.focus_fields_read} of {quality.focus_fields} fields"
+                yield TrustWarning(code=code, message=message, value=value)
+    wanted = {"ink", "fold", "blur"} if request.quality else {*request.exclude_quality}
+    if unknown := sorted(wanted & _not_told(quality)):
+        yield TrustWarning(
+            code="quality_unknown",
+            message="What was asked of the quality of this slide cannot all be told.",
+            value=", ".join(unknown),
+        )
+
+
+def _not_told(quality: Quality | None) -> set[str]:
+    """Return what nobody can tell of a slide: all of one that is not bright field; else folds of little tissue, and
+    focus of a coarse slide, or of one of which nothing was read."""
+    if quality is None:
+        return {"ink", "fold", "blur"}
+    return ({"fold"} if not quality.folds_told else set()) | ({"blur"} if quality.focus_fields_read == 0 else set())
 
 
 def _of_classes(statistics: Statistics) -> Iterator[TrustWarning]:

@@ -14,6 +14,7 @@ from ldiffusion_client.errors import (
     TookTooLong,
     Unreachable,
 )
+from ldiffusion_client.records import Provenance
 from ldiffusion_client.views import (
     BatchView,
     JobRequest,
@@ -21,7 +22,6 @@ from ldiffusion_client.views import (
     ModelCard,
     ProductView,
     Progress,
-    Provenance,
     SlideInfo,
 )
 

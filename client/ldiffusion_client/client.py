@@ -20,8 +20,9 @@ from ldiffusion_client import uploads as upload_steps
 from ldiffusion_client.jobs import JobFilter, JobOptions, SeenBatch, SeenJob
 from ldiffusion_client.methods import Awaiting, Blocking, Method
 from ldiffusion_client.protocol import PATIENCE_S, Ask, Seen, Steps, listed, look, once, parsed
+from ldiffusion_client.records import Provenance
 from ldiffusion_client.roi_views import RoiCheck
-from ldiffusion_client.views import BatchView, JobView, Link, ModelCard, Page, ProductView, Provenance, SlideInfo
+from ldiffusion_client.views import BatchView, JobView, Link, ModelCard, Page, ProductView, SlideInfo
 
 
 def unseen(*_progress: object) -> None:

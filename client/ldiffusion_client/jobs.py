@@ -32,6 +32,7 @@ from ldiffusion_client.views import (
     Page,
     Priority,
     Progress,
+    QualityName,
 )
 
 JOBS, BATCHES, ROI_CHECK = "/v1/jobs", "/v1/batches", "/v1/roi/check"
@@ -61,6 +62,8 @@ class JobOptions(TypedDict, total=False):
     outputs: Sequence[OutputName]
     priority: Priority
     on_bad_tile: OnBadTile
+    quality: bool
+    exclude_quality: bool | Sequence[QualityName]
     webhook: dict[str, str]
 
 

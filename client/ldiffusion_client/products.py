@@ -25,7 +25,8 @@ from ldiffusion_client.protocol import (
     Work,
     retrying,
 )
-from ldiffusion_client.views import JobView, Provenance
+from ldiffusion_client.records import Provenance
+from ldiffusion_client.views import JobView
 
 FOLDERS = frozenset({"labels.ome.zarr"})
 """Products that are a folder of files."""

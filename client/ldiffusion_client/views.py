@@ -17,6 +17,7 @@ OnBadTile = Literal["fail", "mask", "skip"]
 OutputName = Literal[
     "overlay.ome.tif", "labels.ome.tif", "objects.parquet", "regions.geojson.gz", "statistics.json", "preview.png"
 ]
+QualityName = Literal["ink", "fold", "blur"]
 FINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "canceled"})
 
 
@@ -170,6 +171,8 @@ class JobRequest(View):
     outputs: tuple[OutputName, ...]
     priority: Priority
     on_bad_tile: OnBadTile
+    quality: bool = False
+    exclude_quality: tuple[QualityName, ...] = ()
     webhook: Webhook | None = None
 
 
@@ -258,42 +261,3 @@ class UploadView(View):
     is_part: bool
     slide_id: str | None
     error: ErrorBody | None
-
-
-class BadTile(View):
-    """A block of a slide that could not be decoded, in level-0 px."""
-
-    level: int
-    l0_x: int
-    l0_y: int
-    l0_width: int
-    l0_height: int
-
-
-class Provenance(View):
-    """`result.json`: what results were made of and with. `files`: name → SHA-256; `timings_s`: seconds by phase."""
-
-    job_id: str
-    slide_id: str
-    slide_sha256: str
-    slide_filename: str
-    model: str
-    model_digest: str
-    mpp_x: float
-    mpp_y: float
-    mpp_source: Literal["metadata", "request", "person"]
-    model_mpp: float
-    seed: int
-    region_px: int
-    halo_px: int
-    regions: int
-    backend: str
-    versions: dict[str, str]
-    timings_s: dict[str, float]
-    files: dict[str, str]
-    sizes_bytes: dict[str, int] = {}
-    roi: dict[str, Any] | None = None
-    on_bad_tile: OnBadTile = "fail"
-    bad_tiles: tuple[BadTile, ...] = ()
-    created_at: datetime
-    finished_at: datetime

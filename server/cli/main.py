@@ -12,6 +12,7 @@ from server.cli import keys
 from server.cli.extras import need
 from server.process.children import module_command, module_environment
 from workers.core.command_line import TellsErrors
+from workers.core.quality_schemas import QUALITY_NAMES
 from workers.core.roi.option import RoiOption
 from workers.core.settings import Settings
 
@@ -135,6 +136,13 @@ def data(arguments: tuple[str, ...]) -> None:
 )
 @click.option("--priority", type=click.Choice(["interactive", "batch"]), help="Which jobs go first.")
 @click.option("--on-bad-tile", type=click.Choice(["fail", "mask", "skip"]), help="When a tile cannot be decoded.")
+@click.option("--quality", is_flag=True, default=None, help="Also where ink, folds and blur spoil the tissue.")
+@click.option(
+    "--exclude-quality",
+    multiple=True,
+    type=click.Choice(QUALITY_NAMES),
+    help="Leave this out of the statistics where the tissue has it; may be repeated.",
+)
 @click.option("--fresh", is_flag=True, help="A new slide and job, also where the server has the same.")
 @click.option(
     "--server", "--url", "url", envvar="LDIFFUSION_URL", default=DEFAULT_URL, show_default=True, help="Its address."

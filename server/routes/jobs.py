@@ -16,6 +16,7 @@ from server.routes.results import RESULTS
 from server.web.errors import error_responses
 from server.web.root_path import link_to
 from workers.core.frozen import Frozen
+from workers.core.quality_schemas import LAYER
 from workers.core.schemas import FINAL_STATES, OUTPUTS, JobRequest, JobState, JobView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -102,7 +103,7 @@ def with_results(root_path: str, view: JobView) -> JobView:
     """Return the job with the addresses of its results, once it has succeeded; outputs it did not make are left out."""
     if view.state != "succeeded":
         return view
-    absent = {*OUTPUTS} - {*view.request.outputs}
+    absent = {*OUTPUTS, LAYER} - {*view.request.outputs} - ({LAYER} if view.request.quality else set())
     made = (name for name, result in RESULTS.items() if result.file not in absent)
     return view.model_copy(
         update={"results": {name: link_to(root_path, f"/v1/jobs/{view.id}/{name}") for name in made}}

@@ -21,6 +21,7 @@ from server.web.errors import error_responses
 from server.web.files import ImmutableFile, accepts_gzip, inflated, is_current, validators
 from workers.core.errors.base import ResultNotFound
 from workers.core.products import SIMPLIFIED, Products, product_path
+from workers.core.quality_schemas import LAYER
 from workers.core.queue.jobs import Jobs
 from workers.core.store import Store
 
@@ -45,6 +46,8 @@ RESULTS = {
     "statistics.csv": Result("statistics.json", "text/csv", "attachment"),
     "result": Result("result.json", "application/json", "inline"),
     "preview.png": Result("preview.png", "image/png", "inline"),
+    "quality.geojson": Result(LAYER, "application/geo+json", "attachment"),
+    "quality.geojson.gz": Result(LAYER, "application/gzip", "attachment"),
 }
 REGIONS = "regions.geojson.gz"
 LAYOUTS = {"ome": "overlay-ome.ome.tif", "pages": "overlay-pages.tif"}
@@ -113,8 +116,8 @@ def get_result(
     if name == "overlay.ome.tif" and layout != "hybrid":
         return product_answer(request, jobs, job_id, LAYOUTS[layout])
     result = RESULTS[name]
-    if result.file == REGIONS:
-        return _regions(request, jobs, job_id, name, Form(space, objects, int(simplify)))
+    if result.file in (REGIONS, LAYER):
+        return _polygons(request, jobs, job_id, name, Form(space, objects, int(simplify)))
     sha256 = _digest(store, job_id, result.file)
     path = store.job_dir(job_id) / result.file
     saved_as = name if "." in name else result.file
@@ -129,9 +132,10 @@ def get_result(
 router.head("/{job_id}/{name}", include_in_schema=False, response_class=Response, dependencies=[OWN_JOB])(get_result)
 
 
-def _regions(request: Request, jobs: Jobs, job_id: str, name: str, form: Form) -> Response:
-    """Answer with the regions, exact or simplified, as a file or as JSON, as they are or changed on their way out."""
-    if form.simplify:
+def _polygons(request: Request, jobs: Jobs, job_id: str, name: str, form: Form) -> Response:
+    """Answer with polygons, exact or simplified, as a file or as JSON, as they are or changed on their way out."""
+    file = RESULTS[name].file
+    if form.simplify and file == REGIONS:
         product = SIMPLIFIED[form.simplify]
         products = Products(jobs)
         if (made := products.ask(job_id, product)) is None:
@@ -140,12 +144,12 @@ def _regions(request: Request, jobs: Jobs, job_id: str, name: str, form: Form) -
         saved_as = product.removesuffix(".gz") if name == "regions.geojson" else product
     else:
         saved_as = name
-        path, sha256 = jobs.store.job_dir(job_id) / REGIONS, _digest(jobs.store, job_id, REGIONS)
+        path, sha256 = jobs.store.job_dir(job_id) / file, _digest(jobs.store, job_id, file)
     if form.space != "level0" or form.objects is not None:
-        return _changed_regions(request, path, saved_as, sha256, form)
+        return _changed(request, path, saved_as, sha256, form)
     media_type = RESULTS[name].media_type
     headers = {"content-disposition": f'attachment; filename="{saved_as}"'}
-    if name == REGIONS:
+    if name.endswith(".gz"):
         return _unchanged(request, sha256) or ImmutableFile(path, sha256, media_type, headers)
     headers["vary"] = "accept-encoding"
     if accepts_gzip(request.headers.get("accept-encoding")):  # the stored gzip is the coding of the answer
@@ -156,8 +160,8 @@ def _regions(request: Request, jobs: Jobs, job_id: str, name: str, form: Form) -
     return _unchanged(request, etag) or inflated(path, etag, media_type, headers)
 
 
-def _changed_regions(request: Request, path: FilePath, saved_as: str, sha256: str, form: Form) -> Response:
-    """Answer with the regions in another frame or as other objects, changed on their way out."""
+def _changed(request: Request, path: FilePath, saved_as: str, sha256: str, form: Form) -> Response:
+    """Answer with polygons in another frame or as other objects, changed on their way out."""
     is_file = saved_as.endswith(".gz")
     is_coded = not is_file and accepts_gzip(request.headers.get("accept-encoding"))
     coding = "file" if is_file else "gzip" if is_coded else "inflated"

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from ldiffusion_client import jobs, names, products, protocol, sets, uploads, views
+from ldiffusion_client import jobs, names, products, protocol, records, sets, uploads, views
 from server.app import create_app
 from server.uploads import tus
 from workers.core import products as server_products
-from workers.core import schemas
+from workers.core import quality_schemas, schemas
 from workers.core.errors.base import LDiffusionError, UploadIncomplete
 from workers.core.queue import events
 from workers.core.settings import Settings
@@ -25,10 +25,12 @@ NOT_IN_THE_DOCUMENT: dict[str, type[BaseModel]] = {
     "Progress": events.Progress,
     "Provenance": schemas.Provenance,
     "BadTile": schemas.BadTile,
+    "Quality": quality_schemas.Quality,
+    "QualityArea": quality_schemas.QualityArea,
 }
 VIEWS = {
     name: each
-    for name, each in vars(views).items()
+    for name, each in (vars(views) | vars(records)).items()
     if isinstance(each, type) and issubclass(each, views.View) and each not in (views.View, views.Page)
 }
 
@@ -122,6 +124,7 @@ def test_what_can_be_asked_of_a_job_and_its_words_are_the_servers() -> None:
     assert get_type_hints(jobs.JobOptions).keys() == schemas.JobOptions.model_fields.keys()
     for word in ("JobState", "Priority", "OnBadTile", "OutputName"):
         assert get_args(getattr(views, word)) == get_args(getattr(schemas, word))
+    assert get_args(views.QualityName) == quality_schemas.QUALITY_NAMES
     assert views.FINAL_STATES == schemas.FINAL_STATES
     filters = {parameter["name"] for parameter in OPENAPI["paths"][jobs.JOBS]["get"]["parameters"]}
     assert get_type_hints(jobs.JobFilter).keys() <= filters

@@ -22,7 +22,8 @@ from workers.core.slide_schemas import SlideGeometry, SlideInfo, SlideLevel
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels, Slide
 from workers.core.slides.tolerant import TolerantSlide
-from workers.pipeline import areas, stitch
+from workers.masks import load_tissue
+from workers.pipeline import stitch
 
 CREATED = datetime(2026, 1, 2, 3, tzinfo=UTC)
 
@@ -169,10 +170,10 @@ def test_labels_do_not_depend_on_the_size_of_the_regions(
 def test_outside_the_tissue_there_is_nothing(bench: Bench) -> None:
     plan = bench.plan()
     labels = bench.segment(plan)
-    mask = areas.load_tissue(bench.out_dir)
-    l0_per_px = int(mask.l0_per_px_x)
-    assert mask.l0_per_px_x == mask.l0_per_px_y == l0_per_px
-    wide = mask.mask.repeat(l0_per_px, axis=0).repeat(l0_per_px, axis=1)[:900, :1300]
+    tissue = load_tissue(bench.out_dir)
+    l0_per_px = int(tissue.l0_per_px_x)
+    assert tissue.l0_per_px_x == tissue.l0_per_px_y == l0_per_px
+    wide = tissue.mask.repeat(l0_per_px, axis=0).repeat(l0_per_px, axis=1)[:900, :1300]
     confidence = np.asarray(stitch.open_labels(bench.out_dir).confidence[:, :])
     assert not labels[~wide].any()
     assert not confidence[~wide].any()
@@ -235,8 +236,7 @@ def test_the_result_names_every_file_with_its_digest(bench: Bench) -> None:
     bench.finish(plan)
     result = json.loads((bench.out_dir / "result.json").read_text())
     assert set(result["files"]) == {
-        "overlay.ome.tif", "labels.ome.tif", "objects.parquet", "regions.geojson.gz", "statistics.json", "preview.png",
-        "plan.json", "tissue.png",
+        *stages.RESULTS, "plan.json", "tissue.png", "quality.png",
     }  # fmt: skip
     for name, digest in result["files"].items():
         assert hashlib.sha256((bench.out_dir / name).read_bytes()).hexdigest() == digest

@@ -20,7 +20,8 @@ from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys
 from workers.core.slides.readers.registry import open_slide
 from workers.core.store import new_id
-from workers.pipeline import areas, stitch
+from workers.masks import load_tissue
+from workers.pipeline import stitch
 
 
 @pytest.fixture
@@ -41,10 +42,10 @@ def test_a_job_runs_from_slide_to_result(
     plan = jobs.store.read_plan(job_id)
     assert view.regions_done == view.regions_total == len(plan.regions) < 24
     result = jobs.store.read_result(job_id)
-    assert set(result.files) == {*stages.RESULTS, "plan.json", "tissue.png"}
+    assert set(result.files) == {*stages.RESULTS, "plan.json", "tissue.png", "quality.png"}
     assert result.timings_s["segment"] > 0
     labels = np.asarray(stitch.open_labels(jobs.store.job_dir(job_id)).labels[:, :])
-    tissue = areas.load_tissue(jobs.store.job_dir(job_id))
+    tissue = load_tissue(jobs.store.job_dir(job_id))
     assert np.array_equal(labels[300:500, 400:700], colour.label_of(stained)[300:500, 400:700])
     assert tissue.mask.any()
     assert not labels[:40, :40].any()

@@ -8,6 +8,7 @@ import pytest
 from workers import trust
 from workers.core.errors.jobs import ModalityMismatch
 from workers.core.modality_match import require_modality
+from workers.core.quality_schemas import QUALITY_NAMES, Quality, QualityArea
 from workers.core.schemas import JobRequest, ModelCard, ModelClass, ObjectRules
 from workers.core.slide_schemas import Modality, ModalityName, SlideGeometry, SlideInfo, SlideLevel, TrustWarning
 from workers.outputs.statistics import ClassStatistics, Statistics
@@ -60,6 +61,35 @@ def test_each_reason_is_said_where_it_applies(
     asked: dict[str, Any], mpp: float, share: float, expected: list[str]
 ) -> None:
     assert codes(slide(), mpp, share, **asked) == expected
+
+
+def spoiled(ink: float = 0, fold: float = 0, blur: float = 0, *, read: int = 9, folds_told: bool = True) -> Quality:
+    shares = {"ink": ink, "fold": fold, "blur": blur}
+    areas = tuple(QualityArea(name=name, mm2=1, share_of_tissue=shares[name]) for name in QUALITY_NAMES)
+    return Quality(areas=areas, folds_told=folds_told, focus_fields=9, focus_fields_read=read)
+
+
+@pytest.mark.parametrize(
+    ("quality", "asked", "expected"),
+    [
+        (spoiled(ink=0.004, fold=0.009, blur=0.049), {}, []),
+        (spoiled(ink=0.005), {}, [("ink_present", "0.5% of the tissue")]),
+        (spoiled(fold=0.02), {}, [("folds_present", "2.0% of the tissue")]),
+        (spoiled(blur=0.3), {}, [("out_of_focus", "30.0% of the tissue")]),
+        (spoiled(blur=0.3, read=4), {}, [("out_of_focus", "30.0% of the tissue, by 4 of 9 fields")]),
+        (spoiled(read=0, folds_told=False), {}, []),
+        (spoiled(read=0, folds_told=False), {"quality": True}, [("quality_unknown", "blur, fold")]),
+        (spoiled(read=0, folds_told=False), {"exclude_quality": ["ink"]}, []),
+        (None, {"exclude_quality": ["ink"]}, [("quality_unknown", "ink")]),
+        (None, {}, []),
+    ],
+)
+def test_what_spoils_the_tissue_is_told(
+    quality: Quality | None, asked: dict[str, Any], expected: list[tuple[str, str]]
+) -> None:
+    request = JobRequest(slide_id="s", model="made", **asked)
+    found = trust.planned(slide(), request, CARD, (0.5, 0.5), 0.5, quality)
+    assert [(each.code, each.value) for each in found] == expected
 
 
 def test_fluorescence_is_refused_by_a_model_of_bright_field_or_warned_of() -> None:

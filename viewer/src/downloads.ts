@@ -17,6 +17,7 @@ const TITLES: Record<string, string> = {
   'regions.geojson.gz': 'Polygons (GeoJSON)',
   'statistics.csv': 'Areas (CSV)',
   'preview.png': 'Preview (PNG)',
+  'quality.geojson.gz': 'Ink, folds, blur (GeoJSON)',
   result: 'Record (JSON)',
 }
 const MADE: Record<string, string> = {

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from workers.core.frozen import LOCAL_TENANT, Frozen
+from workers.core.quality_schemas import Quality, QualityNames
 from workers.core.roi.polygons import Roi
 from workers.core.slide_schemas import SlideGeometry, TrustWarning
 
@@ -154,6 +155,12 @@ class JobOptions(BaseModel):
         description="When a tile of the slide cannot be decoded: end the job, leave out its pixels (mask), or leave "
         "out every model tile that reads it (skip).",
     )
+    quality: bool = Field(
+        default=False, description="Make `quality.geojson.gz` as well: where ink, folds and blur spoil the tissue."
+    )
+    exclude_quality: QualityNames = Field(
+        default=(), description="What to leave out of the statistics where the tissue has it; true is all of it."
+    )
     webhook: Webhook | None = Field(default=None, description="Whom to tell when the job has ended.")
 
 
@@ -239,6 +246,9 @@ class Plan(Frozen):
     outputs: Outputs = OUTPUTS
     on_bad_tile: OnBadTile = "fail"
     image: int | None = None
+    layer: bool = Field(default=False, description="Whether `quality.geojson.gz` is made.")
+    quality: Quality | None = Field(default=None, description="None where it cannot be told: no bright field.")
+    exclude_quality: QualityNames = ()
     warnings: tuple[TrustWarning, ...] = Field(default=(), description="Known before a pixel was segmented.")
 
 
@@ -281,6 +291,9 @@ class Provenance(Frozen):
     bad_tiles: tuple[BadTile, ...] = Field(
         default=(), description="What could not be decoded and was left out of labels and statistics."
     )
+    quality: Quality | None = Field(default=None, description="How much of the tissue ink, folds and blur spoil.")
+    exclude_quality: QualityNames = Field(default=(), description="What was left out of the statistics of it.")
+    excluded_mm2: float | None = Field(default=None, description="How much tissue that was; None without statistics.")
     warnings: tuple[TrustWarning, ...] = Field(default=(), description="Why this result cannot be trusted as it is.")
     created_at: datetime
     finished_at: datetime

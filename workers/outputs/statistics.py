@@ -41,7 +41,7 @@ class ClassStatistics(Frozen):
     share_of_tissue: float | None = Field(description="Of all tissue pixels, 0 to 1; None on a slide without tissue.")
     mean_confidence: float | None = Field(description="Mean of the largest probability; None without pixels.")
     count: int | None = Field(default=None, description="Objects, those of small_count left out; None of background.")
-    density_per_mm2: float | None = Field(default=None, description="Of those, per mm² of tissue.")
+    density_per_mm2: float | None = Field(default=None, description="Of those, per mm² of all tissue.")
     small_count: int | None = Field(default=None, description="Objects below the model's smallest_um2.")
     small_mm2: float | None = Field(default=None, description="Area of those; it is part of mm2.")
     largest_um2: float | None = Field(default=None, description="Area of the largest object; None without objects.")
@@ -52,12 +52,17 @@ class Statistics(Frozen):
 
     mm2_per_pixel: float
     slide_mm2: float
-    tissue_mm2: float
+    tissue_mm2: float = Field(description="What is counted, without what is left out.")
+    excluded_mm2: float | None = Field(default=None, description="Left out as spoiled; None if nothing was to be.")
     classes: tuple[ClassStatistics, ...]
 
 
 def compute(
-    arrays: LabelArrays, tissue: Tissue | None, plan: Plan, objects: Mapping[int, ClassObjects] | None = None
+    arrays: LabelArrays,
+    tissue: Tissue | None,
+    plan: Plan,
+    objects: Mapping[int, ClassObjects] | None = None,
+    left_out: Tissue | None = None,
 ) -> Statistics:
     """Count classes and confidence within the tissue.
 
@@ -65,17 +70,20 @@ def compute(
         arrays: Labels and confidence of the working plane.
         tissue: Where there is tissue; None takes the whole plane.
         plan: The plan they were made for. A working px measures its `model_mpp` squared, exactly.
-        objects: Of each class index, if they were counted.
+        objects: Of each class index, if they were counted; also those on what is left out.
+        left_out: What of the tissue is not counted; its area is told.
     """
     plane = WorkingPlane.from_plan(plan)
     pixels, confidence = np.zeros((2, VALUES), np.int64)
-    for labels, certain, inside in _pieces(arrays, tissue, plane):
+    excluded = 0
+    for labels, certain, inside, spoiled in _pieces(arrays, tissue, left_out, plane):
+        excluded += int((inside & spoiled).sum())
         # One count per pair of values keeps the sum in integers.
-        pair = (labels.astype(np.uint16) << 8 | certain)[inside]
+        pair = (labels.astype(np.uint16) << 8 | certain)[inside & ~spoiled]
         counts = np.bincount(pair, minlength=VALUES**2).reshape(VALUES, VALUES)
         pixels += counts.sum(axis=1)
         confidence += counts @ np.arange(VALUES)
-    return _statistics(plan, pixels, confidence, objects or {})
+    return _statistics(plan, pixels, confidence, None if left_out is None else excluded, objects or {})
 
 
 def write_statistics(
@@ -84,15 +92,18 @@ def write_statistics(
     tissue: Tissue | None,
     plan: Plan,
     objects: Mapping[int, ClassObjects] | None = None,
+    left_out: Tissue | None = None,
 ) -> Statistics:
     """Write what `compute` finds as JSON, atomically, and return it."""
-    found = compute(arrays, tissue, plan, objects)
+    found = compute(arrays, tissue, plan, objects, left_out)
     write_json(path, found)
     return found
 
 
-def _pieces(arrays: LabelArrays, tissue: Tissue | None, plane: WorkingPlane) -> Iterator[tuple[UInt8, UInt8, Bools]]:
-    """Yield labels, confidence and tissue of a few rows of a chunk at a time; each chunk is decoded once."""
+def _pieces(
+    arrays: LabelArrays, tissue: Tissue | None, left_out: Tissue | None, plane: WorkingPlane
+) -> Iterator[tuple[UInt8, UInt8, Bools, Bools]]:
+    """Yield labels, confidence, tissue and what is left out, a few rows of a chunk at a time; each is decoded once."""
     height, width = arrays.labels.shape
     chunk_rows, chunk_columns = arrays.labels.chunks
     for w_y in range(0, height, chunk_rows):
@@ -101,13 +112,16 @@ def _pieces(arrays: LabelArrays, tissue: Tissue | None, plane: WorkingPlane) -> 
             area = slice(w_y, w_y + box.height), slice(w_x, w_x + box.width)
             labels, confidence = arrays.labels[area], arrays.confidence[area]
             inside = np.ones(labels.shape, np.bool_) if tissue is None else tissue.crop(box, plane)
+            spoiled = np.zeros_like(inside) if left_out is None else left_out.crop(box, plane)
             rows = max(1, COUNT_PX // box.width)
             for top in range(0, box.height, rows):
                 piece = slice(top, top + rows)
-                yield labels[piece], confidence[piece], inside[piece]
+                yield labels[piece], confidence[piece], inside[piece], spoiled[piece]
 
 
-def _statistics(plan: Plan, pixels: Ints, confidence: Ints, objects: Mapping[int, ClassObjects]) -> Statistics:
+def _statistics(
+    plan: Plan, pixels: Ints, confidence: Ints, excluded: int | None, objects: Mapping[int, ClassObjects]
+) -> Statistics:
     mm2_per_pixel = (exact(plan.model_mpp) / 1000) ** 2
     tissue_pixels = int(pixels.sum())
     rows = []
@@ -122,13 +136,14 @@ def _statistics(plan: Plan, pixels: Ints, confidence: Ints, objects: Mapping[int
                 mm2=float(count * mm2_per_pixel),
                 share_of_tissue=_ratio(count, tissue_pixels),
                 mean_confidence=_ratio(int(confidence[each.index]), 255 * count),
-                **_of_objects(objects.get(each.index), mm2_per_pixel, tissue_pixels),
+                **_of_objects(objects.get(each.index), mm2_per_pixel, tissue_pixels + (excluded or 0)),
             )
         )
     return Statistics(
         mm2_per_pixel=float(mm2_per_pixel),
         slide_mm2=float(plan.w_width * plan.w_height * mm2_per_pixel),
         tissue_mm2=float(tissue_pixels * mm2_per_pixel),
+        excluded_mm2=None if excluded is None else float(excluded * mm2_per_pixel),
         classes=tuple(rows),
     )
 

@@ -78,13 +78,38 @@ def test_without_a_mask_the_whole_plane_is_tissue(make_plan: MakePlan, watched: 
     assert [row.mean_confidence for row in found.classes] == [0.0, 1.0, None, None]
 
 
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 40), st.integers(0, 99))
+def test_what_is_left_out_is_told_and_not_counted(
+    make_plan: MakePlan, watched: Callable[..., Any], width: int, height: int, chunk: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(np.array([0, 1, 2, 4], np.uint8), (height, width))
+    tissue, spoiled = rng.random((2, height, width)) < 0.6
+    arrays, plan = LabelArrays(watched(labels, chunk), watched(labels, chunk)), make_plan(width, height, chunk)
+    found = statistics.compute(arrays, Mask(tissue), plan, left_out=Mask(spoiled))
+    bare = statistics.compute(arrays, Mask(tissue & ~spoiled), plan)
+    assert found.model_copy(update={"excluded_mm2": None}) == bare
+    assert found.excluded_mm2 == pytest.approx((tissue & spoiled).sum() * 0.25e-6)
+
+
+def test_objects_are_counted_on_all_tissue_that_is_left_out_too(
+    make_plan: MakePlan, watched: Callable[..., Any]
+) -> None:
+    labels = np.array([[0, 1], [4, 1]], np.uint8)
+    arrays = LabelArrays(watched(labels, 2), watched(labels, 2))
+    spoiled = Mask(np.array([[True, False], [False, True]]))
+    found = statistics.compute(arrays, None, make_plan(2, 2), {4: ClassObjects(count=3)}, spoiled)
+    assert found.excluded_mm2 == pytest.approx(0.5e-6)
+    assert found.classes[3].density_per_mm2 == pytest.approx(3e6)
+
+
 def test_the_file_is_what_was_computed(make_plan: MakePlan, watched: Callable[..., Any], tmp_path: Path) -> None:
     labels = np.array([[0, 1], [4, 1]], np.uint8)
     arrays = LabelArrays(watched(labels, 2), watched(labels, 2))
     objects = {4: ClassObjects(count=3, small_count=2, small_pixels=5, largest_pixels=8)}
     found = statistics.write_statistics(tmp_path / "statistics.json", arrays, None, make_plan(2, 2), objects)
     written = json.loads((tmp_path / "statistics.json").read_text(encoding="utf-8"))
-    assert set(written) == {"mm2_per_pixel", "slide_mm2", "tissue_mm2", "classes"}
+    assert set(written) == {"mm2_per_pixel", "slide_mm2", "tissue_mm2", "classes", "excluded_mm2"}
     assert written["classes"][3] == {
         "index": 4,
         "name": "café <µ>",

@@ -22,7 +22,8 @@ from workers.core.schemas import JobRequest, Plan
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels, Slide
-from workers.pipeline import areas, stitch
+from workers.masks import load_tissue
+from workers.pipeline import stitch
 from workers.pipeline.roi import Area, RoiMask, without
 from workers.pipeline.tiling import Box, WorkingPlane, regions
 from workers.pipeline.tissue import TissueMask
@@ -274,7 +275,7 @@ def test_inside_the_region_the_answer_is_that_of_the_whole_slide(
     read = {(x // BLOCK_PX, y // BLOCK_PX) for x, y in reads}
     assert cells < read <= near
     assert len(read) < 24
-    counted, tissue = stages.read_statistics(part), areas.load_tissue(part)
+    counted, tissue = stages.read_statistics(part), load_tissue(part)
     mask = tissue.crop(Box(0, 0, 1300, 900), WorkingPlane.from_plan(plan)) & inside
     assert sum(each.pixels for each in counted.classes) == int(mask.sum())
     assert counted.tissue_mm2 == pytest.approx(int(mask.sum()) * 0.25e-6)
@@ -286,4 +287,5 @@ def test_only_the_outputs_that_were_asked_for_are_made(
     out_dir, plan, _ = segmented("some", outputs=["preview.png"], roi=[400, 300, 700, 500])
     assert plan.outputs == ("statistics.json", "preview.png")
     made = {path.name for path in out_dir.iterdir()}
-    assert made == {"statistics.json", "preview.png", "plan.json", "tissue.png", "labels.zarr", "result.json"}
+    masks = {"tissue.png", "quality.png"}
+    assert made == {"statistics.json", "preview.png", "plan.json", "labels.zarr", "result.json"} | masks

@@ -13,7 +13,7 @@ from workers.core.errors.base import JobCanceled, QueueUnavailable
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.leases import Superseded
 from workers.pipeline import stitch
-from workers.pipeline.tissue import TissueMask
+from workers.pipeline.overview import Overview
 from workers.process.cancellation import Watch, interruptible
 
 QUICK_S = 0.02
@@ -101,7 +101,7 @@ def test_a_canceled_job_stops_in_the_middle_of_whatever_it_is_at(
         forever()
 
     places: dict[str, tuple[Any, str]] = {
-        "plan": (TissueMask, "from_slide"),
+        "plan": (Overview, "from_slide"),
         "region": (here.engine("made-model"), "predict"),
         "finish": (stages, "write_geojson"),
     }

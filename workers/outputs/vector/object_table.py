@@ -26,7 +26,7 @@ from workers.outputs.vector.contours import Shapes, rings
 from workers.outputs.vector.counts import ClassObjects, Counter
 from workers.outputs.vector.measures import measure
 from workers.outputs.vector.tracing import trace
-from workers.outputs.vector.vectorize import DECIMALS, Names, l0_texts
+from workers.outputs.vector.vectorize import DECIMALS, Names, Sheet
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.roi import RoiMask, without
 from workers.pipeline.stitch import LabelArrays
@@ -167,10 +167,10 @@ class _Table:
 
     def __post_init__(self) -> None:
         plane = WorkingPlane.from_plan(self.plan)
-        self._names = Names(self.plan)
+        sheet = Sheet.from_plan(self.plan)
+        self._names = Names(sheet)
         self._scale = float(plane.scale_x), float(plane.scale_y)
-        sides = (plane.scale_x, self.plan.w_width), (plane.scale_y, self.plan.w_height)
-        self._l0_x, self._l0_y = (np.array([float(text) for text in l0_texts(*side)]) for side in sides)
+        self._l0_x, self._l0_y = (np.array([float(text) for text in side]) for side in (sheet.l0_x, sheet.l0_y))
 
     def add(self, shapes: Shapes) -> None:
         """Take the next rows."""

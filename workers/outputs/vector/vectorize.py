@@ -11,6 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -24,7 +25,7 @@ from workers.outputs.vector.borders import Boundary, assemble, cut, join, part
 from workers.outputs.vector.contours import Shapes, Small, rings
 from workers.outputs.vector.measures import measure
 from workers.outputs.vector.simplify import simplify
-from workers.outputs.vector.tracing import counted
+from workers.outputs.vector.tracing import counted, trace
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane, exact
 
@@ -44,20 +45,50 @@ Stain = Iterator[float] | None
 """Optical density of haematoxylin of each object, in order; None where it is not known."""
 
 
-def write_geojson(path: Path, arrays: LabelArrays, plan: Plan, stain: Stain = None) -> int:
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What shapes are drawn on: a plane of pixels over the slide.
+
+    Args:
+        name: Of the sheet; part of the identifiers of its polygons.
+        l0_x: Level-0 position of each corner of its columns, as text.
+        l0_y: The same of its rows.
+        um2_per_pixel: Area of a pixel.
+        classes: What its values mean.
+        mpp: µm per px where shapes are objects of the job; None where their area is all that is measured.
+    """
+
+    name: str
+    l0_x: Sequence[str]
+    l0_y: Sequence[str]
+    um2_per_pixel: Fraction
+    classes: Sequence[ModelClass]
+    mpp: Fraction | None = None
+
+    @classmethod
+    def from_plan(cls, plan: Plan) -> "Sheet":
+        """Return the working plane."""
+        plane, mpp = WorkingPlane.from_plan(plan), exact(plan.model_mpp)
+        columns, rows = l0_texts(plane.scale_x, plan.w_width), l0_texts(plane.scale_y, plan.w_height)
+        return cls(f"urn:ldiffusion:job:{plan.job_id}", columns, rows, mpp**2, plan.classes, mpp)
+
+
+def write_geojson(path: Path, arrays: LabelArrays, plan: Plan, stain: Stain = None, sheet: Sheet | None = None) -> int:
     """Write `path` (.geojson.gz), one Feature per object of a class other than background.
 
     Args:
         path: Where to; replaced atomically.
-        arrays: The planes of the job.
-        plan: The plan they were made for.
-        stain: Becomes a measurement.
+        arrays: The planes of the job, or labels of the sheet.
+        plan: The job's plan.
+        stain: Becomes a measurement of an object.
+        sheet: What they are drawn on; the working plane if not given. On another, the smallest shapes are written too.
 
     Returns:
         How many features were written.
     """
     with _collection(path, plan, {}) as text:
-        return _write_features(text, arrays, plan, stain)
+        shapes = counted(arrays, plan) if sheet is None else trace(arrays)
+        return _write_features(text, shapes, sheet or Sheet.from_plan(plan), stain)
 
 
 def write_simplified(
@@ -87,7 +118,7 @@ def write_simplified(
     simpler = part(assemble(borders, simplify(borders, step_px)), firsts)
     count = len(firsts) - 1
     with _collection(path, plan, {"simplified_px": step_px}) as text:
-        writer = _FeatureWriter(text, plan, _object_type(count), stain)
+        writer = _FeatureWriter(text, Sheet.from_plan(plan), _object_type(count), stain)
         for shapes in batches:
             writer.write(shapes, islice(simpler, len(shapes)))
     return count
@@ -136,51 +167,48 @@ def l0_texts(scale: Fraction, length: int) -> list[str]:
     return texts
 
 
-def _write_features(text: IO[str], arrays: LabelArrays, plan: Plan, stain: Stain) -> int:
+def _write_features(text: IO[str], batches: Iterable[Shapes], sheet: Sheet, stain: Stain) -> int:
     count = 0
     writer: _FeatureWriter | None = None
     waiting: list[Shapes] = []
-    for shapes in counted(arrays, plan):
+    for shapes in batches:
         count += len(shapes)
         waiting.append(shapes)
         if count > MANY_SHAPES:
-            writer = writer or _FeatureWriter(text, plan, _object_type(count), stain)
+            writer = writer or _FeatureWriter(text, sheet, _object_type(count), stain)
             writer.write_exact(waiting)
             waiting.clear()
     if waiting:
-        _FeatureWriter(text, plan, _object_type(count), stain).write_exact(waiting)
+        _FeatureWriter(text, sheet, _object_type(count), stain).write_exact(waiting)
     return count
 
 
 class Names:
-    """The identifiers of the objects of a job."""
+    """The identifiers of the shapes of a sheet."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._w_width = plan.w_width
-        self._job = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ldiffusion:job:{plan.job_id}")
+    def __init__(self, sheet: Sheet) -> None:
+        self._width = len(sheet.l0_x) - 1
+        self._sheet = uuid.uuid5(uuid.NAMESPACE_URL, sheet.name)
 
     def of(self, value: int, boundary: Boundary) -> str:
-        """Return the UUID of an object of class `value`: the same each time, of a job, a class and a first px.
+        """Return the UUID of a shape of class `value`: the same each time, of a sheet, a class and a first px.
 
         The first corner of its boundary is the upper left one of its first pixel: it names it whatever else changes.
         """
         w_x, w_y, _ = boundary
-        return str(uuid.uuid5(self._job, f"{value}/{int(w_y[0]) * self._w_width + int(w_x[0])}"))
+        return str(uuid.uuid5(self._sheet, f"{value}/{int(w_y[0]) * self._width + int(w_x[0])}"))
 
 
 class _FeatureWriter:
     """Writes shapes as Features, one line each, ring by ring."""
 
-    def __init__(self, text: IO[str], plan: Plan, object_type: str, stain: Stain) -> None:
-        plane = WorkingPlane.from_plan(plan)
+    def __init__(self, text: IO[str], sheet: Sheet, object_type: str, stain: Stain) -> None:
         self._text = text
         self._separator = "\n"
+        self._sheet = sheet
         self._stain = stain
-        self._mpp = exact(plan.model_mpp)
-        self._l0_x = l0_texts(plane.scale_x, plan.w_width)
-        self._l0_y = l0_texts(plane.scale_y, plan.w_height)
-        self._names = Names(plan)
-        self._properties = _properties(plan.classes, object_type)
+        self._names = Names(sheet)
+        self._properties = _properties(sheet.classes, object_type)
 
     def write_exact(self, batches: Sequence[Shapes]) -> None:
         """Write all shapes of all batches with their own boundaries."""
@@ -194,11 +222,16 @@ class _FeatureWriter:
 
     def _measured(self, shapes: Shapes) -> Iterator[str]:
         """Yield the measurements of each shape, as JSON."""
+        mpp = self._sheet.mpp
+        if mpp is None:
+            for pixels in shapes.pixels.tolist():
+                yield json.dumps({"Area um^2": float(pixels * self._sheet.um2_per_pixel)}, separators=(",", ":"))
+            return
         found = measure(shapes)
-        numbers = (shapes.pixels, shapes.confidence, found.perimeter * float(self._mpp), found.circularity)
+        numbers = (shapes.pixels, shapes.confidence, found.perimeter * float(mpp), found.circularity)
         for pixels, confidence, perimeter, circularity in zip(*(each.tolist() for each in numbers), strict=True):
             known = {
-                "Area um^2": float(pixels * self._mpp**2),
+                "Area um^2": float(pixels * self._sheet.um2_per_pixel),
                 "Mean probability": round(confidence / (255 * pixels), DECIMALS),
                 "Perimeter um": round(perimeter, DECIMALS),
                 "Circularity": round(circularity, DECIMALS),
@@ -220,7 +253,7 @@ class _FeatureWriter:
 
     def _write_ring(self, w_x: Small, w_y: Small, lead: str) -> None:
         """Write one closed ring, a bounded number of points at a time: a tissue-wide shape may have millions."""
-        l0_x, l0_y = self._l0_x, self._l0_y
+        l0_x, l0_y = self._sheet.l0_x, self._sheet.l0_y
         lead += "["
         for at in range(0, len(w_x), POINTS_AT_ONCE):
             columns = w_x[at : at + POINTS_AT_ONCE].tolist()

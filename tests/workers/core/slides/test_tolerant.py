@@ -20,7 +20,8 @@ from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels
 from workers.core.slides.tolerant import TolerantSlide, bad_blocks, open_for
-from workers.pipeline import areas, bad_tiles, stitch
+from workers.masks import load_area
+from workers.pipeline import bad_tiles, stitch
 from workers.pipeline.plane import touched, triangle_taps
 from workers.pipeline.tiling import Box, WorkingPlane
 
@@ -126,9 +127,7 @@ def test_masked_pixels_are_background_and_not_counted(job: Callable[..., Any], h
     assert not labels[lost].any()
     assert not confidence[lost].any()
     assert confidence[300 : round(400 / scale) + 100, round(300 / scale) : round(480 / scale)].all()
-    tissue = areas.load_area(out_dir, plan).crop(
-        Box(0, 0, labels.shape[1], labels.shape[0]), WorkingPlane.from_plan(plan)
-    )
+    tissue = load_area(out_dir, plan).crop(Box(0, 0, labels.shape[1], labels.shape[0]), WorkingPlane.from_plan(plan))
     counted = stages.read_statistics(out_dir)
     assert sum(each.pixels for each in counted.classes) == int((tissue & ~lost).sum()) < int(tissue.sum())
 

@@ -19,7 +19,7 @@ from scipy import ndimage
 from skimage.color import rgb_from_hed
 from skimage.measure import perimeter_crofton, regionprops
 
-from workers import stages
+from workers import masks, stages
 from workers.core.model_catalogue import find_model
 from workers.core.schemas import JobRequest, Plan
 from workers.core.slide_schemas import SlideInfo
@@ -27,7 +27,7 @@ from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Slide
 from workers.outputs.stain import haematoxylin
 from workers.outputs.vector import object_table, tracing
-from workers.pipeline import areas, stitch
+from workers.pipeline import stitch
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import Box, WorkingPlane
 
@@ -94,7 +94,7 @@ def test_rows_are_what_a_literal_measurement_of_the_whole_plane_gives(
     folder = tmp_path / "job"
     with finished(path, folder, colour, region_px=256, roi=ROI) as (slide, plan):
         pixels = PlaneReader(slide, WorkingPlane.from_plan(plan), plan.level).read(0, 0, plan.w_width, plan.w_height)
-        inside = areas.area_of(areas.load_tissue(folder), plan.roi).crop(
+        inside = masks.area_of(masks.load_tissue(folder), plan.roi).crop(
             Box(0, 0, plan.w_width, plan.w_height), WorkingPlane.from_plan(plan)
         )
     rows = pq.read_table(folder / "objects.parquet").to_pylist()

@@ -1,0 +1,67 @@
+"""The record of a job, `result.json`, as far as a client shows it: views like those of `views`."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ldiffusion_client.views import OnBadTile, QualityName, View
+
+
+class BadTile(View):
+    """A block of a slide that could not be decoded, in level-0 px."""
+
+    level: int
+    l0_x: int
+    l0_y: int
+    l0_width: int
+    l0_height: int
+
+
+class QualityArea(View):
+    """How much of the tissue one kind of fault spoils."""
+
+    name: QualityName
+    mm2: float
+    share_of_tissue: float
+
+
+class Quality(View):
+    """How much of a job's tissue ink, folds and blur spoil. `focus_fields` hold tissue, so many were looked at."""
+
+    areas: tuple[QualityArea, ...]
+    folds_told: bool
+    focus_fields: int
+    focus_fields_read: int
+
+
+class Provenance(View):
+    """`result.json`: what results were made of and with. `files`: name → SHA-256; `timings_s`: seconds by phase."""
+
+    job_id: str
+    slide_id: str
+    slide_sha256: str
+    slide_filename: str
+    model: str
+    model_digest: str
+    mpp_x: float
+    mpp_y: float
+    mpp_source: Literal["metadata", "request", "person"]
+    model_mpp: float
+    seed: int
+    region_px: int
+    halo_px: int
+    regions: int
+    backend: str
+    versions: dict[str, str]
+    timings_s: dict[str, float]
+    files: dict[str, str]
+    sizes_bytes: dict[str, int] = Field(default_factory=dict)
+    roi: dict[str, Any] | None = None
+    on_bad_tile: OnBadTile = "fail"
+    bad_tiles: tuple[BadTile, ...] = ()
+    quality: Quality | None = None
+    exclude_quality: tuple[QualityName, ...] = ()
+    excluded_mm2: float | None = None
+    created_at: datetime
+    finished_at: datetime
