@@ -195,13 +195,15 @@ def report(provenance: Provenance, out_dir: Path) -> str:
         count = "-" if each.count is None else str(each.count)
         density = "-" if each.density_per_mm2 is None else f"{each.density_per_mm2:.1f}"
         rows.append(f"{each.name:<{width}}  {each.mm2:>10.4f}  {share:>9}  {confidence:>10}  {count:>9}  {density:>9}")
+    names = ", ".join(provenance.exclude_quality)
+    spoiled = "" if found.excluded_mm2 is None else f"; {found.excluded_mm2:.4f} mm² left out ({names})"
     warned = [f"warning: {each}" for each in provenance.warnings]
     seconds = ", ".join(f"{phase} {value:.1f}" for phase, value in provenance.timings_s.items())
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return "\n".join(
         (
             *rows,
-            f"tissue {found.tissue_mm2:.4f} mm² of {found.slide_mm2:.4f} mm²",
+            f"tissue {found.tissue_mm2:.4f} mm² of {found.slide_mm2:.4f} mm²{spoiled}",
             f"seconds: {seconds}",
             f"peak memory: {peak_mb:.0f} MB",
             *warned,

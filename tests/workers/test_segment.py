@@ -81,6 +81,7 @@ def test_a_slide_becomes_a_complete_folder(run: Run, slide: Path, tmp_path: Path
         "result.json",
         "plan.json",
         "tissue.png",
+        "quality.png",
         "labels.zarr",
     }
     labels = tifffile.imread(out / "labels.ome.tif", level=0)
