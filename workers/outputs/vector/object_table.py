@@ -131,7 +131,8 @@ def write_objects(path: Path, source: Source) -> dict[int, ClassObjects]:
     counter = Counter(source.plan)
     with (
         atomic_write(path) as temporary,
-        pq.ParquetWriter(temporary, SCHEMA, compression="zstd", use_dictionary=["class"]) as writer,
+        temporary.open("wb") as file,  # opened here: a name that is not UTF-8 is none to the writer
+        pq.ParquetWriter(file, SCHEMA, compression="zstd", use_dictionary=["class"]) as writer,
     ):
         table = _Table(writer, source.plan)
         for shapes in trace(source.arrays, source.weights, 2):
