@@ -145,14 +145,15 @@ def write_objects(path: Path, source: Source) -> dict[int, ClassObjects]:
 
 def read_counts(path: Path) -> dict[int, ClassObjects]:
     """Return how many objects of each class index a table was made of."""
-    known = json.loads(pq.read_metadata(path).metadata[COUNTS])
+    with path.open("rb") as file:
+        known = json.loads(pq.read_metadata(file).metadata[COUNTS])
     return {int(index): ClassObjects.model_validate(count) for index, count in known.items()}
 
 
 def read_haematoxylin(path: Path) -> Iterator[float]:
     """Yield the optical density of each object of a table, in order."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=ROWS, columns=["haematoxylin_od"]):
+    with path.open("rb") as file:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=ROWS, columns=["haematoxylin_od"]):
             yield from batch.column(0).to_pylist()
 
 
