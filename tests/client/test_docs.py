@@ -58,7 +58,7 @@ def test_the_example_runs_as_it_stands(
     served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pixels = np.full((900, 1200, 3), 240, np.uint8)
-    pixels[100:400, 200:700] = (200, 60, 80)
+    pixels[100:400, 200:700] = (200, 60, 130)  # as eosin; a purer red would be ink
     write_slide(tmp_path / "slide.tif", pixels)
     monkeypatch.chdir(tmp_path)
     notebook, awaiting = (block.replace(ADDRESS, served) for block in blocks("client.md"))
