@@ -29,7 +29,7 @@ async function twoSlides(page) {
   await drawn(page)
   said.slides = await page.locator('#slides strong').allInnerTexts()
   said.opened = await page.locator('#slides .choose[aria-pressed="true"]').count()
-  await page.unrouteAll()
+  await page.unrouteAll({ behavior: 'wait' }) // a request that is held back goes on by its own handler
 }
 
 const start = (page) => page.getByRole('button', { name: 'Start', exact: true })
