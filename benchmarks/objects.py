@@ -62,7 +62,7 @@ def plan_of(objects: int) -> Plan:
         region_px=REGION_PX, tile_px=REGION_PX, halo_px=0, stride_px=1, seed=0, regions=(), tissue=False,
         classes=tuple(ModelClass(index=i, name=name, color=(200, 0, 0)) for i, name in enumerate(("glass", "nucleus"))),
         estimated_peak_bytes=0,
-        objects=ObjectRules(smallest_um2=10, marker=0.5, marker_um2=2, interior=True),
+        objects=ObjectRules(smallest_um2=10, prominence=0.25, smooth_um=0.5, interior=True),
     )  # fmt: skip
 
 

@@ -122,13 +122,17 @@ class ObjectConfig:
 
     Attributes:
         smallest_um2: Smaller objects stay in the labels and leave tables and polygons.
-        marker: Interior, 0 to 1, from which on a pixel belongs to the marker of an object.
-        marker_um2: Smaller markers are none, but for the only one of a component.
+        prominence: A maximum of the interior, 0 to 1, is the marker of an object of its own if every way to a higher
+            one leads down by more.
+        smooth_um: Standard deviation in µm by which the interior is smoothed before, within its component.
+        least_interior: A small component whose interior, 0 to 1, is nowhere as high is background: the network is not
+            sure that it has a middle (`models.objects.shallow`).
     """
 
     smallest_um2: Annotated[float, Field(ge=0)] = 0.0
-    marker: Annotated[float, Field(gt=0, le=1)] = 0.5
-    marker_um2: Annotated[float, Field(ge=0)] = 0.0
+    prominence: Annotated[float, Field(gt=0, le=1)] = 0.25
+    smooth_um: Annotated[float, Field(ge=0)] = 0.0
+    least_interior: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 @settings

@@ -10,12 +10,44 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from models.config import ObjectConfig
 
 Numbers: TypeAlias = NDArray[np.int32]
+Depth: TypeAlias = NDArray[np.int16]
 _FULL: Final = 255
+SMALL_UM: Final = 16.0
+"""Longest side of a component that `shallow` asks about; small against any halo."""
+
+
+def shallow(
+    labels: NDArray[np.uint8], interior: NDArray[np.uint8], mpp: float, least_interior: float
+) -> NDArray[np.bool_]:
+    """Return the components, whatever their classes, that are small and whose interior is nowhere high.
+
+    Of a component with a side above `SMALL_UM` it is not asked. So a pixel's answer depends on what lies within
+    `SMALL_UM` of it, and tiles with so much more context agree.
+
+    Args:
+        labels: (H, W) class index.
+        interior: (H, W) uint8.
+        mpp: µm per px.
+        least_interior: 0 to 1; 0 finds nothing.
+
+    Returns:
+        (H, W), true where the label had better be background.
+    """
+    pieces, count = ndimage.label(labels > 0)
+    gone = np.zeros(count + 1, np.bool_)
+    if least_interior and count:
+        gone[1:] = ndimage.maximum(interior, pieces, np.arange(1, count + 1)) < least_interior * _FULL
+        boxes = ndimage.find_objects(pieces)
+        for piece in np.flatnonzero(gone).tolist():
+            rows, cols = boxes[piece - 1]
+            gone[piece] = max(rows.stop - rows.start, cols.stop - cols.start) * mpp <= SMALL_UM
+    return gone[pieces]  # type: ignore[no-any-return]
 
 
 def split_objects(
@@ -41,28 +73,44 @@ def split_objects(
     numbers = numbers.astype(np.int32, copy=False)
     if interior is None or not count:
         return numbers  # type: ignore[no-any-return]
-    markers, owner = _markers(numbers, interior, mpp, config)
+    depth = _smoothed(interior, numbers, round(2 * (config.smooth_um / mpp) ** 2))
+    markers, owner = _markers(numbers, depth, config.prominence)
     several = np.flatnonzero(np.bincount(owner, minlength=count + 1)[1:] > 1) + 1
     boxes = ndimage.find_objects(numbers) if len(several) else []
     for piece in several.tolist():
         box = boxes[piece - 1]
         inside = numbers[box] == piece
-        flooded = watershed(_FULL - interior[box], np.where(inside, markers[box], 0), mask=inside)
+        flooded = watershed(_FULL - depth[box], np.where(inside, markers[box], 0), mask=inside)
         numbers[box][inside] = count + flooded[inside]
     return _in_raster_order(numbers, count + len(owner)) if len(several) else numbers
 
 
-def _markers(
-    pieces: Numbers, interior: NDArray[np.uint8], mpp: float, config: ObjectConfig
-) -> tuple[Numbers, NDArray[np.int64]]:
-    """Return the markers, numbered from 1, and the component of each: places deep enough and large enough."""
-    deep, found = ndimage.label((pieces > 0) & (interior >= config.marker * _FULL))
-    large = np.bincount(deep.ravel(), minlength=found + 1) * mpp**2 >= config.marker_um2
-    large[0] = False
-    owner = np.zeros(found + 1, np.int64)
-    owner[deep.ravel()] = pieces.ravel()
-    number = np.where(large, np.cumsum(large), 0).astype(np.int32)
-    return number[deep], owner[large]
+def _smoothed(interior: NDArray[np.uint8], pieces: Numbers, passes: int) -> Depth:
+    """Smooth a map within each component, as if there were nothing outside it; 0 there.
+
+    A pass is the binomial filter (1, 2, 1) along both axes, variance 1/2 px². Its sums are whole numbers, rounded after
+    each pass: the same wherever the component lies. Neighbours belong to it by 4-connection or are left out.
+    """
+    depth = np.where(pieces > 0, interior, 0).astype(np.int16)
+    for axis in (0, 1) * passes:
+        before, after = (np.s_[:-1], np.s_[1:]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
+        together = pieces[before] == pieces[after]
+        total = 2 * depth
+        total[after] += np.where(together, depth[before], 0)
+        total[before] += np.where(together, depth[after], 0)
+        depth = (total + 2) // 4
+    return depth
+
+
+def _markers(pieces: Numbers, depth: Depth, prominence: float) -> tuple[Numbers, NDArray[np.int64]]:
+    """Return the markers, numbered from 1, and the component of each: maxima that stand out by more than that."""
+    least = max(1, round(prominence * _FULL))
+    # The map with its tops cut off; a top that does not stand out more is gone. 4-connected, so components do not meet.
+    level = reconstruction(np.maximum(depth - least, 0), depth, footprint=ndimage.generate_binary_structure(2, 1))
+    number, found = ndimage.label(local_maxima(level, connectivity=1))
+    owner = np.zeros(found, np.int64)
+    owner[number[number > 0] - 1] = pieces[number > 0]
+    return number.astype(np.int32), owner
 
 
 def _in_raster_order(numbers: Numbers, largest: int) -> Numbers:

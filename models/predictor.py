@@ -14,6 +14,7 @@ from models.device import pick_device
 from models.folder import ModelClass, ModelSpec
 from models.ldiffusion import LDiffusion, NoiseSource
 from models.noise import NoiseField
+from models.objects import shallow
 
 # (latent row, latent column, (C, h, w), timestep, device) → (C, h, w)
 NoiseDraw = Callable[[int, int, tuple[int, int, int], int, torch.device], Tensor]
@@ -107,13 +108,26 @@ class Predictor:
         """Segment tiles; arguments as for `logits`.
 
         Returns:
-            Class index, confidence (255 × largest class probability, rounded) and, of a model that gives it, the
-            interior map (255 × interior, rounded), each (N, H, W) uint8.
+            Class index, confidence (255 × that class's probability, the largest, rounded) and, of a model that gives
+            it, the interior map (255 × interior, rounded), each (N, H, W) uint8. Small components whose interior is
+            nowhere `least_interior` are background (`models.objects.shallow`).
         """
         classes, interior = self.logits(images, w_origins, seed).tensor_split([len(self.classes)], dim=1)
-        probability, labels = classes.softmax(dim=1).max(dim=1)
-        planes = [labels, *((p * 255).round() for p in (probability, *interior.sigmoid().unbind(dim=1)))]
-        return tuple(plane.to(torch.uint8).cpu().numpy() for plane in planes)
+        probabilities = classes.softmax(dim=1)
+        probability, labels = probabilities.max(dim=1)
+        deep = [_uint8(255 * plane) for plane in interior.sigmoid().unbind(dim=1)]
+        answer = (_uint8(labels), _uint8(255 * probability), *deep)
+        if deep and self.spec.objects.least_interior:
+            self._clear_shallow(answer, _uint8(255 * probabilities[:, 0]))
+        return answer
+
+    def _clear_shallow(self, answer: tuple[NDArray[np.uint8], ...], background: NDArray[np.uint8]) -> None:
+        """Make background, with its probability, of components without a middle; in place."""
+        labels, confidence, interior = answer
+        for n in range(len(labels)):
+            gone = shallow(labels[n], interior[n], self.mpp, self.spec.objects.least_interior)
+            labels[n][gone] = 0
+            confidence[n][gone] = background[n][gone]
 
     def _inputs(
         self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]], seed: int
@@ -146,3 +160,8 @@ class Predictor:
             return torch.stack(boxes).contiguous(memory_format=torch.channels_last)
 
         return at
+
+
+def _uint8(plane: Tensor) -> NDArray[np.uint8]:
+    rounded: NDArray[np.uint8] = plane.round().to(torch.uint8).cpu().numpy()
+    return rounded

@@ -119,8 +119,9 @@ class ObjectRules(View):
     """What counts as one object of a class, and whether the model gives a map to tell touching ones apart."""
 
     smallest_um2: float = 0.0
-    marker: float = 0.5
-    marker_um2: float = 0.0
+    prominence: float = 0.25
+    smooth_um: float = 0.0
+    least_interior: float = 0.0
     interior: bool = False
 
 

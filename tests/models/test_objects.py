@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from models.config import ObjectConfig
-from models.objects import split_objects
+from models.objects import SMALL_UM, shallow, split_objects
 
 UInt8 = NDArray[np.uint8]
 
@@ -31,10 +30,44 @@ def numbered(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
     return again
 
 
-@given(seed=st.integers(0, 2**20), marker_um2=st.sampled_from([0.0, 1.0]))
-def test_a_component_is_split_as_if_it_were_alone(seed: int, marker_um2: float) -> None:
+def smoothed(interior: UInt8, inside: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """One pass of 1, 2, 1 down and one across within a component, pixel by pixel."""
+    height, width = inside.shape
+    values = np.where(inside, interior, 0).astype(int)
+    for dy, dx in ((1, 0), (0, 1)):
+        before = values.copy()
+        for y, x in np.argwhere(inside):
+            around = [(y - dy, x - dx), (y + dy, x + dx)]
+            total = sum(before[a] for a in around if 0 <= a[0] < height and 0 <= a[1] < width and inside[a])
+            values[y, x] = (2 * before[y, x] + total + 2) // 4
+    return values
+
+
+def outstanding(depth: NDArray[np.int64], inside: NDArray[np.bool_], least: int) -> int:
+    """Count the maxima from which every way to a higher one leads down by more than `least`: by flooding from above."""
+    top: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def find(place: tuple[int, int]) -> tuple[int, int]:
+        while top[place] != place:
+            place = top[place]
+        return place
+
+    count = 1  # the highest
+    places = [(y, x) for y, x in np.argwhere(inside).tolist()]
+    for y, x in sorted(places, key=lambda at: -depth[at]):
+        place = top[y, x] = y, x
+        for beside in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+            if beside in top and find(beside) != find(place):
+                lower, higher = sorted((find(beside), find(place)), key=lambda at: depth[at])
+                count += depth[lower] - depth[place] > least
+                top[lower] = higher
+    return int(count)
+
+
+@given(seed=st.integers(0, 2**20), smooth_um=st.sampled_from([0.0, 0.5]))
+def test_a_component_is_split_as_if_it_were_alone(seed: int, smooth_um: float) -> None:
     mask, interior = clusters(seed)
-    config = ObjectConfig(marker_um2=marker_um2)
+    config = ObjectConfig(smooth_um=smooth_um)
     numbers = split_objects(mask, interior, 0.5, config)
     assert ((numbers > 0) == mask).all()
     pieces, count = ndimage.label(mask)
@@ -44,22 +77,18 @@ def test_a_component_is_split_as_if_it_were_alone(seed: int, marker_um2: float) 
         np.testing.assert_array_equal(numbered(np.where(pieces[box] == piece, numbers[box], 0)), alone)
 
 
-@given(seed=st.integers(0, 2**20))
-def test_objects_are_the_basins_of_the_markers_that_are_large_enough(seed: int) -> None:
-    mask, interior = clusters(seed, 32)
-    config = ObjectConfig(marker=0.6, marker_um2=1.0)  # 4 px
+@given(seed=st.integers(0, 2**20), smooth=st.booleans())
+def test_a_component_has_an_object_for_each_maximum_that_stands_out(seed: int, smooth: bool) -> None:
+    mask, interior = clusters(seed, 28, steps=9)
+    config = ObjectConfig(prominence=0.2, smooth_um=0.35 if smooth else 0)  # one pass at 0.5 µm/px
+    numbers = split_objects(mask, interior, 0.5, config)
     pieces, count = ndimage.label(mask)
-    wanted = np.zeros(mask.shape, np.int32)
     for piece in range(1, count + 1):
         inside = pieces == piece
-        box = ndimage.find_objects(inside.astype(int))[0]
-        deep, found = ndimage.label(inside[box] & (interior[box] >= 0.6 * 255))
-        for marker in range(1, found + 1):
-            if (deep == marker).sum() < 4:
-                deep[deep == marker] = 0
-        basins = watershed(255 - interior[box], deep, mask=inside[box]) if deep.any() else inside[box].astype(np.int32)
-        wanted[box][inside[box]] = wanted.max() + basins[inside[box]]
-    np.testing.assert_array_equal(split_objects(mask, interior, 0.5, config), numbered(wanted))
+        found = np.unique(numbers[inside])
+        depth = smoothed(interior, inside) if smooth else interior.astype(int)
+        assert len(found) == outstanding(depth, inside, 51)
+        assert all(ndimage.label(numbers == number)[1] == 1 for number in found)
 
 
 def test_two_that_touch_are_two_and_one_without_a_marker_is_one() -> None:
@@ -76,3 +105,28 @@ def test_two_that_touch_are_two_and_one_without_a_marker_is_one() -> None:
 @pytest.mark.parametrize("interior", [None, np.zeros((4, 4), np.uint8)])
 def test_nothing_has_no_objects(interior: UInt8 | None) -> None:
     assert not split_objects(np.zeros((4, 4), bool), interior, 0.5, ObjectConfig()).any()
+
+
+@given(seed=st.integers(0, 2**20), least=st.sampled_from([0.0, 0.4, 0.7]))
+def test_shallow_is_what_is_small_and_has_no_middle(seed: int, least: float) -> None:
+    mask, interior = clusters(seed, 64)
+    found = shallow(mask.astype(np.uint8), interior, 4.0, least)  # 16 µm are 4 px
+    pieces, count = ndimage.label(mask)
+    wanted = np.zeros(mask.shape, bool)
+    for piece in range(1, count + 1):
+        rows, cols = np.nonzero(pieces == piece)
+        small = max(np.ptp(rows), np.ptp(cols)) + 1 <= 4
+        wanted |= (pieces == piece) & bool(small and interior[pieces == piece].max() < least * 255)
+    np.testing.assert_array_equal(found, wanted)
+
+
+@given(seed=st.integers(0, 2**20), at=st.tuples(st.integers(0, 30), st.integers(0, 30)))
+def test_a_tile_with_as_much_context_finds_the_same_shallow_places(seed: int, at: tuple[int, int]) -> None:
+    mask, interior = clusters(seed, 64)
+    context = round(SMALL_UM / 2.0)
+    whole = shallow(mask.astype(np.uint8), interior, 2.0, 0.6)
+    core = tuple(slice(start, start + 20) for start in at)
+    box = tuple(slice(max(0, one.start - context), one.stop + context) for one in core)
+    tile = shallow(mask[box].astype(np.uint8), interior[box], 2.0, 0.6)
+    inner = tuple(slice(one.start - out.start, one.stop - out.start) for one, out in zip(core, box, strict=True))
+    np.testing.assert_array_equal(tile[inner], whole[core])

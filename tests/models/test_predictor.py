@@ -1,6 +1,7 @@
 """The predictor: shapes, errors, determinism, and a folder that cannot be altered unnoticed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 from small_network import SMALL
 
 from models.checkpoint import CheckpointError, load_config
-from models.config import LDiffusionConfig
+from models.config import LDiffusionConfig, ObjectConfig
 from models.folder import ModelClass, ModelSpec
 from models.ldiffusion import LDiffusion
+from models.objects import shallow
 from models.predictor import Predictor
 
 
@@ -38,12 +40,17 @@ def test_confidence_is_the_largest_probability(random_model: Path) -> None:
     assert np.abs(confidence - 255 * probability.max(axis=1)).max() <= 0.51
 
 
-def test_a_model_with_an_interior_map_gives_it_as_a_third_plane() -> None:
+def with_interior(least_interior: float = 0.0) -> Predictor:
     torch.manual_seed(3)
     config = LDiffusionConfig(sequence="none", interior_um=2.5, network=SMALL)
     classes = (ModelClass(0, "background", (0, 0, 0)), ModelClass(1, "nucleus", (200, 0, 0)))
     spec = ModelSpec("made", "Made", 0.5, classes, 64, 64, config.network.stride_px, "none", "tests", config)
-    predictor = Predictor(LDiffusion(config), spec, "0" * 64, torch.device("cpu"))
+    rules = ObjectConfig(least_interior=least_interior)
+    return Predictor(LDiffusion(config), replace(spec, objects=rules), "0" * 64, torch.device("cpu"))
+
+
+def test_a_model_with_an_interior_map_gives_it_as_a_third_plane() -> None:
+    predictor = with_interior()
     output = predictor.logits(tiles(2), [(0, 0), (0, 64)], 0).numpy()
     labels, confidence, interior = predictor.predict(tiles(2), [(0, 0), (0, 64)], 0)
     assert output.shape == (2, 3, 64, 64)
@@ -51,6 +58,23 @@ def test_a_model_with_an_interior_map_gives_it_as_a_third_plane() -> None:
     assert np.array_equal(labels, output[:, :2].argmax(axis=1))  # the map is no class
     assert confidence.min() >= 255 // 2
     assert np.abs(interior - 255 / (1 + np.exp(-output[:, 2]))).max() <= 0.51
+
+
+def test_small_places_without_a_middle_are_background_with_its_probability() -> None:
+    asked = tiles(2), [(0, 0), (0, 64)], 0
+    plain, strict = with_interior(), with_interior(1.0)
+    output = plain.logits(*asked).numpy()
+    lean = float(np.quantile(output[:, 0] - output[:, 1], 0.5))  # half of the pixels are nuclei: large ones and small
+    for predictor in (plain, strict):
+        predictor.model.segmenter.classify.bias.data[1] += lean
+    before, confidence, interior = plain.predict(*asked)
+    labels, sure, same = strict.predict(*asked)
+    np.testing.assert_array_equal(same, interior)
+    gone = np.stack([shallow(before[n], interior[n], 0.5, 1.0) for n in range(2)])
+    assert 0 < gone.sum() < (before > 0).sum()  # some are too large to be asked about
+    np.testing.assert_array_equal(labels, np.where(gone, 0, before))
+    np.testing.assert_array_equal(sure[~gone], confidence[~gone])
+    assert np.abs(sure[gone].astype(int) + confidence[gone] - 255).max() <= 1
 
 
 def test_answer_does_not_depend_on_the_batch(random_model: Path) -> None:

@@ -59,8 +59,9 @@ class ObjectRules(Frozen):
     """What counts as one object of a class: `objects` of a model's `config.json`."""
 
     smallest_um2: float = Field(default=0.0, ge=0, description="Smaller ones are left out of polygons and tables.")
-    marker: float = Field(default=0.5, gt=0, le=1, description="Interior from which on a pixel is of a marker.")
-    marker_um2: float = Field(default=0.0, ge=0, description="Smaller markers are none.")
+    prominence: float = Field(default=0.25, gt=0, le=1, description="What a maximum of the interior stands out by.")
+    smooth_um: float = Field(default=0.0, ge=0, description="Standard deviation by which the interior is smoothed.")
+    least_interior: float = Field(default=0.0, ge=0, le=1, description="A small component below it is background.")
     interior: bool = Field(default=False, description="Whether the model gives an interior map, to tell objects apart.")
 
 

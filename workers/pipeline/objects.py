@@ -79,7 +79,7 @@ class _Maker:
         self._labels, self._interior, self._objects = arrays.labels, arrays.interior, objects
         self._mpp = plan.model_mpp
         rules = plan.objects
-        self._config = ObjectConfig(rules.smallest_um2, rules.marker, rules.marker_um2)
+        self._config = ObjectConfig(rules.smallest_um2, rules.prominence, rules.smooth_um)
 
     def run(self, check: Callable[[], None]) -> None:
         for w_y, w_x in self._cells():

@@ -54,7 +54,7 @@ def test_a_card_holds_what_a_client_may_know(tmp_path: Path) -> None:
 
 def test_a_card_says_what_one_object_is_and_whether_there_is_an_interior_map(tmp_path: Path) -> None:
     install(tmp_path, "plain")
-    rules = {"smallest_um2": 12.5, "marker": 0.6, "marker_um2": 3.0}
+    rules = {"smallest_um2": 12.5, "prominence": 0.3, "smooth_um": 0.5}
     install(tmp_path, "split", objects=rules, network={"num_classes": 2, "interior_um": 2.0})
     assert find_model(tmp_path, "plain").objects == ObjectRules()
     assert find_model(tmp_path, "split").objects == ObjectRules(**rules, interior=True)

@@ -19,7 +19,7 @@ from workers.pipeline.tiling import WorkingPlane, regions
 
 UInt8 = NDArray[np.uint8]
 MakePlan = Callable[..., Plan]
-RULES = ObjectRules(marker=0.6, interior=True)
+RULES = ObjectRules(prominence=0.3, smooth_um=0.5, interior=True)
 
 
 def planes(height: int, width: int, seed: int, classes: int = 2) -> tuple[UInt8, UInt8]:
@@ -63,7 +63,7 @@ def parts(numbers: NDArray[np.integer]) -> NDArray[np.int64]:
 
 def literal(labels: UInt8, interior: UInt8, side: int) -> NDArray[np.int64]:
     """Split the whole plane in memory, component by component, by the words of the rule."""
-    config = ObjectConfig(marker=RULES.marker)
+    config = ObjectConfig(prominence=RULES.prominence, smooth_um=RULES.smooth_um)
     found = np.zeros(labels.shape, np.int64)
     for value in np.unique(labels[labels > 0]):
         pieces, _ = ndimage.label(labels == value)

@@ -96,7 +96,7 @@ def test_what_is_as_large_as_the_limit_stays() -> None:
 def test_objects_of_an_answer_are_those_of_each_class(
     labels: NDArray[np.uint8], interior: NDArray[np.uint8], smallest: float
 ) -> None:
-    config = ObjectConfig(smallest_um2=smallest, marker=0.6)
+    config = ObjectConfig(smallest_um2=smallest, prominence=0.4)
     expected = set()
     for index in (1, 2, 3):
         one = split_objects(labels == index, interior, 0.5, config)
