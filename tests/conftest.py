@@ -191,7 +191,7 @@ def colour() -> ModuleType:
 
 @pytest.fixture
 def model_folder(tmp_path: Path) -> Path:
-    """Return the folder of a model `made-model` at 0.5 µm/px, with tiles of 512 px and two classes, without weights."""
+    """Return the folder of a model `made-model` at 0.5 µm/px, with tiles of 256 px and two classes, without weights."""
     folder = tmp_path / "models" / "made-model"
     if not folder.exists():
         write_model_config(folder)

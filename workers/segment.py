@@ -73,7 +73,11 @@ class Run:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--model", default="nuclei", show_default=True, help="Name of an installed model, or its folder.")
 @click.option("--mpp", type=float, help="µm per level-0 pixel; overrides the slide's own.")
-@click.option("--region-px", type=int, help="Side of a region in pixels of the model: memory, not the result.")
+@click.option(
+    "--region-px",
+    type=int,
+    help="Side of a region in pixels of the model, up to the next multiple of its tile: memory, not the result.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise field.")
 @click.option("--tissue/--no-tissue", default=True, help="Skip glass, or segment every pixel.")
 @click.option("--roi", type=RoiOption(), help="x0,y0,x1,y1 in level-0 pixels, or a GeoJSON file: segment nothing else.")

@@ -22,7 +22,7 @@ from workers.core.digests import sha256_of
 from workers.core.errors.base import ModelInvalid
 from workers.core.label_layout import STORE
 from workers.core.modality_match import require_modality
-from workers.core.preflight import estimated_peak_bytes
+from workers.core.preflight import estimated_peak_bytes, region_side
 from workers.core.quality_schemas import LAYER
 from workers.core.schemas import OUTPUTS, JobRequest, ModelCard, Plan, Provenance
 from workers.core.slide_schemas import SlideInfo
@@ -79,12 +79,12 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
         SlideUnreadable: A tile of the slide cannot be decoded.
     """
     require_modality(info, request, card)
+    region_px = region_side(request.region_px, card.tile_px)
     mpp_x, mpp_y, source = resolve_mpp(info.geometry, request.mpp, card.mpp)
     plane = WorkingPlane.from_geometry(info.geometry, card.mpp, request.mpp)
     with interruptible():
         masks = find_masks(slide, info, request, (mpp_x, mpp_y))
-        chosen = _regions(plane, request.region_px or card.tile_px, area_of(masks.tissue, request.roi))
-    region_px = request.region_px or card.tile_px
+        chosen = _regions(plane, region_px, area_of(masks.tissue, request.roi))
     plan = Plan(
         job_id=job_id,
         slide_id=info.id,

@@ -180,6 +180,7 @@ class JobRequest(View):
 class Preflight(View):
     """What is known of a job before any of its pixels is read: upper bounds."""
 
+    region_px: int | None = None
     regions_max: int
     tiles_max: int
     estimated_s: float | None = None

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -90,21 +91,24 @@ def corner(cmu_slide: Path) -> NDArray[np.uint8]:
         return np.asarray(slide.read_region((500, 900), 0, (1280, 1280)).convert("RGB"))
 
 
-def test_region_sizes_agree_with_the_shipped_halo(
+def test_tile_sizes_agree_with_the_shipped_halo(
     corner: NDArray[np.uint8], made_slide: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slide = made_slide(corner, mpp=0.499)
     labels = []
-    for region_px in (512, 1024, 2048):
-        out = tmp_path / str(region_px)
-        asked = [str(slide), "-o", str(out), "--model", "nuclei-fast", "--region-px", str(region_px)]
+    config = json.loads((ZOO / "nuclei-fast" / "config.json").read_text())
+    for tile_px in (512, 1024, 2048):
+        model, out = tmp_path / "models" / str(tile_px) / "nuclei-fast", tmp_path / str(tile_px)
+        shutil.copytree(ZOO / "nuclei-fast", model)
+        (model / "config.json").write_text(json.dumps(config | {"tile_px": tile_px}))
+        asked = [str(slide), "-o", str(out), "--model", str(model)]
         done = CliRunner().invoke(segment, asked)
         assert done.exit_code == 0, done.output
         labels.append(tifffile.imread(out / "labels.ome.tif"))
     shares = [100 * float((labels[1] == other).mean()) for other in (labels[0], labels[2])]
     with capsys.disabled():
         sys.stdout.write(
-            f"\nsame labels, regions of 512 and 1024 px: {shares[0]:.4f} %; of 2048 and 1024 px: {shares[1]:.4f} %\n"
+            f"\nsame labels, tiles of 512 and 1024 px: {shares[0]:.4f} %; of 2048 and 1024 px: {shares[1]:.4f} %\n"
         )
     assert min(shares) >= 99.95
     assert 0.01 < (labels[1] == 1).mean() < 0.6

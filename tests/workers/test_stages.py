@@ -86,7 +86,7 @@ def test_a_plan_says_all_that_the_other_stages_need(bench: Bench) -> None:
     assert plan == Plan.model_validate_json((bench.out_dir / "plan.json").read_bytes())
     assert (plan.w_width, plan.w_height, plan.level, plan.seed) == (1300, 900, 0, 3)
     assert (plan.mpp_x, plan.mpp_y, plan.mpp_source, plan.model_mpp) == (0.5, 0.5, "metadata", 0.5)
-    assert (plan.region_px, plan.tile_px, plan.halo_px, plan.stride_px) == (256, 512, 64, 16)
+    assert (plan.region_px, plan.tile_px, plan.halo_px, plan.stride_px) == (256, 256, 64, 16)
     assert (plan.slide_sha256, plan.model_digest) == ("b" * 64, bench.card.digest)
     # 6 x 4 cells of 256 px; the ellipse spans x 110..1010, y 90..750, so the last columns and row hold glass only
     assert set(plan.regions) < set(range(24))
@@ -105,7 +105,7 @@ def test_the_request_overrides_the_mpp_and_the_region_defaults_to_the_tile(bench
         "request",
         650,
         450,
-        512,
+        256,
     )
 
 

@@ -59,15 +59,25 @@ def preflight(
     l0_parts = whole if request.roi is None else parts_on_slide(request.roi, geometry)
     parts = [(x0 * scale[0], y0 * scale[1], x1 * scale[0], y1 * scale[1]) for x0, y0, x1, y1 in l0_parts]
     tiles = _cells(parts, w_size, card.tile_px)
-    region_px = request.region_px or card.tile_px
+    region_px = region_side(request.region_px, card.tile_px)
     regions_max = _cells(parts, w_size, region_px)
     return Preflight(
+        region_px=region_px,
         regions_max=regions_max,
         tiles_max=tiles,
         estimated_s=None if s_per_tile is None else round(tiles * s_per_tile / max(1, workers), 1),
         estimated_peak_bytes=estimated_peak_bytes(card, region_px, geometry),
         estimated_disk_bytes=DISK_BYTES + ceil(DISK_BYTES_PER_PX * min(regions_max * region_px**2, prod(w_size))),
     )
+
+
+def region_side(asked_px: int | None, tile_px: int) -> int:
+    """Return the side of a job's regions in working px: what was asked for, up to the next multiple of the tile.
+
+    A smaller region would cut tiles. A network gives a part of a tile other numbers than the whole: sums are rounded
+    in another order, and a halo covers most of the context, not all. So labels would depend on the region.
+    """
+    return ceil((asked_px or tile_px) / tile_px) * tile_px
 
 
 def parts_on_slide(roi: Polygon | MultiPolygon, geometry: SlideGeometry) -> list[Bounds]:

@@ -133,7 +133,7 @@ class JobOptions(BaseModel):
         ge=256,
         le=8192,
         multiple_of=256,
-        description="Side of a region's core in working px; the model's tile size if not given.",
+        description="Side of a region in working px, rounded up to a multiple of the model's tile; else the tile.",
     )
     tissue: bool = Field(default=True, description="Skip glass: what is outside the tissue mask is background.")
     roi: Roi | None = Field(
@@ -180,6 +180,7 @@ class JobRequest(JobOptions):
 class Preflight(Frozen):
     """What is known of a job before any of its pixels is read. Without the tissue mask: upper bounds."""
 
+    region_px: int | None = Field(default=None, description="Side of a region that is used, working px.")
     regions_max: int = Field(description="Regions, if all of the slide or of the region of interest were tissue.")
     tiles_max: int = Field(description="Forward passes of the model, likewise.")
     estimated_s: float | None = Field(

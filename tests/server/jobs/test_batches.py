@@ -124,7 +124,7 @@ def test_an_unknown_batch_is_told(gateway: httpx.Client, batch_id: str) -> None:
 def test_the_answer_says_what_is_known_of_the_job(gateway: httpx.Client, store: Store, queue: Jobs) -> None:
     slide_id = add_slide(store, 0.25)  # 1000 x 1000 px, 500 x 500 working px
     found = submit(gateway, slide_id, region_px=256).json()["preflight"]
-    assert (found["regions_max"], found["tiles_max"], found["estimated_s"]) == (4, 1, None)
+    assert (found["regions_max"], found["tiles_max"], found["estimated_s"]) == (4, 4, None)
     assert found["estimated_peak_bytes"] > 6e8
     digest = gateway.get("/v1/models/made-model").json()["digest"]
     queue.redis.hset(RATES, digest, 1.5)
@@ -152,7 +152,7 @@ def test_what_can_be_known_to_fail_is_refused_and_leaves_nothing(
 
 def test_a_job_that_does_not_fit_is_refused(gateway_with: GatewayWith, gateway_settings: Settings, queue: Jobs) -> None:
     slide_id = add_slide(Store(gateway_settings.data_dir), 0.5)
-    told = gateway_settings.model_copy(update={"job_memory_bytes": 10**9})
+    told = gateway_settings.model_copy(update={"job_memory_bytes": 9 * 10**8})
     for settings, expected in ((gateway_settings, 202), (told, 422)):
         with gateway_with(settings) as url, httpx.Client(base_url=url, trust_env=False) as client:
             assert submit(client, slide_id).status_code == 202
@@ -160,8 +160,8 @@ def test_a_job_that_does_not_fit_is_refused(gateway_with: GatewayWith, gateway_s
             assert answer.status_code == expected
     assert answer.json()["error"]["code"] == "job_too_large"
     Leases(queue, "small").beat()
-    queue.redis.set("ldiffusion:worker:small", 10**9)
-    assert queue.memory_bytes() == 10**9
+    queue.redis.set("ldiffusion:worker:small", 9 * 10**8)
+    assert queue.memory_bytes() == 9 * 10**8
     with gateway_with(gateway_settings) as url, httpx.Client(base_url=url, trust_env=False) as client:
         assert code_of(submit(client, slide_id, region_px=8192)) == (422, "job_too_large")
 

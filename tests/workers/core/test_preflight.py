@@ -27,7 +27,8 @@ def geometry(width: int = 3000, height: int = 2000, mpp: float | None = 0.25) ->
 
 @pytest.fixture
 def card(model_folder: Path) -> ModelCard:
-    return find_model(model_folder.parent, model_folder.name)  # 0.5 µm/px, tiles of 512 px
+    card = find_model(model_folder.parent, model_folder.name)  # 0.5 µm/px
+    return card.model_copy(update={"tile_px": 512})
 
 
 def asked(**fields: Any) -> JobRequest:
@@ -37,6 +38,13 @@ def asked(**fields: Any) -> JobRequest:
 def test_a_whole_slide_is_its_grid(card: ModelCard) -> None:
     found = preflight(geometry(), asked(region_px=1024), card, None, 3)
     assert (found.regions_max, found.tiles_max, found.estimated_s) == (2, 6, None)  # 1500 x 1000 working px
+
+
+@pytest.mark.parametrize(("asked_px", "used_px"), [(None, 512), (256, 512), (512, 512), (768, 1024), (8192, 8192)])
+def test_a_region_is_whole_tiles(card: ModelCard, asked_px: int | None, used_px: int) -> None:
+    found = preflight(geometry(), asked(region_px=asked_px), card, None, 1)
+    assert found.region_px == used_px
+    assert found == preflight(geometry(), asked(region_px=used_px), card, None, 1)
 
 
 def test_time_is_the_measured_rate_over_the_workers(card: ModelCard) -> None:
