@@ -16,6 +16,8 @@ Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
 INK, QUIET, RULE, PAPER = (25, 28, 33), (105, 110, 118), (208, 211, 216), (255, 255, 255)
+FEW_COLUMNS, COLUMN_PX, NARROW_COLUMN_PX = 2, 120, 84
+"""Of numbers in the legend; more of them are narrower."""
 TINT = 0.6
 """Opacity of the colour over a place that is all one class."""
 
@@ -104,14 +106,15 @@ def draw_legend(
     """Draw a table of classes: swatch, name, and right-aligned cells under `head`. Returns the y below it."""
     x, y = at
     pen = ImageDraw.Draw(image)
-    stops = [x + width - 120 * (len(head) - 1 - column) for column in range(len(head))]
+    column_px = COLUMN_PX if len(head) <= FEW_COLUMNS else NARROW_COLUMN_PX
+    stops = [x + width - column_px * (len(head) - 1 - column) for column in range(len(head))]
     for text, stop in zip(head, stops, strict=True):
         write(pen, (stop, y), text, QUIET, 17, "ra")
     y += 30
     for row in rows:
         pen.line((x, y, x + width, y), RULE)
         pen.rounded_rectangle((x, y + 9, x + 25, y + 30), 4, row.color, RULE if min(row.color) > 200 else row.color)
-        write(pen, (x + 38, y + 20), fitted(row.name, width - 60 - 120 * len(head), 20), INK, 20, "lm")
+        write(pen, (x + 38, y + 20), fitted(row.name, width - 60 - column_px * len(head), 20), INK, 20, "lm")
         for text, stop in zip(row.cells, stops, strict=True):
             write(pen, (stop, y + 20), text, INK, 20, "rm")
         y += 40

@@ -47,6 +47,7 @@ BAND_PX = 2**24
 MARGIN, TOP, GAP, CAPTION = 32, 92, 30, 32
 LINE, WARNINGS_SHOWN = 24, 4
 DOUBT = (138, 90, 0)
+COUNTED, MILLION = "objects", 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ def _compose(
     page.paste(panel, (MARGIN, TOP))
     pen.rectangle((MARGIN - 1, TOP - 1, MARGIN + panel.width, TOP + panel.height), None, RULE)
 
-    head = ("mm²", "of tissue") if statistics else ()
+    head = legend_head(statistics)
     bottom = draw_legend(page, (left, TOP), side, head, legend_rows(plan.classes, statistics))
     if statistics:
         text = f"{statistics.tissue_mm2:.3g} mm² of tissue on a slide of {statistics.slide_mm2:.3g} mm²"
@@ -220,6 +221,23 @@ def _told(warnings: Sequence[TrustWarning]) -> list[str]:
     return [*lines, f"! {more} more in result.json"] if more > 0 else lines
 
 
+def legend_head(statistics: Statistics | None) -> tuple[str, ...]:
+    """Return what stands above the numbers of the legend; counts only where objects were counted."""
+    if statistics is None:
+        return ()
+    is_counted = any(each.count is not None for each in statistics.classes)
+    return ("mm²", "of tissue", *((COUNTED, "per mm²") if is_counted else ()))
+
+
+def short_number(number: float | None) -> str:
+    """Return a number in at most seven signs: 0.25, 12.5, 3,456, 789,012, 1.23 M. What is not known is a dash."""
+    if number is None:
+        return "-"
+    if number >= MILLION - 0.5:
+        return f"{number / MILLION:.3g} M"
+    return f"{number:,.0f}" if number >= 100 or number == int(number) else f"{number:.3g}"
+
+
 def legend_rows(classes: Sequence[ModelClass], statistics: Statistics | None) -> list[LegendRow]:
     """Return the legend: all classes, background last and white, as it is drawn."""
     told: dict[int, ClassStatistics] = {row.index: row for row in statistics.classes} if statistics else {}
@@ -227,8 +245,10 @@ def legend_rows(classes: Sequence[ModelClass], statistics: Statistics | None) ->
     for each in sorted(classes, key=lambda each: (each.index == 0, each.index)):
         cells: tuple[str, ...] = ()
         if each.index in told:
-            share = told[each.index].share_of_tissue
-            cells = (f"{told[each.index].mm2:.3g}", "-" if share is None else f"{share:.1%}")
+            found = told[each.index]
+            cells = (f"{found.mm2:.3g}", "-" if found.share_of_tissue is None else f"{found.share_of_tissue:.1%}")
+            if COUNTED in legend_head(statistics):
+                cells = (*cells, short_number(found.count), short_number(found.density_per_mm2))
         rows.append(LegendRow(each.name, each.color if each.index else PAPER, cells))
     return rows
 
