@@ -108,7 +108,7 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
         tissue=request.tissue,
         classes=card.classes,
         objects=card.objects,
-        estimated_peak_bytes=estimated_peak_bytes(card, region_px, info.geometry),
+        estimated_peak_bytes=estimated_peak_bytes(card, region_px, info.geometry, (plane.w_width, plane.w_height)),
         roi=request.roi,
         outputs=request.outputs,
         on_bad_tile=request.on_bad_tile,

@@ -100,13 +100,8 @@ def test_every_region_is_planned_where_tissue_is_not_asked_for(bench: Bench) -> 
 
 def test_the_request_overrides_the_mpp_and_the_region_defaults_to_the_tile(bench: Bench) -> None:
     plan = bench.plan(mpp=0.25, region_px=None)
-    assert (plan.mpp_x, plan.mpp_source, plan.w_width, plan.w_height, plan.region_px) == (
-        0.25,
-        "request",
-        650,
-        450,
-        256,
-    )
+    sizes = plan.w_width, plan.w_height, plan.region_px
+    assert (plan.mpp_x, plan.mpp_source, *sizes) == (0.25, "request", 650, 450, 256)
 
 
 def test_a_slide_without_mpp_is_refused_and_leaves_nothing(
@@ -141,7 +136,9 @@ def test_a_plan_that_cannot_be_read_counts_as_none(bench: Bench) -> None:
 def test_the_memory_estimate_does_not_grow_with_the_slide(bench: Bench) -> None:
     def estimate(side: int, card: ModelCard = bench.card, region_px: int = 512) -> int:
         level = SlideLevel(width=side, height=side, downsample=1)
-        return estimated_peak_bytes(card, region_px, SlideGeometry(l0_width=side, l0_height=side, levels=(level,)))
+        return estimated_peak_bytes(
+            card, region_px, SlideGeometry(l0_width=side, l0_height=side, levels=(level,)), (side, side)
+        )
 
     assert estimate(200_000) == estimate(20_000) > estimate(1_000) > PROCESS_BYTES
     assert estimate(20_000, region_px=2048) - estimate(20_000) == 4 * (2048**2 - 512**2)

@@ -1,9 +1,11 @@
 """What a job will take, told before any pixel is read, and refused if no worker can take it."""
 
 import os
+from collections.abc import Iterable
 from fractions import Fraction
 from math import ceil, floor, prod
 from pathlib import Path
+from typing import Final
 
 from workers.core.errors.base import DiskFull, LDiffusionError, ProductRefused
 from workers.core.errors.jobs import JobTooLarge, RoiOutside
@@ -25,8 +27,22 @@ READER_CACHE_BYTES = 24 * 2**20
 WORKERS_SHARE = 0.9
 """Of the memory that is there, what the workers may take together; the rest is for gateway, queue and kernel."""
 
-DISK_BYTES_PER_PX = 0.4
-"""Of a working px of tissue. Measured: labels and confidence 0.11 to 0.27, pyramids 0.05, polygons 0.03 to 0.08."""
+OBJECTS_BYTES_PER_PX, OBJECTS_SIDE_PX = 40, 2 * 2048 + 2
+"""What telling objects apart takes at most, per px of the largest window that it looks at, and the side of that."""
+
+DISK_BYTES_PER_PX = 0.65
+"""Upper bound for a working px of tissue that is full of nuclei: labels and confidence. Most tissue takes half."""
+
+INTERIOR_BYTES_PER_PX, OBJECTS_PLANE_BYTES_PER_PX = 0.85, 0.18
+"""Likewise: the interior map, and the plane of the objects that it tells apart."""
+
+OUTPUT_BYTES_PER_PX: Final[dict[str, float]] = {
+    "overlay.ome.tif": 0.1,
+    "labels.ome.tif": 0.1,
+    "objects.parquet": 0.42,
+    "regions.geojson.gz": 0.38,
+}
+"""Likewise, of outputs that grow with the slide."""
 
 DISK_BYTES = 4 * 2**20
 """The rest of a job, most of it the preview; it does not grow with the slide."""
@@ -66,8 +82,8 @@ def preflight(
         regions_max=regions_max,
         tiles_max=tiles,
         estimated_s=None if s_per_tile is None else round(tiles * s_per_tile / max(1, workers), 1),
-        estimated_peak_bytes=estimated_peak_bytes(card, region_px, geometry),
-        estimated_disk_bytes=DISK_BYTES + ceil(DISK_BYTES_PER_PX * min(regions_max * region_px**2, prod(w_size))),
+        estimated_peak_bytes=estimated_peak_bytes(card, region_px, geometry, w_size),
+        estimated_disk_bytes=estimated_disk_bytes(card, request.outputs, min(regions_max * region_px**2, prod(w_size))),
     )
 
 
@@ -132,16 +148,25 @@ def require_disk(wanted_bytes: int, free_bytes: int) -> None:
     _require(DiskFull, sentence, wanted_bytes, free_bytes)
 
 
-def estimated_peak_bytes(card: ModelCard, region_px: int, geometry: SlideGeometry) -> int:
-    """Estimate the memory of a worker on the CPU; it does not grow with the slide.
+def estimated_disk_bytes(card: ModelCard, outputs: Iterable[str], w_px: int) -> int:
+    """Return what a job leaves on the disk at most, without products, if so many working px are all dense tissue."""
+    planes = DISK_BYTES_PER_PX + (INTERIOR_BYTES_PER_PX + OBJECTS_PLANE_BYTES_PER_PX) * card.objects.interior
+    return DISK_BYTES + ceil(w_px * (planes + sum(OUTPUT_BYTES_PER_PX.get(name, 0) for name in outputs)))
 
-    The process, the network's activations over a tile with its halo, the reader's cached blocks, the tiles read
-    ahead, and the planes of a region, once as made and once as compressed.
+
+def estimated_peak_bytes(card: ModelCard, region_px: int, geometry: SlideGeometry, w_size: tuple[int, int]) -> int:
+    """Estimate the memory of a worker on the CPU; it does not grow with the slide, of `w_size` working px.
+
+    The process, and the larger one of two stages. Segmenting: the network's activations over a tile with its halo, the
+    reader's cached blocks, the tiles read ahead, and the planes of a region, once as made and once as compressed.
+    Finishing, where the model gives an interior map: a window in which objects are told apart.
     """
     side = card.tile_px + 2 * -(-card.halo_px // card.stride_px) * card.stride_px
     cache = min(READER_CACHE_BYTES, geometry.l0_width * geometry.l0_height * 3)
     planes = 3 if card.objects.interior else 2
-    return PROCESS_BYTES + BYTES_PER_TILE_PX * side**2 + cache + 4 * 3 * side**2 + 2 * planes * region_px**2
+    segmenting = BYTES_PER_TILE_PX * side**2 + cache + 4 * 3 * side**2 + 2 * planes * region_px**2
+    window = prod(min(length, OBJECTS_SIDE_PX) for length in w_size)
+    return PROCESS_BYTES + max(segmenting, OBJECTS_BYTES_PER_PX * window * card.objects.interior)
 
 
 def machine_memory_bytes() -> int:

@@ -103,7 +103,8 @@ def test_the_disk_that_results_take_grows_with_what_is_asked_for(card: ModelCard
     part = preflight(geometry(), asked(roi=[0, 0, 100, 100]), card, None, 1).estimated_disk_bytes  # a region of 512²
     assert whole is not None
     assert part is not None
-    assert whole - part == pytest.approx(0.4 * (1500 * 1000 - 512**2), abs=1)
+    rate = module.DISK_BYTES_PER_PX + sum(module.OUTPUT_BYTES_PER_PX.values())
+    assert whole - part == pytest.approx(rate * (1500 * 1000 - 512**2), abs=1)
     require_disk(whole, whole)
     with pytest.raises(DiskFull, match="results"):
         require_disk(whole, whole - 1)
