@@ -16,6 +16,7 @@ from workers.pipeline.glass import Mask
 from workers.pipeline.overview import Overview
 from workers.pipeline.quality_map import FIELDS_MAX, LeftOut, QualityMap, look
 from workers.pipeline.roi import Area, RoiMask
+from workers.pipeline.stain_match import StainHues, find_hues
 from workers.pipeline.tiling import Box, WorkingPlane
 from workers.pipeline.tissue import TissueMask
 
@@ -31,12 +32,14 @@ class Masks:
         share: How much of the slide, or of the region of interest, that is: 0 to 1.
         map: What spoils the tissue; None where that is not known.
         quality: How much of it.
+        hues: What colours the tissue has; None where that was not looked at.
     """
 
     tissue: TissueMask
     share: float
     map: QualityMap | None
     quality: Quality | None
+    hues: StainHues | None = None
 
     def save(self, out_dir: Path) -> None:
         """Write them into the folder of a job."""
@@ -71,7 +74,8 @@ def find_masks(slide: Slide, info: SlideInfo, request: JobRequest, mpp: tuple[fl
         return Masks(tissue, share, None, None)
     counted = roi & (found.mask if request.tissue else np.True_)
     wants_all = request.quality or "blur" in request.exclude_quality
-    return Masks(tissue, share, *look(slide, overview, found.mask, counted, mpp, None if wants_all else FIELDS_MAX))
+    spoiled = look(slide, overview, found.mask, counted, mpp, None if wants_all else FIELDS_MAX)
+    return Masks(tissue, share, *spoiled, find_hues(overview, found.mask & roi))
 
 
 def area_of(tissue: TissueMask, roi: Polygon | MultiPolygon | None) -> Area:

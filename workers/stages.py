@@ -116,7 +116,7 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
         layer=request.quality,
         quality=masks.quality,
         exclude_quality=request.exclude_quality,
-        warnings=trust.planned(info, request, card, (mpp_x, mpp_y), masks.share, masks.quality),
+        warnings=trust.planned(info, request, card, (mpp_x, mpp_y), masks.share, masks.quality, masks.hues),
     )
     if read_plan(out_dir) != plan:
         (out_dir / PLAN).unlink(missing_ok=True)

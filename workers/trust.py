@@ -12,6 +12,7 @@ from workers.core.quality_schemas import Quality, QualityName
 from workers.core.schemas import JobRequest, ModelCard, Plan
 from workers.core.slide_schemas import SlideInfo, TrustWarning
 from workers.outputs.statistics import Statistics
+from workers.pipeline.stain_match import StainHues
 
 COARSE_RATIO = Fraction(3, 2)
 """A slide this many times coarser than the model shows less than the model has learned to see."""
@@ -55,6 +56,7 @@ def planned(
     mpp: tuple[float, float],
     tissue_share: float,
     quality: Quality | None = None,
+    hues: StainHues | None = None,
 ) -> tuple[TrustWarning, ...]:
     """Return what is known before a pixel is segmented.
 
@@ -65,6 +67,7 @@ def planned(
         mpp: µm per level-0 px in force.
         tissue_share: Of the slide, or of the region of interest, 0 to 1.
         quality: How much of its tissue is spoiled; None where that was not looked at.
+        hues: What colours its tissue has; None likewise.
     """
     return (
         *info.warnings,
@@ -72,6 +75,7 @@ def planned(
         *_of_modality(info, card),
         *_of_tissue(request, tissue_share),
         *_of_quality(request, quality),
+        *_of_stain(info, card, hues),
     )
 
 
@@ -123,6 +127,18 @@ def _of_tissue(request: JobRequest, tissue_share: float) -> Iterator[TrustWarnin
             code="roi_mostly_glass",
             message="The region of interest is mostly glass.",
             value=f"{tissue_share:.1%} tissue",
+        )
+
+
+def _of_stain(info: SlideInfo, card: ModelCard, hues: StainHues | None) -> Iterator[TrustWarning]:
+    """Tell of sections that are no H&E: all models of bright field were trained on it. A grey one is told already."""
+    if any(each.code == "colours_absent" for each in info.warnings):
+        return
+    if hues is not None and card.modality == "brightfield" and hues.unlike_he is not None:
+        yield TrustWarning(
+            code="stain_unlike_training",
+            message="The tissue is not stained as what the model was trained on, H&E.",
+            value=hues.unlike_he,
         )
 
 

@@ -1,5 +1,6 @@
 """Reasons to doubt a result: each is said where it applies, and nowhere else."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from workers.core.quality_schemas import QUALITY_NAMES, Quality, QualityArea
 from workers.core.schemas import JobRequest, ModelCard, ModelClass, ObjectRules
 from workers.core.slide_schemas import Modality, ModalityName, SlideGeometry, SlideInfo, SlideLevel, TrustWarning
 from workers.outputs.statistics import ClassStatistics, Statistics
+from workers.pipeline.stain_match import StainHues
 
 CARD = ModelCard(
     name="made", title="Made", mpp=0.5, classes=(ModelClass(index=0, name="background", color=(0, 0, 0)),),
@@ -155,3 +157,18 @@ def test_objects_of_sizes_that_objects_do_not_have_are_told(
     plan = make_plan(100, 100, objects=ObjectRules(smallest_um2=smallest_um2))
     found = trust.finished(plan, Statistics(mm2_per_pixel=1e-6, slide_mm2=2, tissue_mm2=1, classes=(nucleus,)))
     assert [(each.code, each.value) for each in found] == [("objects_implausible", value) for value in expected]
+
+
+def test_a_section_that_is_no_h_and_e_is_told_to_models_of_it_and_once() -> None:
+    request, brown = JobRequest(slide_id="s", model="made"), StainHues(px=1000, green=0.9, brown=0.3, red=0.6)
+    grey = slide(warnings=(TrustWarning(code="colours_absent", message="The picture is grey."),))
+    glowing = CARD.model_copy(update={"modality": "fluorescence"})
+    for info, card, hues, expected in (
+        (slide(), CARD, brown, ["stain_unlike_training"]),
+        (slide(), CARD, replace(brown, brown=0.02), []),
+        (slide(), CARD, None, []),
+        (slide("unknown"), glowing, brown, []),
+        (grey, CARD, brown, ["colours_absent"]),
+    ):
+        found = trust.planned(info, request, card, (0.5, 0.5), 0.5, None, hues)
+        assert [each.code for each in found] == expected
