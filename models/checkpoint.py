@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
 from models.folder import CONFIG, WEIGHTS, ModelConfig, ModelSpec, read_config
-from models.ldiffusion import LDiffusion
+from models.ldiffusion import COMPANION, LDiffusion
 
 
 class CheckpointError(ValueError):
@@ -21,10 +21,14 @@ class CheckpointError(ValueError):
 
 
 def save(folder: Path, model: LDiffusion, spec: ModelSpec) -> None:
-    """Write a model folder; the config last, so that a folder with one is complete."""
+    """Write a model folder; the config last, so that a folder with one is complete.
+
+    What stands beside the model in training alone is left out.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / WEIGHTS
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    shipped = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(f"{COMPANION}.")}
+    tensors = {name: tensor.contiguous() for name, tensor in shipped.items()}
     # Not `save_file`, whose files nobody but their owner can read: a server often runs as another user.
     weights.write_bytes(to_bytes(tensors))
     (folder / CONFIG).write_text(spec.to_json(file_sha256(weights)), encoding="utf-8")

@@ -9,13 +9,22 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from models.networks.sizes import NetworkConfig, VaeConfig, VectorConfig
 from models.settings import settings
+
+# What the settings are made of is part of this module: whoever builds models needs only this one.
+__all__ = [
+    "PRESETS",
+    "LDiffusionConfig",
+    "NetworkConfig",
+    "ObjectConfig",
+    "ScheduleConfig",
+    "VaeConfig",
+    "VectorConfig",
+]
 
 # The prefix of `vae`; a folder on disk follows.
 DIFFUSERS: Final = "diffusers:"
-# ConvNeXt's coarsest stage: a stem of 4 and three halvings. Other encoders are cut after stride 16.
-_CONVNEXT_STRIDE: Final = 32
-_TRUNK_STRIDE: Final = 16
 _RGB: Final = 3
 
 NoiseLaw = Literal["laplace", "laplace_b1", "gaussian", "student_t", "cauchy"]
@@ -24,6 +33,7 @@ StepMode = Literal["mean", "mode", "sample", "ddim"]
 Input = Literal["sequence", "sequence+rgb"]
 Sequence = Literal["parallel", "chain", "none"]
 VectorStatistics = Literal["batch", "running"]
+Form = Literal["maps", "vectors", "none"]
 AboveZero = Annotated[float, Field(gt=0)]
 
 
@@ -46,74 +56,6 @@ class ScheduleConfig:
     timesteps: tuple[int, ...] = (10, 70, 130, 190, 250)
     component_gammas: tuple[AboveZero, ...] = ()
     component_scales: tuple[AboveZero, ...] = ()
-
-
-@settings
-class NetworkConfig:
-    """Widths and depths. Spatial sizes never appear: the networks take any multiple of `stride_px`.
-
-    Attributes:
-        backbone: timm's name of the encoder of the segmentation network: a ConvNeXt (`models.networks.timm_head`), or
-            another without statistics over space (`models.networks.trunk`); empty for our own network
-            (`models.networks.convnext`), which `head_widths` and `head_depths` are for.
-        backbone_weights: What it starts from: nothing, a local `.safetensors` file, `efficientnet-lite0` (of the Python
-            package of that name), or `timm`, which downloads.
-        backbone_pyramid: Channels of the pyramid on top of a ConvNeXt.
-        trunk_widths: Channels of the decoder on top of another encoder, at strides 1, 2, 4, 8 and 16.
-        trunk_depth: ConvNeXt blocks at its stride 16.
-    """
-
-    latent_channels: int = 12
-    latent_stride: int = 4
-    encoder_width: int = 64
-    encoder_depth: int = 2
-    unet_widths: tuple[int, ...] = (48, 96, 160)
-    unet_depth: int = 2
-    dae_width: int = 64
-    dae_depth: int = 4
-    head_widths: tuple[int, ...] = (16, 48, 96, 160)
-    head_depths: tuple[int, ...] = (0, 0, 0, 2)
-    backbone: str = ""
-    backbone_weights: str = ""
-    backbone_pyramid: int = 64
-    trunk_widths: tuple[int, int, int, int, int] = (16, 32, 48, 64, 128)
-    trunk_depth: int = 2
-
-    @property
-    def stride_px(self) -> int:
-        """Total stride in working px: the coarsest grid any of the networks samples on."""
-        unet: int = self.latent_stride * 2 ** (len(self.unet_widths) - 1)
-        if not self.backbone:
-            head: int = 2 ** (len(self.head_widths) - 1)
-            return max(unet, head)
-        return max(unet, _CONVNEXT_STRIDE if self.is_convnext else _TRUNK_STRIDE)
-
-    @property
-    def is_convnext(self) -> bool:
-        """Whether `backbone` names one of timm's ConvNeXt networks."""
-        return "convnext" in self.backbone
-
-
-@settings
-class VaeConfig:
-    """The encoder half of a diffusers `AutoencoderKL`: the fields of its `config.json` that build it, by its names."""
-
-    block_out_channels: tuple[int, ...] = (64,)
-    down_block_types: tuple[str, ...] = ("DownEncoderBlock2D",)
-    layers_per_block: int = 1
-    latent_channels: int = 4
-    norm_num_groups: int = 32
-    act_fn: str = "silu"
-    mid_block_add_attention: bool = True
-    use_quant_conv: bool = True
-    scaling_factor: float = 0.18215
-    shift_factor: float | None = None
-
-    @property
-    def stride(self) -> int:
-        """f: every block but the last halves the resolution."""
-        stride: int = 2 ** (len(self.block_out_channels) - 1)
-        return stride
 
 
 @settings
@@ -146,11 +88,14 @@ class LDiffusionConfig:
             and encoder, U-Net and decoder are not built.
         interior_um: Distance from the border of an object, in µm, at which the interior map that the segmentation
             network gives beside the classes is full (`models.objects`); 0: it gives none.
-        predict_scale: The U-Net predicts b_θ beside the noise, and learns by the Laplace likelihood (Eq. 12).
+        predict_scale: The U-Net predicts b_θ beside the noise, and learns by the law's likelihood (Eq. 12); Laplace's
+            or the Gaussian one.
         vector_statistics: What the contrastive loss standardises pixel latent vectors by: the batch they are in, or
             running statistics over the data set, kept with the model.
         vae: `compact`, or `diffusers:<folder>` of an `AutoencoderKL`.
         vae_config: What that folder's `config.json` says, put here by `models.pretrained.weights.resolve`.
+        colour: The segmentation network reads all three channels of every decoded image, 3T maps, and not their grey.
+        scale_maps: It reads T more: log b_θ, where that is predicted, averaged over the latent's channels.
     """
 
     num_classes: Annotated[int, Field(ge=2)] = 2
@@ -162,6 +107,8 @@ class LDiffusionConfig:
     vae: str = "compact"
     vae_config: VaeConfig | None = None
     interior_um: Annotated[float, Field(ge=0)] = 0.0
+    colour: bool = False
+    scale_maps: bool = False
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
 
@@ -171,6 +118,7 @@ class LDiffusionConfig:
         _check_components(self.schedule, self.num_classes)
         if self.schedule.law != "laplace":
             self._check_other_law()
+        self._check_form()
         if self.vae != "compact" and not (self.vae.startswith(DIFFUSERS) and self.vae != DIFFUSERS):
             raise ValueError(f"vae is {self.vae!r}; it must be 'compact' or '{DIFFUSERS}<folder>'")
         if self.vae_config is not None:
@@ -185,11 +133,33 @@ class LDiffusionConfig:
         return self.vae == "compact"
 
     @property
-    def head_channels(self) -> int:
-        """Channels that the segmentation network reads: grey maps, and the image where it reads it."""
+    def form(self) -> Form:
+        """What the diffusion is at inference: decoded maps, vectors among the features of the network, or nothing."""
         if self.sequence == "none":
+            return "none"
+        return "maps" if self.network.vectors is None else "vectors"
+
+    @property
+    def latent_grid(self) -> tuple[int, int]:
+        """Channels and stride of z_0, which noise is drawn for."""
+        net = self.network
+        if net.vectors is not None:
+            return net.vectors.channels, net.vectors.stride
+        return net.latent_channels, net.latent_stride
+
+    @property
+    def vector_length(self) -> int:
+        """Length of a pixel latent vector: T, T times the latent's channels, or 3T in colour."""
+        each = self.latent_grid[0] if self.form == "vectors" else _RGB if self.colour else 1
+        return each * len(self.schedule.timesteps)
+
+    @property
+    def head_channels(self) -> int:
+        """Channels that the segmentation network reads: maps, and the image where it reads it."""
+        if self.form != "maps":
             return _RGB
-        return len(self.schedule.timesteps) + (_RGB if self.input == "sequence+rgb" else 0)
+        scales = len(self.schedule.timesteps) if self.scale_maps else 0
+        return self.vector_length + scales + (_RGB if self.input == "sequence+rgb" else 0)
 
     @property
     def head_outputs(self) -> int:
@@ -200,8 +170,20 @@ class LDiffusionConfig:
         law = self.schedule.law
         if self.sequence == "chain" and self.chain_mode != "ddim":
             raise ValueError(f"the exact posterior is Laplace's; with law {law!r} use chain_mode 'ddim'")
-        if self.predict_scale:
-            raise ValueError(f"predict_scale learns by the Laplace likelihood; with law {law!r} it must be false")
+        if self.predict_scale and law != "gaussian":
+            raise ValueError(
+                f"predict_scale learns by a Laplace or Gaussian likelihood; with law {law!r} it must be false"
+            )
+
+    def _check_form(self) -> None:
+        if self.scale_maps and not self.predict_scale:
+            raise ValueError("scale_maps shows the predicted scale; with it predict_scale must be true")
+        if self.network.vectors is None:
+            return
+        if self.sequence != "parallel":
+            raise ValueError(f"network.vectors takes all steps at once; sequence is {self.sequence!r}, not 'parallel'")
+        if self.colour or self.scale_maps:
+            raise ValueError("colour and scale_maps are of decoded maps; with network.vectors there are none")
 
     def _check_vae(self, vae: VaeConfig) -> None:
         net = self.network

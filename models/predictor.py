@@ -152,8 +152,8 @@ class Predictor:
             raise ValueError(f"sizes and origins must be multiples of {stride} working px, got {off[0]}")
 
     def _source(self, draw: NoiseDraw, size: tuple[int, ...], w_origins: Sequence[tuple[int, int]]) -> NoiseSource:
-        f = self.model.config.network.latent_stride
-        shape = (self.model.config.network.latent_channels, size[0] // f, size[1] // f)
+        channels, f = self.model.config.latent_grid
+        shape = (channels, size[0] // f, size[1] // f)
 
         def at(t: int) -> Tensor:
             boxes = [draw(y // f, x // f, shape, t, self.device) for x, y in w_origins]

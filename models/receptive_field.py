@@ -34,8 +34,8 @@ def theoretical_reach(model: LDiffusion, limit_px: int = 4096) -> int:
 
 def _reach_at(model: LDiffusion, size: int, stride: int) -> int | None:
     """Spread one NaN row of pixels through an image of width 4·stride; None if it reaches an edge."""
-    net = model.config.network
-    shape = (1, net.latent_channels, size // net.latent_stride, 4 * stride // net.latent_stride)
+    channels, f = model.config.latent_grid
+    shape = (1, channels, size // f, 4 * stride // f)
 
     def silence(_t: int) -> torch.Tensor:
         return torch.zeros(shape)

@@ -50,8 +50,11 @@ class Segmenter(nn.Module):
         depths: ConvNeXt blocks at each of these strides; none at stride 1, where they would cost most.
     """
 
+    pyramid: tuple[int, ...]
+
     def __init__(self, channels: int, num_classes: int, widths: Sequence[int], depths: Sequence[int]) -> None:
         super().__init__()
+        self.pyramid = tuple(widths)
         self.stem = conv_norm(channels, widths[0])
         self.down = nn.ModuleList(
             nn.Sequential(Halve(fine, coarse), convnext_stage(coarse, depth))
@@ -61,17 +64,24 @@ class Segmenter(nn.Module):
         self.merge = nn.ModuleList(conv_norm(2 * width, width) for width in widths[:-1])
         self.classify = nn.Conv2d(widths[0], num_classes, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Segment; H and W multiples of the coarsest stride."""
-        h = functional.relu(self.stem(x))
-        skips = []
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Return what the way down gives, (N, `pyramid[i]`, H/2^i, W/2^i) each; H and W multiples of the coarsest."""
+        found = [functional.relu(self.stem(x))]
         for down in self.down:
-            skips.append(h)
-            h = down(h)
+            found.append(down(found[-1]))
+        return found
+
+    def refine(self, features: Sequence[Tensor]) -> Tensor:
+        """Join the features, coarse to fine: (N, widths[0], H, W), which the classes are read from."""
+        *skips, h = features
         for level in reversed(range(len(skips))):
             h = functional.interpolate(self.narrow[level](h), scale_factor=2.0, mode="bilinear", align_corners=False)
             h = functional.relu(self.merge[level](torch.cat([h, skips[level]], dim=1)))
-        logits: Tensor = self.classify(h)
+        return h
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Segment; H and W multiples of the coarsest stride."""
+        logits: Tensor = self.classify(self.refine(self.features(x)))
         return logits
 
 

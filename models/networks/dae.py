@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.networks.layers import PixelNorm, Stack, StepEmbedding
+from models.networks.layers import Stack, StepEmbedding, norm_layer
+from models.networks.sizes import Norm
 
 # ITU-R BT.601 luma: the paper's RGB2Gray.
 _LUMA = (0.299, 0.587, 0.114)
@@ -21,15 +22,16 @@ class Decoder(nn.Module):
         stride: f.
         width: Channels of the blocks.
         depth: Number of blocks.
+        norm: Kind of the norms.
     """
 
-    def __init__(self, latent_channels: int, stride: int, width: int, depth: int) -> None:
+    def __init__(self, latent_channels: int, stride: int, width: int, depth: int, norm: Norm = "pixel") -> None:
         super().__init__()
         self.stride = stride
         self.embed = StepEmbedding(width)
         self.stem = nn.Conv2d(latent_channels, width, 3, padding=1)
-        self.blocks = Stack(width, width, depth)
-        self.norm = PixelNorm(width)
+        self.blocks = Stack(width, width, depth, norm)
+        self.norm = norm_layer(width, norm)
         self.out = nn.Conv2d(width, 3 * stride * stride, 3, padding=1)
 
     def forward(self, z: Tensor, t: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from diffusers.models.autoencoders.vae import Encoder
 from torch import Tensor, nn
 
-from models.config import VaeConfig
+from models.networks.sizes import VaeConfig
 from models.networks.vae import LatentGaussian
 
 

@@ -1,4 +1,6 @@
-"""Blocks shared by the networks. All normalise per pixel, so none of them couples distant places."""
+"""Blocks shared by the networks. None of their norms couples distant places, once trained."""
+
+from typing import Final
 
 import models.torch_compat  # noqa: F401  (before diffusers)
 
@@ -6,6 +8,11 @@ import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 from torch.nn import functional
+
+from models.networks.sizes import Norm
+
+# Running statistics cover about fifty steps: near to what the averaged weights, that are shipped, see.
+MOMENTUM: Final = 0.02
 
 
 class PixelNorm(nn.LayerNorm):
@@ -15,6 +22,11 @@ class PixelNorm(nn.LayerNorm):
         """Normalise; shape kept."""
         x = functional.layer_norm(x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
         return x.permute(0, 3, 1, 2)
+
+
+def norm_layer(width: int, kind: Norm) -> nn.Module:
+    """Norm of `width` channels: per pixel, or batch norm: one fixed factor and offset a channel, once trained."""
+    return PixelNorm(width) if kind == "pixel" else nn.BatchNorm2d(width, momentum=MOMENTUM)
 
 
 class StepEmbedding(nn.Module):
@@ -32,17 +44,18 @@ class StepEmbedding(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block: depthwise 5x5, per-pixel norm, optional timestep scale and shift, two pointwise layers.
+    """Residual block: depthwise 5x5, norm, optional timestep scale and shift, two pointwise layers.
 
     Args:
         width: Channels in and out.
         embedding: Width of the timestep embedding; None for a block that knows no step.
+        norm: Kind of the norm.
     """
 
-    def __init__(self, width: int, embedding: int | None = None) -> None:
+    def __init__(self, width: int, embedding: int | None = None, norm: Norm = "pixel") -> None:
         super().__init__()
         self.depthwise = nn.Conv2d(width, width, 5, padding=2, groups=width)
-        self.norm = PixelNorm(width)
+        self.norm = norm_layer(width, norm)
         self.expand = nn.Conv2d(width, 2 * width, 1)
         self.project = nn.Conv2d(2 * width, width, 1)
         self.modulate = None if embedding is None else nn.Linear(embedding, 2 * width)
@@ -64,8 +77,8 @@ class Block(nn.Module):
 class Stack(nn.ModuleList):
     """`depth` blocks one after the other, all given the same timestep embedding."""
 
-    def __init__(self, width: int, embedding: int, depth: int) -> None:
-        super().__init__(Block(width, embedding) for _ in range(depth))
+    def __init__(self, width: int, embedding: int, depth: int, norm: Norm = "pixel") -> None:
+        super().__init__(Block(width, embedding, norm) for _ in range(depth))
 
     def forward(self, x: Tensor, step: Tensor) -> Tensor:
         """x (N, C, H, W), step (N, embedding) → (N, C, H, W)."""

@@ -8,6 +8,7 @@ Encoders that take a statistic over space (squeeze-and-excitation, global respon
 refused: a tile would change its neighbours. Batch normalisation, once trained, is one factor and offset a channel.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -41,6 +42,8 @@ class TrunkSegmenter(nn.Module):
         ValueError: timm has no such network, it has other strides, or it takes a statistic over space.
     """
 
+    pyramid: tuple[int, ...]
+
     def __init__(
         self, channels: int, outputs: int, backbone: str, widths: tuple[int, int, int, int, int], depth: int
     ) -> None:
@@ -51,22 +54,30 @@ class TrunkSegmenter(nn.Module):
         self.fine = Halve(widths[0], widths[1])
         self.coarse = nn.Sequential(nn.Conv2d(found[3], widths[4], 1), convnext_stage(widths[4], depth))
         skips = (widths[0], widths[1] + found[0], found[1], found[2])
+        self.pyramid = (*skips, widths[4])
         self.narrow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
         self.merge = nn.ModuleList(
             conv_norm(width + skip, width) for width, skip in zip(widths[:4], skips, strict=True)
         )
         self.classify = nn.Conv2d(widths[0], outputs, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Segment; the last three channels are the image in [−1, 1]."""
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Return features at strides 1, 2, 4, 8 and 16, `pyramid` channels each; the image is the last three of x."""
         stem = functional.relu(self.stem(x))
         second, fourth, eighth, sixteenth = self.backbone(x[:, -_RGB:])
-        skips = (stem, torch.cat([self.fine(stem), second], dim=1), fourth, eighth)
-        h = self.coarse(sixteenth)
+        return [stem, torch.cat([self.fine(stem), second], dim=1), fourth, eighth, self.coarse(sixteenth)]
+
+    def refine(self, features: Sequence[Tensor]) -> Tensor:
+        """Join the features, coarse to fine: (N, widths[0], H, W), which the classes are read from."""
+        *skips, h = features
         for level in reversed(range(len(skips))):
             h = functional.interpolate(self.narrow[level](h), scale_factor=2.0, mode="bilinear", align_corners=False)
             h = functional.relu(self.merge[level](torch.cat([h, skips[level]], dim=1)))
-        output: Tensor = self.classify(h)
+        return h
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Segment; the last three channels are the image in [−1, 1]."""
+        output: Tensor = self.classify(self.refine(self.features(x)))
         return output
 
 

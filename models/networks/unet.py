@@ -1,4 +1,4 @@
-"""The noise predictor ε_θ(z_t, t): a U-Net at latent resolution, per-pixel norms, no attention over space."""
+"""The noise predictor ε_θ(z_t, t): a U-Net at latent resolution, no attention over space."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.networks.layers import PixelNorm, Stack, StepEmbedding
+from models.networks.layers import Stack, StepEmbedding, norm_layer
+from models.networks.sizes import Norm
 
 
 class UNet(nn.Module):
@@ -18,21 +19,31 @@ class UNet(nn.Module):
         widths: Channels per resolution, finest first; each further one halves the resolution.
         depth: Blocks per resolution on each way.
         predict_scale: 2C channels come out: ε̂, then an unbounded log b_θ.
+        norm: Kind of the norms.
     """
 
-    def __init__(self, channels: int, widths: Sequence[int], depth: int, *, predict_scale: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        widths: Sequence[int],
+        depth: int,
+        *,
+        predict_scale: bool = False,
+        norm: Norm = "pixel",
+    ) -> None:
         super().__init__()
         embedding = 2 * widths[0]
         self.embed = StepEmbedding(embedding)
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(Stack(width, embedding, depth) for width in widths)
+        self.down = nn.ModuleList(Stack(width, embedding, depth, norm) for width in widths)
         self.shrink = nn.ModuleList(
-            nn.Sequential(PixelNorm(fine), nn.Conv2d(fine, coarse, 2, stride=2)) for fine, coarse in pairwise(widths)
+            nn.Sequential(norm_layer(fine, norm), nn.Conv2d(fine, coarse, 2, stride=2))
+            for fine, coarse in pairwise(widths)
         )
         self.grow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
         self.merge = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for width in widths[:-1])
-        self.up = nn.ModuleList(Stack(width, embedding, depth) for width in widths[:-1])
-        self.norm = PixelNorm(widths[0])
+        self.up = nn.ModuleList(Stack(width, embedding, depth, norm) for width in widths[:-1])
+        self.norm = norm_layer(widths[0], norm)
         self.out = nn.Conv2d(widths[0], 2 * channels if predict_scale else channels, 3, padding=1)
 
     def forward(self, z: Tensor, t: Tensor) -> Tensor:

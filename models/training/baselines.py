@@ -34,7 +34,7 @@ from models.training.recipe import Recipe, StageConfig, load_recipe
 from models.training.rgb_networks import NETWORKS, STRIDE_PX, RgbSegmenter, RgbSpec, build_network, load_rgb, save_rgb
 from models.training.splits import load_split
 from models.training.stages import head_losses
-from models.training.state import load_weights, read_tensors
+from models.training.state import kept_folder, load_weights, read_tensors
 
 STAGE: Final = "baseline"
 FOLDER: Final = "baseline"
@@ -149,6 +149,7 @@ class BaselineTrainer:
             batches=partial(self.batch, self._crops),
             validate=self._validate,
             config=self.config,
+            keep=lambda step: self._export(kept_folder(FOLDER, step)),
         )
         self.loop.train(task)
         return self._export()
@@ -179,7 +180,7 @@ class BaselineTrainer:
         result = scores(total_confusion(segmenter, self.validation))
         return found | {f"val_dice_{c.name}": result.dice[c.index] for c in self.recipe.classes}
 
-    def _export(self) -> Path:
+    def _export(self, name: str = FOLDER) -> Path:
         recipe = self.recipe
         spec = RgbSpec(
             network=self.name,
@@ -192,8 +193,8 @@ class BaselineTrainer:
             steps=self.config.steps,
             crops=crops_seen(recipe, self.config.steps),
         )
-        save_rgb(self.run_dir / FOLDER, self.network, spec)
-        return self.run_dir / FOLDER
+        save_rgb(self.run_dir / name, self.network, spec)
+        return self.run_dir / name
 
 
 # --- command ----------------------------------------------------------------------------------------------------------

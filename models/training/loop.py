@@ -43,6 +43,9 @@ class LoopConfig:
         patience: Stop after so many validations without a better figure, and keep the best weights; 0 never stops.
         watch: The figure of the validation that decides.
         best: `lowest` or `highest` is best.
+        decay: How the rate goes on after its rise: half a cosine down, or not at all. The averaged weights of a
+            constant rate are an end at every step, so that one run is measured at several (`keep_steps`).
+        keep_steps: Steps whose averaged weights are kept as finished networks too.
     """
 
     steps: NotBelow0 = 0
@@ -54,14 +57,20 @@ class LoopConfig:
     patience: NotBelow0 = 0
     watch: str = "val_loss"
     best: Literal["lowest", "highest"] = "lowest"
+    decay: Literal["cosine", "constant"] = "cosine"
+    keep_steps: tuple[Above0, ...] = ()
 
     def __post_init__(self) -> None:
         if self.batch % self.accumulate:
             raise ValueError(f"batch is {self.batch}; accepted: a multiple of accumulate = {self.accumulate}")
+        if self.keep_steps and max(self.keep_steps) >= self.steps:
+            raise ValueError(f"keep_steps are {list(self.keep_steps)}; accepted: below steps = {self.steps}")
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to 2 % of the peak."""
+        """Linear warm-up, then half a cosine down to 2 % of the peak, or the peak."""
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        if self.decay == "constant":
+            return self.lr * warm
         progress = step / max(1, self.steps)
         return self.lr * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
 
@@ -70,6 +79,10 @@ class LoopConfig:
         if best is None or not math.isfinite(value):
             return math.isfinite(value)
         return value < best if self.best == "lowest" else value > best
+
+
+def _keep_nothing(_step: int) -> None:
+    pass
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -89,6 +102,7 @@ class Task(Generic[M, C]):
         validate: Returns figures; called in evaluation mode with the averaged weights, by the first process.
         config: The settings, handed to `loss` too.
         slower: Beginnings of parameters' names, and their learning rate as a part of the others'.
+        keep: Keeps the network as it is after a step of `keep_steps`; called as `validate` is.
     """
 
     name: str
@@ -99,6 +113,7 @@ class Task(Generic[M, C]):
     validate: Callable[[], dict[str, float]]
     config: C
     slower: Mapping[str, float] = field(default_factory=dict)
+    keep: Callable[[int], object] = _keep_nothing
 
 
 @dataclass(frozen=True)
@@ -169,6 +184,9 @@ class Loop:
             self.place = replace(self.place, step=done, ema_steps=updates, seconds=seconds)
             if done % self.rhythm.log_every == 0:
                 self._log_losses(losses, log)
+            if done in task.config.keep_steps and not hidden:
+                with weights.averaged():
+                    task.keep(done)
             if done % self.rhythm.validate_every == 0 or done == steps:
                 self._validate(task, weights, log)
                 if self.place.stopped:

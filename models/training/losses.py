@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.config import NoiseLaw
+
 IGNORE = 255
 _EPS = 1e-6
 # What lies farther than this from an object, in working px, counts so much for the interior map.
@@ -17,6 +19,18 @@ _FAR = 0.1
 def laplace_likelihood(noise: Tensor, predicted: Tensor, log_scale: Tensor) -> Tensor:
     """Mean negative log-likelihood of ε under Laplace(ε̂, b_θ): |ε − ε̂|/b_θ + log 2b_θ (Eq. 12); all of one shape."""
     return ((noise - predicted).abs() * torch.exp(-log_scale) + log_scale).mean() + math.log(2)
+
+
+def gaussian_likelihood(noise: Tensor, predicted: Tensor, log_scale: Tensor) -> Tensor:
+    """Mean negative log-likelihood of ε under a Gaussian law of mean ε̂ and standard deviation b_θ; all of one shape."""
+    squared = ((noise - predicted) * torch.exp(-log_scale)).square()
+    return (0.5 * squared + log_scale).mean() + 0.5 * math.log(2 * math.pi)
+
+
+def noise_likelihood(law: NoiseLaw, noise: Tensor, predicted: Tensor, log_scale: Tensor) -> Tensor:
+    """The likelihood of the noise's own law: Gaussian for Gaussian noise, Laplace's for any other."""
+    own = gaussian_likelihood if law == "gaussian" else laplace_likelihood
+    return own(noise, predicted, log_scale)
 
 
 def sample_pixels(labels: Tensor, per_class: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ from models.training.loop import LoopConfig
 
 Count = Annotated[int, Field(ge=1)]
 
-STAGES: Final = ("stage0", "stage1", "stage2", "joint")
+STAGES: Final = ("stage0", "stage1", "denoise", "stage2", "joint")
 
 
 @settings
@@ -28,6 +28,15 @@ class StageConfig(LoopConfig):
     The contrastive weight is reached in a straight line over `contrastive_ramp_steps`; `contrastive_pairs` logs the
     loss of every two components by themselves too. `backbone_rate` is the learning rate of a pretrained backbone as a
     part of the others'.
+
+    `t_max` draws the timesteps of every step of training from 1 to it: in stage 1 as many as the sequence has,
+    elsewhere one a crop. 0: stage 1 takes the sequence's own, and elsewhere the largest of these is `t_max`.
+    `train_encoder` lets the losses of stage 1 and the joint stage reach the encoder.
+
+    The other settings are of what learns from images without labels (`models.training.unlabelled`): `restores` is what
+    stage `denoise` predicts, by likelihood or by squared error (`likelihood`); `consistency` is how stage 2's second
+    view is made, whose weight rises over `consistency_ramp_steps`, and which counts where the teacher, whose weights
+    follow with `teacher_decay`, is sure by `consistency_threshold`.
     """
 
     vectors_per_class: int = 100
@@ -42,6 +51,15 @@ class StageConfig(LoopConfig):
     backbone_rate: Annotated[float, Field(gt=0)] = 1.0
     contrastive_ramp_steps: int = 0
     contrastive_pairs: bool = False
+    t_max: Annotated[int, Field(ge=0)] = 0
+    train_encoder: bool = False
+    restores: Literal["noise", "image"] = "noise"
+    likelihood: bool = True
+    consistency: Literal["", "noise", "photometric"] = ""
+    consistency_weight: float = 1.0
+    consistency_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    consistency_ramp_steps: int = 100
+    teacher_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
 
 
 @settings
@@ -83,9 +101,29 @@ class Recipe:
         for name in ("crop_px", "tile_px", "halo_px"):
             if getattr(self, name) % stride:
                 raise ValueError(f"{name} is {getattr(self, name)}; accepted: a multiple of {stride}")
-        idle = [name for name in STAGES if name != "stage2" and self.stage(name).steps]
-        if idle and self.model.sequence == "none":
+        self._check_stages()
+
+    def _check_stages(self) -> None:
+        form, count = self.model.form, self.model.schedule.num_train_timesteps
+        with_steps = [name for name in STAGES if self.stage(name).steps]
+        idle = [name for name in with_steps if name not in ("stage2", "denoise")]
+        if idle and form == "none":
             raise ValueError(f"{idle[0]} has steps; with model.sequence 'none' there is stage2 alone")
+        if form == "vectors" and (idle := [name for name in with_steps if name != "stage2"]):
+            raise ValueError(f"{idle[0]} has steps; with model.network.vectors there is stage2 alone")
+        if form == "maps" and self.beside:
+            raise ValueError(
+                "denoise and consistency learn by the image alone; with them model.sequence must be 'none'"
+            )
+        if self.beside and self.model.network.is_convnext:
+            raise ValueError(f"denoise and consistency do not know the backbone {self.model.network.backbone!r}")
+        if above := [name for name in with_steps if self.stage(name).t_max > count]:
+            raise ValueError(f"{above[0]}.t_max is {self.stage(above[0]).t_max}; accepted: 0 to {count}")
+
+    @property
+    def beside(self) -> bool:
+        """Whether training needs more than the model: a head that restores images, or a teacher."""
+        return bool(self.stage("denoise").steps or self.stage("stage2").consistency)
 
     def stage(self, name: str) -> StageConfig:
         """Return a stage's settings; a stage the file leaves out has no steps."""

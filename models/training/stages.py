@@ -1,7 +1,8 @@
 """What each stage learns, as a loss of one batch (section 4; the two-stage training with a warm-up before it).
 
 Stage 0: encoder and decoder (reconstruction of perturbed latents + KL). Stage 1: U-Net and decoder (noise MSE, and on
-annotated pixels the contrastive loss). Stage 2: the segmentation network (Dice, and the interior map where there is
+annotated pixels the contrastive loss). Denoise: the segmentation network of a model without a sequence, on noised
+images (`models.training.unlabelled`). Stage 2: the segmentation network (Dice, and the interior map where there is
 one); the only one of a model without a step sequence. Joint: all but the encoder at a low rate, with the losses of
 stages 1 and 2 together.
 
@@ -17,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.ldiffusion import LDiffusion
+from models.ldiffusion import COMPANION, LDiffusion
 from models.networks.dae import to_grey
 from models.noise import sample
-from models.training.components import component_law
+from models.training.components import component_law, majority
 from models.training.crops.batch import Batch
 from models.training.loop import Losses
 from models.training.losses import (
@@ -30,11 +31,12 @@ from models.training.losses import (
     cross_entropy,
     dice_loss,
     interior_loss,
-    laplace_likelihood,
+    noise_likelihood,
     sample_pixels,
     standardise,
 )
 from models.training.recipe import StageConfig
+from models.training.unlabelled import consistency, denoise
 
 # Stage 1 takes away all but a part of the noise; stage 0 prepares the decoder for what is left.
 _RESIDUAL = 0.5
@@ -50,7 +52,7 @@ def stage0(model: LDiffusion, batch: Batch, config: StageConfig) -> Losses:
         latent = model.encoder(batch.images)
     if model.training and not frozen:
         with torch.no_grad():
-            model.encoder.scale.lerp_(1 / latent.mean.std().clamp_min(1e-3), _SCALE_MOMENTUM)
+            _keep_scale(model, latent.mean)
     z0 = latent.sample(batch.generator) * model.encoder.scale
     t = _random_timesteps(model, batch)
     signal, scale = model.scheduler.signal_and_noise(t)
@@ -61,12 +63,19 @@ def stage0(model: LDiffusion, batch: Batch, config: StageConfig) -> Losses:
     return {"loss": loss, "reconstruction": reconstruction}
 
 
+def _keep_scale(model: LDiffusion, mean: Tensor) -> None:
+    model.encoder.scale.lerp_(1 / mean.std().clamp_min(1e-3), _SCALE_MOMENTUM)
+
+
 def stage1(model: LDiffusion, batch: Batch, config: StageConfig) -> Losses:
     """Train U-Net and decoder on all T steps of the sequence at once.
 
     Components have laws of their own, if the config gives them, in training only: held-out losses are those of the
     shared law, which is inference's.
     """
+    if model.training and config.train_encoder:
+        with torch.no_grad():
+            _keep_scale(model, model.encoder(batch.images).mean)
     losses, _ = _sequence_losses(model, batch, config, own_laws=model.training)
     return losses
 
@@ -74,8 +83,14 @@ def stage1(model: LDiffusion, batch: Batch, config: StageConfig) -> Losses:
 def stage2(model: LDiffusion, batch: Batch, config: StageConfig) -> Losses:
     """Train the segmentation network on the sequence of a frozen stage 1."""
     batch = _keep(batch, _annotated(batch))
-    if model.config.sequence == "none":
-        return _segmentation_losses(model, batch, config, None)
+    if model.config.form == "vectors":
+        return _vector_losses(model, batch, config)
+    if model.config.form == "none":
+        losses = _segmentation_losses(model, batch, config, None)
+        if not config.consistency:
+            return losses
+        more = consistency(model, batch, config)
+        return {**losses, **more, "loss": losses["loss"] + more["loss"]} if more else losses
     with torch.no_grad():
         grey = _grey_maps(model, batch)
     return _segmentation_losses(model, batch, config, grey)
@@ -100,9 +115,9 @@ def joint(model: LDiffusion, batch: Batch, config: StageConfig) -> Losses:
 
 def _sequence_losses(model: LDiffusion, batch: Batch, config: StageConfig, *, own_laws: bool) -> tuple[Losses, Tensor]:
     """Losses of stage 1, and the grey maps (N, T, H, W) they were taken on."""
-    with torch.no_grad():
+    with torch.set_grad_enabled(torch.is_grad_enabled() and config.train_encoder):
         z0 = model.encode(batch.images)
-    steps = torch.tensor(model.config.schedule.timesteps, device=z0.device)
+    steps = _steps(model, batch, config, drawn=own_laws).to(z0.device)
     count, images = len(steps), len(z0)
     # Step-major (T·N): all steps of all images as one batch.
     t = steps.repeat_interleave(images)
@@ -113,19 +128,56 @@ def _sequence_losses(model: LDiffusion, batch: Batch, config: StageConfig, *, ow
         noise, gamma = noise * law.scale.repeat(count, 1, 1, 1), law.gamma.repeat(count, 1, 1, 1)
     denoised = model.denoise(latents, noise, t, gamma)
     decoded = model.decoder(denoised.original, t)
-    grey = to_grey(decoded).unflatten(0, (count, images)).transpose(0, 1)
+    if model.config.colour:
+        grey = decoded.unflatten(0, (count, images)).transpose(0, 1).flatten(1, 2)
+    else:
+        grey = to_grey(decoded).unflatten(0, (count, images)).transpose(0, 1)
     mse = functional.mse_loss(denoised.noise, noise)
     losses = {"noise": mse}
     if denoised.log_scale is not None:
-        losses["likelihood"] = laplace_likelihood(noise, denoised.noise, denoised.log_scale)
-    losses |= _contrast(model, grey, batch, config)
+        losses["likelihood"] = noise_likelihood(model.config.schedule.law, noise, denoised.noise, denoised.log_scale)
+    losses |= _contrast(model, grey, batch.labels, batch, config)
     losses["reconstruction"] = functional.l1_loss(decoded, batch.images.repeat(count, 1, 1, 1))
     loss = (
         config.noise_weight * losses.get("likelihood", mse)
         + contrastive_weight(config, batch.step) * losses["contrastive"]
         + config.reconstruction_weight * losses["reconstruction"]
     )
+    if model.config.scale_maps and denoised.log_scale is not None:
+        grey = torch.cat([grey, model.scale_maps(denoised.log_scale.unflatten(0, (count, images)).unbind())], dim=1)
     return {"loss": loss, **losses}, grey
+
+
+def _steps(model: LDiffusion, batch: Batch, config: StageConfig, *, drawn: bool) -> Tensor:
+    """Return T ascending timesteps: the sequence's, or in stage 1's training ones drawn from 1 to `t_max`."""
+    own = torch.tensor(model.config.schedule.timesteps)
+    if not (drawn and config.t_max):
+        return own
+    return torch.randperm(config.t_max, generator=batch.generator)[: len(own)].sort().values + 1
+
+
+def _vector_losses(model: LDiffusion, batch: Batch, config: StageConfig) -> Losses:
+    """Losses of the diffusion among features: noise, contrast of the vectors, and the classes, in one pass."""
+    images, count = batch.images, len(model.config.schedule.timesteps)
+    channels, stride = model.config.latent_grid
+    shape = (count * len(images), channels, images.shape[2] // stride, images.shape[3] // stride)
+    noise = _noise(model, batch, shape)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=config.bfloat16):
+        features = model.head.features(images)
+        denoised = model.estimates(features, noise)
+        vectors = model.pixel_vectors(denoised.original)
+        output = model.segment_vectors(features, vectors).float()
+    losses = {"noise": functional.mse_loss(denoised.noise, noise)}
+    if denoised.log_scale is not None:
+        losses["likelihood"] = noise_likelihood(model.config.schedule.law, noise, denoised.noise, denoised.log_scale)
+    losses |= _contrast(model, vectors, majority(batch.labels, stride, model.config.num_classes), batch, config)
+    head = _output_losses(model, output, batch, config)
+    loss = (
+        head["loss"]
+        + config.noise_weight * losses.get("likelihood", losses["noise"])
+        + contrastive_weight(config, batch.step) * losses["contrastive"]
+    )
+    return {**head, **losses, "loss": loss}
 
 
 def contrastive_weight(config: StageConfig, step: int | None) -> float:
@@ -138,8 +190,8 @@ def contrastive_weight(config: StageConfig, step: int | None) -> float:
     return config.contrastive_weight * (step + 1) / config.contrastive_ramp_steps
 
 
-def _contrast(model: LDiffusion, grey: Tensor, batch: Batch, config: StageConfig) -> Losses:
-    places, classes = sample_pixels(batch.labels, config.vectors_per_class, batch.generator)
+def _contrast(model: LDiffusion, grey: Tensor, labels: Tensor, batch: Batch, config: StageConfig) -> Losses:
+    places, classes = sample_pixels(labels, config.vectors_per_class, batch.generator)
     if model.vectors is not None and model.training:
         model.vectors.update(grey)
     standard = standardise(grey) if model.vectors is None else model.vectors(grey)
@@ -153,6 +205,10 @@ def _contrast(model: LDiffusion, grey: Tensor, batch: Batch, config: StageConfig
 def _segmentation_losses(model: LDiffusion, batch: Batch, config: StageConfig, grey: Tensor | None) -> Losses:
     with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=config.bfloat16):
         output = model.segment(batch.images, grey).float()
+    return _output_losses(model, output, batch, config)
+
+
+def _output_losses(model: LDiffusion, output: Tensor, batch: Batch, config: StageConfig) -> Losses:
     logits, interior = output.tensor_split([model.config.num_classes], dim=1)
     losses = head_losses(logits, batch.labels, config)
     if batch.interior is None or not model.config.interior_um:
@@ -207,21 +263,31 @@ def _random_timesteps(model: LDiffusion, batch: Batch) -> Tensor:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: its loss, and the parts of the model it trains."""
+    """A stage: its loss, the parts of the model it trains, and whether its crops must be annotated."""
 
     loss: StageLoss
     trains: tuple[str, ...]
+    labelled: bool = False
 
-    def parameters(self, model: LDiffusion) -> dict[str, nn.Parameter]:
+    def parameters(self, model: LDiffusion, config: StageConfig) -> dict[str, nn.Parameter]:
         """Return the trained parameters by name; a frozen encoder has none."""
-        frozen = model.config.sequence != "none" and model.encoder.frozen
-        parts = [part for part in self.trains if part != "encoder" or not frozen]
-        return {name: p for name, p in model.named_parameters() if name.split(".")[0] in parts}
+        parts = set(self.trains)
+        if model.config.form == "maps":
+            if "unet" in parts and config.train_encoder:
+                parts.add("encoder")
+            if model.encoder.frozen:
+                parts.discard("encoder")
+        elif model.config.form == "vectors":
+            parts |= {"latent", "unet", "merge"}
+        if config.consistency == "noise":
+            parts.add(f"{COMPANION}.restore")
+        return {name: p for name, p in model.named_parameters() if any(name.startswith(f"{part}.") for part in parts)}
 
 
 STAGE_TABLE: dict[str, Stage] = {
     "stage0": Stage(stage0, ("encoder", "decoder")),
     "stage1": Stage(stage1, ("unet", "decoder")),
-    "stage2": Stage(stage2, ("segmenter",)),
-    "joint": Stage(joint, ("unet", "decoder", "segmenter")),
+    "denoise": Stage(denoise, ("segmenter", f"{COMPANION}.restore")),
+    "stage2": Stage(stage2, ("segmenter",), labelled=True),
+    "joint": Stage(joint, ("unet", "decoder", "segmenter"), labelled=True),
 }

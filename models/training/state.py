@@ -84,6 +84,11 @@ def state_file(stage: str, step: int) -> str:
     return f"{stage}-{step}-{_STATE}"
 
 
+def kept_folder(name: str, step: int) -> str:
+    """Return what a finished folder is called if it is of a step before the end: a model's, or a measurement's."""
+    return f"{name}-{step}"
+
+
 def load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Take over all parameters and buffers of a saved state.
 

@@ -22,10 +22,10 @@ from models.training.processes import Processes
 from models.training.recipe import STAGES, Recipe, StageConfig
 from models.training.stages import STAGE_TABLE
 from models.training.start import start_from
-from models.training.state import load_weights, read_tensors
+from models.training.state import kept_folder, load_weights, read_tensors
+from models.training.unlabelled import attach
 
 _VALIDATION_BATCHES: Final = 4
-_HEAD: Final = "segmenter"
 _MODEL: Final = "model"
 # Parameters whose names begin so are those of a pretrained encoder.
 _BACKBONE: Final = "segmenter.backbone."
@@ -62,6 +62,8 @@ class Trainer:
         self.loop = Loop(run_dir, self.processes, rhythm)
         torch.manual_seed(recipe.seed)
         model = LDiffusion(recipe.model)
+        if recipe.beside:
+            attach(model)
         if tensors := read_tensors(run_dir, self.loop.place):
             load_weights(model, tensors)
         else:
@@ -105,8 +107,8 @@ class Trainer:
                 done = place.step if name == present else 0
                 raise ValueError(f"{name} comes before {only}: {done} of its {steps} steps are done")
 
-    def export(self) -> Path:
-        """Write the model folder with the present weights and return it."""
+    def export(self, name: str = _MODEL) -> Path:
+        """Write the model folder, or one of another name, with the present weights and return it."""
         recipe, done = self.recipe, self.loop.place.done
         spec = ModelSpec(
             name=recipe.name,
@@ -126,7 +128,7 @@ class Trainer:
                 "steps": {name: done.get(name, recipe.stage(name).steps) for name in STAGES},
             },
         )
-        folder = self.run_dir / _MODEL
+        folder = self.run_dir / name
         save(folder, self.model, spec)
         return folder
 
@@ -159,25 +161,26 @@ class Trainer:
         if self._held_out_crops is None:
             raise ValueError(f"[{name}] patience needs validation images; the recipe's datasets keep none")
         known = set(self._held_out_losses(name, batches=1))
-        if _HEAD in STAGE_TABLE[name].trains:
+        if STAGE_TABLE[name].labelled:
             known |= {f"val_dice_{c.name}" for c in self.recipe.classes}
         if watch not in known:
             raise ValueError(f"[{name}] watch is {watch!r}; it must be one of {', '.join(sorted(known))}")
 
     def _source(self, name: str) -> Cropper | None:
-        return self._annotated_crops if _HEAD in STAGE_TABLE[name].trains else self._crops
+        return self._annotated_crops if STAGE_TABLE[name].labelled else self._crops
 
     def _task(self, name: str) -> Task[LDiffusion, StageConfig]:
         stage = STAGE_TABLE[name]
         return Task(
             name=name,
             model=self.model,
-            trained=stage.parameters(self.model),
+            trained=stage.parameters(self.model, self.recipe.stage(name)),
             loss=stage.loss,
             batches=partial(self._batch, self._source(name), name),
             validate=partial(self._validate, name),
             config=self.recipe.stage(name),
             slower={_BACKBONE: self.recipe.stage(name).backbone_rate},
+            keep=lambda step: self.export(kept_folder(_MODEL, step)),
         )
 
     def _batch(self, crops: Cropper | None, name: str, step: int) -> Batch:
@@ -186,14 +189,18 @@ class Trainer:
         generator = step_generator(self.recipe.seed, name, step)
         images, labels, interior = crops.batch(self.recipe.stage(name).batch, generator)
         images = images.contiguous(memory_format=torch.channels_last)
-        return Batch(images, labels, generator, step if step >= 0 else None, interior)
+        unlabelled = None
+        if self.recipe.stage(name).consistency and step >= 0 and self._crops is not None:
+            # After the labelled crops, which so are those of a run without a second view.
+            unlabelled, _, _ = self._crops.batch(self.recipe.stage(name).batch, generator)
+        return Batch(images, labels, generator, step if step >= 0 else None, interior, unlabelled)
 
     def _validate(self, name: str) -> dict[str, float]:
         """Return the losses on held-out crops, and for a stage with a head the Dice on whole held-out images."""
         if self._held_out_crops is None:
             return {}
         figures = self._held_out_losses(name, _VALIDATION_BATCHES)
-        if _HEAD in STAGE_TABLE[name].trains:
+        if STAGE_TABLE[name].labelled:
             predictor = Predictor.load(self.export(), self.processes.device.type)
             result = scores(evaluate(predictor, self.validation))
             figures |= {f"val_dice_{c.name}": result.dice[c.index] for c in self.recipe.classes}

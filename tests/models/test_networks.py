@@ -8,7 +8,7 @@ import torch
 from small_network import SMALL
 from torch import Tensor
 
-from models.config import PRESETS, LDiffusionConfig, ScheduleConfig, StepMode
+from models.config import PRESETS, LDiffusionConfig, ScheduleConfig, StepMode, VectorConfig
 from models.ldiffusion import LDiffusion
 from models.networks.dae import to_grey
 from models.noise import NoiseField
@@ -141,7 +141,10 @@ def test_tiny_keeps_its_total_stride_at_sixteen() -> None:
         ({"schedule": ScheduleConfig(timesteps=(9, 3))}, "ascending"),
         ({"schedule": ScheduleConfig(timesteps=(0, 3))}, "must lie in"),
         ({"sequence": "chain", "schedule": ScheduleConfig(law="cauchy")}, "ddim"),
-        ({"predict_scale": True, "schedule": ScheduleConfig(law="gaussian")}, "must be false"),
+        ({"predict_scale": True, "schedule": ScheduleConfig(law="cauchy")}, "must be false"),
+        ({"scale_maps": True}, "predict_scale must be true"),
+        ({"network": replace(SMALL, vectors=VectorConfig()), "sequence": "chain"}, "not 'parallel'"),
+        ({"network": replace(SMALL, vectors=VectorConfig()), "colour": True}, "there are none"),
         ({"sequence": "paralel"}, "^sequence is 'paralel'; accepted: 'parallel', 'chain' or 'none'"),
         ({"schedule": ScheduleConfig(component_gammas=(1, 0.5))}, "component_gammas has 2 numbers.* each of 3"),
         ({"network": {"unet_depth": 0}}, "instance of NetworkConfig"),

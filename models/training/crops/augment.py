@@ -48,7 +48,7 @@ class Cropper:
         """
         picks = torch.multinomial(self._areas, size, replacement=True, generator=generator).tolist()
         crops = [self._crop(self.planes[i], generator) for i in picks]
-        images = self._photometric(torch.stack([image for image, _, _ in crops]), generator)
+        images = photometric(torch.stack([image for image, _, _ in crops]), self.config, generator)
         glass, light = self._glass(len(crops), generator)
         images = images.where(~glass[:, None], light[:, None])
         labels = torch.stack([labels for _, labels, _ in crops]).where(~glass, 0)
@@ -94,27 +94,28 @@ class Cropper:
         # Half of it the pure white that lies outside of a slide, half a scanner's light grey.
         return glass, torch.where(u[3] < 0.5, 1.0, 0.75 + 0.25 * u[4])
 
-    def _photometric(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        config = self.config
-        count = images.shape[0]
 
-        def around_one(strength: float, *shape: int) -> Tensor:
-            return 1 + strength * (2 * torch.rand((count, *shape), generator=generator) - 1)
+def photometric(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Change stains, light, sharpness and grain of images (N, 3, H, W) in [−1, 1], each in its own way; shape kept."""
+    count = images.shape[0]
 
-        density = -torch.log(((images + 1) / 2).clamp(1 / 255, 1))
-        stains = functional.normalize(_STAINS, dim=1)
-        amounts = torch.einsum("nchw,cs->nshw", density, torch.linalg.inv(stains))
-        amounts = amounts * around_one(config.stain, 3, 1, 1) + (around_one(config.stain / 4, 3, 1, 1) - 1)
-        tilted = functional.normalize(stains * around_one(config.stain / 3, 3, 3), dim=2)
-        images = torch.exp(-torch.einsum("nshw,nsc->nchw", amounts, tilted)) * 2 - 1
-        images = images * around_one(config.contrast, 1, 1, 1) + (around_one(config.brightness, 1, 1, 1) - 1)
-        soft = functional.avg_pool2d(functional.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-        mix = torch.rand((count, 1, 1, 1), generator=generator) * 2 * config.blur - config.blur / 2
-        images = images + mix * (soft - images)
-        images = images + config.noise * torch.rand((count, 1, 1, 1), generator=generator) * torch.randn(
-            images.shape, generator=generator
-        )
-        return images.clamp(-1, 1)
+    def around_one(strength: float, *shape: int) -> Tensor:
+        return 1 + strength * (2 * torch.rand((count, *shape), generator=generator) - 1)
+
+    density = -torch.log(((images + 1) / 2).clamp(1 / 255, 1))
+    stains = functional.normalize(_STAINS, dim=1)
+    amounts = torch.einsum("nchw,cs->nshw", density, torch.linalg.inv(stains))
+    amounts = amounts * around_one(config.stain, 3, 1, 1) + (around_one(config.stain / 4, 3, 1, 1) - 1)
+    tilted = functional.normalize(stains * around_one(config.stain / 3, 3, 3), dim=2)
+    images = torch.exp(-torch.einsum("nshw,nsc->nchw", amounts, tilted)) * 2 - 1
+    images = images * around_one(config.contrast, 1, 1, 1) + (around_one(config.brightness, 1, 1, 1) - 1)
+    soft = functional.avg_pool2d(functional.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    mix = torch.rand((count, 1, 1, 1), generator=generator) * 2 * config.blur - config.blur / 2
+    images = images + mix * (soft - images)
+    images = images + config.noise * torch.rand((count, 1, 1, 1), generator=generator) * torch.randn(
+        images.shape, generator=generator
+    )
+    return images.clamp(-1, 1)
 
 
 def _sampled(interior: Tensor, grid: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ class Batch:
         generator: The step's own, on the CPU.
         step: The optimiser step it is for, counted from 0; None outside of training.
         interior: (N, H, W) target of the interior map, below 0 where it is not known; None without one.
+        unlabelled: (M, 3, H, W) crops of any image, for losses that read no label; None without one.
     """
 
     images: Tensor
@@ -30,11 +31,19 @@ class Batch:
     generator: torch.Generator
     step: int | None = None
     interior: Tensor | None = None
+    unlabelled: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Move the pixels; the generator stays on the CPU, so that every device sees the same random numbers."""
         interior = None if self.interior is None else self.interior.to(device)
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device), interior=interior)
+        unlabelled = None if self.unlabelled is None else self.unlabelled.to(device)
+        return replace(
+            self,
+            images=self.images.to(device),
+            labels=self.labels.to(device),
+            interior=interior,
+            unlabelled=unlabelled,
+        )
 
     def split(self, count: int) -> "list[Batch]":
         """Cut into equal parts, each with a generator of its own that depends on this one and on the part's place.
@@ -50,8 +59,9 @@ class Batch:
             raise ValueError(f"a batch of {len(self.images)} cannot be cut into {count} equal parts")
         seeds = torch.randint(2**62, (count,), generator=self.generator).tolist()
         interiors = [None] * count if self.interior is None else self.interior.chunk(count)
-        pixels = zip(self.images.chunk(count), self.labels.chunk(count), interiors, seeds, strict=True)
+        free = [None] * count if self.unlabelled is None else self.unlabelled.chunk(count)
+        pixels = zip(self.images.chunk(count), self.labels.chunk(count), interiors, free, seeds, strict=True)
         return [
-            Batch(images, labels, torch.Generator().manual_seed(seed), self.step, interior)
-            for images, labels, interior, seed in pixels
+            Batch(images, labels, torch.Generator().manual_seed(seed), self.step, interior, unlabelled)
+            for images, labels, interior, unlabelled, seed in pixels
         ]

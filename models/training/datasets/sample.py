@@ -25,6 +25,7 @@ class DatasetConfig:
         adapter: Name of the adapter that knows the folder's layout, see `models.training.datasets.registry`.
         variant: Which of the adapter's label schemes; empty takes its first.
         annotated: Fraction of the training images whose labels are used, in (0, 1]; the others are unlabelled.
+        annotated_images: Their number instead; 0: the fraction.
         annotated_seed: Seed of that choice. With one seed, a smaller fraction is a part of a larger one.
         validation_groups: Glob patterns of groups (patients, slides, tiles) kept for validation.
         split: Which of `dataset.toml`'s splits to read: "train", "validation", "test" or "all"; empty: train and
@@ -42,6 +43,7 @@ class DatasetConfig:
     annotated_seed: int = 0
     validation_groups: tuple[str, ...] = ()
     split: str = ""
+    annotated_images: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)

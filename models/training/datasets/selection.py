@@ -35,9 +35,13 @@ def choose(records: Sequence[Record], config: DatasetConfig) -> list[Choice]:
     held_out = {record.name for record in chosen if _held_out(record, config)}
     _check_patterns(chosen, config)
     _check_groups(chosen, held_out, config)
-    learned = annotated_names(
-        [r.name for r in chosen if r.name not in held_out], config.annotated, config.annotated_seed
-    )
+    free = [r.name for r in chosen if r.name not in held_out]
+    if config.annotated_images > len(free):
+        raise ValueError(
+            f"dataset {config.root}: annotated_images is {config.annotated_images}; it has {len(free)} to train on"
+        )
+    fraction = config.annotated_images / len(free) if config.annotated_images else config.annotated
+    learned = annotated_names(free, fraction, config.annotated_seed)
     return [Choice(r, r.name in held_out, r.name in held_out or r.name in learned) for r in chosen]
 
 

@@ -122,7 +122,7 @@ def test_a_wrong_size_of_a_vae_is_named(vae: tuple[Path, AutoencoderKL]) -> None
 
 def test_stage_0_leaves_a_pretrained_encoder_alone(vae: tuple[Path, AutoencoderKL]) -> None:
     model = LDiffusion(with_vae(vae[0])).train()
-    assert {name.split(".")[0] for name in STAGE_TABLE["stage0"].parameters(model)} == {"decoder"}
+    assert {name.split(".")[0] for name in STAGE_TABLE["stage0"].parameters(model, StageConfig())} == {"decoder"}
     batch = Batch(torch.rand(2, 3, 32, 32), torch.full((2, 32, 32), 255), torch.Generator().manual_seed(0))
     losses = STAGE_TABLE["stage0"].loss(model, batch, StageConfig())
     losses["loss"].backward()
