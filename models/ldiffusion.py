@@ -69,7 +69,7 @@ class LDiffusion(nn.Module):
             self.unet = UNet(own.channels, own.widths, own.depth, predict_scale=config.predict_scale, norm="batch")
             width = self.head.pyramid[self.level]
             self.latent = FeatureLatent(width, own.channels)
-            self.merge = nn.Conv2d(width + config.vector_length, width, 1)
+            self.merge = nn.Conv2d(width * own.beside + config.vector_length, width, 1)
         # Only where they are used, so that other models keep their names of tensors.
         running = config.vector_statistics == "running"
         self.vectors = RunningStatistics(config.vector_length) if running else None
@@ -202,7 +202,8 @@ class LDiffusion(nn.Module):
     def segment_vectors(self, features: Sequence[Tensor], vectors: Tensor) -> Tensor:
         """Read features and pixel latent vectors (N, T·C, h, w) → (N, `head_outputs`, H, W), see `segment`."""
         read = list(features)
-        read[self.level] = self.merge(torch.cat([read[self.level], vectors], dim=1))
+        beside = self.merge.in_channels > vectors.shape[1]
+        read[self.level] = self.merge(torch.cat([read[self.level], vectors], dim=1) if beside else vectors)
         output: Tensor = self.head.classify(self.head.refine(read))
         return output
 

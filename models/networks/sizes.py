@@ -23,12 +23,14 @@ class VectorConfig:
         channels: C of z_0; a pixel latent vector has T·C numbers.
         widths: Channels of the U-Net, finest first; each further one halves the resolution.
         depth: Its blocks per resolution on each way.
+        beside: The way up reads the features of that stride beside the vectors, and not the vectors in their place.
     """
 
     stride: Literal[2, 4, 8] = 4
     channels: Above0 = 16
     widths: tuple[Above0, ...] = (32, 48)
     depth: Above0 = 1
+    beside: bool = True
 
 
 @settings

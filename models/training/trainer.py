@@ -125,7 +125,11 @@ class Trainer:
             objects=recipe.objects,
             training={
                 "seed": recipe.seed,
-                "steps": {name: done.get(name, recipe.stage(name).steps) for name in STAGES},
+                "steps": {
+                    name: done.get(name, recipe.stage(name).steps)
+                    for name in STAGES
+                    if recipe.stage(name).steps or name != "denoise"
+                },
             },
         )
         folder = self.run_dir / name

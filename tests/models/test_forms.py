@@ -21,8 +21,8 @@ STEPS = ScheduleConfig(timesteps=(50, 200))
 TRUNK = replace(SMALL, backbone="tf_efficientnet_lite0", trunk_widths=(4, 8, 8, 8, 12), trunk_depth=0)
 
 
-def vectors(stride: int = 4, network: NetworkConfig = SMALL) -> LDiffusionConfig:
-    own = VectorConfig(stride=stride, channels=5, widths=(8, 12), depth=1)  # type: ignore[arg-type]
+def vectors(stride: int = 4, network: NetworkConfig = SMALL, *, beside: bool = True) -> LDiffusionConfig:
+    own = VectorConfig(stride=stride, channels=5, widths=(8, 12), depth=1, beside=beside)  # type: ignore[arg-type]
     return LDiffusionConfig(num_classes=3, network=replace(network, vectors=own), schedule=STEPS)
 
 
@@ -34,6 +34,7 @@ FORMS = {
     "vectors": vectors(),
     "vectors of stride 8": vectors(8),
     "vectors on a trunk": vectors(network=TRUNK),
+    "vectors in place of features": vectors(beside=False),
     "vectors with scale": replace(vectors(), predict_scale=True),
     "colour": maps(colour=True, input="sequence+rgb"),
     "scale maps": maps(predict_scale=True, scale_maps=True),
@@ -130,8 +131,8 @@ def test_labels_alone_reach_the_encoder_of_the_vectors() -> None:
     features = model.head.features(picture(64, 64))
     denoised = model.estimates(features, torch.randn(2, 5, 16, 16))
     weight = model.latent.get_parameter("project.weight")
-    by_noise = torch.autograd.grad(denoised.noise.square().sum(), weight, retain_graph=True, allow_unused=True)
-    assert by_noise == (None,)
+    with pytest.raises(RuntimeError, match="not to have been used"):
+        torch.autograd.grad(denoised.noise.square().sum(), weight, retain_graph=True)
     (by_labels,) = torch.autograd.grad(denoised.original.square().sum(), weight)
     assert bool(by_labels.any())
 

@@ -1,7 +1,6 @@
-"""Train what a study compares and print its table, or the table alone: `ldiffusion study {run,table} STUDY.toml`."""
+"""Train what a study compares and print its table, or that alone: `ldiffusion study {run,table,plan} STUDY.toml`."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -11,6 +10,8 @@ from models.allocator import keep_freed_memory
 from models.command_line import CONTEXT, DEVICE, PATH, THREADS, fail, run
 from models.device import pick_device
 from models.training.evaluation.marked import fill
+from models.training.study.cost import plan_text
+from models.training.study.draws import draws_markdown
 from models.training.study.plan import Study, load_study
 from models.training.study.run import run_study
 from models.training.study.table import markdown
@@ -39,22 +40,15 @@ def _print_table(study: Study, out: Path, into: Path | None) -> None:
     sys.stdout.write("" if into else page)
 
 
-def _for_both(function: Callable[..., int]) -> Callable[..., int]:
-    """Give a command what `run` and `table` both ask for."""
-    function = click.option("--into", type=PATH, help="write the table between the study's marks in this document")(
-        function
-    )
-    function = click.option("--out", type=PATH, required=True, help="folder of the study's runs")(function)
-    return click.argument("file", type=PATH, metavar="STUDY", help="TOML file, see models/training/studies")(function)
-
-
 @click.group(context_settings=CONTEXT, no_args_is_help=False, help=__doc__)
 def _study() -> None:
     pass
 
 
 @_study.command("run")
-@_for_both
+@click.argument("file", type=PATH, metavar="STUDY")
+@click.option("--out", type=PATH, required=True, help="folder of the study's runs")
+@click.option("--into", type=PATH, help="write the table between the study's marks in this document")
 @click.option("--data", type=PATH, required=True, help="folder that the recipe's dataset roots lie in")
 @click.option("--only", default="", metavar="VARIANT", help="this variant alone")
 @click.option("--seed", type=int, help="this seed alone (after the search for a rate, if there is one)")
@@ -77,11 +71,31 @@ def _run(
 
 
 @_study.command("table")
-@_for_both
-def _table(file: Path, out: Path, into: Path | None) -> int:
-    """Print the table from the runs' files."""
+@click.argument("files", type=PATH, metavar="STUDY...", nargs=-1, required=True)
+@click.option("--out", type=PATH, required=True, help="folder of the studies' runs")
+@click.option("--into", type=PATH, help="write the table between the study's marks in this document")
+def _table(files: tuple[Path, ...], out: Path, into: Path | None) -> int:
+    """Print the table from the runs' files; of several studies with folds, what they say together."""
     try:
-        _print_table(load_study(file), out, into)
+        studies = [load_study(file) for file in files]
+        if into and len(studies) > 1:
+            return fail(ValueError("--into is for one study; several have no page in common"))
+        if len(studies) == 1:
+            _print_table(studies[0], out, into)
+        else:
+            sys.stdout.write(draws_markdown(studies, out) + "\n")
+    except (OSError, ValueError) as error:
+        return fail(error)
+    return 0
+
+
+@_study.command("plan")
+@click.argument("files", type=PATH, metavar="STUDY...", nargs=-1, required=True)
+@click.option("--out", type=PATH, help="folder of the studies' runs: what is over is not left, and says what it took")
+def _plan(files: tuple[Path, ...], out: Path | None) -> int:
+    """Print how many runs there are and the hours of one thread that they take."""
+    try:
+        sys.stdout.write(plan_text([load_study(file) for file in files], out))
     except (OSError, ValueError) as error:
         return fail(error)
     return 0

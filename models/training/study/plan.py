@@ -32,12 +32,14 @@ class Variant:
         overrides: Recipe tables laid over the study's.
         baseline: Network on RGB in place of L-Diffusion.
         paper: The paper's number for some of the figures, in percent, and for `seconds`.
+        run_seconds: What one run took, measured, for `ldiffusion study plan`; 0: not known.
     """
 
     name: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9.+_-]*$")]
     overrides: Tables = field(default_factory=dict)
     baseline: str = ""
     paper: dict[str, float] = field(default_factory=dict)
+    run_seconds: Annotated[float, Field(ge=0)] = 0.0
 
     def __post_init__(self) -> None:
         if self.baseline and self.baseline not in NETWORKS:
@@ -62,6 +64,8 @@ class Study:
         choose_by: The figure, on the validation images, whose highest value chooses among them.
         versus: Variant that every other is compared with on the same images, in a table of its own; empty: none.
         note: What to know when reading, the paper's numbers above all.
+        folds: Recipe tables laid over the recipe of a seed, the one at its place modulo their number: which patients a
+            draw of images keeps for validation. Empty: all seeds have the recipe's.
     """
 
     name: str
@@ -76,6 +80,7 @@ class Study:
     choose_by: str = "mean_dice"
     versus: str = ""
     note: str = ""
+    folds: tuple[Tables, ...] = ()
 
     def __post_init__(self) -> None:
         _check_lists(self)
@@ -96,8 +101,10 @@ class Study:
     def tables(self, variant: Variant, seed: int, lr: float | None = None) -> Tables:
         """Return the recipe's tables for one run. The seed also draws the annotated images, where not all are."""
         tables = overlay(self.recipe, variant.overrides) | {"seed": seed}
+        if self.folds:
+            tables = overlay(tables, self.folds[seed % len(self.folds)])
         for dataset in tables.get("datasets", []):
-            if dataset.get("annotated", 1) < 1:
+            if dataset.get("annotated", 1) < 1 or dataset.get("annotated_images"):
                 dataset["annotated_seed"] = seed
         if lr is not None:
             head = [tables[name] for name in _HEAD_STAGES if name in tables]
@@ -122,7 +129,8 @@ class Study:
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:10]
 
     def _of_run(self, variant: Variant, recipe: Tables) -> Tables:
-        return {"baseline": variant.baseline, "protocol": self.protocol, "recipe": recipe}
+        whole = {"baseline": variant.baseline, "protocol": self.protocol, "recipe": recipe}
+        return whole | ({"folds": list(self.folds)} if self.folds else {})
 
     def resolve(self, variant: Variant, seed: int, lr: float | None = None) -> Recipe:
         """Return the recipe of one run.
@@ -153,6 +161,8 @@ def load_study(path: Path) -> Study:
     study = _study(read_toml(path, path.name), path)
     try:
         for variant in study.variants:
+            for fold in range(len(study.folds)):
+                study.resolve(variant, fold)
             for lr in (None, *study.lr_search):
                 recipe = study.resolve(variant, study.seeds[0], lr)
             _check_figures(study, variant, tuple(c.name for c in recipe.classes))

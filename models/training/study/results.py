@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from models.training.evaluation.assess import VALIDATION
 from models.training.runlog import LOG
+from models.training.state import kept_folder
 from models.training.study.plan import Study, Variant
 
 EVALUATION: Final = "evaluation"
@@ -38,9 +39,14 @@ def is_over(folder: Path) -> bool:
     return (folder / EVALUATION).is_dir() or (folder / FAILED).is_file()
 
 
-def read_figure(folder: Path, name: str, figure: str) -> float | None:
+def evaluation_file(folder: Path, name: str, step: int = 0) -> Path:
+    """Return where a run is measured on a set, at its end or after a step whose weights it kept."""
+    return folder / (kept_folder(EVALUATION, step) if step else EVALUATION) / name / "evaluation.json"
+
+
+def read_figure(folder: Path, name: str, figure: str, step: int = 0) -> float | None:
     """Return a figure of a run on a set by its path with dots; None where the run has none."""
-    path = folder / EVALUATION / name / "evaluation.json"
+    path = evaluation_file(folder, name, step)
     if not path.is_file():
         return None
     found: Any = json.loads(path.read_text(encoding="utf-8"))

@@ -22,6 +22,7 @@ from models.training.processes import Processes
 from models.training.recipe import Recipe
 from models.training.rgb_networks import load_rgb
 from models.training.splits import load_split
+from models.training.state import kept_folder
 from models.training.study.plan import Study, Variant
 from models.training.study.results import EVALUATION, FAILED, Run, chosen_lr, is_over, runs_of
 from models.training.trainer import Trainer
@@ -116,25 +117,36 @@ def _train_and_measure(job: _Job, run: Run, folder: Path) -> None:
         raise ValueError(f"{study.name}: lr_search chooses on validation images; the recipe's datasets keep none")
     sets = read_sets(recipe, job.data_root, validation)
     try:
-        subject = _train(job, run, recipe, (train, validation))
+        finished = _train(job, run, recipe, (train, validation))
     except FloatingPointError as error:
         (folder / FAILED).write_text(json.dumps({"error": str(error)}) + "\n", encoding="utf-8")
         _say(f"failed: {error}")
         return
-    evaluate_sets(subject, sets, folder / EVALUATION, study.protocol)
+    for step in recipe.stage("stage2").keep_steps:
+        subject = _subject(job, run, finished.with_name(kept_folder(finished.name, step)))
+        evaluate_sets(subject, sets, folder / kept_folder(EVALUATION, step), study.protocol)
+    # The end last: a run with it is over.
+    evaluate_sets(_subject(job, run, finished), sets, folder / EVALUATION, study.protocol)
 
 
-def _train(job: _Job, run: Run, recipe: Recipe, parts: tuple[list[Sample], list[Sample]]) -> Subject:
+def _subject(job: _Job, run: Run, finished: Path) -> Subject:
+    if run.variant.baseline:
+        segmenter, spec, digest = load_rgb(finished, job.device)
+        return Subject(segmenter, spec.network, digest)
+    predictor = Predictor.load(finished, job.device.type)
+    return Subject(LDiffusionSegmenter(predictor), predictor.spec.name, predictor.digest)
+
+
+def _train(job: _Job, run: Run, recipe: Recipe, parts: tuple[list[Sample], list[Sample]]) -> Path:
+    """Return the folder of the finished network."""
     folder, device, (train, validation) = run.folder(job.study, job.out), job.device, parts
     if run.variant.baseline:
         trainer = BaselineTrainer(recipe, run.variant.baseline, train, validation, folder, device=device)
-        segmenter, spec, digest = load_rgb(trainer.run(), device)
-        return Subject(segmenter, spec.network, digest)
+        return trainer.run()
     if run.lr is not None:
         _share_first_stages(job, run, parts, folder)
     whole = Trainer(recipe, train, validation, folder, Processes(device))
-    predictor = Predictor.load(whole.run(), device.type)
-    return Subject(LDiffusionSegmenter(predictor), predictor.spec.name, predictor.digest)
+    return whole.run()
 
 
 def _share_first_stages(job: _Job, run: Run, parts: Sequence[list[Sample]], folder: Path) -> None:

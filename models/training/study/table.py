@@ -10,6 +10,7 @@ from models.training.evaluation.assess import VALIDATION, set_names
 from models.training.evaluation.bootstrap import Difference
 from models.training.evaluation.metric_names import heading_of
 from models.training.study.differences import difference
+from models.training.study.draws import draws_markdown
 from models.training.study.plan import RUN_TIME, Study, Variant
 from models.training.study.results import (
     EVALUATION,
@@ -32,12 +33,19 @@ _SPREADS: Final = {
 
 def markdown(study: Study, out: Path) -> str:
     """Return the study's page: a table for every set, validation first where there is one."""
-    sets = [name for name in (VALIDATION, *_test_sets(study)) if name != VALIDATION or _has_validation(study, out)]
+    sets = [
+        name
+        for name in (VALIDATION, *_test_sets(study))
+        if name != VALIDATION or study.folds or _has_validation(study, out)
+    ]
     parts = [f"## {study.title}", *([study.note.strip()] if study.note.strip() else []), _caption(study)]
     for name in sets:
         parts += [f"### {study.name}: {name}", _table(study, name, out)]
         if study.versus:
-            parts += [f"Minus `{study.versus}`, in points:", _differences(study, name, out)]
+            # Every fold has other images: their differences are told over draws, see `models.training.study.draws`.
+            parts += [] if study.folds else [f"Minus `{study.versus}`, in points:", _differences(study, name, out)]
+    if study.folds:
+        parts.append(draws_markdown([study], out))
     return "\n\n".join(parts) + "\n"
 
 
@@ -62,7 +70,7 @@ def _caption(study: Study) -> str:
             f"Rate of the head chosen for each row among {rates} by `{study.choose_by}` on the validation images, with "
             f"seed {study.seeds[0]}."
         )
-    if study.versus:
+    if study.versus and not study.folds:
         lines.append(
             f"Differences to `{study.versus}` with the 95 % interval of a paired bootstrap over images, both sides the "
             "mean over the seeds."

@@ -1,18 +1,26 @@
 """Diffusion that trains and leaves nothing behind: noised views, the teacher, and what a model folder holds."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from disc_data import disc_image, disc_recipe, write_discs
+from safetensors.torch import load_file
 from small_network import SMALL
 from torch import Tensor, nn
 
-from models.config import LDiffusionConfig, NoiseLaw, ScheduleConfig
+from models.config import LDiffusionConfig, NoiseLaw, ScheduleConfig, VectorConfig
 from models.ldiffusion import COMPANION, LDiffusion
+from models.predictor import Predictor
 from models.training.crops.batch import Batch
 from models.training.losses import gaussian_likelihood
-from models.training.recipe import StageConfig
+from models.training.recipe import Recipe, StageConfig
+from models.training.splits import load_split
 from models.training.stages import STAGE_TABLE
+from models.training.state import read_place, read_tensors
+from models.training.trainer import Trainer
 from models.training.unlabelled import attach, companion_of, noised
 
 CONFIG = LDiffusionConfig(
@@ -34,6 +42,11 @@ def batch(step: int | None = 0) -> Batch:
     labels = (torch.arange(32) // 16).expand(2, 32, 32).clone()
     unlabelled = torch.rand(2, 3, 32, 32, generator=generator) * 2 - 1
     return Batch(images, labels, generator, step, None, unlabelled)
+
+
+def trained(recipe: Recipe, tmp_path: Path) -> Path:
+    split = load_split(recipe, write_discs(tmp_path))
+    return Trainer(recipe, *split, tmp_path / "run").run()
 
 
 def statistics(module: nn.Module) -> dict[str, Tensor]:
@@ -135,3 +148,49 @@ def test_the_gaussian_likelihood_is_torch_s() -> None:
     noise, predicted, log_scale = torch.randn(3, 2, 3, 4, 4).unbind()
     expected = -torch.distributions.Normal(predicted, log_scale.exp()).log_prob(noise).mean()
     torch.testing.assert_close(gaussian_likelihood(noise, predicted, log_scale), expected)
+
+
+@pytest.mark.slow
+def test_a_folder_holds_nothing_of_what_stood_beside_and_a_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    plain = disc_recipe(0)
+    stages = {
+        "denoise": StageConfig(steps=2, batch=2, t_max=300),
+        "stage2": replace(NOISE, steps=3, batch=2, decay="constant", keep_steps=(1,)),
+    }
+    datasets = (replace(plain.datasets[0], annotated_images=2),)
+    recipe = replace(plain, model=replace(plain.model, sequence="none"), stages=stages, datasets=datasets)
+    folder = trained(recipe, tmp_path)
+    names = set(load_file(folder / "model.safetensors"))
+    assert names == set(LDiffusion(recipe.model).state_dict())
+    assert (tmp_path / "run" / "model-1" / "model.safetensors").is_file()
+    held = read_tensors(tmp_path / "run", read_place(tmp_path / "run"))
+    assert any(f"{COMPANION}.teacher" in name for name in held)
+    # The same in two goes, the second from the state on disk.
+    split = load_split(recipe, tmp_path)
+    first = Trainer(recipe, *split, tmp_path / "again")
+    first.run("denoise")
+    again = Trainer(recipe, *split, tmp_path / "again").run()
+    assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_trained_vectors_are_not_inert(tmp_path: Path) -> None:
+    """After training too, labels change when the vectors are taken away: the way up has learned to read them."""
+    plain = disc_recipe(0)
+    own = replace(SMALL, vectors=VectorConfig(channels=8, widths=(8, 12), depth=1))
+    model = replace(plain.model, network=own, input="sequence", predict_scale=True)
+    stages = {"stage2": StageConfig(steps=40, batch=4, lr=1e-2, noise_weight=0.1, contrastive_weight=0.05)}
+    recipe = replace(plain, model=model, stages=stages, validate_every=100)
+    predictor = Predictor.load(trained(recipe, tmp_path), "cpu")
+    image, labels = disc_image(0)
+    answer = predictor.predict(image[None], [(0, 0)], 0)[0]
+    network = predictor.model
+    read = network.segment_vectors
+    network.segment_vectors = lambda features, vectors: read(features, torch.zeros_like(vectors))  # type: ignore[method-assign]
+    without = predictor.predict(image[None], [(0, 0)], 0)[0]
+    assert (answer[0] == labels).mean() > 0.8
+    # Discs are told by their colour alone, so most of the answer is there without.
+    assert (answer != without).mean() > 0.001
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert sum(losses[-5:]) < sum(losses[:5])
