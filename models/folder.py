@@ -51,6 +51,22 @@ class ModelClass:
         return told
 
 
+def _told(network: LDiffusionConfig) -> dict[str, Any]:
+    """Return what `config.json` says of a network.
+
+    Options that came after the first models are told where they are used: files of models without stay what they were.
+    """
+    whole = asdict(network)
+    for table, kept, later in (
+        (whole, stated(network), ("colour", "scale_maps")),
+        (whole["network"], stated(network.network), ("norm", "vectors")),
+    ):
+        for key in later:
+            if key not in kept:
+                del table[key]
+    return whole
+
+
 def _numbered(classes: tuple[ModelClass, ...]) -> tuple[ModelClass, ...]:
     indices = [one.index for one in classes]
     if indices != list(range(len(indices))) or len(indices) < 2:
@@ -120,7 +136,7 @@ class ModelSpec:
             "figures": self.figures,
             "weights_sha256": weights_sha256,
             "objects": asdict(self.objects),
-            "network": asdict(self.network),
+            "network": _told(self.network),
             "training": self.training,
         }
         return json.dumps(body, indent=2) + "\n"

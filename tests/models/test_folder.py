@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_network import SMALL
 
-from models.config import LDiffusionConfig, NetworkConfig, ObjectConfig, ScheduleConfig, VaeConfig
+from models.config import LDiffusionConfig, NetworkConfig, ObjectConfig, ScheduleConfig, VaeConfig, VectorConfig
 from models.folder import ModelClass, ModelConfig, read_config
 from models.settings import SettingsError
 
@@ -88,6 +88,8 @@ NETWORK: dict[str, Any] = {
     "backbone_pyramid": 32,
     "trunk_widths": (8, 16, 24, 32, 64),
     "trunk_depth": 1,
+    "norm": "batch",
+    "vectors": VectorConfig(),
 }
 SCHEDULE: dict[str, Any] = {
     "law": "gaussian",
@@ -108,14 +110,18 @@ WHOLE: dict[str, Any] = {
     "vector_statistics": "running",
     "vae": "diffusers:there",
     "vae_config": VaeConfig(block_out_channels=(8, 16, 16), latent_channels=3),
+    "colour": True,
+    "scale_maps": True,
 }
+# What one of these cannot be without.
+NEEDS: dict[str, dict[str, Any]] = {"scale_maps": {"predict_scale": True}}
 DECIDING: list[dict[str, Any]] = [
     *({"network": replace(CONFIG.network, network=replace(SMALL, **{key: value}))} for key, value in NETWORK.items()),
     *(
         {"network": replace(CONFIG.network, schedule=replace(CONFIG.network.schedule, **{key: value}))}
         for key, value in SCHEDULE.items()
     ),
-    *({"network": replace(CONFIG.network, **{key: value})} for key, value in WHOLE.items()),
+    *({"network": replace(CONFIG.network, **{key: value}, **NEEDS.get(key, {}))} for key, value in WHOLE.items()),
     {"weights_sha256": "b" * 64},
     {"mpp": 0.25},
     {"tile_px": 1024},
@@ -173,7 +179,7 @@ def with_change(**changes: Any) -> bytes:
         ({"network": 3}, "made/config.json: network is 3; accepted: a table"),
         (
             {"network": {"law": 1}},
-            "made/config.json: network.law is not known; known: chain_mode, input, interior_um, network, ",
+            "made/config.json: network.law is not known; known: chain_mode, colour, input, interior_um, network, ",
         ),
         (
             {"network": {"schedule": {"law": "levy"}}},

@@ -186,7 +186,7 @@ def test_trained_vectors_are_not_inert(tmp_path: Path) -> None:
     answer = predictor.predict(image[None], [(0, 0)], 0)[0]
     network = predictor.model
     read = network.segment_vectors
-    network.segment_vectors = lambda features, vectors: read(features, torch.zeros_like(vectors))  # type: ignore[method-assign]
+    network.segment_vectors = lambda features, vectors: read(features, torch.zeros_like(vectors))
     without = predictor.predict(image[None], [(0, 0)], 0)[0]
     assert (answer[0] == labels).mean() > 0.8
     # Discs are told by their colour alone, so most of the answer is there without.

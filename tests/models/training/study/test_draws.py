@@ -73,10 +73,10 @@ def test_holm_by_hand() -> None:
 
 
 def write(study: Study, out: Path, value: int, only: tuple[str, ...]) -> None:
-    """Write what runs leave: at the end and after 150 steps, of two draws."""
+    """Write what runs leave: at the end and after 140 steps, of two draws."""
     for variant in (study.variant(name) for name in only):
         for seed in (0, 1):
-            for step in (0, 150):
+            for step in (0, 140):
                 path = evaluation_file(Run(variant, seed).folder(study, out), "validation", step)
                 path.parent.mkdir(parents=True)
                 counts = matrices(3, seed) + (value if variant.name == "vectors" else 0) * np.diag([0, 1])
