@@ -131,7 +131,7 @@ def test_labels_alone_reach_the_encoder_of_the_vectors() -> None:
     features = model.head.features(picture(64, 64))
     denoised = model.estimates(features, torch.randn(2, 5, 16, 16))
     weight = model.latent.get_parameter("project.weight")
-    with pytest.raises(RuntimeError, match="not to have been used"):
+    with pytest.raises(RuntimeError, match="not have been used"):
         torch.autograd.grad(denoised.noise.square().sum(), weight, retain_graph=True)
     (by_labels,) = torch.autograd.grad(denoised.original.square().sum(), weight)
     assert bool(by_labels.any())
