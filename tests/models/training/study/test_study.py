@@ -47,10 +47,10 @@ def test_a_shipped_study_loads_and_its_variants_differ(path: Path) -> None:
     assert all(one not in recipes[:index] for index, one in enumerate(recipes))
     # At the full size one seed is what can be paid: those tables have intervals over images.
     assert len(study.seeds) >= 3 or (path.stem.startswith("full-") and study.versus)
-    assert all(recipe.tests and recipe.seed == 1 for recipe, _ in recipes)
+    assert all((recipe.tests or study.folds) and recipe.seed == 1 for recipe, _ in recipes)
     # What is compared differs in nothing else: the same crops for all.
-    # A remedy may be more of the stages before the head.
-    alike = ("stage2", "joint") if path.stem.startswith("remedies-") else STAGES
+    # A remedy, or a form of the diffusion, may be more of the stages before the head.
+    alike = ("stage2", "joint") if path.stem.startswith(("remedies-", "forms-")) else STAGES
     crops = [[(name, s.steps, s.batch) for name, s in recipe.stages.items() if name in alike] for recipe, _ in recipes]
     assert crops == [crops[0]] * len(crops)
 
