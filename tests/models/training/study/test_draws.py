@@ -127,6 +127,6 @@ def test_no_test_part_is_read(name: str) -> None:
         assert [dataset.root for dataset in recipe.datasets] in (["tnbc/train"], ["glas/train"])
 
 
-def test_the_plan_of_the_forms_takes_six_hours_at_most() -> None:
+def test_the_plan_of_the_forms_takes_ten_hours_at_most() -> None:
     last = plan_text([forms(name) for name in FORMS], None).splitlines()[-1]
-    assert 0 < float(last.split("|")[5]) <= 6
+    assert 0 < float(last.split("|")[5]) <= 10
