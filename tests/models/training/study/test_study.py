@@ -61,7 +61,7 @@ def test_the_studies_asked_for_are_there() -> None:
         *("timesteps", "input", "sequence", "components"),
         *("baselines-consep", "baselines-glands", "baselines-nuclei", "full-glands", "full-nuclei"),
         *("remedies-consep", "remedies-glands", "remedies-nuclei"),
-        *("forms-glas", "forms-tnbc", "image-nuclei", "trunk-glands"),
+        *("forms-glas", "forms-tnbc", "full-nuclei-fast", "full-glands-fast"),
     }
 
 
