@@ -77,7 +77,9 @@ def unpack(archive: Path, folder: Path, settings: Settings, quota_bytes: int | N
         room_bytes=max(0, shutil.disk_usage(folder).free - settings.disk_reserve_bytes),
         quota_bytes=quota_bytes,
     )
-    limits = limits_of(settings, settings.upload_max_bytes, settings.unpack_timeout_s)
+    limits = limits_of(settings, settings.upload_max_bytes, settings.unpack_timeout_s).model_copy(
+        update={"also_reads": (order.archive,)}
+    )
     return run_confined("server.intake.slide_sets", order, Unpacked, folder, limits, settings.unpack_timeout_s)
 
 

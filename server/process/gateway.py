@@ -17,6 +17,7 @@ from server.access.keys import Keys
 from server.access.protection import protect
 from server.app import create_app
 from workers.core.command_line import CONTEXT, error_line, run
+from workers.core.confinement.lock import stay_unseen
 from workers.core.errors.base import LDiffusionError
 from workers.core.settings import Settings
 from workers.core.slides.versions import check_readers
@@ -66,6 +67,7 @@ def _command(fd: int | None) -> int:
     """Serve until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     logging.getLogger("uvicorn.access").addFilter(is_worth_a_line)
+    stay_unseen()  # a child that was taken over runs as the same user
     settings = Settings()
     try:
         check_readers()

@@ -83,6 +83,11 @@ class Settings(BaseSettings):
     probe_timeout_s: float = Field(default=60.0, gt=0, description="Wall-clock seconds a slide probe may take.")
     probe_cpu_s: int = Field(default=60, gt=0, description="CPU seconds a slide probe may take.")
     probe_memory_bytes: int = Field(default=4 * 2**30, gt=0, description="Address space of the probe process.")
+    confine_bare_root: bool = Field(
+        default=False,
+        description="Let children that look at slides run as root where the kernel has no Landlock to keep them from "
+        "all files.",
+    )
     unpack_timeout_s: float = Field(
         default=900.0, gt=0, description="Seconds, of clock and of CPU, that unpacking or stripping a slide may take."
     )
@@ -92,8 +97,32 @@ class Settings(BaseSettings):
     )
     slide_max_pixels: int = Field(default=10**11, gt=0, description="Most level-0 pixels of a slide.")
 
-    tile_threads: int = Field(default=4, gt=0, description="Threads of the gateway that decode tiles for viewers.")
-    slide_handles: int = Field(default=8, ge=0, description="Slides the gateway keeps open between two tiles.")
+    tile_threads: int = Field(
+        default=4, gt=0, description="Threads of the gateway that send tiles which need no decoding, and overlays."
+    )
+    tile_children: int = Field(
+        default=4,
+        ge=2,
+        description="Confined children that decode tiles for viewers at once; no tenant has all of them.",
+    )
+    slide_handles: int = Field(
+        default=8, ge=0, description="Slides that are kept open between two tiles, each by a child of its own."
+    )
+    tile_memory_bytes: int = Field(
+        default=256 * 2**20,
+        gt=0,
+        description="Address space that a tile child may take beyond that of its start; of a PNG or JPEG, which is "
+        "decoded as a whole, 10 bytes for each of its pixels more.",
+    )
+    tile_cpu_s: int = Field(default=10, gt=0, description="CPU seconds that decoding one tile or thumbnail may take.")
+    tile_timeout_s: float = Field(
+        default=20.0, gt=0, description="Wall-clock seconds that decoding one tile or thumbnail may take."
+    )
+    tile_refuse_s: float = Field(
+        default=300.0,
+        ge=0,
+        description="Seconds for which a tile that went wrong, or a slide of which three cost a child, is refused.",
+    )
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
     torch_threads: int = Field(

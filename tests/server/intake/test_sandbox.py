@@ -1,7 +1,6 @@
 """A child that looks at a stranger's file can use up nothing, reach nobody, and say only what it may say."""
 
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +8,16 @@ from pathlib import Path
 import pytest
 from confined_acts import Order, Report
 
-from server.intake import sandbox
-from server.intake.sandbox import Limits, run_confined
+from server.intake.sandbox import run_confined
+from workers.core.confinement import lock
+from workers.core.confinement.lock import Limits
+from workers.core.confinement.system_calls import known_machine
 from workers.core.errors.base import SlideUnreadable
 from workers.core.errors.intake import ConfinementFailed
 
 pytestmark = pytest.mark.process
 
-LIMITS = Limits(cpu_s=2, memory_bytes=2**31)
+LIMITS = Limits(cpu_s=2, memory_bytes=2**31, may_write=True)
 
 
 def act(name: str, folder: Path, timeout_s: float = 60) -> str:
@@ -36,7 +37,7 @@ def act(name: str, folder: Path, timeout_s: float = 60) -> str:
 def test_what_is_too_much_is_a_refusal(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(SlideUnreadable, match=words):
         act(name, tmp_path)
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= sandbox.OUTPUT_MAX_BYTES
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= lock.OUTPUT_MAX_BYTES
 
 
 def test_time_is_limited_by_the_clock_too(tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_time_is_limited_by_the_clock_too(tmp_path: Path) -> None:
 
 
 def test_no_socket_can_be_made(tmp_path: Path) -> None:
-    if platform.machine() not in sandbox._SYSCALLS:
+    if not known_machine():
         pytest.skip("the filter does not know the calls of this machine")
     assert act("call_out", tmp_path) == "PermissionError PermissionError PermissionError x"
 
@@ -57,14 +58,15 @@ def test_the_environment_holds_nothing_of_ours(tmp_path: Path, monkeypatch: pyte
 
 
 UNCONFINED = """
-import ctypes, sys
+import sys
 from tests.fixtures.confined_acts import Order, work
 from server.intake import sandbox
+from workers.core.confinement import lock
 for name in {patched!r}:
-    if name == "CDLL":
-        ctypes.CDLL = lambda name: type("libc", (), {{"prctl": lambda *arguments: -1}})
+    if name == "LIBC":
+        lock.LIBC = type("libc", (), {{"prctl": lambda *arguments: -1}})
     else:
-        setattr(sandbox, name, lambda libc: False)
+        setattr(lock, name, lambda *arguments: False)
 sys.exit(sandbox.serve_confined(sys.argv[-2:], Order, work))
 """
 
@@ -73,18 +75,18 @@ sys.exit(sandbox.serve_confined(sys.argv[-2:], Order, work))
     ("patched", "sentence"),
     [
         (("leave_network",), ""),
-        (("refuse_sockets",), ""),
-        (("leave_network", "refuse_sockets"), "neither gives an empty network namespace nor takes a seccomp filter"),
-        (("CDLL",), "give up new privileges"),
+        (("refuse_calls",), ""),
+        (("leave_network", "refuse_calls"), "neither gives an empty network namespace nor takes a seccomp filter"),
+        (("LIBC",), "give up new privileges"),
     ],
     ids=str,
 )
 def test_a_child_that_cannot_be_locked_in_does_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: tuple[str, ...], sentence: str
 ) -> None:
-    if patched == ("refuse_sockets",) and subprocess.run(["unshare", "-rn", "true"], check=False).returncode != 0:
+    if patched == ("refuse_calls",) and subprocess.run(["unshare", "-rn", "true"], check=False).returncode != 0:
         pytest.skip("this kernel gives no network namespace")
-    if patched == ("leave_network",) and platform.machine() not in sandbox._SYSCALLS:
+    if patched == ("leave_network",) and not known_machine():
         pytest.skip("the filter does not know the calls of this machine")
     script, python = tmp_path / "child.py", tmp_path / "python"
     script.write_text(UNCONFINED.format(patched=patched))
@@ -103,8 +105,9 @@ PARENT = """
 import sys
 from pathlib import Path
 from tests.fixtures.confined_acts import Order, Report
-from server.intake.sandbox import Limits, run_confined
-limits = Limits(cpu_s=9, memory_bytes=2**31)
+from server.intake.sandbox import run_confined
+from workers.core.confinement.lock import Limits
+limits = Limits(cpu_s=9, memory_bytes=2**31, may_write=True)
 run_confined("tests.fixtures.confined_acts", Order(act="linger"), Report, Path.cwd(), limits, 60)
 """
 

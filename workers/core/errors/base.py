@@ -138,6 +138,12 @@ class SlideUnreadable(Invalid):
     code = "slide_unreadable"
 
 
+class TileFailed(Invalid):
+    """Decoding a part of the slide for a viewer crashed, or took more time or memory than it may."""
+
+    code = "tile_failed"
+
+
 class SlideTooLarge(Invalid):
     """The slide's own numbers (pixels, levels, tile side) are past the limits."""
 
