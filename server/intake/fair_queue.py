@@ -1,7 +1,7 @@
 """Places for slow work, given out in turns: many requests of one tenant hold up no other."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,10 +11,13 @@ class FairQueue:
 
     Args:
         places: How much at once.
+        share: How much of it one tenant may have at once, though nobody else waits; all of it if it is None.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, share: int | None = None) -> None:
         self._free = places
+        self._share = places if share is None else share
+        self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # whose turn is next comes first
 
     @asynccontextmanager
@@ -24,11 +27,11 @@ class FairQueue:
         try:
             yield
         finally:
-            self._pass_on()
+            self._give_back(tenant)
 
     async def _take(self, tenant: str) -> None:
-        if self._free:
-            self._free -= 1
+        if self._may_have(tenant):
+            self._hold(tenant)
             return
         place = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(tenant, deque()).append(place)
@@ -36,17 +39,27 @@ class FairQueue:
             await place
         except asyncio.CancelledError:
             if not place.cancelled():  # it had been given to us already
-                self._pass_on()
+                self._give_back(tenant)
             raise
 
-    def _pass_on(self) -> None:
-        while self._waiting:
-            tenant, places = next(iter(self._waiting.items()))
+    def _may_have(self, tenant: str) -> bool:
+        return self._free > 0 and self._held[tenant] < self._share
+
+    def _hold(self, tenant: str) -> None:
+        self._free -= 1
+        self._held[tenant] += 1
+
+    def _give_back(self, tenant: str) -> None:
+        self._free += 1
+        self._held[tenant] -= 1
+        if not self._held[tenant]:
+            del self._held[tenant]
+        while (waiting := next(filter(self._may_have, self._waiting), None)) is not None:
+            places = self._waiting.pop(waiting)
             place = places.popleft()
-            del self._waiting[tenant]
             if places:
-                self._waiting[tenant] = places  # at the end: the others come first
+                self._waiting[waiting] = places  # at the end: the others come first
             if not place.cancelled():
+                self._hold(waiting)
                 place.set_result(None)
                 return
-        self._free += 1

@@ -17,8 +17,8 @@ async def settled() -> None:
 class Scene:
     """Work that notes when it gets its place and keeps it until told."""
 
-    def __init__(self, places: int) -> None:
-        self.turns = FairQueue(places)
+    def __init__(self, places: int, share: int | None = None) -> None:
+        self.turns = FairQueue(places, share)
         self.began: list[str] = []
         self.under_way: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -69,6 +69,22 @@ def test_what_comes_later_of_another_tenant_waits_for_one_place_only() -> None:
     asyncio.run(play())
 
 
+def test_a_tenant_has_no_more_than_its_share_though_nobody_waits() -> None:
+    async def play() -> None:
+        scene = Scene(3, share=2)
+        await scene.ask("a1", "a2", "a3", "a4")
+        assert scene.began == ["a1", "a2"]
+        await scene.ask("b1", "c1")
+        assert scene.began == ["a1", "a2", "b1"]  # at once
+        scene.under_way["b1"].set()
+        await settled()
+        assert scene.began == ["a1", "a2", "b1", "c1"]  # whose turn came after that of a3, which may not yet
+        await scene.end_all()
+        assert sorted(scene.began) == ["a1", "a2", "a3", "a4", "b1", "c1"]
+
+    asyncio.run(play())
+
+
 def test_a_place_that_was_given_to_work_that_is_canceled_goes_on_to_the_next() -> None:
     async def play() -> None:
         scene = Scene(1)
@@ -90,11 +106,14 @@ def test_a_place_that_was_given_to_work_that_is_canceled_goes_on_to_the_next() -
 
 @given(
     places=st.integers(1, 3),
+    share=st.integers(1, 3),
     acts=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["ask", "end", "cancel"])), max_size=30),
 )
-def test_never_more_at_once_than_there_are_places_and_none_is_lost(places: int, acts: list[tuple[str, str]]) -> None:
+def test_never_more_at_once_than_there_are_places_and_none_is_lost(
+    places: int, share: int, acts: list[tuple[str, str]]
+) -> None:
     async def play() -> None:
-        scene = Scene(places)
+        scene = Scene(places, share)
         for number, (tenant, act) in enumerate(acts):
             busy = [name for name in scene.began if not scene.tasks[name].done()]
             if act == "ask":
@@ -107,11 +126,12 @@ def test_never_more_at_once_than_there_are_places_and_none_is_lost(places: int, 
                 await settled()
             running = [name for name in scene.began if not scene.tasks[name].done()]
             assert len(running) <= places
+            assert all(len([name for name in running if name[0] == tenant]) <= share for tenant in "abc")
         await settled()
         await scene.end_all()
         assert all(task.done() for task in scene.tasks.values())
-        await scene.ask(*(f"z{number}" for number in range(places)))
-        assert len([name for name in scene.began if name[0] == "z"]) == places
+        await scene.ask(*(f"{tenant}z" for tenant in "uvw"[:places]))
+        assert len([name for name in scene.began if name[1] == "z"]) == places
         await scene.end_all()
 
     asyncio.run(play())
