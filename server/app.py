@@ -87,6 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         dispatch = WebhookDispatch(queue, partial(jobs.with_results, root_path))
         dispatch.start()
         viewing = Viewing(store, settings)
+        viewing.start()
         try:
             upload_store = UploadStore(store.root / "uploads", settings)
             quotas = Quotas(queue, upload_store.list_uploads)

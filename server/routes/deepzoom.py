@@ -11,7 +11,9 @@ from server.routes.deps import StoreDep, ViewingDep
 from server.routes.path_deps import OWN_JOB, SlideDep
 from server.viewing.answers import answer, etag_of, tile_etag
 from server.viewing.deepzoom import OVERVIEW_PX, Grid, descriptor, grid_of
+from server.viewing.service import Viewing
 from server.web.errors import error_responses
+from server.web.files import is_current
 from workers.core.errors.base import ResultNotFound
 from workers.core.store import Store
 
@@ -46,9 +48,9 @@ async def get_slide_tile(
     info: SlideDep, level: Level, col: TilePart, row: TilePart, request: Request, viewing: ViewingDep
 ) -> Response:
     """Fetch one tile of a slide: as large as the description says, no overlap, JPEG."""
-    etag, make = tile_etag(info.sha256, (level, col, row)), partial(viewing.slide_tile, info, (level, col, row))
-    run = partial(_answer, request, etag, "image/jpeg", make)
-    return await to_thread.run_sync(run, limiter=viewing.limiter)
+    address = level, col, row
+    ready, make = partial(viewing.ready_tile, info, address), partial(viewing.slide_tile, info, address)
+    return await _picture(request, tile_etag(info.sha256, address), info.tenant, viewing, ready, make)
 
 
 @router.get("/slides/{slide_id}/thumbnail.jpeg", response_class=Response, responses=picture_responses("image/jpeg"))
@@ -59,9 +61,36 @@ async def get_thumbnail(
     max_px: Annotated[int, Query(ge=16, le=OVERVIEW_PX, description="Longer side, in pixels.")] = 512,
 ) -> Response:
     """Fetch a small picture of the whole slide."""
-    etag, make = etag_of(info.sha256, f"thumbnail/{max_px}"), partial(viewing.thumbnail, info, max_px)
-    run = partial(_answer, request, etag, "image/jpeg", make)
-    return await to_thread.run_sync(run, limiter=viewing.limiter)
+    ready, make = partial(viewing.ready_thumbnail, info, max_px), partial(viewing.thumbnail, info, max_px)
+    return await _picture(request, etag_of(info.sha256, f"thumbnail/{max_px}"), info.tenant, viewing, ready, make)
+
+
+async def _picture(
+    request: Request,
+    etag: str,
+    tenant: str,
+    viewing: Viewing,
+    ready: Callable[[], bytes | None],
+    make: Callable[[], bytes],
+) -> Response:
+    """Answer with a picture of a slide: at once if the client has it or it is ready, else when its tenant's turn comes.
+
+    Args:
+        request: Asks for it.
+        etag: Of the picture.
+        tenant: Whose slide it is.
+        viewing: Makes pictures.
+        ready: Gives its bytes if nothing has to be decoded for them.
+        make: Gives its bytes.
+    """
+    picture = b""
+    if not is_current(request.headers.get("if-none-match"), etag):
+        found = await to_thread.run_sync(ready, limiter=viewing.limiter)
+        if found is None:
+            async with viewing.turns.turn(tenant):
+                found = await to_thread.run_sync(make, limiter=viewing.decoders)
+        picture = found
+    return _answer(request, etag, "image/jpeg", lambda: picture)
 
 
 @router.get(

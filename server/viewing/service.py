@@ -3,25 +3,25 @@
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
+import numpy as np
 from anyio import CapacityLimiter
 
+from server.intake.fair_queue import FairQueue
 from server.jobs.retention import Removed
 from server.viewing import deepzoom
-from server.viewing.deepzoom import OVERVIEW_PX, Address, Grid, grid_of
+from server.viewing.deepzoom import Address, Grid, grid_of
 from server.viewing.jpeg_tiles import StoredTiles
 from server.viewing.label_tiles import LabelPyramid
 from server.viewing.live_labels import LiveLabels
+from server.viewing.tile_pool import Decoder, TilePool
+from server.viewing.tile_protocol import Wanted
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
-from workers.core.slides.readers.registry import open_slide
-from workers.core.slides.slide import Pixels, Slide
-from workers.core.slides.tolerant import TolerantSlide
+from workers.core.slides.slide import Pixels
 from workers.core.store import Store, slide_missing
 
 REMEMBERED = 16
@@ -30,69 +30,6 @@ REMEMBERED = 16
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-class SlidePool:
-    """Open slides: each with one user at a time, the least recently used closed first.
-
-    Args:
-        idle_max: Most slides that are open while nobody uses them.
-    """
-
-    def __init__(self, idle_max: int) -> None:
-        self._idle_max = idle_max
-        self._idle: OrderedDict[int, tuple[Path, Slide]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def borrow(self, path: Path) -> Iterator[Slide]:
-        """Give an open slide that nobody else uses meanwhile. One that failed is closed: it might fail for ever after.
-
-        Raises:
-            SlideUnreadable: No reader opens the file.
-        """
-        slide, is_sound = self._take(path) or open_slide(path), False
-        try:
-            yield slide
-            is_sound = True
-        finally:
-            if is_sound:
-                self._put(path, slide)
-            else:
-                slide.close()
-
-    def close(self) -> None:
-        """Close what nobody uses."""
-        self._trim(0)
-
-    def drop(self, folder: Path) -> None:
-        """Close what nobody uses of a folder that is gone, so that its room on the disk is free."""
-        with self._lock:
-            gone = [key for key, (path, _) in self._idle.items() if path.parent == folder]
-            slides = [self._idle.pop(key)[1] for key in gone]
-        for slide in slides:
-            slide.close()
-
-    def _take(self, path: Path) -> Slide | None:
-        with self._lock:
-            for key, (known, slide) in reversed(self._idle.items()):
-                if known == path:
-                    del self._idle[key]
-                    return slide
-        return None
-
-    def _put(self, path: Path, slide: Slide) -> None:
-        with self._lock:
-            self._idle[id(slide)] = (path, slide)
-        self._trim(self._idle_max)
-
-    def _trim(self, length: int) -> None:
-        while True:
-            with self._lock:
-                if len(self._idle) <= length:
-                    return
-                _, (_, slide) = self._idle.popitem(last=False)
-            slide.close()
 
 
 class _Turn:
@@ -140,35 +77,67 @@ class SingleFlightCache(Generic[T]):
 
 
 class Viewing:
-    """Makes tiles and thumbnails. Every method but `close` decodes, so it belongs into a thread of `limiter`.
+    """Makes tiles and thumbnails. What takes long belongs into a thread.
+
+    Slides are decoded by confined children alone; what needs none belongs into a thread of `limiter`, what may need one
+    into one of `decoders`, and only in one's turn.
 
     Args:
         store: The data folder.
-        settings: How many threads and open slides.
+        settings: How many threads, children and open slides.
+        decoder: Who decodes; confined children if it is None.
+
+    Attributes:
+        turns: Gives each tenant a share of the children.
     """
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, decoder: Decoder | None = None) -> None:
         self.limiter = CapacityLimiter(settings.tile_threads)
+        self.decoders = CapacityLimiter(settings.tile_children)
+        self.turns = FairQueue(settings.tile_children, share=settings.tile_children - 1)
         self._store = store
-        self._slides = SlidePool(settings.slide_handles)
+        self._pool = decoder or TilePool(settings)
         self._overviews = SingleFlightCache[Pixels]()
         self._labels = SingleFlightCache[LabelPyramid]()
         self._stored = SingleFlightCache[StoredTiles]()
         self._live = SingleFlightCache[LiveLabels]()
 
+    def start(self) -> None:
+        """Have children ready to be made; does not wait for it."""
+        if isinstance(self._pool, TilePool):
+            self._pool.start()
+
     def close(self) -> None:
-        """Close all files."""
-        self._slides.close()
+        """End all children."""
+        self._pool.close()
 
     def forget(self, removed: Removed) -> None:
         """Let go of what is held of a slide or a job that is gone."""
         if removed.kind == "slide":
-            self._slides.drop(self._store.slide_dir(removed.id))
+            self._pool.drop(self._store.slide_dir(removed.id))
             self._overviews.drop(removed.id)
             self._stored.drop(removed.id)
         else:
             self._labels.drop(removed.id)
             self._live.drop(removed.id)
+
+    def ready_tile(self, info: SlideInfo, address: Address) -> bytes | None:
+        """Return a tile of a slide as JPEG if nothing has to be decoded for it, else None.
+
+        Raises:
+            ResultNotFound: There is no such tile.
+            SlideNotFound: The slide was deleted.
+        """
+        grid = grid_of(info.geometry)
+        left, upper, right, lower = grid.tile(*address)  # before anything is opened
+        is_whole = right - left == lower - upper == grid.tile_px
+        place = grid.step(address[0]), *address[1:]
+        if is_whole and (tile := self._stored_tiles(info, grid).tile(*place)):
+            return tile
+        overview = self._overviews.known(info.id)
+        if overview is not None and deepzoom.is_small(grid, address[0]):
+            return deepzoom.jpeg(deepzoom.overview_tile(overview, grid, address))
+        return None
 
     def slide_tile(self, info: SlideInfo, address: Address) -> bytes:
         """Return a tile of a slide as JPEG.
@@ -177,19 +146,15 @@ class Viewing:
             ResultNotFound: There is no such tile.
             SlideNotFound, SlideUnreadable: The slide was deleted, or cannot be decoded there.
             SlideTooLarge: It has no level that is small enough for this tile.
+            TileFailed: Decoding it crashed, or took too much, now or a while ago.
         """
-        grid = grid_of(info.geometry)
-        left, upper, right, lower = grid.tile(*address)  # before anything is opened
-        is_whole = right - left == lower - upper == grid.tile_px
-        place = grid.step(address[0]), *address[1:]
-        if is_whole and (tile := self._stored_tiles(info, grid).tile(*place)):
+        tile = self.ready_tile(info, address)
+        if tile is not None:
             return tile
+        grid = grid_of(info.geometry)
         if deepzoom.is_small(grid, address[0]):
             return deepzoom.jpeg(deepzoom.overview_tile(self._overview(info), grid, address))
-        if is_whole and (pixels := self._stored_tiles(info, grid).reduced(*place)) is not None:
-            return deepzoom.jpeg(pixels)
-        with self._slides.borrow(self._store.slide_file(info.id)) as slide:
-            return deepzoom.jpeg(deepzoom.slide_tile(slide, grid, address))
+        return self._pool.ask(self._store.slide_file(info.id), info, Wanted(kind="tile", address=address)).body
 
     def tile_at_hand(self, info: SlideInfo, address: Address) -> bytes | None:
         """Return what `slide_tile` does if that takes neither work nor a wait, else None. It may be called anywhere."""
@@ -198,12 +163,18 @@ class Viewing:
             return None
         return stored.tile_at_hand(grid.step(address[0]), *address[1:])
 
+    def ready_thumbnail(self, info: SlideInfo, max_px: int) -> bytes | None:
+        """Return the whole slide as JPEG if nothing has to be decoded for it, else None."""
+        overview = self._overviews.known(info.id)
+        return None if overview is None else deepzoom.jpeg(deepzoom.shrunk_to(overview, max_px))
+
     def thumbnail(self, info: SlideInfo, max_px: int) -> bytes:
         """Return the whole slide as JPEG, its longer side at most `max_px`, white where it cannot be decoded.
 
         Raises:
             SlideNotFound, SlideUnreadable: The slide was deleted, or no reader opens it.
             SlideTooLarge: It has no small level.
+            TileFailed: Decoding it crashed, or took too much, now or a while ago.
         """
         return deepzoom.jpeg(deepzoom.shrunk_to(self._overview(info), max_px))
 
@@ -242,11 +213,9 @@ class Viewing:
 
     def _overview(self, info: SlideInfo) -> Pixels:
         def make() -> Pixels:
-            deepzoom.check_overview(info.geometry)
-            with TolerantSlide(self._store.slide_file(info.id)) as slide:
-                overview = slide.thumbnail(OVERVIEW_PX)
-            if slide.bad:
-                logger.warning("slide %s: %d blocks of its overview cannot be decoded", info.id, len(slide.bad))
-            return overview
+            head, body = self._pool.ask(self._store.slide_file(info.id), info, Wanted(kind="overview"))
+            if head.lost:
+                logger.warning("slide %s: %d blocks of its overview cannot be decoded", info.id, head.lost)
+            return np.frombuffer(body, np.uint8).reshape(head.height, head.width, 3)
 
         return self._overviews.get(info.id, make)

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from jpeg_slides import info_of
 from made_slides import MadeSlide
 
 from ldiffusion_client import Client
@@ -18,6 +18,7 @@ from ldiffusion_client.errors import NotAllowed, RemoteError
 from server.access.keys import Keys
 from server.jobs.retention import Removed
 from server.viewing.service import Viewing
+from server.viewing.tile_pool import TilePool
 from workers.core.job_files import Ending
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
@@ -177,16 +178,22 @@ def test_a_gateway_sweeps_by_age_when_it_starts(gateway_settings: Settings, gate
     assert store.list_jobs() == []
 
 
-def test_a_deleted_slide_is_not_held_open(gateway_settings: Settings, slide: bytes, tmp_path: Path) -> None:
-    viewing = Viewing(Store(gateway_settings.data_dir), gateway_settings)
-    folders = [gateway_settings.data_dir / "slides" / (digit * 32) for digit in "12"]
-    for folder in folders:
-        folder.mkdir()
-        (folder / "original.tif").write_bytes(slide)
-        with viewing._slides.borrow(folder / "original.tif"):
-            pass
-    viewing.forget(Removed(kind="slide", id="1" * 32, reason="request", size_bytes=0, slide_id="1" * 32))
-    assert [path.parent for path, _ in viewing._slides._idle.values()] == [folders[1]]
+def test_a_deleted_slide_is_not_held_open(gateway_settings: Settings, made_slide: MadeSlide) -> None:
+    store = Store(gateway_settings.data_dir)
+    viewing, pool = Viewing(store, gateway_settings), TilePool(gateway_settings)
+    viewing._pool = pool
+    slides = []
+    for _ in range(2):
+        path = made_slide(np.full((300, 300, 3), 200, np.uint8))
+        slides.append(info_of(path).model_copy(update={"id": store.new_id()}))
+        with store.incoming() as folder:
+            path.rename(folder / "original.tif")
+            store.commit_slide(slides[-1], folder)
+        viewing.thumbnail(slides[-1], 64)
+    gone, left = slides
+    assert pool.idle == [store.slide_file(each.id) for each in slides]
+    viewing.forget(Removed(kind="slide", id=gone.id, reason="request", size_bytes=0, slide_id=gone.id))
+    assert pool.idle == [store.slide_file(left.id)]
     viewing.close()
 
 

@@ -3,6 +3,7 @@
 import io
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from openslide.deepzoom import DeepZoomGenerator
 from PIL import Image
 
 from server.viewing import deepzoom
-from server.viewing.deepzoom import Grid
+from server.viewing.deepzoom import Grid, grid_of
 from server.viewing.label_tiles import nearest
-from server.viewing.service import REMEMBERED, SingleFlightCache, SlidePool
+from server.viewing.service import REMEMBERED, SingleFlightCache
+from server.viewing.tile_pool import TilePool
+from server.viewing.tile_protocol import Wanted
 from workers.core.errors.base import ResultNotFound
 from workers.core.settings import Settings
 from workers.core.slides.readers.registry import open_slide
@@ -188,18 +191,19 @@ def test_levels_halve_until_one_pixel(width: int, height: int) -> None:
         grid.tile(grid.top, -(-width // 256), 0)
 
 
+@pytest.mark.process
 def test_open_slides_are_bounded_and_never_shared(bounded: Finished, plain: Finished) -> None:
-    path, pool = bounded.store.slide_file(bounded.info.id), SlidePool(1)
-    with pool.borrow(path) as one, pool.borrow(path) as other:
-        assert one is not other
-    with pool.borrow(path) as again:
-        assert again in (one, other)
-    with pool.borrow(plain.store.slide_file(plain.info.id)) as another:
-        assert another not in (one, other)
-        assert another.geometry.bounds is None
-    assert len(pool._idle) == 1
+    path, pool = bounded.store.slide_file(bounded.info.id), TilePool(Settings(slide_handles=1))
+    wanted = Wanted(kind="tile", address=(grid_of(bounded.info.geometry).top, 0, 0))
+    with ThreadPoolExecutor(2) as threads:
+        tiles = list(threads.map(lambda _: pool.ask(path, bounded.info, wanted).body, range(4)))
+    assert len(set(tiles)) == 1
+    assert pool.idle == [path]
+    other = plain.store.slide_file(plain.info.id)
+    pool.ask(other, plain.info, Wanted(kind="overview"))
+    assert pool.idle == [other]
     pool.close()
-    assert len(pool._idle) == 0
+    assert pool.idle == []
 
 
 def test_only_the_last_things_are_remembered() -> None:

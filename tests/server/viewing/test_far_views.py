@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from decode_here import DecodeHere
 
 from server.viewing.deepzoom import grid_of
 from server.viewing.service import Viewing
@@ -59,7 +60,7 @@ def test_far_tiles_are_cut_from_the_small_level(far_slide: Path, tmp_path: Path,
             backend=slide.backend, geometry=slide.geometry, created_at=datetime.now(UTC),
         )  # fmt: skip
         store.commit_slide(info, folder)
-    viewing = Viewing(store, Settings())
+    viewing = Viewing(store, Settings(), DecodeHere())
     grid = grid_of(info.geometry)
     viewing.thumbnail(info, 512)
     for level in range(grid.top + 1):

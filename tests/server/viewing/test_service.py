@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decode_here import DecodeHere
 from made_slides import write_slide
 from numpy.typing import NDArray
 from PIL import Image
@@ -39,6 +40,7 @@ def decoded(picture: bytes) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("compression", ["zlib", "jpeg"])
 def test_a_damaged_tile_costs_that_tile_alone(tmp_path: Path, stained: NDArray[np.uint8], compression: str) -> None:
     store = Store(tmp_path / "data")
@@ -74,7 +76,7 @@ def test_a_slide_without_a_small_level_shows_what_is_near(
         stored(store, write_slide(tmp_path / f"{levels}.tif", stained, levels=levels, compression="zlib"))
         for levels in (1, 2)
     )
-    viewing = Viewing(store, Settings())
+    viewing = Viewing(store, Settings(), DecodeHere())
     monkeypatch.setattr(deepzoom, "MAX_READ_PX", stained.shape[0] * stained.shape[1] - 1)
     with pytest.raises(SlideTooLarge, match="no level that is small enough"):
         viewing.thumbnail(one, 512)

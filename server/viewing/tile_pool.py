@@ -1,0 +1,290 @@
+"""The confined children that decode tiles, seen from the gateway: made, asked, and ended when one goes wrong."""
+
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from server.intake.sandbox import child_environment, told_error
+from server.viewing.tile_child import ORDER_MAX_BYTES, READY
+from server.viewing.tile_marks import Marks
+from server.viewing.tile_protocol import Binding, ChildLost, Head, Wanted, receive, receive_body, send
+from workers.core.confinement.lock import Limits
+from workers.core.errors.base import LDiffusionError, SlideUnreadable, TileFailed, Unavailable
+from workers.core.settings import Settings
+from workers.core.slide_schemas import SlideInfo
+
+TILE_CHILD = "server.viewing.tile_child"
+LIFE_REQUESTS = 30
+"""A child may take the CPU of so many of the costliest requests in its life. Half of it, and it is replaced."""
+
+PICTURE_BYTES_PER_PX = 10
+START_S = 60.0
+"""Longest until children can be made."""
+
+logger = logging.getLogger(__name__)
+
+
+class Decoded(NamedTuple):
+    """What came of a request: its head, and the bytes."""
+
+    head: Head
+    body: bytes
+
+
+class Decoder(Protocol):
+    """Whoever decodes for viewers."""
+
+    def ask(self, path: Path, info: SlideInfo, wanted: Wanted) -> Decoded:
+        """Return a tile or an overview of a slide."""
+
+    def drop(self, folder: Path) -> None:
+        """Let go of a slide whose folder is gone."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+class _Child:
+    """A child for one slide."""
+
+    def __init__(self, path: Path, line: socket.socket, handle: int) -> None:
+        self.path = path
+        self.line = line
+        self._handle = handle
+
+    def has_spoken(self) -> bool:
+        """Whether it said something, or closed its line, without being asked."""
+        return bool(select.select([self.line], [], [], 0)[0])
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self.line.close()
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+        os.close(self._handle)
+
+
+class Nursery:
+    """The process that makes children: started ahead, started again if it is gone. For any thread.
+
+    Args:
+        module: What it runs.
+    """
+
+    def __init__(self, module: str = TILE_CHILD) -> None:
+        self._module = module
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._orders: socket.socket | None = None
+        self._is_ready = False
+
+    def start(self) -> None:
+        """Start the process if it does not run; does not wait for it."""
+        with self._lock:
+            self._start()
+
+    def child(self, binding: Binding, path: Path) -> _Child:
+        """Return a new child for a slide.
+
+        Raises:
+            Unavailable: None can be made.
+        """
+        for _ in range(2):  # once more with a new process
+            with self._lock:
+                try:
+                    return self._child(self._start(), binding, path)
+                except (OSError, ValueError) as error:
+                    logger.warning("the process that makes tile children is gone: %s", error)
+                    self._stop()
+        raise Unavailable("No process can be started that decodes tiles.")
+
+    def stop(self) -> None:
+        """End the process, and with it all children."""
+        with self._lock:
+            self._stop()
+
+    def _start(self) -> socket.socket:
+        if self._orders is not None:
+            return self._orders
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", self._module],
+                env=child_environment(),
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        ours.settimeout(START_S)
+        self._orders, self._is_ready = ours, False
+        return ours
+
+    def _child(self, orders: socket.socket, binding: Binding, path: Path) -> _Child:
+        if not self._is_ready:
+            if orders.recv(len(READY)) != READY:
+                raise OSError("it ended before it was ready")
+            self._is_ready = True
+        order = binding.model_dump_json().encode()
+        if len(order) > ORDER_MAX_BYTES:
+            raise Unavailable("The description of this slide is too long.", value=len(order))
+        ours, theirs = socket.socketpair()
+        try:
+            return _Child(path, ours, _hand_over(orders, order, theirs))
+        except OSError:
+            ours.close()
+            raise
+
+    def _stop(self) -> None:
+        if self._orders is not None:
+            self._orders.close()  # at which it ends by itself, and its children with it
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._orders, self._process = None, None
+
+
+def _hand_over(orders: socket.socket, order: bytes, line: socket.socket) -> int:
+    """Order a child, give it a line, and return a hold of its process."""
+    with line:
+        socket.send_fds(orders, [order], [line.fileno()])
+        _, handles, _, _ = socket.recv_fds(orders, 64, 1)
+    if not handles:
+        raise OSError("it gave no child")
+    return handles[0]
+
+
+class TilePool:
+    """Children that decode, each for one slide and with one request at a time. For any thread.
+
+    Which of them work at once is bounded by who asks; of those that wait the least recently used ends first.
+
+    Args:
+        settings: The limits.
+        module: What the children run.
+    """
+
+    def __init__(self, settings: Settings, module: str = TILE_CHILD) -> None:
+        self._settings = settings
+        self._marks = Marks(settings.tile_refuse_s)
+        self._nursery = Nursery(module)
+        self._idle: OrderedDict[int, _Child] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Have children ready to be made; does not wait for it."""
+        self._nursery.start()
+
+    def ask(self, path: Path, info: SlideInfo, wanted: Wanted) -> Decoded:
+        """Have something decoded.
+
+        Args:
+            path: The slide's file.
+            info: The slide.
+            wanted: Of it.
+
+        Raises:
+            SlideUnreadable, SlideTooLarge: In the child's words.
+            TileFailed: The child crashed, or took too much; or a while ago this did so.
+            ConfinementFailed, Unavailable: There are no children.
+        """
+        self._marks.check(info.id, wanted.name)
+        if not path.exists():
+            raise SlideUnreadable("The slide file is not there.", value=path.name)
+        child = self._take(path, info)
+        is_sound = False
+        try:
+            send(child.line, wanted)
+            deadline = time.monotonic() + self._settings.tile_timeout_s
+            head = receive(child.line, Head, deadline)
+            body = b"" if head.error else receive_body(child.line, head, wanted, deadline)
+            is_sound = not head.is_last
+        except (ChildLost, OSError) as error:
+            raise self._lost(info, wanted, str(error)) from error
+        finally:
+            if is_sound:
+                self._put(child)
+            else:
+                child.end()
+        if head.error is not None:
+            raise self._told(info, wanted, told_error(head.error))
+        return Decoded(head, body)
+
+    def drop(self, folder: Path) -> None:
+        """End the children of a slide whose folder is gone, so that its room on the disk is free."""
+        self._marks.forget(folder.name)
+        with self._lock:
+            gone = [key for key, child in self._idle.items() if child.path.parent == folder]
+            children = [self._idle.pop(key) for key in gone]
+        for child in children:
+            child.end()
+
+    def close(self) -> None:
+        """End all children."""
+        self._trim(0)
+        self._nursery.stop()
+
+    @property
+    def idle(self) -> list[Path]:
+        """The slides that are open and not asked for, the least recently used first."""
+        with self._lock:
+            return [child.path for child in self._idle.values()]
+
+    def _take(self, path: Path, info: SlideInfo) -> _Child:
+        with self._lock:
+            for key, child in reversed(self._idle.items()):
+                if child.path == path:
+                    del self._idle[key]
+                    if not child.has_spoken():
+                        return child
+                    child.end()
+                    break
+        return self._nursery.child(self._binding(path, info), path)
+
+    def _put(self, child: _Child) -> None:
+        with self._lock:
+            self._idle[id(child)] = child
+        self._trim(self._settings.slide_handles)
+
+    def _trim(self, length: int) -> None:
+        while True:
+            with self._lock:
+                if len(self._idle) <= length:
+                    return
+                _, child = self._idle.popitem(last=False)
+            child.end()
+
+    def _binding(self, path: Path, info: SlideInfo) -> Binding:
+        settings, memory = self._settings, self._settings.tile_memory_bytes
+        if info.backend == "pillow":
+            memory += PICTURE_BYTES_PER_PX * info.geometry.l0_width * info.geometry.l0_height
+        limits = Limits(
+            cpu_s=LIFE_REQUESTS * settings.tile_cpu_s, memory_bytes=memory, bare_root=settings.confine_bare_root
+        )
+        return Binding(folder=str(path.parent), file=path.name, info=info, limits=limits, cpu_s=settings.tile_cpu_s)
+
+    def _lost(self, info: SlideInfo, wanted: Wanted, reason: str) -> LDiffusionError:
+        logger.warning("slide %s: decoding %s cost a child: %s", info.id, wanted.name, reason)
+        error = TileFailed(
+            "Decoding this part of the slide crashed, or took more time or memory than it may.", value=wanted.name
+        )
+        self._marks.note(info.id, wanted.name, error, is_costly=True)
+        return error
+
+    def _told(self, info: SlideInfo, wanted: Wanted, error: LDiffusionError) -> LDiffusionError:
+        is_costly = isinstance(error, TileFailed)
+        if is_costly:
+            logger.warning("slide %s: decoding %s took too much: %s", info.id, wanted.name, error.message)
+        if is_costly or isinstance(error, SlideUnreadable):
+            self._marks.note(info.id, wanted.name, error, is_costly=is_costly)
+        return error
