@@ -21,7 +21,7 @@ import tifffile
 
 from server.viewing.decoding import SlideDecoder
 from server.viewing.tile_protocol import Binding, ChildLost, Head, Wanted, receive, send
-from workers.core.confinement.lock import Limits, lock_in, stay_unseen
+from workers.core.confinement.lock import LIBC, Limits, leave_network, lock_in, stay_unseen
 from workers.core.errors.base import LDiffusionError, SlideUnreadable, TileFailed
 from workers.core.schemas import ErrorBody
 
@@ -37,6 +37,7 @@ _PAGE_BYTES = resource.getpagesize()
 def main() -> int:
     """Make children until the gateway is gone; return the exit status."""
     stay_unseen()  # its children run as the same user
+    has_no_network = leave_network(LIBC)  # once for all of them: it takes longer than all else
     line, nothing = os.dup(0), os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)  # or every child had the line of the orders
     os.close(nothing)
@@ -49,7 +50,7 @@ def main() -> int:
             child = os.fork()
             if child == 0:
                 orders.close()
-                _begin(order, files[0])
+                _begin(order, files[0], has_no_network=has_no_network)
             os.close(files[0])
             _introduce(orders, child)
 
@@ -69,24 +70,31 @@ def _introduce(orders: socket.socket, child: int) -> None:
             return
 
 
-def _begin(order: bytes, line: int) -> None:
+def _begin(order: bytes, line: int, *, has_no_network: bool) -> None:
     """Be a child, and never return."""
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         with socket.socket(fileno=line) as to_gateway:
-            serve(Binding.model_validate_json(order), to_gateway)
+            serve(Binding.model_validate_json(order), to_gateway, has_no_network=has_no_network)
         status = 0
     finally:
         os._exit(status)
 
 
-def serve(binding: Binding, line: socket.socket) -> None:
-    """Lock this process in and decode what is asked for, until the gateway closes the line."""
+def serve(binding: Binding, line: socket.socket, *, has_no_network: bool) -> None:
+    """Lock this process in and decode what is asked for, until the gateway closes the line.
+
+    Args:
+        binding: The slide, and the limits.
+        line: To the gateway.
+        has_no_network: The network is gone already.
+    """
     limits = binding.limits
     try:
         os.chdir(binding.folder)
-        lock_in(limits.model_copy(update={"memory_bytes": _address_space() + limits.memory_bytes}))
+        in_all = limits.model_copy(update={"memory_bytes": _address_space() + limits.memory_bytes})
+        lock_in(in_all, has_no_network=has_no_network)
     except (LDiffusionError, OSError) as error:
         refusal = error if isinstance(error, LDiffusionError) else SlideUnreadable("The slide's folder is not there.")
         receive(line, Wanted)

@@ -52,7 +52,9 @@ class Limits(Frozen):
     bare_root: bool = False
 
 
-def lock_in(limits: Limits, folder: Path | None = None, rules: AbstractSet[str] = RULES) -> None:
+def lock_in(
+    limits: Limits, folder: Path | None = None, rules: AbstractSet[str] = RULES, *, has_no_network: bool = False
+) -> None:
     """Give up memory, CPU, files, the network and other processes, for good, and end with the parent.
 
     The network goes twice: into an empty network namespace, where the kernel lets us make one (containers mostly do
@@ -63,6 +65,7 @@ def lock_in(limits: Limits, folder: Path | None = None, rules: AbstractSet[str] 
         limits: What stays.
         folder: Whose files stay; the current one if it is None.
         rules: Of `RULES`; less than all in tests.
+        has_no_network: The network namespace is an empty one already.
 
     Raises:
         ConfinementFailed: It would have the network, gain privileges, or be root over all files.
@@ -73,7 +76,7 @@ def lock_in(limits: Limits, folder: Path | None = None, rules: AbstractSet[str] 
         _limit_usage(limits)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise _not_confined("The kernel does not let this process give up new privileges.")
-    is_alone = NAMESPACE in rules and leave_network(libc)
+    is_alone = has_no_network or (NAMESPACE in rules and leave_network(libc))
     if CAPABILITIES in rules and not drop_capabilities(libc):
         raise _not_confined("The kernel does not take this process's capabilities.")
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # whoever takes the work up again is alone with the files
