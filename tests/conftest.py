@@ -25,6 +25,7 @@ pytest_plugins = [
     *(
         "markers",
         "tests.fixtures.gateway_fixtures",
+        "attack_fixtures",
         "queue_fixtures",
         "pipeline_fixtures",
         "tus_fixtures",

@@ -7,12 +7,14 @@ that name.
 
 import ipaddress
 import re
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.access.exposure import proxies_of
 from server.access.headers import Hosts
+from server.access.limits import block_of
 from server.access.notes import remote_of
 from server.web.root_path import parse_root_path
 from workers.core.settings import Settings
@@ -77,6 +79,25 @@ class Forwarded:
             if not self._trusts(address):
                 break
         return sender
+
+
+def counted_as(settings: Settings) -> Callable[[str], str | None]:
+    """Return what connections from an address are counted as; None for a trusted proxy, which speaks for many.
+
+    What a proxy says of its clients is known once a request is here, and not when a connection is made. So who names a
+    proxy leaves the limit for each client to it.
+
+    Raises:
+        RequestInvalid: A listed proxy is no address and no network.
+    """
+    proxies = proxies_of(settings)
+
+    def count(address: str) -> str | None:
+        parsed = _address_of(address)
+        is_proxy = parsed is not None and any(parsed in network for network in proxies)
+        return None if is_proxy else block_of(address)
+
+    return count
 
 
 def _address_of(text: str) -> Address | None:

@@ -6,16 +6,23 @@ import socket
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import click
 import uvicorn
 
 from server.access.exposure import check_exposure
+from server.access.forwarded import counted_as
 from server.access.gate import PUBLIC
 from server.access.keys import Keys
 from server.access.protection import protect
 from server.app import create_app
+from server.process.descriptors import raise_descriptor_limit, room_for_connections
+from server.routes.uploads import is_streamed
+from server.web.connections import Door, Limits
+from server.web.guarded_http import guarded
+from server.web.root_path import root_path_of, without_root
 from workers.core.command_line import CONTEXT, error_line, run
 from workers.core.confinement.lock import stay_unseen
 from workers.core.errors.base import LDiffusionError
@@ -24,7 +31,7 @@ from workers.core.slides.versions import check_readers
 
 GRACE_S = 8
 LOG_FORMAT = "%(asctime)s %(levelname)s gateway %(name)s: %(message)s"
-
+logger = logging.getLogger(__name__)
 
 PAGES = ("/", "/assets/")
 """The page for people: it asks for the key itself, and holds nobody's data."""
@@ -42,6 +49,28 @@ def is_worth_a_line(record: logging.LogRecord) -> bool:
     return POLL.search(record.getMessage()) is None
 
 
+def limits_of(settings: Settings) -> Limits:
+    """Return what connections may cost; of them no more than there are descriptors for."""
+    room = room_for_connections(settings.connections_max)
+    if room < settings.connections_max:
+        logger.warning("only %d connections, and not %d: there are too few descriptors", room, settings.connections_max)
+    return Limits(
+        head_bytes=settings.head_max_bytes,
+        head_lines=settings.head_max_lines,
+        line_bytes=settings.head_max_bytes // 2,
+        head_s=settings.head_timeout_s,
+        body_idle_s=settings.body_idle_s,
+        upload_idle_s=settings.upload_idle_s,
+        connections=room,
+        per_address=settings.connections_per_address,
+    )
+
+
+def _is_upload(root_path: str, method: str, path: str) -> bool:
+    own = without_root(root_path, path)
+    return is_streamed(method, own) or (method == "POST" and is_streamed("PATCH", own))  # a PATCH may come as a POST
+
+
 def server_config(settings: Settings) -> uvicorn.Config:
     """Return how uvicorn serves the gateway."""
     options: dict[str, Any] = {
@@ -52,6 +81,7 @@ def server_config(settings: Settings) -> uvicorn.Config:
         "proxy_headers": False,  # `server.access.forwarded` knows them
         "timeout_graceful_shutdown": GRACE_S,
         "ws": "none",
+        "http": guarded(Door(limits_of(settings), counted_as(settings)), partial(_is_upload, root_path_of(settings))),
     }
     return uvicorn.Config(protect(create_app(settings), settings, (*PUBLIC, *PAGES)), **options)
 
@@ -68,13 +98,14 @@ def _command(fd: int | None) -> int:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     logging.getLogger("uvicorn.access").addFilter(is_worth_a_line)
     stay_unseen()  # a child that was taken over runs as the same user
+    raise_descriptor_limit()
     settings = Settings()
     try:
         check_readers()
         check_exposure(settings, Keys(settings.data_dir).read(), datetime.now(UTC))
         config = server_config(settings)
     except LDiffusionError as error:
-        logging.getLogger(__name__).critical("%s", error_line(error))
+        logger.critical("%s", error_line(error))
         return 2
     sockets = None if fd is None else [socket.socket(fileno=fd)]
     uvicorn.Server(config).run(sockets=sockets)

@@ -32,6 +32,7 @@ from workers.core.errors.base import (
     UploadTooLarge,
     VersionUnsupported,
 )
+from workers.core.errors.door import HeadTooLong, RequestLate, RequestMalformed
 from workers.core.frozen import Frozen
 from workers.core.schemas import ErrorBody
 
@@ -42,6 +43,9 @@ STATUS_CODES: dict[type[LDiffusionError], int] = {
     UploadIncomplete: 400,
     UploadTooLarge: 413,
     HeaderInvalid: 400,
+    RequestMalformed: 400,
+    RequestLate: 408,
+    HeadTooLong: 431,
     VersionUnsupported: 412,
     BodyUnsupported: 415,
     ChecksumMismatch: 460,

@@ -66,6 +66,28 @@ class Settings(BaseSettings):
         ge=0,
         description="Days after which a stored slide is read again and compared with what was stored; 0: never.",
     )
+    head_max_bytes: int = Field(
+        default=32 * 2**10, ge=2**10, description="Longest head of a request, in bytes; one line may have half of it."
+    )
+    head_max_lines: int = Field(default=100, ge=10, description="Most header lines of a request.")
+    head_timeout_s: float = Field(
+        default=10.0, gt=0, description="Seconds in which the head of a request has to be whole."
+    )
+    body_idle_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds without a byte after which a request whose body is not whole is dropped; for uploads "
+        "see `LDIFFUSION_UPLOAD_IDLE_S`.",
+    )
+    connections_max: int = Field(
+        default=512, gt=0, description="Connections at once; above, those that wait for a request make room."
+    )
+    connections_per_address: int = Field(
+        default=64,
+        ge=0,
+        description="Connections at once of one address (IPv6: of its /64), which a trusted proxy does not count as; "
+        "0: no limit.",
+    )
     workers: int = Field(default=1, ge=0, description="Worker processes that `ldiffusion serve` starts.")
 
     upload_max_bytes: int = Field(default=8 * 2**30, gt=0, description="Largest upload, in bytes.")
