@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from server.access.gate import open_access
 from server.access.quotas import Quotas
+from server.access.signing import FIELDS
 from server.intake.admission import Admission
 from server.intake.scrub import Scrub, scrub_for_ever
 from server.jobs.retention import Retention
@@ -45,6 +46,7 @@ from server.uploads.store import UploadStore
 from server.viewing.fast_path import FastPath
 from server.viewing.service import Viewing
 from server.web.bodies import BodyCap
+from server.web.declared import Declared
 from server.web.errors import add_error_handlers, error_responses
 from server.web.root_path import root_path_of
 from server.web.sse import Listeners
@@ -147,6 +149,7 @@ def create_app(settings: Settings) -> FastAPI:
         page,
     ):
         app.include_router(routes.router)
+    app.add_middleware(Declared, everywhere=FIELDS)
     app.add_middleware(BodyCap, is_streamed=is_streamed)
     app.add_middleware(MethodOverride)  # before the cap: it says what is an upload
     app.add_middleware(FastPath)

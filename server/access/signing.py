@@ -28,7 +28,8 @@ SECRET_BYTES = 32
 PREFIX_PARTS = 3
 """A prefix names one thing at least: `/v1/slides/<id>/`. Nobody signs all of them."""
 
-_FIELDS = frozenset({"expires", "tenant", "prefix", "signature"})
+FIELDS = frozenset({"expires", "tenant", "prefix", "signature"})
+"""The query of a link."""
 
 
 class LinkRequest(Frozen):
@@ -147,9 +148,9 @@ def read_secret(data_dir: Path) -> bytes:
 
 def _fields(query: str) -> dict[str, str]:
     given = parse_qs(query, keep_blank_values=True)
-    fields = {name: values[0] for name, values in given.items() if name in _FIELDS}
+    fields = {name: values[0] for name, values in given.items() if name in FIELDS}
     once = all(len(given[name]) == 1 for name in fields)  # of two of a kind, another reader might take the other
-    whole = fields.keys() >= _FIELDS - {"prefix"}
+    whole = fields.keys() >= FIELDS - {"prefix"}
     if not once or not whole or not _is_number(fields["expires"]) or not fields["signature"].isascii():
         raise LinkInvalid("The link is incomplete.", accepted="expires, tenant and signature, once each")
     return fields

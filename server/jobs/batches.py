@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, FailFast, Field, ValidationError
 
 from server.jobs.idempotency import Reservation
 from server.jobs.pagination import Place, after, page, place_of
@@ -44,7 +44,9 @@ def _different(slide_ids: tuple[str, ...]) -> tuple[str, ...]:
 class BatchRequest(JobOptions):
     """What a client asks of many slides at once."""
 
-    slide_ids: Annotated[tuple[str, ...], Field(min_length=1, max_length=SLIDES_MAX), AfterValidator(_different)]
+    slide_ids: Annotated[
+        tuple[str, ...], FailFast(), Field(min_length=1, max_length=SLIDES_MAX), AfterValidator(_different)
+    ]
     priority: Priority = "batch"
 
     def for_slide(self, slide_id: str) -> JobRequest:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field
 
 from workers.core.frozen import Frozen
 
@@ -26,6 +26,7 @@ def _in_order(names: tuple[QualityName, ...]) -> tuple[QualityName, ...]:
 
 QualityNames = Annotated[
     tuple[QualityName, ...],
+    FailFast(),
     BeforeValidator(_all, json_schema_input_type=bool | tuple[QualityName, ...]),
     AfterValidator(_in_order),
 ]

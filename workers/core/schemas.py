@@ -6,7 +6,7 @@ Frames: `l0_` level-0 px of the full plane, `w_` px of the working plane (the sl
 from datetime import datetime
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from workers.core.frozen import LOCAL_TENANT, Frozen
 from workers.core.quality_schemas import Quality, QualityNames
@@ -30,7 +30,7 @@ def _in_order(names: tuple[OutputName, ...]) -> tuple[OutputName, ...]:
     return tuple(name for name in OUTPUTS if name in wanted)
 
 
-Outputs = Annotated[tuple[OutputName, ...], Field(min_length=1), AfterValidator(_in_order)]
+Outputs = Annotated[tuple[OutputName, ...], FailFast(), Field(min_length=1), AfterValidator(_in_order)]
 
 
 class ErrorBody(Frozen):

@@ -38,12 +38,6 @@ def test_every_route_answers_nonsense_in_the_one_shape(gateway: httpx.Client, me
     address = path.replace("{slide_id}", NO_ID).replace("{job_id}", NO_ID).replace("{name}", "nothing")
     address = address.replace("{upload_id}", NO_ID).replace("{batch_id}", NO_ID)
     answer = gateway.request(method, address, params={"limit": "many"}, json={"limit": "many"})
-    if path in ("/healthz", "/readyz", "/v1/models"):
-        assert answer.status_code == 200  # these take nothing and cannot be asked wrongly
-        return
-    if method == "OPTIONS":
-        assert answer.status_code == 204  # it tells what the server can, whatever is asked
-        return
     assert 400 <= answer.status_code < 500
     if method == "HEAD":
         assert answer.content == b""

@@ -115,7 +115,7 @@ class VersionUnsupported(Invalid):
 
 
 class BodyUnsupported(Invalid):
-    """The body's Content-Type is not the one that carries the bytes of a resumable upload."""
+    """The body's Content-Type is not the one that the address takes: JSON, or the bytes of a resumable upload."""
 
     code = "body_unsupported"
 

@@ -1,4 +1,4 @@
-"""What goes wrong before a request is one: at the connection, and while its head and body come in."""
+"""What goes wrong before a route sees a request: at the connection, in its head, its query, its body."""
 
 from workers.core.errors.access import TooMany
 from workers.core.errors.base import Invalid, Unavailable
@@ -20,6 +20,18 @@ class RequestLate(Invalid):
     """The head of the request was not whole in time, or no byte of its body came for too long."""
 
     code = "request_late"
+
+
+class ParameterUnknown(Invalid):
+    """The query of the request has a parameter that the address does not take."""
+
+    code = "parameter_unknown"
+
+
+class BodyTooComplex(Invalid):
+    """The JSON of the request holds more values, or deeper ones, than any request needs."""
+
+    code = "body_too_complex"
 
 
 class ConnectionsExceeded(TooMany):
