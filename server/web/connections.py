@@ -1,8 +1,8 @@
 """How many connections may be open, in all and of one address; who makes room; one line in the log when a limit bites.
 
-A connection that waits for a request costs whoever opened it nothing. So where there is no room, the one that has
-waited the longest is closed, and the new one let in: who asks for something gets an answer, however many sit there in
-silence.
+A connection that waits for a request, or in the middle of one, costs whoever opened it nothing. So where there is no
+room, the one that has waited for a request the longest is closed, or else the one whose body has been silent the
+longest, and the new one is let in: who asks for something gets an answer, however many sit there in silence.
 """
 
 import logging
@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 from workers.core.errors.base import LDiffusionError
@@ -49,8 +50,12 @@ class Limits:
 class Guest(Protocol):
     """A connection, as the door sees it."""
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it is we who do not take its bytes."""
+
     def make_room(self) -> None:
-        """Close: nothing was asked, and somebody else wants to."""
+        """Close: nothing was asked, or not to the end, and somebody else wants to."""
 
 
 class Door:
@@ -69,6 +74,9 @@ class Door:
         self._of_address: Counter[str] = Counter()
         self._waiting: dict[Guest, None] = {}
         """In the order in which they began to wait."""
+
+        self._reading: dict[Guest, None] = {}
+        """Whose body is not whole, in the order of the last byte."""
 
     def enter(self, guest: Guest, address: str) -> LDiffusionError | None:
         """Count a connection; it waits for its first request.
@@ -89,15 +97,24 @@ class Door:
     def wait(self, guest: Guest) -> None:
         """Note that a connection waits for a request; one that was waiting goes on to."""
         if guest in self._guests:
+            self._reading.pop(guest, None)
             self._waiting.setdefault(guest)
 
+    def read(self, guest: Guest) -> None:
+        """Note that the head of a request came, or a piece of its body."""
+        if guest in self._guests:
+            self._waiting.pop(guest, None)
+            self._reading.pop(guest, None)
+            self._reading[guest] = None
+
     def work(self, guest: Guest) -> None:
-        """Note that a request came."""
+        """Note that a request is whole: it is answered, however many want to come in."""
         self._waiting.pop(guest, None)
+        self._reading.pop(guest, None)
 
     def leave(self, guest: Guest) -> None:
         """Forget a connection; it may have gone before."""
-        self._waiting.pop(guest, None)
+        self.work(guest)
         name = self._guests.pop(guest, None)
         if name is not None:
             self._of_address[name] -= 1
@@ -126,7 +143,8 @@ class Door:
         )
 
     def _make_room(self, may: Callable[[Guest], bool]) -> bool:
-        guest = next(filter(may, self._waiting), None)
+        silent = (guest for guest in self._reading if not guest.is_held)
+        guest = next(filter(may, chain(self._waiting, silent)), None)
         if guest is None:
             return False
         self.leave(guest)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.routing import compile_path
@@ -22,6 +22,7 @@ from workers.core.errors.base import BodyUnsupported, LDiffusionError
 from workers.core.errors.door import ParameterUnknown
 
 JSON = "application/json"
+LARGE_BYTES = 2**16
 SHOWN_CHARS = 80
 
 
@@ -45,6 +46,7 @@ class Declared:
         self._app = app
         self._everywhere = everywhere
         self._operations: tuple[_Operation, ...] | None = None
+        self._large = CapacityLimiter(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on with its body, or answer why not."""
@@ -57,7 +59,7 @@ class Declared:
         try:
             self._check_query(scope, operation)
             if with_body and operation.takes_json:
-                await _check_body(scope, receive, pieces)
+                await _check_body(scope, receive, pieces, self._large)
         except LDiffusionError as error:
             is_unread = with_body and not (pieces and not pieces[-1].get("more_body", False))
             await answer_of(error, body_unread=is_unread)(scope, receive, send)
@@ -89,8 +91,8 @@ class Declared:
             )
 
 
-async def _check_body(scope: Scope, receive: Receive, pieces: list[Message]) -> None:
-    """Read a body, which is bounded, into `pieces`, and refuse it where it cannot be right."""
+async def _check_body(scope: Scope, receive: Receive, pieces: list[Message], large: CapacityLimiter) -> None:
+    """Read a body, which is bounded, into `pieces`, and refuse it where it cannot be right; `large` ones in a row."""
     while not pieces or pieces[-1].get("more_body", False):
         pieces.append(await receive())
     body = b"".join(piece.get("body", b"") for piece in pieces)
@@ -99,7 +101,8 @@ async def _check_body(scope: Scope, receive: Receive, pieces: list[Message]) -> 
         raise BodyUnsupported(
             "This address takes JSON.", value=given[:SHOWN_CHARS] or "no Content-Type", accepted=f"Content-Type: {JSON}"
         )
-    await to_thread.run_sync(check_json, body)  # some milliseconds for some megabytes: not in the event loop
+    # Some milliseconds for some megabytes: not in the event loop, and one after another, as they share an interpreter.
+    await to_thread.run_sync(check_json, body, limiter=large if len(body) > LARGE_BYTES else None)
 
 
 def _operations_of(app: FastAPI) -> list[_Operation]:

@@ -79,8 +79,13 @@ class GuardedHttp(HttpToolsProtocol):
             self._timer.cancel()
         super().connection_lost(exc)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it is we who do not take its bytes."""
+        return bool(self.flow.read_paused)
+
     def make_room(self) -> None:
-        """Close a connection that waits for a request."""
+        """Close a connection that waits for a request, or in the middle of one."""
         self._is_over = True
         self.transport.close()
 
@@ -100,6 +105,7 @@ class GuardedHttp(HttpToolsProtocol):
                 self._head_bytes += len(piece)
             self._feed(piece)
         if self._stage is _Stage.BODY and not self._is_over:
+            self.door.read(self)
             self._arm(self._body_idle_s())
 
     def _feed(self, piece: bytes) -> None:
@@ -144,7 +150,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: the request goes on its way."""
-        self.door.work(self)
+        self.door.read(self)
         self._stage = _Stage.BODY
         self._dry_bytes = 0
         if len(self.pipeline) >= PIPELINED_MAX:
@@ -160,6 +166,7 @@ class GuardedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The body is whole, or there is none."""
         super().on_message_complete()
+        self.door.work(self)
         self._stage, self._deadline = _Stage.DONE, None
         self._rest_if_answered()
 
@@ -199,7 +206,7 @@ class GuardedHttp(HttpToolsProtocol):
         if self._deadline is None or self._is_over:
             return
         left = self._deadline - self.loop.time()
-        if self.flow.read_paused:  # it may be there, and we do not take it
+        if self.is_held:  # it may be there, and we do not take it
             self._arm(seconds)
         elif left > 0:
             self._timer = self.loop.call_later(left, self._look, seconds)

@@ -2,15 +2,17 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from attack_fixtures import BODY_IDLE_S, CONNECTIONS, PER_ADDRESS, Attacked, connections_of, get, read_answer, read_one
+from attack_fixtures import CONNECTIONS, PER_ADDRESS, Attacked, connections_of, get, read_answer, read_one
 
 from server.process.children import module_environment
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
+
+IN_TIME_S = 5.0
+"""Of a machine with much else to do; who is kept out waits for 20 s and more."""
 
 HALF_BODY = (
     b"POST /v1/links HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
@@ -19,8 +21,8 @@ HALF_BODY = (
 
 def test_a_crowd_of_silent_sockets_of_one_address_keeps_nobody_out(attacked: Attacked) -> None:
     crowd = [attacked.connect("127.0.0.7") for _ in range(4 * PER_ADDRESS)]
-    assert attacked.seconds_of_a_request("127.0.0.7") < 1
-    assert attacked.seconds_of_a_request() < 1
+    assert attacked.seconds_of_a_request("127.0.0.7") < IN_TIME_S
+    assert attacked.seconds_of_a_request() < IN_TIME_S
     assert connections_of(attacked) <= PER_ADDRESS + 1
     assert crowd[0].recv(1) == b""  # the oldest made room
     assert len(attacked.told("connections_exceeded")) == 1
@@ -29,30 +31,42 @@ def test_a_crowd_of_silent_sockets_of_one_address_keeps_nobody_out(attacked: Att
 def test_a_crowd_from_everywhere_keeps_nobody_out(attacked: Attacked) -> None:
     for number in range(3 * CONNECTIONS):
         attacked.connect(f"127.0.1.{1 + number}").sendall(b"GET ")
-    assert attacked.seconds_of_a_request() < 1
+    assert attacked.seconds_of_a_request() < IN_TIME_S
     assert connections_of(attacked) <= CONNECTIONS + 1
     assert len(attacked.told("connections_exhausted")) == 1
 
 
+def test_a_crowd_of_half_bodies_keeps_nobody_out(attacked: Attacked) -> None:
+    for number in range(3 * CONNECTIONS):
+        attacked.connect(f"127.0.1.{1 + number}").sendall(HALF_BODY)
+    for _ in range(3 * PER_ADDRESS):
+        attacked.connect("127.0.0.7").sendall(HALF_BODY)
+    assert attacked.seconds_of_a_request("127.0.0.7") < IN_TIME_S
+    assert attacked.seconds_of_a_request() < IN_TIME_S
+    assert connections_of(attacked) <= CONNECTIONS + 1
+
+
 def test_an_address_that_is_at_work_everywhere_is_told_so_and_others_are_served(attacked: Attacked) -> None:
-    busy = [attacked.connect("127.0.0.8") for _ in range(PER_ADDRESS)]
-    for connection in busy:
-        connection.sendall(HALF_BODY)
-    time.sleep(0.2)
+    follow(attacked, ["127.0.0.8"] * PER_ADDRESS)
     status, body = read_answer(attacked.connect("127.0.0.8"))
     assert (status, body["error"]["code"]) == (429, "connections_exceeded")
     assert f"at most {PER_ADDRESS}" in body["error"]["accepted"]
-    assert attacked.seconds_of_a_request() < 1
-    time.sleep(BODY_IDLE_S + 1)
-    assert attacked.seconds_of_a_request("127.0.0.8") < 1, "they were dropped, and the address is free again"
+    assert attacked.seconds_of_a_request() < IN_TIME_S
 
 
 def test_a_server_whose_connections_are_all_at_work_says_so(attacked: Attacked) -> None:
-    for number in range(CONNECTIONS):
-        attacked.connect(f"127.0.2.{1 + number // 10}").sendall(HALF_BODY)
-    time.sleep(0.2)
+    follow(attacked, [f"127.0.2.{1 + number // 10}" for number in range(CONNECTIONS)])
     status, body = read_answer(attacked.connect())
     assert (status, body["error"]["code"]) == (503, "connections_exhausted")
+
+
+def follow(attacked: Attacked, sources: list[str]) -> None:
+    """Follow a job from these addresses: requests that are answered for as long as somebody reads."""
+    job = attacked.make_job()
+    for source in sources:
+        connection = attacked.connect(source)
+        connection.sendall(get(f"/v1/jobs/{job}/events").replace(b"Connection: close\r\n", b""))
+        assert connection.recv(12) == b"HTTP/1.1 200"
 
 
 def test_a_connection_that_is_kept_open_is_used_again_and_counts_once(attacked: Attacked) -> None:

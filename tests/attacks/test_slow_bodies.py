@@ -1,15 +1,11 @@
 """Bodies that stop are dropped; bodies, events and answers that are slow and move are not."""
 
-import json
 import socket
 import time
 from contextlib import suppress
-from pathlib import Path
 
-import numpy as np
 import pytest
-from attack_fixtures import BODY_IDLE_S, HEAD_BYTES, HEAD_S, MIB, Attacked, get, post, read_answer
-from made_slides import write_slide
+from attack_fixtures import BODY_IDLE_S, HEAD_BYTES, HEAD_S, MIB, Attacked, get, read_answer
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
@@ -108,14 +104,9 @@ def test_trailers_are_nobodys_headers(attacked: Attacked) -> None:
     assert attacked.ask(CHUNKED + size + BODY + b"\r\n0\r\n" + trailers + b"\r\n")[0] == 200
 
 
-def test_events_go_on_for_longer_than_any_silence_of_a_request(attacked: Attacked, tmp_path: Path) -> None:
-    slide = write_slide(tmp_path / "made.tif", np.full((300, 300, 3), 200, np.uint8), mpp=0.5).read_bytes()
-    _, made = attacked.ask(post("/v1/slides/?filename=a.tif", slide).replace(b"POST /v1/slides/", b"PUT /v1/slides"))
-    asked = json.dumps({"slide_id": made["id"], "model": "made-model"}).encode()
-    status, job = attacked.ask(post("/v1/jobs", asked))
-    assert status == 202
+def test_events_go_on_for_longer_than_any_silence_of_a_request(attacked: Attacked) -> None:
     connection = attacked.connect()
-    connection.sendall(get(f"/v1/jobs/{job['id']}/events").replace(b"Connection: close\r\n", b""))
+    connection.sendall(get(f"/v1/jobs/{attacked.make_job()}/events").replace(b"Connection: close\r\n", b""))
     connection.settimeout(0.1)
     deadline = time.monotonic() + HEAD_S + 2 * BODY_IDLE_S
     while time.monotonic() < deadline:

@@ -19,6 +19,7 @@ MOST, OF_ONE = 6, 3
 class Caller:
     address: str
     is_working: bool = False
+    is_held: bool = False
     is_gone: bool = False
 
     def make_room(self) -> None:
@@ -31,7 +32,7 @@ def door(per_address: int = OF_ONE) -> Door:
     return Door(limits, counted_as(Settings(trusted_proxies="10.0.0.0/8")))
 
 
-STEPS = st.lists(st.tuples(st.sampled_from(["enter", "work", "wait", "leave"]), st.integers(0, 9)), max_size=60)
+STEPS = st.lists(st.tuples(st.sampled_from(["enter", "work", "wait", "read", "leave"]), st.integers(0, 9)), max_size=60)
 
 
 @given(STEPS)
@@ -59,13 +60,14 @@ def test_no_more_than_the_limits_are_ever_in_and_only_those_who_wait_make_room(s
                 inside.remove(caller)
             else:
                 caller.is_working = what == "work"
-                (at.work if caller.is_working else at.wait)(caller)
+                {"work": at.work, "wait": at.wait, "read": at.read}[what](caller)
         assert len(inside) <= MOST
         assert all(sum(each.address == other.address for other in inside) <= OF_ONE for each in inside)
     for each in inside:
         at.leave(each)
     assert not at._guests
     assert not at._waiting
+    assert not at._reading
     assert not at._of_address
 
 
@@ -77,6 +79,25 @@ def test_the_one_that_has_waited_the_longest_makes_room() -> None:
     at.wait(callers[0])  # it was served, and waits since just now
     assert at.enter(Caller("192.0.2.1"), "192.0.2.1") is None
     assert [caller.is_gone for caller in callers] == [False, True, False]
+
+
+def test_who_waits_goes_first_and_then_whose_body_has_been_silent_the_longest() -> None:
+    at, callers = door(per_address=0), [Caller(f"192.0.2.{number}") for number in range(MOST)]
+    for caller in callers:
+        assert at.enter(caller, caller.address) is None
+    for caller in callers[1:]:
+        at.read(caller)
+    at.read(callers[1])  # one more byte
+    callers[2].is_held = True
+    at.work(callers[3])
+    order: list[int] = []
+    for number in range(4):
+        new = Caller(f"198.51.100.{number}")
+        assert at.enter(new, new.address) is None
+        at.work(new)
+        order += [index for index, caller in enumerate(callers) if caller.is_gone and index not in order]
+    assert order == [0, 4, 5, 1]
+    assert at.enter(Caller("198.51.100.9"), "198.51.100.9") is not None
 
 
 @pytest.mark.parametrize(
