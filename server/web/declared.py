@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, sleep, to_thread
 from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.routing import compile_path
@@ -19,10 +19,13 @@ from server.web.errors import answer_of
 from server.web.json_shape import check_json
 from server.web.root_path import path_of
 from workers.core.errors.base import BodyUnsupported, LDiffusionError
-from workers.core.errors.door import ParameterUnknown
+from workers.core.errors.door import BodyTooComplex, ParameterUnknown
 
 JSON = "application/json"
 LARGE_BYTES = 2**16
+PAUSE_S = 1.0
+"""Before a refusal of JSON that costs too much: whoever sends it again and again waits, and not the others."""
+
 SHOWN_CHARS = 80
 
 
@@ -61,6 +64,8 @@ class Declared:
             if with_body and operation.takes_json:
                 await _check_body(scope, receive, pieces, self._large)
         except LDiffusionError as error:
+            if isinstance(error, BodyTooComplex):
+                await sleep(PAUSE_S)
             is_unread = with_body and not (pieces and not pieces[-1].get("more_body", False))
             await answer_of(error, body_unread=is_unread)(scope, receive, send)
             return

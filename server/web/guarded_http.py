@@ -255,9 +255,10 @@ class GuardedHttp(HttpToolsProtocol):
         self.loop.call_later(LINGER_S, self.transport.abort)
 
     def _discard(self, size: int) -> None:
+        """Throw bytes away; who sends more of them than is polite waits for the end, and costs nothing until then."""
         self._discarded += size
-        if self._discarded > LINGER_BYTES:
-            self.transport.abort()
+        if self._discarded > LINGER_BYTES and not self.transport.is_closing():
+            self.flow.pause_reading()
 
 
 def guarded(door: Door, is_streamed: IsStreamed) -> type[GuardedHttp]:
