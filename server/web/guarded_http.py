@@ -245,14 +245,14 @@ class GuardedHttp(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:  # whoever reads the body learns that no more comes
             cycle.disconnected = True
             cycle.message_event.set()
+        self.loop.call_later(LINGER_S, self.transport.abort)
         if is_answering or self.pipeline:
-            self.transport.abort()
+            self.pipeline.clear()
             return
         self.transport.write(_bytes_of(error))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
-        self.loop.call_later(LINGER_S, self.transport.abort)
 
     def _discard(self, size: int) -> None:
         """Throw bytes away; who sends more of them than is polite waits for the end, and costs nothing until then."""
