@@ -37,11 +37,11 @@ def check_json(body: bytes) -> None:
         BodyTooComplex: It has too many values, too many members, or they lie too deep within each other.
     """
     _check_text(body)
-    structure = _STRING.sub(b"", body).translate(None, _NO_STRUCTURE)
-    values = 1 + sum(map(structure.count, (b",", b"[", b"{")))
+    bare = _STRING.sub(b"", body)
+    values = 1 + sum(map(bare.count, (b",", b"[", b"{")))
     if values > VALUES_MAX:
         raise BodyTooComplex("The body holds too many values.", value=values, accepted=f"at most {VALUES_MAX}")
-    signs = np.frombuffer(structure, np.uint8)
+    signs = np.frombuffer(bare.translate(None, _NO_STRUCTURE), np.uint8)
     depth = np.cumsum(np.isin(signs, _of(b"[{")).astype(np.int32) - np.isin(signs, _of(b"]}")))
     deepest = int(depth.max(initial=0))
     if deepest > DEPTH_MAX:
