@@ -18,6 +18,7 @@ from models.config import ObjectConfig
 Numbers: TypeAlias = NDArray[np.int32]
 Depth: TypeAlias = NDArray[np.int16]
 _FULL: Final = 255
+_CROSS: Final = ndimage.generate_binary_structure(2, 1)
 SMALL_UM: Final = 16.0
 """Longest side of a component that `shallow` asks about; small against any halo."""
 
@@ -74,15 +75,17 @@ def split_objects(
     if interior is None or not count:
         return numbers  # type: ignore[no-any-return]
     depth = _smoothed(interior, numbers, round(2 * (config.smooth_um / mpp) ** 2))
-    markers, owner = _markers(numbers, depth, config.prominence)
-    several = np.flatnonzero(np.bincount(owner, minlength=count + 1)[1:] > 1) + 1
-    boxes = ndimage.find_objects(numbers) if len(several) else []
-    for piece in several.tolist():
+    several, last = _with_several_maxima(numbers, depth, count), count
+    boxes = ndimage.find_objects(numbers) if several else []
+    for piece in several:
         box = boxes[piece - 1]
         inside = numbers[box] == piece
-        flooded = watershed(_FULL - depth[box], np.where(inside, markers[box], 0), mask=inside)
-        numbers[box][inside] = count + flooded[inside]
-    return _in_raster_order(numbers, count + len(owner)) if len(several) else numbers
+        markers, found = _markers(np.where(inside, depth[box], 0), config.prominence)
+        if found > 1:
+            flooded = watershed(_FULL - depth[box], markers, mask=inside)
+            numbers[box][inside] = last + flooded[inside]
+            last += found
+    return _in_raster_order(numbers, last) if last > count else numbers
 
 
 def _smoothed(interior: NDArray[np.uint8], pieces: Numbers, passes: int) -> Depth:
@@ -102,15 +105,21 @@ def _smoothed(interior: NDArray[np.uint8], pieces: Numbers, passes: int) -> Dept
     return depth
 
 
-def _markers(pieces: Numbers, depth: Depth, prominence: float) -> tuple[Numbers, NDArray[np.int64]]:
-    """Return the markers, numbered from 1, and the component of each: maxima that stand out by more than that."""
+def _with_several_maxima(pieces: Numbers, depth: Depth, count: int) -> list[int]:
+    """Return the numbers of the components with more than one local maximum: the others need no closer look."""
+    tops, found = ndimage.label(local_maxima(depth, connectivity=1))
+    owner = np.zeros(found + 1, np.int64)
+    owner[tops.ravel()] = pieces.ravel()
+    several: list[int] = np.flatnonzero(np.bincount(owner[1:], minlength=count + 1) > 1).tolist()
+    return several
+
+
+def _markers(depth: Depth, prominence: float) -> tuple[Numbers, int]:
+    """Number the maxima of one component, 0 around it, that stand out by more than `prominence`, and count them."""
     least = max(1, round(prominence * _FULL))
-    # The map with its tops cut off; a top that does not stand out more is gone. 4-connected, so components do not meet.
-    level = reconstruction(np.maximum(depth - least, 0), depth, footprint=ndimage.generate_binary_structure(2, 1))
-    number, found = ndimage.label(local_maxima(level, connectivity=1))
-    owner = np.zeros(found, np.int64)
-    owner[number[number > 0] - 1] = pieces[number > 0]
-    return number.astype(np.int32), owner
+    # The map with its tops cut off: a top that does not stand out more is gone.
+    level = reconstruction(np.maximum(depth - least, 0), depth, footprint=_CROSS)
+    return ndimage.label(local_maxima(level, connectivity=1))  # type: ignore[no-any-return]
 
 
 def _in_raster_order(numbers: Numbers, largest: int) -> Numbers:
