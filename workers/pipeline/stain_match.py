@@ -16,6 +16,9 @@ from workers.pipeline.quality import densities
 STAINED_MIN: Final = 0.12
 """Mean optical density from which the hue of a px can be told."""
 
+STAINED_MAX: Final = 1.5
+"""Nearly black from here on, as the surroundings of some sections are: its hue is noise."""
+
 MIN_PX: Final = 200
 """Less stained px, of about 8 µm, tell nothing."""
 
@@ -62,7 +65,9 @@ def find_hues(overview: Overview, tissue: Mask) -> StainHues:
     px = green = brown = 0
     ratios = np.zeros(256, np.int64)  # of red to green in hundredths, so that memory does not grow with the slide
     for rows, density in densities(overview.pixels, overview.glass):
-        seen = density[tissue[rows] & ~overview.ink[rows] & (density.mean(axis=2) >= STAINED_MIN)]
+        mean = density.mean(axis=2)
+        told = (mean >= STAINED_MIN) & (mean <= STAINED_MAX)
+        seen = density[tissue[rows] & ~overview.ink[rows] & told]
         red, most, blue = seen.T
         px += len(seen)
         green += int((seen.argmax(axis=1) == 1).sum())

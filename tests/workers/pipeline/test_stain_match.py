@@ -47,3 +47,10 @@ def test_little_tissue_tells_nothing() -> None:
     assert hues.unlike_he is None
     overview, tissue = section(DAB)
     assert find_hues(overview, np.zeros_like(tissue)).unlike_he is None
+
+
+def test_what_is_nearly_black_has_no_hue() -> None:
+    overview, tissue = section(HAEMATOXYLIN, EOSIN)
+    noise = np.random.default_rng(1).integers(0, 6, (20, SIDE, 3), dtype=np.uint8)
+    overview.pixels[20:40, 20 : 20 + SIDE] = noise  # a third of it, as where black surroundings are taken for tissue
+    assert find_hues(overview, tissue).unlike_he is None
