@@ -24,6 +24,7 @@ from models.checkpoint import CheckpointError, file_sha256
 from models.folder import ModelClass
 from models.networks.convnext import Segmenter
 from models.training.evaluation.segmenter import Answer
+from models.training.rgb_paper import DenseASPP, FastFCN, SwinUNet, Written
 
 FORMAT: Final = 1
 # The deepest encoders halve five times.
@@ -47,9 +48,6 @@ class Network:
         network: nn.Module = getattr(smp, self.decoder)(
             encoder_name=self.encoder, encoder_weights=None, in_channels=3, classes=classes, **self.options
         )
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = _MOMENTUM
         return network
 
 
@@ -65,10 +63,14 @@ class Head:
         return Segmenter(3, classes, self.widths, self.depths)
 
 
-NETWORKS: Final[Mapping[str, Network | Head]] = {
+NETWORKS: Final[Mapping[str, Network | Head | Written]] = {
     "unet": Network("Unet", "resnet18"),
     "unetplusplus": Network("UnetPlusPlus", "resnet18"),
     "deeplabv3plus": Network("DeepLabV3Plus", "resnet18"),
+    "deeplabv3": Network("DeepLabV3", "resnet18"),
+    "denseaspp": Written(DenseASPP),
+    "fastfcn": Written(FastFCN),
+    "swin-unet": Written(SwinUNet),
     # timm's layer scale of 1e-6 suits hundreds of epochs; 0.1 as in our own ConvNeXt blocks.
     "fpn-convnext": Network("FPN", "tu-convnext_atto", {"ls_init_value": 0.1}),
     "segformer": Network("Segformer", "mit_b0"),
@@ -86,7 +88,11 @@ def build_network(name: str, classes: int) -> nn.Module:
     """
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
-    return NETWORKS[name].build(classes)
+    network = NETWORKS[name].build(classes)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = _MOMENTUM
+    return network
 
 
 @dataclass(frozen=True)
