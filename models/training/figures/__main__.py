@@ -1,7 +1,7 @@
 """Draw figures: `python -m models.training.figures RUN_OR_MODEL… --data ROOT --dataset FOLDER --out FOLDER`.
 
-What is given decides what is drawn: a run's log its curves, `--evaluation` the radar, `--dataset` violins, t-SNE and
-panels. The numbers of each figure are written beside it as JSON.
+What is given decides what is drawn: a run's log its curves, `--evaluation` the radar, `--dataset` violins, grey
+values, t-SNE and panels. The numbers of each figure are written beside it as JSON.
 """
 
 import sys
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import click
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.command_line import CONTEXT, DEVICE, PATH, ManyValues, fail, run
+from models.config import NoiseLaw
 from models.folder import CONFIG
 from models.predictor import Predictor
 from models.training.crops.data import DatasetConfig, Sample, iterate_dataset
@@ -26,7 +27,7 @@ from models.training.datasets.registry import ADAPTERS, open_dataset
 from models.training.datasets.selection import choose
 from models.training.evaluation.evaluate import LDiffusionSegmenter, segment_sample
 from models.training.evaluation.metric_names import OF_A_CLASS
-from models.training.figures import curves, panels, radar, tsne, vectors, violin
+from models.training.figures import curves, greys, panels, radar, tsne, vectors, violin
 from models.training.figures.style import read_numbers, render, write_numbers
 from models.training.runlog import LOG
 
@@ -35,6 +36,7 @@ FIGURES: Final[dict[str, tuple[type, Callable[[Any, Path], Figure]]]] = {
     "curves": (curves.Curves, lambda numbers, _: curves.draw(numbers)),
     "radar": (radar.Radar, lambda numbers, _: radar.draw(numbers)),
     "violin": (vectors.PixelVectors, lambda numbers, _: violin.draw(numbers)),
+    "greys": (greys.Greys, lambda numbers, _: greys.draw(numbers)),
     "tsne": (tsne.Embeddings, lambda numbers, _: tsne.draw(numbers)),
     "panels": (panels.Panels, panels.draw),
 }
@@ -61,6 +63,7 @@ class Options:
     limit: int
     panels: int
     other: str | None
+    laws: tuple[NoiseLaw, ...]
     pixels: int
     tsne_pixels: int
     seed: int
@@ -117,7 +120,7 @@ def read_labels(folder: Path, samples: list[Sample]) -> list[NDArray[np.uint8]]:
 
 
 def from_images(args: Options, dataset: str, named: list[tuple[str, Path]]) -> dict[str, object]:
-    """Return the numbers of violins and panels, of the last model, and of the t-SNE, of all."""
+    """Return the numbers of violins and panels, of the last model, and of grey values and t-SNE, of all."""
     predictors = [(name, Predictor.load(folder, args.device)) for name, folder in named]
     last = predictors[-1][1]
     samples = choose_samples(args, dataset, len(last.classes))
@@ -133,6 +136,9 @@ def from_images(args: Options, dataset: str, named: list[tuple[str, Path]]) -> d
         predicted[name] = read_labels(folder, shown)
     return {
         "violin": drawn[-1][1],
+        "greys": greys.of_laws(named[-1][1], args.laws, samples, args.pixels, args.seed, args.device)
+        if args.laws
+        else greys.of_models(drawn),
         "tsne": tsne.embed([(name, vectors.thin(one, args.tsne_pixels, args.seed)) for name, one in drawn], args.seed),
         "panels": panels.collect(shown, predicted, last.classes, args.out),
     }
@@ -205,6 +211,7 @@ def main(argv: list[str] | None = None) -> int:
 @click.option("--limit", type=_COUNT, default=8, help="images to look at, spread evenly over the names")
 @click.option("--panels", type=_COUNT, default=4, help="how many of them the panels show")
 @click.option("--other", metavar="[NAME=]FOLDER", help="another network's labels, <image name>.png")
+@click.option("--laws", type=click.Choice(get_args(NoiseLaw)), multiple=True, help="grey values by these noise laws")
 @click.option("--pixels", type=_COUNT, default=2000, help="pixels of a class in the violins")
 @click.option("--tsne-pixels", type=_COUNT, default=400, help="how many of them in the t-SNE")
 @click.option("--seed", type=int, default=0, help="seed of noise field, drawn pixels and t-SNE")

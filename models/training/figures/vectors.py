@@ -1,6 +1,6 @@
 """Pixel latent vectors at annotated pixels, as inference makes them: what the violins and the t-SNE are drawn of."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from models.predictor import Predictor
 from models.training.crops.data import IGNORE, Sample, resize_image, resize_labels, working_size
+
+# (predictor, image (H, W, 3), seed) → (T, H, W)
+Maps = Callable[[Predictor, NDArray[np.uint8], int], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,19 @@ class PixelVectors:
 
 def grey_maps(predictor: Predictor, image: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
     """Return the grey maps (T, H, W) of one image (H, W, 3) of any size at the model's mpp, mirrored at its edges."""
+    padded, inside = mirrored(predictor, image)
+    origin = -predictor.halo_px
+    maps: NDArray[np.float32] = predictor.grey_maps(padded[None], [(origin, origin)], seed)[0].float().cpu().numpy()
+    return maps[(slice(None), *inside)]
+
+
+def mirrored(predictor: Predictor, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[slice, slice]]:
+    """Continue an image (H, W, 3) by its mirror, a halo around it and up to the next stride, and say where it lies."""
     height, width = image.shape[:2]
     stride, halo = predictor.stride_px, predictor.halo_px
     rows, cols = ((halo, halo + -length % stride) for length in (height, width))
     padded = np.pad(image, (rows, cols, (0, 0)), mode="reflect")
-    maps: NDArray[np.float32] = predictor.grey_maps(padded[None], [(-halo, -halo)], seed)[0].float().cpu().numpy()
-    return maps[:, halo : halo + height, halo : halo + width]
+    return padded, (slice(halo, halo + height), slice(halo, halo + width))
 
 
 def draw_pixels(labels: NDArray[np.uint8], classes: int, per_class: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -49,8 +59,10 @@ def draw_pixels(labels: NDArray[np.uint8], classes: int, per_class: int, rng: np
     return np.concatenate(parts).astype(np.int64)
 
 
-def collect(predictor: Predictor, samples: Sequence[Sample], per_class: int, seed: int) -> PixelVectors:
-    """Draw pixels of every class and return their vectors.
+def collect(
+    predictor: Predictor, samples: Sequence[Sample], per_class: int, seed: int, maps: Maps = grey_maps
+) -> PixelVectors:
+    """Draw pixels of every class and return their vectors, of the grey maps or of other maps (T, H, W).
 
     Every image gives up to `per_class // images` pixels of a class, so that none outweighs the others. Which pixels
     is a matter of the seed and the labels alone: models of one mpp are asked about the same pixels.
@@ -66,9 +78,9 @@ def collect(predictor: Predictor, samples: Sequence[Sample], per_class: int, see
         width, height = working_size(sample, predictor.mpp)
         reference = resize_labels(sample.labels, width, height)
         pixels = draw_pixels(reference, len(classes), share, rng)
-        maps = grey_maps(predictor, resize_image(sample.image, width, height), seed)
+        planes = maps(predictor, resize_image(sample.image, width, height), seed)
         labels.append(reference.ravel()[pixels])
-        values.append(maps.reshape(len(maps), -1)[:, pixels].T)
+        values.append(planes.reshape(len(planes), -1)[:, pixels].T)
     if not sum(map(len, labels)):
         raise ValueError(f"none of the {len(samples)} images has an annotated pixel (labels below {IGNORE})")
     rounded = np.round(np.concatenate(values).astype(np.float64), 5)

@@ -258,7 +258,7 @@ def test_command_draws_everything_and_again_from_the_numbers(discs: Path, random
     data = ["--data", str(discs), "--dataset", "discs", "--mpp", "0.5", "--limit", "2", "--device", "cpu"]
     few = ["--pixels", "40", "--tsne-pixels", "20", "--other", f"copy={other}"]
     assert main([*given, *data, *few, "--evaluation", str(tmp_path / "a.json")]) == 0
-    names = ["curves", "panels", "radar", "tsne", "violin"]
+    names = ["curves", "greys", "panels", "radar", "tsne", "violin"]
     assert sorted(path.stem for path in out.glob("*.png")) == names
     for name in names:
         with Image.open(out / f"{name}.png") as image:
