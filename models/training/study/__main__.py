@@ -1,4 +1,7 @@
-"""Train what a study compares and print its table, or that alone: `ldiffusion study {run,table,plan} STUDY.toml`."""
+"""Train what a study compares and print its table, or that alone: `ldiffusion study {run,table,plan} STUDY.toml`.
+
+`ldiffusion study paper` prints the paper's tables beside ours.
+"""
 
 import sys
 from pathlib import Path
@@ -12,6 +15,7 @@ from models.device import pick_device
 from models.training.evaluation.marked import fill
 from models.training.study.cost import plan_text
 from models.training.study.draws import draws_markdown
+from models.training.study.paper import TABLES, table_markdown
 from models.training.study.plan import Study, load_study
 from models.training.study.run import run_study
 from models.training.study.table import markdown
@@ -28,7 +32,15 @@ def put_into(document: Path, name: str, page: str) -> None:
     Raises:
         ValueError: The document has no such marks.
     """
-    begin, end = f"<!-- study: {name} -->", f"<!-- end of {name} -->"
+    put_between(document, f"<!-- study: {name} -->", f"<!-- end of {name} -->", page)
+
+
+def put_between(document: Path, begin: str, end: str, page: str) -> None:
+    """Put text between two marks of a document.
+
+    Raises:
+        ValueError: The document has no such marks.
+    """
     if not fill(document, begin, end, page):
         raise ValueError(f"{document} has no lines {begin} and {end}")
 
@@ -40,7 +52,7 @@ def _print_table(study: Study, out: Path, into: Path | None) -> None:
     sys.stdout.write("" if into else page)
 
 
-@click.group(context_settings=CONTEXT, no_args_is_help=False, help=__doc__)
+@click.group(context_settings=CONTEXT, no_args_is_help=False, help=__doc__.partition("\n")[0])
 def _study() -> None:
     pass
 
@@ -96,6 +108,22 @@ def _plan(files: tuple[Path, ...], out: Path | None) -> int:
     """Print how many runs there are and the hours of one thread that they take."""
     try:
         sys.stdout.write(plan_text([load_study(file) for file in files], out))
+    except (OSError, ValueError) as error:
+        return fail(error)
+    return 0
+
+
+@_study.command("paper")
+@click.option("--pages", type=PATH, default=Path("docs/results"), help="folder of the studies' pages")
+@click.option("--into", type=PATH, help="write each table between its marks in this document")
+def _paper(pages: Path, into: Path | None) -> int:
+    """Print the paper's tables of methods with our numbers beside them, from the studies' pages."""
+    try:
+        for number in sorted({one.table for one in TABLES}):
+            text = table_markdown(number, pages)
+            if into:
+                put_between(into, f"<!-- paper: table {number} -->", f"<!-- end of table {number} -->", text)
+            sys.stdout.write("" if into else text + "\n")
     except (OSError, ValueError) as error:
         return fail(error)
     return 0

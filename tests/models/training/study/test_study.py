@@ -62,6 +62,7 @@ def test_the_studies_asked_for_are_there() -> None:
         *("baselines-consep", "baselines-glands", "baselines-nuclei", "full-glands", "full-nuclei"),
         *("remedies-consep", "remedies-glands", "remedies-nuclei"),
         *("forms-glas", "forms-tnbc", "full-nuclei-fast", "full-glands-fast"),
+        *("full-paper-glands", "full-paper-nuclei"),
     }
 
 
