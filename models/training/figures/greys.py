@@ -109,10 +109,11 @@ def draw(greys: Greys) -> Figure:
         vectors, values = row.vectors, np.array(row.vectors.values)
         labels = np.array(vectors.labels)
         present = [label for label in range(len(vectors.classes)) if (labels == label).any()]
-        edges = np.linspace(*np.percentile(values, _KEPT), _BINS + 1)
+        low, high = (float(end) for end in np.percentile(values, _KEPT))
+        edges = np.linspace(low, high, _BINS + 1)
         most = 0
         for step, axis in enumerate(axes[: len(vectors.timesteps)]):
-            counts = [np.histogram(np.clip(values[labels == k, step], edges[0], edges[-1]), edges)[0] for k in present]
+            counts = [np.histogram(np.clip(values[labels == k, step], low, high), edges)[0] for k in present]
             for label, count in zip(present, counts, strict=True):
                 axis.stairs(count, edges, fill=True, color=ink(vectors.colors[label]), alpha=0.45)
                 axis.stairs(count, edges, color=ink(vectors.colors[label]), linewidth=0.6)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from models.training.rgb_networks import build_network
 from models.training.rgb_paper import SwinUNet, _Expand
@@ -35,6 +36,7 @@ def test_an_image_of_a_batch_is_answered_as_if_alone(name: str) -> None:
 def test_windows_are_shifted_in_every_second_block() -> None:
     """Without a shift no token of one window of 7 would see the next, however many blocks there are."""
     blocks = SwinUNet(2).eval().down[0]
+    assert isinstance(blocks, nn.Sequential)
     x = torch.zeros(1, 14, 14, SwinUNet.width)
     changed = x.clone()
     changed[0, 0, 6] = torch.randn(SwinUNet.width, generator=torch.Generator().manual_seed(2))

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from disc_data import disc_image
+from matplotlib.patches import StepPatch
 
+from models.config import NoiseLaw
 from models.noise import NoiseField
 from models.predictor import Predictor
 from models.training.crops.data import Sample
-from models.training.figures import greys
+from models.training.figures import greys, vectors
 
 
 def samples() -> list[Sample]:
@@ -26,7 +28,7 @@ def test_overlap_is_the_share_in_common() -> None:
 
 
 @pytest.mark.parametrize("law", ["laplace", "gaussian"])
-def test_noised_latents_are_the_marginals_of_the_law_at_each_pixel(random_model: Path, law: greys.NoiseLaw) -> None:
+def test_noised_latents_are_the_marginals_of_the_law_at_each_pixel(random_model: Path, law: NoiseLaw) -> None:
     predictor = Predictor.load(random_model, "cpu")
     model, halo = predictor.model, predictor.halo_px
     f = model.config.network.latent_stride
@@ -58,7 +60,7 @@ def test_laws_change_the_noise_and_neither_weights_nor_pixels(random_model: Path
     ]
     assert len({row.vectors.labels for row in found.rows}) == 1
     assert len({row.vectors.values for row in found.rows}) == 4
-    own = greys.collect(Predictor.load(random_model, "cpu"), samples(), 20, 1)
+    own = vectors.collect(Predictor.load(random_model, "cpu"), samples(), 20, 1)
     assert found.rows[2].vectors == own
 
 
@@ -68,7 +70,8 @@ def test_every_pixel_is_counted_in_every_panel(random_model: Path) -> None:
     steps = len(found.rows[0].vectors.timesteps)
     assert len(figure.axes) == len(found.rows) * steps
     for axis in figure.axes:
-        filled = [patch for patch in axis.patches if patch.get_fill()]
-        assert sum(int(patch.get_data().values.sum()) for patch in filled) == len(found.rows[0].vectors.labels)  # type: ignore[attr-defined]
+        filled = [patch for patch in axis.patches if isinstance(patch, StepPatch) and patch.get_fill()]
+        counted = sum(float(np.sum(patch.get_data()[0])) for patch in filled)
+        assert counted == len(found.rows[0].vectors.labels)
         assert axis.get_title().startswith("t = ")
         assert "overlap" in axis.get_title()
