@@ -22,6 +22,9 @@ COPY_BYTES = 2**20
 METHOD = "Only listed attributes kept, new UIDs, no label or overview"
 STANDARD_UIDS = "1.2.840.10008."
 OTHER_PICTURES = frozenset(("LABEL", "OVERVIEW"))
+TISSUE_PICTURES = frozenset(("VOLUME", "THUMBNAIL"))
+"""What an instance has to call itself to stay; a thumbnail is the coarsest level of the volume."""
+
 KEPT = frozenset(
     (
         *("ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "Manufacturer", "ManufacturerModelName"),
@@ -62,8 +65,8 @@ def strip_dicom(files: Sequence[Path]) -> None:
         files: The instances; those of label and overview are removed.
 
     Raises:
-        DeidentifyRefused: One has writing burned into its tissue, is coded in a way that is not known here, or no
-            instance is left.
+        DeidentifyRefused: One has writing burned into its tissue, does not say what it is a picture of, is coded in a
+            way that is not known here, or no instance is left.
         SlideUnreadable: One is damaged.
     """
     uids: dict[str, str] = {}
@@ -80,9 +83,16 @@ def _strip_one(path: Path, uids: dict[str, str]) -> bool:
     try:
         with path.open("rb") as source:
             header = pydicom.dcmread(source, stop_before_pixels=True)
-            if OTHER_PICTURES & set(header.get("ImageType") or ()):
+            kinds = image_kinds(header)
+            if kinds & OTHER_PICTURES:
                 path.unlink()
                 return False
+            if not kinds & TISSUE_PICTURES:  # it may be the label all the same, and nobody looks
+                raise DeidentifyRefused(
+                    "An instance of this DICOM slide does not say in ImageType what it is a picture of.",
+                    value=str(header.get("ImageType", "no ImageType"))[:200],
+                    accepted="one that says VOLUME or THUMBNAIL, or LABEL or OVERVIEW, which are removed",
+                )
             _check_kind(header)
             with changed.open("xb") as target:
                 stripped_header(header, uids).save_as(target, enforce_file_format=True)
@@ -93,6 +103,13 @@ def _strip_one(path: Path, uids: dict[str, str]) -> bool:
         raise SlideUnreadable("An instance of this DICOM slide is damaged.", value=path.name) from error
     changed.replace(path)
     return True
+
+
+def image_kinds(header: Dataset) -> set[str]:
+    """Return the values of ImageType, in capitals; none if it is not there. One value alone is read as plain text."""
+    found = header.get("ImageType")
+    values = [found] if isinstance(found, str) else found or ()
+    return {str(value).strip().upper() for value in values}
 
 
 def _check_kind(header: Dataset) -> None:
@@ -194,5 +211,6 @@ def check_stripped(path: Path) -> None:
     telling = [keyword for keyword in EMPTY if header.get(keyword)]
     nested = [element for element in header.iterall() if element.tag.is_private or element.VR in TELLING_VRS]
     found = [*others, *telling, *(str(element.tag) for element in nested if element.value)]
-    if found or OTHER_PICTURES & set(header.ImageType):
+    kinds = image_kinds(header)
+    if found or kinds & OTHER_PICTURES or not kinds & TISSUE_PICTURES:
         raise DeidentifyRefused("This DICOM slide cannot be stripped.", value=", ".join(found)[:200])
