@@ -17,6 +17,7 @@ import click
 
 from workers import tasks
 from workers.core.command_line import CONTEXT, error_line, run
+from workers.core.confinement.private import make_private, stay_private
 from workers.core.errors.base import LDiffusionError, QueueUnavailable
 from workers.core.model_catalogue import list_models
 from workers.core.queue.jobs import Jobs, answering
@@ -44,11 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @click.option("--tell-fd", type=int, help="Descriptor that gets the id of the worker when it takes its first task.")
 def _command(tell_fd: int | None) -> int:
     """Run the tasks of LDIFFUSION_REDIS_URL. All settings are LDIFFUSION_<NAME>."""
+    stay_private()
     on_task = _teller(tell_fd)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     settings = Settings()
     try:
         check_readers()
+        make_private(settings.data_dir)
         jobs = Jobs(settings.redis_url, settings)
         jobs.ping()
         work(settings, jobs, on_task)

@@ -9,6 +9,7 @@ import click
 from server.access.audit import AuditLog, Event
 from server.access.principals import Scope
 from server.cli.extras import need
+from workers.core.confinement.private import make_private, stay_private
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.settings import Settings
 
@@ -26,6 +27,7 @@ DATA_DIR = click.option(
 def keys() -> None:
     """Keys that let clients in. A running server sees a change within a second."""
     need("keys", "server")
+    stay_private()
 
 
 @keys.command("create")
@@ -47,7 +49,7 @@ def create_key(
 ) -> None:
     """Make a key and print it. It is shown this once, and kept nowhere."""
     settings = settings_of(data_dir)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_private(settings.data_dir)
     expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days)
     key, token = keys_of(settings).create(name, tenant, scopes, expires_at)
     log_of(settings).record(_event("key_created", key))
@@ -81,6 +83,7 @@ def revoke_key(key_id: str, data_dir: Path | None) -> None:
 @click.group()
 def audit() -> None:
     """The log of who did what."""
+    stay_private()
 
 
 @audit.command("verify")

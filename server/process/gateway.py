@@ -1,7 +1,6 @@
 """The gateway as a process: `python -m server.process.gateway`. With `--fd` it listens on a socket that is open."""
 
 import logging
-import re
 import socket
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from server.access.gate import PUBLIC
 from server.access.keys import Keys
 from server.access.protection import protect
 from server.app import create_app
+from server.process.access_log import guard_access_log
 from server.process.descriptors import raise_descriptor_limit, room_for_connections
 from server.routes.uploads import is_streamed
 from server.web.connections import Door, Limits
@@ -25,6 +25,7 @@ from server.web.guarded_http import guarded
 from server.web.root_path import root_path_of, without_root
 from workers.core.command_line import CONTEXT, error_line, run
 from workers.core.confinement.lock import stay_unseen
+from workers.core.confinement.private import make_private, stay_private
 from workers.core.errors.base import LDiffusionError
 from workers.core.settings import Settings
 from workers.core.slides.versions import check_readers
@@ -35,18 +36,6 @@ logger = logging.getLogger(__name__)
 
 PAGES = ("/", "/assets/")
 """The page for people: it asks for the key itself, and holds nobody's data."""
-
-POLL = re.compile(
-    r'"GET [^\s?]*?(/healthz|/readyz|/v1/jobs/[0-9a-f]{32}'
-    r"|/v1/(slides|jobs)/[0-9a-f]{32}/\w+_files/\d+/\d+_\d+\.\w+(\?\S*)?)"
-    r' HTTP/[\d.]+" (200|304)$'
-)
-"""What is asked every second for ever, or a hundred times for a view, and answered well, is not worth a log line."""
-
-
-def is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Whether an access belongs into the log."""
-    return POLL.search(record.getMessage()) is None
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -96,12 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(fd: int | None) -> int:
     """Serve until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    logging.getLogger("uvicorn.access").addFilter(is_worth_a_line)
+    guard_access_log()
+    stay_private()
     stay_unseen()  # a child that was taken over runs as the same user
     raise_descriptor_limit()
     settings = Settings()
     try:
         check_readers()
+        make_private(settings.data_dir)
         check_exposure(settings, Keys(settings.data_dir).read(), datetime.now(UTC))
         config = server_config(settings)
     except LDiffusionError as error:

@@ -25,6 +25,7 @@ from server.access.keys import Keys
 from server.process.children import Child, module_command, module_environment
 from server.process.embedded_redis import EmbeddedRedis
 from server.web.root_path import link_to, root_path_of
+from workers.core.confinement.private import make_private, stay_private
 from workers.core.errors.base import QueueUnavailable, RequestInvalid, Unavailable
 from workers.core.queue.heartbeat import note_end
 from workers.core.queue.jobs import Jobs, answering
@@ -139,15 +140,10 @@ def serve(settings: Settings) -> None:
 
     Raises:
         RequestInvalid: The address cannot be listened on, or others reach it and there is no key, the data folder
-            cannot be made, or path prefix or proxies are none.
+            cannot be made or is another user's, or path prefix or proxies are none.
         Unavailable: A part of the server does not stay up, or the keys cannot be read.
     """
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestInvalid(
-            f"data_dir: cannot be made: {error.strerror}.", value=settings.data_dir, accepted="a folder to write to"
-        ) from error
+    make_private(settings.data_dir)
     check_exposure(settings, Keys(settings.data_dir).read(), datetime.now(UTC))
     root_path_of(settings)
     proxies_of(settings)
@@ -199,6 +195,7 @@ def run(settings: Settings) -> None:
     Raises:
         LDiffusionError: As `serve`.
     """
+    stay_private()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s supervisor %(name)s: %(message)s")
     with suppress(KeyboardInterrupt):  # before the children were up
         serve(settings)
