@@ -40,7 +40,15 @@ _OLD = re.compile(r"audit-(\d{12})\.jsonl")
 _SECRET = re.compile(r"ldk_[^/\s]*|(?<=signature=)[^&\s]*", re.IGNORECASE)
 
 Action = Literal[
-    "change", "download", "refusal", "key_created", "key_revoked", "slide_removed", "job_removed", "slide_checked"
+    "change",
+    "download",
+    "viewed",
+    "refusal",
+    "key_created",
+    "key_revoked",
+    "slide_removed",
+    "job_removed",
+    "slide_checked",
 ]
 
 logger = logging.getLogger(__name__)

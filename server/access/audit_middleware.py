@@ -1,4 +1,4 @@
-"""Writes a line of the audit log for each request that changes something, fetches or is refused. Pure ASGI."""
+"""Writes a line of the audit log for each request that changes something, fetches, looks or is refused. Pure ASGI."""
 
 import time
 from typing import cast
@@ -6,9 +6,11 @@ from typing import cast
 from anyio import CancelScope, CapacityLimiter, to_thread
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.access.audit import Event
+from server.access.audit import Action, Event
 from server.access.gate import Access
 from server.access.notes import SAFE, Note, note_of, remote_of
+from server.access.principals import Principal
+from server.access.views import viewed_by
 from server.web.root_path import path_of
 
 FETCHED = (200, 206)
@@ -47,14 +49,22 @@ class AuditMiddleware:
                 await self._tell(scope, note, None)
 
     async def _tell(self, scope: Scope, note: Note, status: int | None) -> None:
-        event = event_of(scope, note, status)
+        access = cast("Access", scope["state"]["access"])
+        event = event_of(scope, note, status) or _look(access, scope, note, status)
         if event is None:
             return
-        access = cast("Access", scope["state"]["access"])
         is_strangers = event.action == "refusal" and note.principal is None
         for line in access.denied_requests.lines(event, time.monotonic()) if is_strangers else [event]:
             with CancelScope(shield=True):
                 await to_thread.run_sync(access.audit.record, line, limiter=self._thread)
+
+
+def _look(access: Access, scope: Scope, note: Note, status: int | None) -> Event | None:
+    """Return what the log says of a tile or thumbnail: the first of an hour stands for all."""
+    name = viewed_by(note.principal, scope["method"], path_of(scope), status)
+    if name is None or note.principal is None or not access.views.is_first(name, time.monotonic()):
+        return None
+    return _event(scope, note, note.principal, "viewed", name[2], status)
 
 
 def event_of(scope: Scope, note: Note, status: int | None) -> Event | None:
@@ -62,15 +72,21 @@ def event_of(scope: Scope, note: Note, status: int | None) -> Event | None:
     is_fetched = note.is_download and scope["method"] == "GET" and status in FETCHED
     if note.is_silent or not (note.refused or is_fetched or scope["method"] not in SAFE):
         return None
-    principal = note.principal
+    action: Action = "refusal" if note.refused else "download" if is_fetched else "change"
+    return _event(scope, note, note.principal, action, path_of(scope), status)
+
+
+def _event(
+    scope: Scope, note: Note, principal: Principal | None, action: Action, path: str, status: int | None
+) -> Event:
     return Event(
-        action="refusal" if note.refused else "download" if is_fetched else "change",
+        action=action,
         by=principal.means if principal else None,
         tenant=principal.tenant if principal else None,
         key_id=principal.key_id if principal else None,
         remote=remote_of(scope),
         method=scope["method"],
-        path=path_of(scope),
+        path=path,
         status=status,
         code=note.refused,
     )

@@ -24,6 +24,7 @@ from server.access.notes import note_of, refuse, remote_of
 from server.access.principals import LOCAL, Principal, link_principal
 from server.access.principals import Scope as AccessScope
 from server.access.signing import Links, is_link, read_secret
+from server.access.views import Views
 from server.web.root_path import path_of
 from workers.core.errors.access import LinkInvalid, Unauthorized
 from workers.core.errors.base import LDiffusionError
@@ -48,6 +49,7 @@ class Access:
     rates: Rates
     audit: AuditLog
     denied_requests: DeniedRequests = field(default_factory=DeniedRequests)
+    views: Views = field(default_factory=Views)
 
 
 def open_access(settings: Settings) -> Access:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -15,6 +15,7 @@ from server.viewing.service import Viewing
 from server.web.errors import error_responses
 from server.web.files import is_current
 from workers.core.errors.base import ResultNotFound
+from workers.core.settings import Settings
 from workers.core.store import Store
 
 router = APIRouter(prefix="/v1", tags=["viewing"])
@@ -136,4 +137,5 @@ def _dzi(request: Request, grid: Grid, picture: str, digest: str) -> Response:
 
 
 def _answer(request: Request, etag: str, media_type: str, make: Callable[[], bytes]) -> Response:
-    return answer(request.headers.get("if-none-match"), etag, media_type, make)
+    keep_s = cast("Settings", request.state.settings).tile_cache_s
+    return answer(request.headers.get("if-none-match"), etag, media_type, make, keep_s)

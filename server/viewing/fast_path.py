@@ -22,6 +22,7 @@ from server.viewing.deepzoom import Address
 from server.viewing.service import Viewing
 from server.web.root_path import path_of
 from workers.core.errors.base import SlideNotFound
+from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
 from workers.core.store import Store
 
@@ -61,9 +62,9 @@ class FastPath:
         tile = cast("Viewing", state["viewing"]).tile_at_hand(info, address)
         if tile is None:
             return None
-        return answer(
-            Headers(scope=scope).get("if-none-match"), tile_etag(info.sha256, address), "image/jpeg", lambda: tile
-        )
+        held, etag = Headers(scope=scope).get("if-none-match"), tile_etag(info.sha256, address)
+        keep_s = cast("Settings", state["settings"]).tile_cache_s
+        return answer(held, etag, "image/jpeg", lambda: tile, keep_s)
 
     async def _info(self, slide_id: str, store: Store) -> SlideInfo | None:
         seen_at, info = self._seen.get(slide_id, (-SEEN_S, None))

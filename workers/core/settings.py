@@ -119,6 +119,11 @@ class Settings(BaseSettings):
     )
     slide_max_pixels: int = Field(default=10**11, gt=0, description="Most level-0 pixels of a slide.")
 
+    tile_cache_s: int = Field(
+        default=3600,
+        ge=0,
+        description="Seconds that a browser may keep tiles and thumbnails without asking again; 0: it keeps none.",
+    )
     tile_threads: int = Field(
         default=4, gt=0, description="Threads of the gateway that send tiles which need no decoding, and overlays."
     )
