@@ -53,8 +53,8 @@ class AuditMiddleware:
         event = event_of(scope, note, status) or _look(access, scope, note, status)
         if event is None:
             return
-        is_strangers = event.action == "refusal" and note.principal is None
-        for line in access.denied_requests.lines(event, time.monotonic()) if is_strangers else [event]:
+        is_refused = event.action == "refusal"
+        for line in access.denied_requests.lines(event, time.monotonic()) if is_refused else [event]:
             with CancelScope(shield=True):
                 await to_thread.run_sync(access.audit.record, line, limiter=self._thread)
 

@@ -1,6 +1,7 @@
-"""Refusals of callers nobody knows: the first is told at once, the others of a minute as one number.
+"""Refusals: the first is told at once, the others of a minute as one number.
 
-Each line of the audit log waits for the disk and stays for good. Whoever has no key must not decide how many there are.
+Each line of the audit log waits for the disk and stays for good. Whoever is refused must not decide how many there are,
+with a key or without.
 """
 
 from collections import OrderedDict
@@ -20,10 +21,10 @@ class _Window:
 
 
 class DeniedRequests:
-    """Counts by address (of IPv6, by block) and code.
+    """Counts by code and by who was refused: a key, the links of a tenant, else an address (of IPv6, a block).
 
     Args:
-        most: Addresses and codes that are remembered; of the one that is forgotten, the number is told.
+        most: Of these that are remembered; of the one that is forgotten, the number is told.
     """
 
     def __init__(self, most: int = BUCKETS_MAX) -> None:
@@ -37,7 +38,7 @@ class DeniedRequests:
             event: The refusal.
             now: Seconds of a clock that never goes back.
         """
-        name = block_of(event.remote or ""), event.code
+        name = _who(event), event.code
         window = self._windows.get(name)
         if window is not None and now - window.begun_at < WINDOW_S:
             window.more += 1
@@ -58,10 +59,18 @@ class DeniedRequests:
         return _told([self._windows.pop(name) for name in over])
 
 
+def _who(event: Event) -> str:
+    known = event.key_id or event.tenant
+    return f"{event.by} {known}" if known else block_of(event.remote or "")
+
+
 def _told(windows: list[_Window]) -> list[Event]:
     return [
         Event(
             action="refusal",
+            by=window.first.by,
+            tenant=window.first.tenant,
+            key_id=window.first.key_id,
             remote=window.first.remote,
             status=window.first.status,
             code=window.first.code,

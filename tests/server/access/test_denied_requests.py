@@ -51,6 +51,20 @@ def test_what_is_remembered_is_bounded_and_no_number_is_lost() -> None:
     assert counted + sum(event.detail is None for event in told) == 120
 
 
+def test_a_flood_with_a_key_leaves_two_lines_and_hides_no_other_key(tmp_path: Path) -> None:
+    app, access = guarded(tmp_path)
+    token, other = key_of(tmp_path, "read"), key_of(tmp_path, "read", tenant="lab-b")
+    for number in range(30):
+        client = f"192.0.2.{number}"  # a key is a key, from wherever
+        assert call(app, "POST", "/v1/slides", bearer(token), access=access, client=client).status == 403
+    assert call(app, "POST", "/v1/slides", bearer(other), access=access).status == 403
+    told = log_of(access)
+    assert [(line["code"], line["tenant"]) for line in told] == [("scope_missing", "lab-a"), ("scope_missing", "lab-b")]
+    (number_line,) = access.denied_requests.ended(math.inf)
+    assert (number_line.detail, number_line.key_id) == ("29 more of the kind within 60 s", told[0]["key_id"])
+    assert (number_line.tenant, number_line.by) == ("lab-a", "key")
+
+
 def test_a_flood_without_a_key_leaves_two_lines_and_the_chain_whole(tmp_path: Path) -> None:
     app, access = guarded(tmp_path)
     token = key_of(tmp_path, "read")
