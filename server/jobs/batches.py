@@ -18,7 +18,7 @@ from pydantic import AfterValidator, FailFast, Field, ValidationError
 from server.jobs.idempotency import Reservation
 from server.jobs.pagination import Place, after, page, place_of
 from server.jobs.submission import Admission, Requester
-from workers.core.errors.base import Invalid, LDiffusionError, NotFound
+from workers.core.errors.base import Invalid, LDiffusionError, NotFound, RequestInvalid
 from workers.core.errors.jobs import BatchNotFound
 from workers.core.frozen import LOCAL_TENANT, Frozen
 from workers.core.job_files import stored_view
@@ -27,6 +27,8 @@ from workers.core.schemas import FINAL_STATES, ErrorBody, JobOptions, JobRequest
 from workers.core.store import fsync_dir, new_id, write_json
 
 SLIDES_MAX = 1000
+ID_CHARS = 64
+"""Longest text that is kept as the id of a slide: what is longer is none, and is not to fill the disk."""
 
 logger = logging.getLogger(__name__)
 _NAME = re.compile(r"[0-9a-zA-Z]+")
@@ -41,11 +43,14 @@ def _different(slide_ids: tuple[str, ...]) -> tuple[str, ...]:
     return slide_ids
 
 
+SlideId = Annotated[str, Field(min_length=1, max_length=ID_CHARS)]
+
+
 class BatchRequest(JobOptions):
     """What a client asks of many slides at once."""
 
     slide_ids: Annotated[
-        tuple[str, ...], FailFast(), Field(min_length=1, max_length=SLIDES_MAX), AfterValidator(_different)
+        tuple[SlideId, ...], FailFast(), Field(min_length=1, max_length=SLIDES_MAX), AfterValidator(_different)
     ]
     priority: Priority = "batch"
 
@@ -115,6 +120,7 @@ class Batches:
         Raises:
             KeyReused: The key came before, with another request.
             KeyInUse: A request with the key is still being worked on.
+            RequestInvalid: No slide of it can have a job; nothing is kept.
             QuotaExceeded: The tenant may not have so many more jobs; none is made.
             QueueUnavailable: Redis does not answer; what was made runs, and sending it again completes it.
         """
@@ -184,6 +190,7 @@ class Batches:
             self._complete(batch)
             return self.view(batch_id)
         batch = self._lay_out(batch_id, request, requester.tenant)
+        _check_any(batch.items)
         with requester.room(sum(item.job_id is not None for item in batch.items)):
             self._folder.mkdir(exist_ok=True)
             write_json(self._path(batch_id), batch)
@@ -255,6 +262,17 @@ class Batches:
         if not _NAME.fullmatch(batch_id):
             raise BatchNotFound("No batch has this id.", value=batch_id[:64], accepted="32 hexadecimal characters")
         return self._folder / f"{batch_id}.json"
+
+
+def _check_any(items: Sequence[StoredItem]) -> None:
+    """Refuse a batch without a job: nobody could follow it, and it would stay for good."""
+    first = items[0].error
+    if first is not None and all(item.job_id is None for item in items):
+        raise RequestInvalid(
+            f"No slide of this batch can have a job. Of the first: {first.message}",
+            value=items[0].slide_id,
+            accepted="at least one slide that can be segmented",
+        )
 
 
 def _shown(item: StoredItem, view: JobView | None) -> BatchItem:

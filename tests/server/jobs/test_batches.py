@@ -105,7 +105,16 @@ def test_batches_are_listed_in_pages(gateway: httpx.Client, store: Store) -> Non
     assert second["next_cursor"] is None
 
 
-@pytest.mark.parametrize("slide_ids", [[], ["a", "a"], ["x"] * 1001])
+def test_a_batch_without_a_job_is_refused_and_leaves_nothing(gateway: httpx.Client, store: Store) -> None:
+    blind = add_slide(store, None)
+    answer = submit_batch(gateway, [blind, "0" * 32], "once")
+    assert code_of(answer) == (422, "invalid_request")
+    assert answer.json()["error"]["value"] == blind
+    assert gateway.get("/v1/batches").json()["items"] == []
+    assert submit_batch(gateway, [add_slide(store, 0.5)], "once").status_code == 202  # the key is free again
+
+
+@pytest.mark.parametrize("slide_ids", [[], ["a", "a"], ["x"] * 1001, [""], ["a" * 65]])
 def test_a_batch_of_nothing_of_one_twice_or_of_too_many_is_refused(gateway: httpx.Client, slide_ids: list[str]) -> None:
     assert code_of(submit_batch(gateway, slide_ids)) == (422, "invalid_request")
 
