@@ -92,8 +92,7 @@ class Webhook(Frozen):
 
     url: str = Field(max_length=2048, examples=["https://lab.example/hooks/segmentation"])
     secret: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
-        description="Name of a secret that the operator has put down for the tenant; signs.",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Name of a secret that is put down for the tenant; signs."
     )
 
 
