@@ -95,6 +95,7 @@ class ModelSpec:
         objects: What counts as one object.
         figures: Measured on held-out data.
         training: Seed and steps, for people.
+        temperature: What the classes' logits are divided by for the confidence; no label depends on it.
     """
 
     name: ModelName
@@ -110,6 +111,7 @@ class ModelSpec:
     objects: ObjectConfig = field(default_factory=ObjectConfig)
     figures: dict[str, float] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    temperature: Annotated[float, Field(gt=0)] = 1.0
 
     def __post_init__(self) -> None:
         if self.tile_px % self.stride_px:
@@ -139,6 +141,8 @@ class ModelSpec:
             "network": _told(self.network),
             "training": self.training,
         }
+        if self.temperature != 1:  # files of models without one stay what they were
+            body["temperature"] = self.temperature
         return json.dumps(body, indent=2) + "\n"
 
 
@@ -164,7 +168,7 @@ class ModelConfig(ModelSpec):
 
     @property
     def digest(self) -> str:
-        """SHA-256, in hex, of all that decides labels and objects: two models of one digest give the same results.
+        """SHA-256, in hex, of all that decides labels, objects and confidence: of one digest, two models give the same.
 
         Name, title, colours, concepts and figures are for people, and a change of them leaves the digest what it is.
         """
@@ -179,6 +183,8 @@ class ModelConfig(ModelSpec):
         }
         if objects := stated(self.objects):
             decides["objects"] = objects
+        if self.temperature != 1:
+            decides["temperature"] = self.temperature
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 

@@ -108,17 +108,28 @@ class Predictor:
         """Segment tiles; arguments as for `logits`.
 
         Returns:
-            Class index, confidence (255 × that class's probability, the largest, rounded) and, of a model that gives
-            it, the interior map (255 × interior, rounded), each (N, H, W) uint8. Small components whose interior is
-            nowhere `least_interior` are background (`models.objects.shallow`).
+            Class index, confidence (255 × that class's probability, rounded) and, of a model that gives it, the
+            interior map (255 × interior, rounded), each (N, H, W) uint8. Small components whose interior is nowhere
+            `least_interior` are background (`models.objects.shallow`).
         """
-        classes, interior = self.logits(images, w_origins, seed).tensor_split([len(self.classes)], dim=1)
-        probabilities = classes.softmax(dim=1)
-        probability, labels = probabilities.max(dim=1)
+        return self.planes(self.logits(images, w_origins, seed))
+
+    def planes(self, logits: Tensor) -> tuple[NDArray[np.uint8], ...]:
+        """Make of what `logits` gives what `predict` gives.
+
+        The labels are the largest of the probabilities as the network gives them; the model's `temperature` divides
+        the logits for the confidence alone, so no label depends on it.
+        """
+        classes, interior = logits.tensor_split([len(self.classes)], dim=1)
+        told = classes.softmax(dim=1)
+        probability, labels = told.max(dim=1)
+        if self.spec.temperature != 1:
+            told = (classes / self.spec.temperature).softmax(dim=1)
+            probability = told.gather(1, labels[:, None])[:, 0]
         deep = [_uint8(255 * plane) for plane in interior.sigmoid().unbind(dim=1)]
         answer = (_uint8(labels), _uint8(255 * probability), *deep)
         if deep and self.spec.objects.least_interior:
-            self._clear_shallow(answer, _uint8(255 * probabilities[:, 0]))
+            self._clear_shallow(answer, _uint8(255 * told[:, 0]))
         return answer
 
     def _clear_shallow(self, answer: tuple[NDArray[np.uint8], ...], background: NDArray[np.uint8]) -> None:

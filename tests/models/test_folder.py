@@ -72,6 +72,14 @@ def test_a_concept_is_kept_and_leaves_the_digest() -> None:
     assert ["snomed" in one for one in told] == [False, True]
 
 
+def test_a_temperature_is_told_where_there_is_one() -> None:
+    warm = replace(CONFIG, temperature=1.5)
+    assert "temperature" not in json.loads(CONFIG.to_json(CONFIG.weights_sha256))
+    assert read_config(warm.to_json(CONFIG.weights_sha256).encode(), "").temperature == 1.5
+    with pytest.raises(SettingsError, match="temperature is 0"):
+        replace(CONFIG, temperature=0.0)
+
+
 NETWORK: dict[str, Any] = {
     "latent_channels": 4,
     "latent_stride": 8,
@@ -128,6 +136,7 @@ DECIDING: list[dict[str, Any]] = [
     {"halo_px": 80},
     {"stride_px": 32},
     {"objects": ObjectConfig(smallest_um2=8)},
+    {"temperature": 1.5},
     {"classes": (CONFIG.classes[0], replace(CONFIG.classes[1], name="cell"))},
     {"classes": (ModelClass(0, "nucleus", (200, 0, 0)), ModelClass(1, "background", (0, 0, 0)))},
 ]

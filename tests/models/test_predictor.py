@@ -60,6 +60,19 @@ def test_a_model_with_an_interior_map_gives_it_as_a_third_plane() -> None:
     assert np.abs(interior - 255 / (1 + np.exp(-output[:, 2]))).max() <= 0.51
 
 
+def test_a_temperature_changes_the_confidence_alone() -> None:
+    sharp = with_interior(0.9)
+    flat = Predictor(sharp.model, replace(sharp.spec, temperature=2.0), sharp.digest, sharp.device)
+    asked = tiles(2), [(0, 0), (0, 64)], 0
+    output = sharp.logits(*asked)
+    (labels, before, interior), (same, after, alike) = sharp.predict(*asked), flat.predict(*asked)
+    np.testing.assert_array_equal(same, labels)
+    np.testing.assert_array_equal(alike, interior)
+    told = (output[:, :2] / 2).softmax(dim=1).gather(1, torch.from_numpy(labels.astype(np.int64))[:, None])[:, 0]
+    assert np.abs(after - 255 * told.numpy()).max() <= 0.51
+    assert not np.array_equal(after, before)
+
+
 def test_small_places_without_a_middle_are_background_with_its_probability() -> None:
     asked = tiles(2), [(0, 0), (0, 64)], 0
     plain, strict = with_interior(), with_interior(1.0)

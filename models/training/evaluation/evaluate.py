@@ -16,6 +16,7 @@ from typing import Any, Final
 import click
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.command_line import CONTEXT, DEVICE, PATH, fail, run
 from models.folder import ModelClass
@@ -37,6 +38,8 @@ from models.training.evaluation.summary import (
     SplitBy,
     summarise,
 )
+
+Core = tuple[int, slice, slice]
 
 _BINARY: Final = 2
 """Classes of a model whose masks are cut into components where nobody numbered objects."""
@@ -68,16 +71,32 @@ class LDiffusionSegmenter:
 
     def __call__(self, image: NDArray[np.uint8], /) -> Answer:
         """Label one image (H, W, 3), with a mirrored halo around it."""
-        height, width = image.shape[:2]
-        stride, halo = self.predictor.stride_px, self.predictor.halo_px
-        rows, cols = ((halo, halo + -length % stride) for length in (height, width))
-        padded = np.pad(image, (rows, cols, (0, 0)), mode="reflect")
-        core = np.s_[0, halo : halo + height, halo : halo + width]
-        whole, _, *interior = self.predictor.predict(padded[None], [(-halo, -halo)], self.seed)
+        output, core = padded_logits(self.predictor, image, self.seed)
+        whole, _, *interior = self.predictor.planes(output)
         labels = whole[core]
         if not interior or not self.objects:
             return Answer(labels)
         return Answer(labels, class_objects(labels, interior[0][core], self.mpp, self.predictor.spec.objects))
+
+
+def padded_logits(predictor: Predictor, image: NDArray[np.uint8], seed: int) -> tuple[Tensor, Core]:
+    """Return a model's output for one image (H, W, 3) with a mirrored halo around it, and where the image lies in it.
+
+    The output is (1, `head_outputs`, H', W'), as `Predictor.planes` takes it; the place holds for each of its planes.
+    """
+    height, width = image.shape[:2]
+    stride, halo = predictor.stride_px, predictor.halo_px
+    rows, cols = ((halo, halo + -length % stride) for length in (height, width))
+    padded = np.pad(image, (rows, cols, (0, 0)), mode="reflect")
+    core = 0, slice(halo, halo + height), slice(halo, halo + width)
+    return predictor.logits(padded[None], [(-halo, -halo)], seed), core
+
+
+def annotated_grid(sample: Sample, height: int, width: int) -> tuple[NDArray[np.int64], ...]:
+    """Return what takes a plane (height, width) of the model's mpp to the grid of the annotation."""
+    rows = (np.arange(sample.labels.shape[0]) * height) // sample.labels.shape[0]
+    cols = (np.arange(sample.labels.shape[1]) * width) // sample.labels.shape[1]
+    return np.ix_(rows, cols)
 
 
 def segment_sample(segmenter: Segmenter, sample: Sample) -> Answer:
@@ -92,9 +111,7 @@ def segment_sample(segmenter: Segmenter, sample: Sample) -> Answer:
         raise ValueError(
             f"{sample.name}: the image is {(height, width)}, the segmenter's labels are {answer.labels.shape}"
         )
-    rows = (np.arange(sample.labels.shape[0]) * height) // sample.labels.shape[0]
-    cols = (np.arange(sample.labels.shape[1]) * width) // sample.labels.shape[1]
-    grid = np.ix_(rows, cols)
+    grid = annotated_grid(sample, height, width)
     return Answer(answer.labels[grid], None if answer.objects is None else answer.objects[grid])
 
 
