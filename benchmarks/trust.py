@@ -11,7 +11,7 @@ annotated class, over all pixels. Intervals are a bootstrap over images.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ TRAINING = (
 )
 """As in the recipes of both models, but for the boxes of a slide, of which none is kept for validation."""
 SETS = {"tnbc_test": DatasetConfig("tnbc/test", 0.25), "monuseg_external": DatasetConfig("monuseg_external", 0.25)}
+NAMES = "nuclei-fast", "nuclei"
 ORGANS = "organs"
 SIDE_PX, STEPS, MOSTLY, ALARM = 256, 2048, 0.6, 0.95
 SEED = 5
@@ -175,12 +176,13 @@ def _above(pictures: list[Picture], name: str, usual: float) -> float:
     return float(np.mean(np.array(means) > usual))
 
 
-def calibration(data: Path, models: Two, limit: int, seeds: int) -> None:
-    """Print the second table and its figures."""
+def calibration(data: Path, predictors: Sequence[Predictor], limit: int, seeds: int) -> None:
+    """Print the second table and its figures; what has no sequence has one seed."""
     held_out = [sample for config in TRAINING for sample, kept in iterate_dataset(config, data, 2) if kept]
     print(f"{'confidence':44}{'ECE':>9}{'NLL':>9}{'AURC':>9}")
     lines: list[Figure] = []
-    for predictor, count in ((models.fast, 1), (models.sequence, seeds)):
+    for predictor in predictors:
+        count = seeds if predictor.model.config.form != "none" else 1
         for name, config in SETS.items():
             for row in rows(predictor, held_out, some(data, config, limit), count):
                 ece, nll, aurc = (row.values[key] for key in ("ece", "nll", "aurc"))
@@ -199,15 +201,16 @@ def calibration(data: Path, models: Two, limit: int, seeds: int) -> None:
 @click.option("--data", type=click.Path(path_type=Path), help="LDIFFUSION_TEST_DATA, else ../shared/data.")
 @click.option("--limit", default=4, show_default=True, help="Images of each set that are looked at, at most.")
 @click.option("--seeds", default=2, show_default=True, help="Of the noise field, that are averaged.")
+@click.option("--model", "names", type=click.Choice(NAMES), multiple=True, default=NAMES, help="Whose confidence.")
 @click.option("--part", type=click.Choice(["novelty", "calibration", "both"]), default="both", show_default=True)
-def main(data: Path | None, limit: int, seeds: int, part: str) -> None:
+def main(data: Path | None, limit: int, seeds: int, names: tuple[str, ...], part: str) -> None:
     folder = data or Path(os.environ.get("LDIFFUSION_TEST_DATA") or "../shared/data")
-    models = Two(*(Predictor.load(ZOO / name, "cpu") for name in ("nuclei-fast", "nuclei")))
+    models = Two(*(Predictor.load(ZOO / name, "cpu") for name in NAMES))
     if part != "calibration":
         with torch.inference_mode():
             Novelty(folder, models, limit).measure()
     if part != "novelty":
-        calibration(folder, models, limit, seeds)
+        calibration(folder, [each for each in models if each.spec.name in names], limit, seeds)
 
 
 if __name__ == "__main__":
