@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Request, Response
 from starlette.responses import StreamingResponse
 
 from server.access.gate import is_still_let_in
+from server.access.guards import CallerDep
 from server.routes.deps import ListenersDep, RootPathDep
 from server.routes.jobs import with_results
 from server.routes.path_deps import OWN_JOB
@@ -48,11 +49,12 @@ async def follow_job(
     request: Request,
     job_id: str,
     listeners: ListenersDep,
+    caller: CallerDep,
     root_path: RootPathDep,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Follow one job until it ends, or its key does. Who comes back with Last-Event-ID gets what was missed."""
-    audience = Audience(partial(with_results, root_path), partial(is_still_let_in, request.scope))
+    audience = Audience(caller.tenant, partial(with_results, root_path), partial(is_still_let_in, request.scope))
     events = await listeners.begin(job_id, parse_event_id(last_event_id), audience)
     if events is None:
         return Response(status_code=204)

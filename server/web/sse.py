@@ -5,14 +5,16 @@ that was seen gets what came after it; if that is no longer there, again where t
 """
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import finalize
 
 from anyio import to_thread
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import JobNotFound, QueueUnavailable
 from workers.core.errors.jobs import TooManyListeners
 from workers.core.queue.events import Progress, events_key
@@ -37,12 +39,21 @@ class Audience:
     """A client that follows a job.
 
     Attributes:
+        tenant: Whose client it is.
         present: Adds to a job what this client needs besides, such as the addresses of its results.
         is_let_in: Whether it may still see what it asked for.
     """
 
+    tenant: str
     present: Callable[[JobView], JobView]
     is_let_in: Callable[[], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seat:
+    """The place of one client among the listeners."""
+
+    tenant: str
 
 
 class Listeners:
@@ -58,7 +69,7 @@ class Listeners:
         self._jobs = jobs
         self._heartbeat_s = heartbeat_s
         self._redis: Any = Redis.from_url(redis_url, socket_connect_timeout=5, socket_timeout=heartbeat_s + 30)
-        self._count = 0
+        self._seats: set[_Seat] = set()
 
     async def close(self) -> None:
         """Let go of the connections to Redis."""
@@ -73,15 +84,44 @@ class Listeners:
         Raises:
             JobNotFound: There is no such job.
             TooManyListeners: As many clients listen as the server takes.
+            QuotaExceeded: As many of its tenant listen as one tenant may have.
             QueueUnavailable: Redis does not answer.
         """
-        if self._count >= self._jobs.settings.event_listeners_max:
+        seat = self._take(audience.tenant)
+        events = None
+        try:
+            events = await self._events(job_id, last_id, audience, seat)
+        finally:
+            if events is None:
+                self._seats.discard(seat)
+        if events is not None:  # a client that is gone before the first piece leaves by this way alone
+            finalize(events, self._seats.discard, seat)
+        return events
+
+    def _take(self, tenant: str) -> _Seat:
+        """Take a seat at once, before anything is waited for: of many that come together, none is let in too many."""
+        most, share = self._jobs.settings.event_listeners_max, self._jobs.settings.event_listeners_per_tenant
+        if len(self._seats) >= most:
             raise TooManyListeners("As many clients follow jobs as this server takes; ask for the job instead.")
+        taken = sum(seat.tenant == tenant for seat in self._seats)
+        if taken >= share:
+            raise QuotaExceeded(
+                "The tenant follows as many jobs as it may; ask for the job instead.",
+                value=f"{taken} event streams open",
+                accepted=f"at most {share} at once",
+            )
+        seat = _Seat(tenant)
+        self._seats.add(seat)
+        return seat
+
+    async def _events(
+        self, job_id: str, last_id: str | None, audience: Audience, seat: _Seat
+    ) -> AsyncGenerator[bytes, None] | None:
         view, newest = await self._standing(job_id)
         if view.state in FINAL_STATES and last_id is not None and last_id == (newest or BEGINNING):
             return None
         missed = last_id is not None and await self._reaches_back(job_id, last_id)
-        return self._follow(view, last_id or BEGINNING if missed else newest, audience, snapshot=not missed)
+        return self._follow(view, last_id or BEGINNING if missed else newest, audience, seat, snapshot=not missed)
 
     async def _standing(self, job_id: str) -> tuple[JobView, str | None]:
         """Return where a job stands, and the id of the event that told it.
@@ -97,9 +137,8 @@ class Listeners:
         return view, before
 
     async def _follow(
-        self, view: JobView, seen: str | None, audience: Audience, *, snapshot: bool
-    ) -> AsyncIterator[bytes]:
-        self._count += 1
+        self, view: JobView, seen: str | None, audience: Audience, seat: _Seat, *, snapshot: bool
+    ) -> AsyncGenerator[bytes, None]:
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
             seen = seen or BEGINNING
@@ -114,7 +153,7 @@ class Listeners:
         except QueueUnavailable:
             return  # the client comes back by itself, and is told where the job stands
         finally:
-            self._count -= 1
+            self._seats.discard(seat)
 
     async def _after(self, job_id: str, seen: str, audience: Audience) -> AsyncIterator[bytes]:
         while True:

@@ -167,6 +167,9 @@ class Settings(BaseSettings):
         "0: its share of nine tenths of what is there.",
     )
     event_listeners_max: int = Field(default=256, gt=0, description="Clients that may follow jobs by events at once.")
+    event_listeners_per_tenant: int = Field(
+        default=128, gt=0, description="Of them, those that one tenant may have at once."
+    )
     webhook_hosts: str = Field(
         default="", description="Hosts that webhooks may call, with commas between; `*`: any; empty: no webhooks."
     )
