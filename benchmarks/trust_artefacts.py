@@ -40,7 +40,7 @@ def _band(shape: tuple[int, ...], rng: Generator, share: float) -> Mask:
     angle = rng.uniform(0, np.pi)
     y, x = np.indices(shape[:2])
     along = (y - shape[0] / 2) * np.sin(angle) + (x - shape[1] / 2) * np.cos(angle)
-    band: Mask = np.abs(along) < share * np.hypot(*shape[:2]) / 2
+    band: Mask = np.abs(along) < share * np.hypot(shape[0], shape[1]) / 2
     return band
 
 

@@ -30,7 +30,8 @@ def in_cells(plane: NDArray[np.generic]) -> Floats:
     """Return the means of the cells of a plane (height, width, values); its sides are multiples of the cell."""
     rows, cols, values = plane.shape
     side = CELL_PX
-    return plane.reshape(rows // side, side, cols // side, side, values).mean(axis=(1, 3), dtype=np.float64)
+    means: Floats = plane.reshape(rows // side, side, cols // side, side, values).mean(axis=(1, 3), dtype=np.float64)
+    return means
 
 
 def _pooled(features: Tensor, stride: int) -> Floats:
@@ -119,7 +120,8 @@ class Scores:
         return found
 
     def _of_steps(self, errors: Floats) -> Floats:
-        return errors.reshape(*errors.shape[:-1], len(self.timesteps), -1).mean(axis=-1)
+        means: Floats = errors.reshape(*errors.shape[:-1], len(self.timesteps), -1).mean(axis=-1)
+        return means
 
     def _distance(self, name: str, cells: Floats) -> Floats:
         """Return the squared Mahalanobis distance of cells."""

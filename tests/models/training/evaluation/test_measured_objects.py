@@ -64,11 +64,14 @@ def test_a_model_with_an_interior_map_tells_objects_apart_on_its_own_grid() -> N
     image[5:16, 4:13, 1] = image[5:16, 16:26, 1] = 255
     image[19, 29, 0] = 1  # of 0.25 µm²
 
-    def predict(images: NDArray[np.uint8], *_: Any) -> tuple[NDArray[np.uint8], ...]:
+    def logits(images: NDArray[np.uint8], *_: Any) -> NDArray[np.uint8]:
+        return images
+
+    def planes(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         return images[..., 0], images[..., 2], images[..., 1]
 
     spec = SimpleNamespace(objects=ObjectConfig(smallest_um2=1.0))
-    predictor: Any = SimpleNamespace(stride_px=16, halo_px=16, mpp=0.5, spec=spec, predict=predict)
+    predictor: Any = SimpleNamespace(stride_px=16, halo_px=16, mpp=0.5, spec=spec, logits=logits, planes=planes)
     answer = LDiffusionSegmenter(predictor)(image)
     expected = class_objects(image[..., 0], image[..., 1], 0.5, spec.objects)
     assert expected.max() == 2
