@@ -148,7 +148,7 @@ def test_the_process_that_makes_children_is_started_again(
 
 
 def request() -> Request:
-    return Request({"type": "http", "method": "GET", "headers": []})
+    return Request({"type": "http", "method": "GET", "headers": [], "state": {"settings": SETTINGS}})
 
 
 @pytest.mark.process
