@@ -50,7 +50,8 @@ def test_telling_objects_apart_takes_no_more_memory_than_is_estimated(
 ) -> None:
     side = 400
     monkeypatch.setattr(objects, "SIDE_PX", side)
-    plan = make_plan(2 * side + 2, 2 * side + 2).model_copy(update={"objects": ObjectRules(prominence=0.2, smooth_um=0.5, interior=True)})
+    rules = ObjectRules(prominence=0.2, smooth_um=0.5, interior=True)
+    plan = make_plan(2 * side + 2, 2 * side + 2).model_copy(update={"objects": rules})
     field = ndimage.gaussian_filter(np.random.default_rng(0).random((plan.w_height, plan.w_width)), 4)
     labels = np.zeros(field.shape, np.uint8)
     labels[2 : side - 10, 2 : side - 10] = 1  # two components of one cell, whose common box is all of the window

@@ -219,11 +219,14 @@ def test_an_image_is_mirrored_as_for_l_diffusion(size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     network, shown = Brightness(), []
 
-    def predict(images: NDArray[np.uint8], *_: Any) -> tuple[NDArray[np.uint8], None]:
+    def logits(images: NDArray[np.uint8], *_: Any) -> NDArray[np.uint8]:
         shown.append(images)
+        return images
+
+    def planes(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], None]:
         return np.zeros(images.shape[:3], np.uint8), None
 
-    predictor: Any = SimpleNamespace(stride_px=32, halo_px=32, predict=predict)
+    predictor: Any = SimpleNamespace(stride_px=32, halo_px=32, logits=logits, planes=planes)
     LDiffusionSegmenter(predictor)(image)
     labels = RgbSegmenter(network, CLASSES, 0.5, 32, CPU)(image).labels
     theirs = shown[0].transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1

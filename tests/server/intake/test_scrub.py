@@ -182,5 +182,6 @@ def test_the_slide_tells_and_no_job_is_taken_on_it(gateway: httpx.Client, gatewa
     told = gateway.get(f"/v1/slides/{slide_id}").json()["integrity"]
     assert (told["ok"], datetime.fromisoformat(told["checked_at"])) == (False, checked_at)
     assert code_of(submit(gateway, slide_id)) == (422, "slide_damaged")
-    batch = gateway.post("/v1/batches", json={"slide_ids": [slide_id], "model": "made-model"}).json()
-    assert batch["items"][0]["error"]["code"] == "slide_damaged"
+    batch = gateway.post("/v1/batches", json={"slide_ids": [slide_id], "model": "made-model"})
+    assert code_of(batch) == (422, "invalid_request")
+    assert "stored bytes" in batch.json()["error"]["message"]
