@@ -30,7 +30,7 @@ WORKERS_SHARE = 0.9
 OBJECTS_BYTES_PER_PX, OBJECTS_SIDE_PX = 40, 2 * 2048 + 2
 """What telling objects apart takes at most, per px of the largest window that it looks at, and the side of that."""
 
-DISK_BYTES_PER_PX = 0.65
+DISK_BYTES_PER_PX = 0.75
 """Upper bound for a working px of tissue that is full of nuclei: labels and confidence. Most tissue takes half."""
 
 INTERIOR_BYTES_PER_PX, OBJECTS_PLANE_BYTES_PER_PX = 0.85, 0.18

@@ -231,8 +231,8 @@ def test_an_image_is_mirrored_as_for_l_diffusion(size: tuple[int, int]) -> None:
     labels = RgbSegmenter(network, CLASSES, 0.5, 32, CPU)(image).labels
     theirs = shown[0].transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
     assert np.array_equal(network.seen.numpy(), theirs)
-    logits = network(torch.from_numpy(theirs))
-    expected = logits.argmax(dim=1)[0, 32 : 32 + size[0], 32 : 32 + size[1]]
+    output = network(torch.from_numpy(theirs))
+    expected = output.argmax(dim=1)[0, 32 : 32 + size[0], 32 : 32 + size[1]]
     assert np.array_equal(labels, expected.numpy())
 
 

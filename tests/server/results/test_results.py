@@ -146,7 +146,7 @@ def test_a_range_that_is_none_is_refused_in_the_one_shape(gateway: httpx.Client,
 
 
 def test_a_range_header_of_many_ranges_costs_no_more_than_the_file(gateway: httpx.Client, job_id: str) -> None:
-    many = "bytes=" + ",".join(f"{start}-{start}" for start in range(0, 10_000, 2))
+    many = "bytes=" + ",".join(f"{start}-{start}" for start in range(0, 1_400, 2))
     answer = gateway.get(f"/v1/jobs/{job_id}/overlay.ome.tif", headers={"range": many})
     assert answer.status_code == 200
     assert answer.content == FILES["overlay.ome.tif"]
