@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from server.web.connections import Door
 from server.web.errors import answer_of
+from server.web.root_path import path_of
 from workers.core.errors.base import LDiffusionError
 from workers.core.errors.door import HeadTooLong, RequestLate, RequestMalformed
 
@@ -191,7 +192,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _body_idle_s(self) -> float:
         limits = self.door.limits
-        if type(self).is_streamed(self.scope["method"], self.scope["path"]):
+        if type(self).is_streamed(self.scope["method"], path_of(self.scope)):
             return limits.upload_idle_s + UPLOAD_GRACE_S
         return limits.body_idle_s
 

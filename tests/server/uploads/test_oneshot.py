@@ -293,7 +293,8 @@ def connection(client: httpx.Client) -> socket.socket:
 
 def request_head(method: str, length: int) -> bytes:
     """Return the head of an upload that claims `length` bytes."""
+    query = "?filename=a.tif" if method == "PUT" else ""  # a form names its file itself
     return (
-        f"{method} /v1/slides?filename=a.tif HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n"
+        f"{method} /v1/slides{query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
     ).encode()
