@@ -192,7 +192,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _body_idle_s(self) -> float:
         limits = self.door.limits
-        if type(self).is_streamed(self.scope["method"], path_of(self.scope)):
+        if type(self).is_streamed(self.scope["method"], path_of(dict(self.scope))):
             return limits.upload_idle_s + UPLOAD_GRACE_S
         return limits.body_idle_s
 
