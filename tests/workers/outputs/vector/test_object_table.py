@@ -147,7 +147,7 @@ def test_regions_workers_and_bands_change_no_byte(
     monkeypatch.setattr(tracing, "BAND_PX", 1300 * 90 * 2)
     with finished(path, tmp_path / "b", colour, lambda all_of_them: all_of_them[::-1], region_px=512):
         assert {name: (tmp_path / "b" / name).read_bytes() for name in names} == whole
-    monkeypatch.setattr(object_table, "GROUP_BYTES", 20_000)
+    monkeypatch.setattr(object_table, "GROUP_BYTES", 12_000)
     with finished(path, tmp_path / "c", colour, region_px=256):
         groups = pq.ParquetFile(tmp_path / "c" / "objects.parquet")
         assert groups.num_row_groups > 3
