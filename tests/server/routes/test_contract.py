@@ -90,7 +90,9 @@ def world(plain: Finished, gateway_queue: str, tmp_path_factory: pytest.TempPath
         schema = schemathesis.openapi.from_dict(session.get(f"{url}/openapi.json").json())
         schema.config.update(base_url=url)
         ids = {"slide_id": plain.info.id, "job_id": plain.job_id, "name": "made-model"}
-        batch = session.post(f"{url}/v1/batches", json={"slide_ids": [plain.info.id], "model": "made-model"})
+        content = plain.store.slide_file(plain.info.id).read_bytes()
+        slide_id = session.put(f"{url}/v1/slides?filename=plain.tif", data=content).json()["id"]
+        batch = session.post(f"{url}/v1/batches", json={"slide_ids": [slide_id], "model": "made-model"})
         upload = session.post(f"{url}/v1/uploads", headers=TUS | {"Upload-Length": "10"})
         ids |= {"batch_id": batch.json()["id"], "upload_id": upload.headers["location"].rpartition("/")[2]}
         yield World(schema, session, ids)

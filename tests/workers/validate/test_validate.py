@@ -104,7 +104,7 @@ def test_truth_that_is_what_the_model_says_is_perfect_whatever_it_is_called(
     assert set(told["dice"].values()) == {1}
     assert told["warnings"] == []
     assert np.sum(told["confusion"]) == 300 * 300 - 30 * 30
-    assert len(Darkness.asked) == 1, "only the tile of 512 px that the region lies in"
+    assert len(Darkness.asked) == 4, "only the tiles of 256 px that the region lies in"
 
 
 def test_nuclei_that_touch_are_one_object_of_a_model_without_an_interior_map(
