@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.config import LDiffusionConfig
-from models.networks.convnext import Segmenter
+from models.networks.convnext import Pyramid, Segmenter
 from models.networks.dae import Decoder, to_grey
 from models.networks.timm_head import TimmSegmenter
 from models.networks.trunk import TrunkSegmenter
@@ -33,6 +33,11 @@ NoiseSource = Callable[[int], Tensor]
 _LOG_SCALE_BOUND: Final = 5.0
 # What stands beside a model while it is trained, and in no model folder: names of its tensors begin so.
 COMPANION: Final = "companion"
+
+
+def bounded_log_scale(raw: Tensor) -> Tensor:
+    """Bring what a network gives for log b_θ within its bounds; shape kept."""
+    return _LOG_SCALE_BOUND * torch.tanh(raw / _LOG_SCALE_BOUND)
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class LDiffusion(nn.Module):
         if not self.config.predict_scale:
             return output, None
         predicted, raw = output.chunk(2, dim=1)
-        return predicted, _LOG_SCALE_BOUND * torch.tanh(raw / _LOG_SCALE_BOUND)
+        return predicted, bounded_log_scale(raw)
 
     def images(self, z0: Tensor, noise: NoiseSource, uniforms: NoiseSource | None = None) -> list[Tensor]:
         """Return r_t for each timestep, ascending in t: T tensors (N, 3, H, W)."""
@@ -163,7 +168,7 @@ class LDiffusion(nn.Module):
     # --- vectors ------------------------------------------------------------------------------------------------------
 
     @property
-    def head(self) -> Segmenter | TrunkSegmenter:
+    def head(self) -> Pyramid:
         """The segmentation network.
 
         Raises:

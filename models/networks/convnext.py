@@ -15,14 +15,13 @@ from timm.models.convnext import ConvNeXtStage
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Running statistics cover about fifty steps: near to what the averaged weights, that are shipped, see.
-_MOMENTUM = 0.02
+from models.networks.layers import MOMENTUM
 
 
 def conv_norm(channels: int, width: int, stride: int = 1) -> nn.Sequential:
     """3x3 convolution, its bias taken over by the batch norm after it."""
     return nn.Sequential(
-        nn.Conv2d(channels, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width, momentum=_MOMENTUM)
+        nn.Conv2d(channels, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width, momentum=MOMENTUM)
     )
 
 
@@ -40,7 +39,40 @@ class Halve(nn.Module):
         return functional.relu(self.skip(x) + self.second(functional.relu(self.first(x))))
 
 
-class Segmenter(nn.Module):
+class Pyramid(nn.Module):
+    """A segmentation network that gives its features: down by `features`, up again by `refine`.
+
+    Attributes:
+        pyramid: Channels of the features, finest first; each further one has half the resolution.
+        narrow: Brings each level to the width of the next finer one.
+        merge: Joins it with that level's features.
+        classify: Reads the output from the finest.
+    """
+
+    pyramid: tuple[int, ...]
+    narrow: nn.ModuleList
+    merge: nn.ModuleList
+    classify: nn.Conv2d
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Return what the way down gives, (N, `pyramid[i]`, H/2^i, W/2^i) each; H and W multiples of the coarsest."""
+        raise NotImplementedError
+
+    def refine(self, features: Sequence[Tensor]) -> Tensor:
+        """Join the features, coarse to fine: (N, widths[0], H, W), which the classes are read from."""
+        *skips, h = features
+        for level in reversed(range(len(skips))):
+            h = functional.interpolate(self.narrow[level](h), scale_factor=2.0, mode="bilinear", align_corners=False)
+            h = functional.relu(self.merge[level](torch.cat([h, skips[level]], dim=1)))
+        return h
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Segment; H and W multiples of the coarsest stride."""
+        output: Tensor = self.classify(self.refine(self.features(x)))
+        return output
+
+
+class Segmenter(Pyramid):
     """(N, channels, H, W) → logits (N, num_classes, H, W).
 
     Args:
@@ -49,8 +81,6 @@ class Segmenter(nn.Module):
         widths: Channels at strides 1, 2, 4, …
         depths: ConvNeXt blocks at each of these strides; none at stride 1, where they would cost most.
     """
-
-    pyramid: tuple[int, ...]
 
     def __init__(self, channels: int, num_classes: int, widths: Sequence[int], depths: Sequence[int]) -> None:
         super().__init__()
@@ -65,24 +95,11 @@ class Segmenter(nn.Module):
         self.classify = nn.Conv2d(widths[0], num_classes, 1)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Return what the way down gives, (N, `pyramid[i]`, H/2^i, W/2^i) each; H and W multiples of the coarsest."""
+        """Return the features of all strides, see `Pyramid`."""
         found = [functional.relu(self.stem(x))]
         for down in self.down:
             found.append(down(found[-1]))
         return found
-
-    def refine(self, features: Sequence[Tensor]) -> Tensor:
-        """Join the features, coarse to fine: (N, widths[0], H, W), which the classes are read from."""
-        *skips, h = features
-        for level in reversed(range(len(skips))):
-            h = functional.interpolate(self.narrow[level](h), scale_factor=2.0, mode="bilinear", align_corners=False)
-            h = functional.relu(self.merge[level](torch.cat([h, skips[level]], dim=1)))
-        return h
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Segment; H and W multiples of the coarsest stride."""
-        logits: Tensor = self.classify(self.refine(self.features(x)))
-        return logits
 
 
 def convnext_stage(width: int, depth: int) -> nn.Module:

@@ -8,7 +8,6 @@ Encoders that take a statistic over space (squeeze-and-excitation, global respon
 refused: a tile would change its neighbours. Batch normalisation, once trained, is one factor and offset a channel.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -19,16 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.networks.convnext import Halve, conv_norm, convnext_stage
+from models.networks.convnext import Halve, Pyramid, conv_norm, convnext_stage
+from models.networks.layers import MOMENTUM
 
 _RGB: Final = 3
 _STRIDES: Final = [2, 4, 8, 16]
-_MOMENTUM: Final = 0.02
 # Longer than any local encoder sees up to stride 16; what couples its ends takes a statistic over space.
 _FAR_PX: Final = 4096
 
 
-class TrunkSegmenter(nn.Module):
+class TrunkSegmenter(Pyramid):
     """(N, channels, H, W) → (N, outputs, H, W); H and W multiples of 16.
 
     Args:
@@ -41,8 +40,6 @@ class TrunkSegmenter(nn.Module):
     Raises:
         ValueError: timm has no such network, it has other strides, or it takes a statistic over space.
     """
-
-    pyramid: tuple[int, ...]
 
     def __init__(
         self, channels: int, outputs: int, backbone: str, widths: tuple[int, int, int, int, int], depth: int
@@ -67,19 +64,6 @@ class TrunkSegmenter(nn.Module):
         second, fourth, eighth, sixteenth = self.backbone(x[:, -_RGB:])
         return [stem, torch.cat([self.fine(stem), second], dim=1), fourth, eighth, self.coarse(sixteenth)]
 
-    def refine(self, features: Sequence[Tensor]) -> Tensor:
-        """Join the features, coarse to fine: (N, widths[0], H, W), which the classes are read from."""
-        *skips, h = features
-        for level in reversed(range(len(skips))):
-            h = functional.interpolate(self.narrow[level](h), scale_factor=2.0, mode="bilinear", align_corners=False)
-            h = functional.relu(self.merge[level](torch.cat([h, skips[level]], dim=1)))
-        return h
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Segment; the last three channels are the image in [−1, 1]."""
-        output: Tensor = self.classify(self.refine(self.features(x)))
-        return output
-
 
 def make_trunk(name: str) -> Any:
     """Build the encoder, with random weights, up to stride 16: a module that gives features at strides 2, 4, 8, 16.
@@ -98,7 +82,7 @@ def make_trunk(name: str) -> Any:
         raise ValueError(f"backbone {name!r} takes a statistic over space, so tiling would not be exact")
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = _MOMENTUM
+            module.momentum = MOMENTUM
     return net
 
 

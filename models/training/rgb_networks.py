@@ -23,6 +23,7 @@ from torch import nn
 from models.checkpoint import CheckpointError, file_sha256
 from models.folder import ModelClass
 from models.networks.convnext import Segmenter
+from models.networks.layers import MOMENTUM
 from models.training.evaluation.segmenter import Answer
 from models.training.rgb_paper import DenseASPP, FastFCN, SwinUNet, Written
 
@@ -31,8 +32,6 @@ FORMAT: Final = 1
 STRIDE_PX: Final = 32
 _WEIGHTS: Final = "model.safetensors"
 _CONFIG: Final = "config.json"
-# Running statistics as slow as in our own head, near to what the averaged weights see.
-_MOMENTUM: Final = 0.02
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def build_network(name: str, classes: int) -> nn.Module:
     network = NETWORKS[name].build(classes)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = _MOMENTUM
+            module.momentum = MOMENTUM
     return network
 
 

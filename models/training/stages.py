@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.ldiffusion import COMPANION, LDiffusion
+from models.ldiffusion import COMPANION, Denoised, LDiffusion
 from models.networks.dae import to_grey
 from models.noise import sample
 from models.training.components import component_law, majority
@@ -132,20 +132,24 @@ def _sequence_losses(model: LDiffusion, batch: Batch, config: StageConfig, *, ow
         grey = decoded.unflatten(0, (count, images)).transpose(0, 1).flatten(1, 2)
     else:
         grey = to_grey(decoded).unflatten(0, (count, images)).transpose(0, 1)
-    mse = functional.mse_loss(denoised.noise, noise)
-    losses = {"noise": mse}
-    if denoised.log_scale is not None:
-        losses["likelihood"] = noise_likelihood(model.config.schedule.law, noise, denoised.noise, denoised.log_scale)
+    losses = _noise_losses(model, noise, denoised)
     losses |= _contrast(model, grey, batch.labels, batch, config)
     losses["reconstruction"] = functional.l1_loss(decoded, batch.images.repeat(count, 1, 1, 1))
     loss = (
-        config.noise_weight * losses.get("likelihood", mse)
+        config.noise_weight * losses.get("likelihood", losses["noise"])
         + contrastive_weight(config, batch.step) * losses["contrastive"]
         + config.reconstruction_weight * losses["reconstruction"]
     )
     if model.config.scale_maps and denoised.log_scale is not None:
         grey = torch.cat([grey, model.scale_maps(denoised.log_scale.unflatten(0, (count, images)).unbind())], dim=1)
     return {"loss": loss, **losses}, grey
+
+
+def _noise_losses(model: LDiffusion, noise: Tensor, denoised: Denoised) -> Losses:
+    losses = {"noise": functional.mse_loss(denoised.noise, noise)}
+    if denoised.log_scale is not None:
+        losses["likelihood"] = noise_likelihood(model.config.schedule.law, noise, denoised.noise, denoised.log_scale)
+    return losses
 
 
 def _steps(model: LDiffusion, batch: Batch, config: StageConfig, *, drawn: bool) -> Tensor:
@@ -167,9 +171,7 @@ def _vector_losses(model: LDiffusion, batch: Batch, config: StageConfig) -> Loss
         denoised = model.estimates(features, noise)
         vectors = model.pixel_vectors(denoised.original)
         output = model.segment_vectors(features, vectors).float()
-    losses = {"noise": functional.mse_loss(denoised.noise, noise)}
-    if denoised.log_scale is not None:
-        losses["likelihood"] = noise_likelihood(model.config.schedule.law, noise, denoised.noise, denoised.log_scale)
+    losses = _noise_losses(model, noise, denoised)
     losses |= _contrast(model, vectors, majority(batch.labels, stride, model.config.num_classes), batch, config)
     head = _output_losses(model, output, batch, config)
     loss = (

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.ldiffusion import COMPANION, LDiffusion
+from models.ldiffusion import COMPANION, LDiffusion, bounded_log_scale
 from models.networks.convnext import conv_norm
 from models.noise import sample
 from models.training.crops.augment import AugmentConfig, photometric
@@ -26,7 +26,6 @@ from models.training.losses import noise_likelihood
 from models.training.recipe import StageConfig
 
 _RGB: Final = 3
-_LOG_SCALE_BOUND: Final = 5.0
 # Twice what every crop gets anyway.
 _STRONG: Final = AugmentConfig(stain=0.8, brightness=0.3, contrast=0.5, blur=0.6, noise=0.1)
 
@@ -48,7 +47,7 @@ class Companion(nn.Module):
     def restored(self, finest: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is predicted and its log b, (N, 3, H, W) each, from the network's finest features."""
         predicted, raw = self.restore(finest).float().chunk(2, dim=1)
-        return predicted, _LOG_SCALE_BOUND * torch.tanh(raw / _LOG_SCALE_BOUND)
+        return predicted, bounded_log_scale(raw)
 
     @torch.no_grad()
     def follow(self, model: LDiffusion, step: int, decay: float) -> None:
