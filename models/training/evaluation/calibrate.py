@@ -26,7 +26,7 @@ from models.command_line import CONTEXT, PATH, fail, run
 from models.predictor import Predictor
 from models.training.crops.data import Sample, load_dataset, resize_image, working_size
 from models.training.evaluation.evaluate import Core, annotated_grid, padded_logits
-from models.training.evaluation.marked import fill
+from models.training.evaluation.marked import fill_or_tell
 from models.training.evaluation.metrics import IGNORE
 from models.training.evaluation.reliability import count, expected_error
 from models.training.recipe import Recipe, load_recipe
@@ -144,9 +144,7 @@ def calibrate(
         found[test.root] = off_by(told, plain), off_by(told, fitted)
     figures = spec.figures | {f"ece_{name.replace('/', '_')}": round(after, 4) for name, (_, after) in found.items()}
     checkpoint.save(folder, model, replace(fitted.spec, figures=figures))
-    page = card(fitted.spec.temperature, len(held_out), found)
-    if not fill(folder / CARD, BEGIN, END, page):
-        sys.stdout.write(f"{folder / CARD} has no lines {BEGIN} and {END}; to be put there by hand:\n{page}\n")
+    fill_or_tell(folder / CARD, BEGIN, END, card(fitted.spec.temperature, len(held_out), found))
     return found
 
 

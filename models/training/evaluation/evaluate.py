@@ -79,17 +79,23 @@ class LDiffusionSegmenter:
         return Answer(labels, class_objects(labels, interior[0][core], self.mpp, self.predictor.spec.objects))
 
 
+def mirrored(predictor: Predictor, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[slice, slice]]:
+    """Continue an image (H, W, 3) by its mirror, a halo around it and up to the next stride, and say where it lies."""
+    height, width = image.shape[:2]
+    stride, halo = predictor.stride_px, predictor.halo_px
+    rows, cols = ((halo, halo + -length % stride) for length in (height, width))
+    padded = np.pad(image, (rows, cols, (0, 0)), mode="reflect")
+    return padded, (slice(halo, halo + height), slice(halo, halo + width))
+
+
 def padded_logits(predictor: Predictor, image: NDArray[np.uint8], seed: int) -> tuple[Tensor, Core]:
     """Return a model's output for one image (H, W, 3) with a mirrored halo around it, and where the image lies in it.
 
     The output is (1, `head_outputs`, H', W'), as `Predictor.planes` takes it; the place holds for each of its planes.
     """
-    height, width = image.shape[:2]
-    stride, halo = predictor.stride_px, predictor.halo_px
-    rows, cols = ((halo, halo + -length % stride) for length in (height, width))
-    padded = np.pad(image, (rows, cols, (0, 0)), mode="reflect")
-    core = 0, slice(halo, halo + height), slice(halo, halo + width)
-    return predictor.logits(padded[None], [(-halo, -halo)], seed), core
+    padded, inside = mirrored(predictor, image)
+    origin = -predictor.halo_px
+    return predictor.logits(padded[None], [(origin, origin)], seed), (0, *inside)
 
 
 def annotated_grid(sample: Sample, height: int, width: int) -> tuple[NDArray[np.int64], ...]:

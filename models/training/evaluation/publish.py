@@ -20,7 +20,7 @@ from models.command_line import CONTEXT, PATH, fail, run
 from models.predictor import Predictor
 from models.training.crops.data import Sample, load_dataset
 from models.training.evaluation.evaluate import LDiffusionSegmenter, measure
-from models.training.evaluation.marked import fill
+from models.training.evaluation.marked import fill_or_tell
 from models.training.evaluation.metric_names import METRICS
 from models.training.evaluation.report import text, with_interval
 from models.training.evaluation.summary import Evaluation, Setting, summarise
@@ -96,8 +96,8 @@ def publish(recipe: Recipe, data_root: Path, run_dir: Path, out: Path) -> dict[s
     for evaluation in evaluations:
         figures |= card_figures(evaluation)
     checkpoint.save(out, model, replace(sized, figures=figures))
-    if evaluations and not fill(out / CARD, BEGIN, END, table := card_table(evaluations)):
-        sys.stdout.write(f"{out / CARD} has no lines {BEGIN} and {END}; to be put there by hand:\n{table}\n")
+    if evaluations:
+        fill_or_tell(out / CARD, BEGIN, END, card_table(evaluations))
     return figures
 
 

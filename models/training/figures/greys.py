@@ -16,8 +16,9 @@ from models.config import NoiseLaw
 from models.noise import NoiseField
 from models.predictor import Predictor
 from models.training.crops.data import Sample
+from models.training.evaluation.evaluate import mirrored
 from models.training.figures.style import ink, new_figure
-from models.training.figures.vectors import Maps, PixelVectors, collect, grey_maps, mirrored
+from models.training.figures.vectors import Maps, PixelVectors, collect, grey_maps
 
 _BINS: Final = 40
 _KEPT: Final = (0.5, 99.5)

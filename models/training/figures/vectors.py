@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from models.predictor import Predictor
 from models.training.crops.data import IGNORE, Sample, resize_image, resize_labels, working_size
+from models.training.evaluation.evaluate import mirrored
 
 # (predictor, image (H, W, 3), seed) → (T, H, W)
 Maps = Callable[[Predictor, NDArray[np.uint8], int], NDArray[np.float32]]
@@ -40,15 +41,6 @@ def grey_maps(predictor: Predictor, image: NDArray[np.uint8], seed: int) -> NDAr
     origin = -predictor.halo_px
     maps: NDArray[np.float32] = predictor.grey_maps(padded[None], [(origin, origin)], seed)[0].float().cpu().numpy()
     return maps[(slice(None), *inside)]
-
-
-def mirrored(predictor: Predictor, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[slice, slice]]:
-    """Continue an image (H, W, 3) by its mirror, a halo around it and up to the next stride, and say where it lies."""
-    height, width = image.shape[:2]
-    stride, halo = predictor.stride_px, predictor.halo_px
-    rows, cols = ((halo, halo + -length % stride) for length in (height, width))
-    padded = np.pad(image, (rows, cols, (0, 0)), mode="reflect")
-    return padded, (slice(halo, halo + height), slice(halo, halo + width))
 
 
 def draw_pixels(labels: NDArray[np.uint8], classes: int, per_class: int, rng: np.random.Generator) -> NDArray[np.int64]:
