@@ -45,12 +45,7 @@ class BodyCap:
             error = UploadTooLarge("The body of this request is too long.", accepted=f"at most {self._most} bytes")
             await answer_of(error, body_unread=True)(scope, receive, send)
             return
-        pieces.reverse()
-
-        async def read_again() -> Message:
-            return pieces.pop() if pieces else await receive()
-
-        await self._app(scope, read_again, send)
+        await self._app(scope, read_again(pieces, receive), send)
 
     def _lets_by(self, scope: Scope) -> bool:
         return self._is_streamed(scope["method"], path_of(scope)) or not has_body(Headers(scope=scope))
@@ -66,6 +61,16 @@ class BodyCap:
                 return None
             is_whole = not pieces[-1].get("more_body", False)  # the last piece, or the client went away
         return pieces
+
+
+def read_again(pieces: list[Message], receive: Receive) -> Receive:
+    """Return what gives an app the messages that were read before it, and lets go of each, and then those that come."""
+    pieces.reverse()
+
+    async def read() -> Message:
+        return pieces.pop() if pieces else await receive()
+
+    return read
 
 
 def has_body(headers: Headers) -> bool:

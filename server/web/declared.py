@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.web.bodies import has_body
+from server.web.bodies import has_body, read_again
 from server.web.errors import answer_of
 from server.web.json_shape import check_json
 from server.web.root_path import path_of
@@ -69,12 +69,7 @@ class Declared:
             is_unread = with_body and not (pieces and not pieces[-1].get("more_body", False))
             await answer_of(error, body_unread=is_unread)(scope, receive, send)
             return
-        pieces.reverse()
-
-        async def read_again() -> Message:
-            return pieces.pop() if pieces else await receive()
-
-        await self._app(scope, read_again, send)
+        await self._app(scope, read_again(pieces, receive), send)
 
     def _operation(self, scope: Scope) -> _Operation | None:
         if self._operations is None:

@@ -241,13 +241,13 @@ def short_number(number: float | None) -> str:
 def legend_rows(classes: Sequence[ModelClass], statistics: Statistics | None) -> list[LegendRow]:
     """Return the legend: all classes, background last and white, as it is drawn."""
     told: dict[int, ClassStatistics] = {row.index: row for row in statistics.classes} if statistics else {}
-    rows = []
+    is_counted, rows = COUNTED in legend_head(statistics), []
     for each in sorted(classes, key=lambda each: (each.index == 0, each.index)):
         cells: tuple[str, ...] = ()
         if each.index in told:
             found = told[each.index]
             cells = (f"{found.mm2:.3g}", "-" if found.share_of_tissue is None else f"{found.share_of_tissue:.1%}")
-            if COUNTED in legend_head(statistics):
+            if is_counted:
                 cells = (*cells, short_number(found.count), short_number(found.density_per_mm2))
         rows.append(LegendRow(each.name, each.color if each.index else PAPER, cells))
     return rows

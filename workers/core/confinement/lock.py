@@ -81,7 +81,7 @@ def lock_in(
         raise _not_confined("The kernel does not take this process's capabilities.")
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # whoever takes the work up again is alone with the files
     if UNSEEN in rules:
-        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        stay_unseen()
     has_left = FILES in rules and leave_files(
         libc, folder or Path.cwd(), may_write=limits.may_write, also_reads=limits.also_reads
     )
