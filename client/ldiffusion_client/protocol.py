@@ -30,7 +30,7 @@ PATIENCE_S = 60.0
 """How long a server that does not answer is asked again, unless the client says otherwise."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
-LASTING = frozenset({"product_failed", "job_lost", "too_many_listeners", "quota_exceeded"})
+LASTING = frozenset({"product_failed", "job_lost", "too_many_listeners", "quota_exceeded", "uploads_exceeded"})
 """Codes of answers that are the same when one asks again at once."""
 
 PAGE_SIZE = 100

@@ -56,7 +56,8 @@ class Resumable:
         """Make a new upload; one that is joined from parts is complete at once.
 
         Raises:
-            UploadEmpty, UploadTooLarge, RequestInvalid, DiskFull, QuotaExceeded: It can never be, or not now.
+            UploadEmpty, UploadTooLarge, RequestInvalid: It can never be.
+            DiskFull, QuotaExceeded, UploadsExceeded: It cannot be now.
             UploadNotFound, UploadExpired, UploadUnfinished, UploadLocked, HeaderInvalid: A part cannot be joined.
         """
         name = display_name(request.filename)
@@ -82,7 +83,7 @@ class Resumable:
                 parts=tuple(parts),
                 source=request.source,
                 created_at=datetime.now(UTC),
-                expires_at=self._upload_store.new_expiry(),
+                expires_at=self._upload_store.new_expiry() if parts else self._upload_store.empty_expiry(),
             )
             # Parts are stored already, and count as what they are.
             async with self._quotas.room(tenant, length) if not parts else nullcontext():

@@ -21,7 +21,8 @@ from threading import Lock
 from pydantic import ValidationError
 
 from server.uploads.records import Upload
-from workers.core.disk_room import check_room, disk_full_told
+from server.uploads.shares import Share
+from workers.core.disk_room import check_room, disk_full_told, room_bytes
 from workers.core.errors.base import UploadExpired, UploadIncomplete, UploadNotFound
 from workers.core.settings import Settings
 from workers.core.store import fsync_dir, write_json
@@ -45,13 +46,19 @@ class UploadStore:
     def __init__(self, root: Path, settings: Settings) -> None:
         self._root = root
         self._expires = timedelta(seconds=settings.upload_expires_s)
+        self._empty_expires = min(self._expires, timedelta(seconds=settings.upload_empty_s))
         self._reserve_bytes = settings.disk_reserve_bytes
+        self._share = Share(settings.upload_share, settings.uploads_per_tenant)
         self._creating = Lock()
         self._unreadable: set[str] = set()  # those that the log has a line of
 
     def new_expiry(self) -> datetime:
         """Return when an upload whose last byte came now expires."""
         return datetime.now(UTC) + self._expires
+
+    def empty_expiry(self) -> datetime:
+        """Return when an upload that is announced now expires, if no byte of it comes."""
+        return datetime.now(UTC) + self._empty_expires
 
     def data_file(self, upload_id: str) -> Path:
         """Return where the bytes of an upload lie, whether or not they are there."""
@@ -66,13 +73,16 @@ class UploadStore:
 
         Raises:
             DiskFull: The upload would leave too little room, once those under way have all their bytes.
+            UploadsExceeded: Its tenant has announced as much as it may.
             UploadNotFound: A part is not there any more. The others stay as they were.
         """
         self._root.mkdir(parents=True, exist_ok=True)
         more = max((part.length for part in upload.parts), default=upload.length)  # a part goes once it is copied
         with self._creating:  # two at once see each other
-            promised = sum(other.promised for other in self._all())
-            check_room(self._root, promised + more, self._reserve_bytes)
+            known = self._all()
+            check_room(self._root, sum(other.promised for other in known) + more, self._reserve_bytes)
+            if not upload.parts:  # what is joined is there already
+                self._share.check(upload, known, room_bytes(self._root, self._reserve_bytes))
             self._make(upload)
 
     def _make(self, upload: Upload) -> None:
@@ -202,7 +212,8 @@ class UploadStore:
             return
         if not upload.is_expired:
             return
-        if upload.expires_at + self._expires < datetime.now(UTC):
+        lived = self._expires if upload.offset else self._empty_expires
+        if upload.expires_at + lived < datetime.now(UTC):
             self.remove(upload_id)
         else:
             self.drop_bytes(upload_id)

@@ -15,8 +15,13 @@ ROOM_BYTES = 64 * 2**20
 
 def check_room(folder: Path, wanted_bytes: int, reserve_bytes: int) -> None:
     """Raise DiskFull unless the disk of `folder` keeps `reserve_bytes` free after `wanted_bytes` more."""
-    if shutil.disk_usage(folder).free - wanted_bytes < reserve_bytes:
+    if wanted_bytes > room_bytes(folder, reserve_bytes):
         raise _disk_full(wanted_bytes)
+
+
+def room_bytes(folder: Path, reserve_bytes: int) -> int:
+    """Return how much may still be written to the disk of `folder`, of which `reserve_bytes` are to stay free."""
+    return shutil.disk_usage(folder).free - reserve_bytes
 
 
 def check_size(size: int, max_bytes: int, overhead_bytes: int = 0) -> None:

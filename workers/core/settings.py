@@ -97,6 +97,17 @@ class Settings(BaseSettings):
     upload_expires_s: float = Field(
         default=259200.0, gt=0, description="Seconds after its last byte at which a resumable upload is deleted."
     )
+    upload_empty_s: float = Field(default=3600.0, gt=0, description="The same of one of which no byte has come.")
+    upload_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Part of the disk's room, less what uploads of others have announced, that one tenant may announce "
+        "and not have sent yet.",
+    )
+    uploads_per_tenant: int = Field(
+        default=1000, gt=0, description="Resumable uploads of one tenant that may be there at once without a slide."
+    )
     upload_lease_s: float = Field(
         default=5.0, gt=0, description="Silence of a request after which another may go on with its upload."
     )

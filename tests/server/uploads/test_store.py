@@ -30,7 +30,7 @@ def upload_store(tmp_path: Path) -> UploadStore:
 
 
 def made(tmp_path: Path, reserve_bytes: int = 0) -> UploadStore:
-    settings = Settings(data_dir=tmp_path, upload_expires_s=LIFE_S, disk_reserve_bytes=reserve_bytes)
+    settings = Settings(data_dir=tmp_path, upload_expires_s=LIFE_S, disk_reserve_bytes=reserve_bytes, upload_share=1)
     return UploadStore(tmp_path / "uploads", settings)
 
 

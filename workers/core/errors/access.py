@@ -91,6 +91,12 @@ class QuotaExceeded(TooMany):
     code = "quota_exceeded"
 
 
+class UploadsExceeded(TooMany):
+    """The tenant has announced as many uploads, or as many bytes of them, as one tenant may."""
+
+    code = "uploads_exceeded"
+
+
 class AuditBroken(LDiffusionError):
     """The audit log is not as it was written."""
 
