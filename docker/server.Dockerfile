@@ -1,7 +1,8 @@
 # The gateway: HTTP, the job records and the page. Without torch.
 #   docker build -f docker/server.Dockerfile -t ldiffusion-server .
-ARG BASE=python:3.11-slim-bookworm
-ARG NODE=node:22-bookworm-slim
+# An image's digest goes behind its tag: --build-arg BASE=python:3.11.14-slim-bookworm@sha256:…; see docs/deploy.md.
+ARG BASE=python:3.11.14-slim-bookworm
+ARG NODE=node:22.21.1-bookworm-slim
 
 # The page is built here, as `make viewer` does it; nothing of node is in the image.
 FROM ${NODE} AS page

