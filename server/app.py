@@ -15,7 +15,13 @@ from server.access.signing import FIELDS
 from server.intake.admission import Admission
 from server.intake.scrub import Scrub, scrub_for_ever
 from server.jobs.retention import Retention
-from server.jobs.retention_sweep import sweep_for_ever, tell_denied_requests_for_ever, teller, upload_forgetter
+from server.jobs.retention_sweep import (
+    ledger_forgetter,
+    sweep_for_ever,
+    tell_denied_requests_for_ever,
+    teller,
+    upload_forgetter,
+)
 from server.jobs.webhook_dispatch import WebhookDispatch
 from server.routes import (
     batches,
@@ -23,7 +29,6 @@ from server.routes import (
     events,
     health,
     jobs,
-    links,
     live,
     models,
     page,
@@ -32,6 +37,7 @@ from server.routes import (
     results,
     roi,
     slides,
+    tenant,
     uploads,
 )
 from server.routes import (
@@ -65,7 +71,7 @@ TAGS = [
     {"name": "jobs", "description": "Segmentation of one slide by one model."},
     {"name": "results", "description": "Files of a succeeded job. They never change: cache them by their ETag."},
     {"name": "viewing", "description": "Deep Zoom tiles and thumbnails, for viewers in a browser."},
-    {"name": "access", "description": "Signed links, for what cannot send a key."},
+    {"name": "access", "description": "Signed links, for what cannot send a key; what a tenant has."},
     {"name": "models", "description": "The installed models."},
     {"name": "health", "description": "For supervisors and load balancers."},
 ]
@@ -94,7 +100,8 @@ def create_app(settings: Settings) -> FastAPI:
             upload_store = UploadStore(store.root / "uploads", settings)
             quotas = Quotas(queue, upload_store.list_uploads)
             admission = Admission(store, settings, quotas)
-            retention = Retention(queue, teller(access.audit, viewing.forget, upload_forgetter(upload_store)))
+            forgetters = viewing.forget, upload_forgetter(upload_store), ledger_forgetter(quotas.ledger)
+            retention = Retention(queue, teller(access.audit, *forgetters))
             async with (
                 resumable_uploads(upload_store, store, settings, admission, quotas) as resumable,
                 slide_imports(resumable, settings) as imports,
@@ -143,7 +150,7 @@ def create_app(settings: Settings) -> FastAPI:
         products,
         qupath,
         results,
-        links,
+        tenant,
         models,
         health,
         page,

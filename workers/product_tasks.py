@@ -21,6 +21,7 @@ from workers import stages, tasks
 from workers.core.digests import sha256_of, sha256_of_all
 from workers.core.errors.base import JobNotFound, LDiffusionError, QueueUnavailable, ResultNotReady, SlideNotFound
 from workers.core.errors.jobs import OutOfMemory
+from workers.core.job_files import count_size
 from workers.core.products import FOLDER, SIMPLIFIED, Made, Products
 from workers.core.queue.leases import Leases
 from workers.core.schemas import Plan
@@ -81,7 +82,9 @@ def make_product(job_id: str, name: str) -> None:
     try:
         with Watchdog(runtime.limits, partial(_give_up, queue, runtime.leases, job_id, name)):
             room_bytes = runtime.limits.memory_bytes - private_bytes()
-            queue.made(job_id, make(runtime.store, job_id, name, room_bytes))
+            record = make(runtime.store, job_id, name, room_bytes)
+            count_size(runtime.store, job_id)  # before the record: whoever sees that finds the number right
+            queue.made(job_id, record)
         outcome = "made"
     except (JobNotFound, ResultNotReady):
         outcome = "dropped"

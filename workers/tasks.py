@@ -17,6 +17,7 @@ from pathlib import Path
 from workers import stages
 from workers.core.errors.base import DiskFull, JobCanceled, LDiffusionError, QueueUnavailable
 from workers.core.errors.jobs import OutOfMemory
+from workers.core.job_files import count_size
 from workers.core.model_catalogue import find_model, model_dir
 from workers.core.queue.keys import Task
 from workers.core.queue.leases import Lease, Leases, Superseded
@@ -145,6 +146,7 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
                 check=partial(runtime.leases.check, lease),
                 announce=partial(runtime.leases.announce, lease),
             )
+    count_size(store, job_id)
     runtime.leases.finished(lease)
 
 

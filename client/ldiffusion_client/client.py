@@ -22,7 +22,7 @@ from ldiffusion_client.methods import Awaiting, Blocking, Method
 from ldiffusion_client.protocol import PATIENCE_S, Ask, Seen, Steps, listed, look, once, parsed
 from ldiffusion_client.records import Provenance
 from ldiffusion_client.roi_views import RoiCheck
-from ldiffusion_client.views import BatchView, JobView, Link, ModelCard, Page, ProductView, SlideInfo
+from ldiffusion_client.views import BatchView, JobView, Link, ModelCard, Page, ProductView, SlideInfo, Usage
 
 
 def unseen(*_progress: object) -> None:
@@ -231,6 +231,11 @@ class Methods:
     def cancel_batch(self, batch_id: str, *, running: bool = False) -> Steps[BatchView]:
         """Cancel the jobs of a batch that have not started; with `running`, those at work as well."""
         return job_steps.cancel_batch(batch_id, running=running)
+
+    @Method
+    def usage(self) -> Steps[Usage]:
+        """Return how much the tenant of the key has stored and under way, and how much it may have."""
+        return look("/v1/usage", Usage, self._patience_s)
 
     @Method
     def link(self, path: str, life_s: int = 600) -> Steps[str]:

@@ -19,6 +19,21 @@ IPV6_BLOCK = 64
 JOBS_RETRY_S = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be made for a tenant.
+
+    Attributes:
+        jobs: So many.
+        size_bytes: What their results will take of the disk at most, with the record of a batch.
+        batches: So many.
+    """
+
+    jobs: int = 0
+    size_bytes: int = 0
+    batches: int = 0
+
+
 @dataclass(slots=True)
 class _Bucket:
     tokens: float
@@ -113,13 +128,13 @@ def block_of(address: str) -> str:
 
 
 def check_storage(tenant: str, stored: Iterable[tuple[str, int]], wanted_bytes: int, quota_bytes: int) -> None:
-    """Refuse an upload that its tenant has no room for.
+    """Refuse an upload, or results, that a tenant has no room for.
 
     Args:
-        tenant: Whose upload it is.
-        stored: (tenant, bytes) of every slide, and of every upload under way with all the bytes it will have:
-            otherwise two uploads at once fit where one does.
-        wanted_bytes: What the upload claims to bring; 0 if it does not say, and then again once it is known.
+        tenant: Whose they are.
+        stored: (tenant, bytes) of everything, and of uploads and jobs under way with all the bytes they will have:
+            otherwise two at once fit where one does.
+        wanted_bytes: What it claims to bring; 0 if it does not say, and then again once it is known.
         quota_bytes: What one tenant may have; 0: no limit.
 
     Raises:
@@ -130,9 +145,28 @@ def check_storage(tenant: str, stored: Iterable[tuple[str, int]], wanted_bytes: 
     held = sum(size for owner, size in stored if owner == tenant)
     if held + wanted_bytes > quota_bytes or held >= quota_bytes:
         raise QuotaExceeded(
-            "The tenant has no room for this upload; delete slides first.",
+            "The tenant has no room for this; delete slides or jobs first.",
             value=f"{held} bytes stored, {wanted_bytes} more wanted",
             accepted=f"{quota_bytes} bytes in all",
+        )
+
+
+def check_batches(count: int, wanted: int, most: int) -> None:
+    """Refuse a batch of a tenant that has as many as it may.
+
+    Args:
+        count: Batches that it has.
+        wanted: How many more.
+        most: How many it may have.
+
+    Raises:
+        QuotaExceeded.
+    """
+    if wanted and count + wanted > most:
+        raise QuotaExceeded(
+            "The tenant has too many batches; delete those that are done.",
+            value=f"{count} batches",
+            accepted=f"{most} batches",
         )
 
 

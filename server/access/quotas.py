@@ -1,19 +1,25 @@
-"""What tenants may still have: stored bytes and unfinished jobs, counted anew for each request.
+"""What tenants may still have: stored bytes, unfinished jobs, batches, counted for each request.
 
 Who asks holds a room as long as what it stands for is not yet seen by the count, so two at once do not fit where one
 does. That holds in one gateway process; several may each let one in.
 """
 
 import threading
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from itertools import count
 from typing import Protocol
 
 from anyio import to_thread
+from pydantic import Field
 
-from server.access.limits import check_jobs, check_storage
+from server.access.ledger import Ledger
+from server.access.limits import Wanted, check_batches, check_jobs, check_storage
+from workers.core.frozen import Frozen
+from workers.core.products import Made, Products, read_made
 from workers.core.queue.jobs import Jobs
+from workers.core.schemas import FINAL_STATES
 
 UNDER_WAY = ("uploading", "checking")
 
@@ -40,6 +46,24 @@ class PendingUpload(Protocol):
 
 Uploads = Callable[[], Sequence[PendingUpload]]
 """Lists the resumable uploads. Blocks."""
+
+
+class Usage(Frozen):
+    """What a tenant has, and may have. Bytes; a limit of 0 is none."""
+
+    slides: int = Field(description="Slides that are stored.")
+    slides_bytes: int
+    jobs: int = Field(description="Jobs with a folder, also those that failed.")
+    jobs_bytes: int = Field(description="Of their outputs and products; of one that has not ended, what it may take.")
+    batches: int
+    batches_bytes: int
+    uploads: int = Field(description="Resumable uploads under way.")
+    uploads_bytes: int = Field(description="What they have or will have.")
+    stored_bytes: int = Field(description="All of these.")
+    quota_bytes: int
+    unfinished_jobs: int
+    quota_jobs: int
+    batches_max: int
 
 
 class Room:
@@ -88,26 +112,69 @@ class Quotas:
     def __init__(self, jobs: Jobs, uploads: Uploads) -> None:
         self._jobs = jobs
         self._uploads = uploads
+        self.ledger = Ledger(jobs.store)
         self._held: dict[int, tuple[str, int]] = {}
+        self._held_batches: dict[int, tuple[str, int]] = {}
         self._numbers = count()
         self._bytes_lock = threading.Lock()
-        self._jobs_lock = threading.Lock()
+        self._jobs_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @contextmanager
-    def more_jobs(self, tenant: str, wanted: int) -> Iterator[None]:
-        """Let a tenant make jobs while the context lasts.
+    def more_jobs(self, tenant: str, wanted: Wanted) -> Iterator[None]:
+        """Let a tenant make jobs, or a batch of them, while the context lasts.
 
         Raises:
-            QuotaExceeded: It has too many that have not ended.
+            QuotaExceeded: It has too many that have not ended, too many batches, or no room for their results.
             QueueUnavailable: Redis does not answer.
         """
         most = self._jobs.settings.quota_jobs
-        if not most:
-            yield
-            return
-        with self._jobs_lock:
-            check_jobs(tenant, ((view.tenant, view.state) for view in self._jobs.active()), wanted, most)
-            yield
+        number = next(self._numbers)
+        with self._jobs_locks[tenant] if most else nullcontext():
+            if most:
+                unfinished = ((view.tenant, view.state) for view in self._jobs.active())
+                check_jobs(tenant, unfinished, wanted.jobs, most)
+            self._hold_batches(number, tenant, wanted.batches)
+            try:
+                self.hold(number, tenant, wanted.size_bytes)
+                yield
+            finally:
+                self._held.pop(number, None)
+                self._held_batches.pop(number, None)
+
+    def ask_product(self, tenant: str, job_id: str, name: str) -> Made | None:
+        """Return the record of a product, or see to it that it is made and return None.
+
+        Raises:
+            QuotaExceeded: It is not made yet, and its tenant has no room for anything more.
+            Everything that `Products.ask` raises.
+        """
+        most = self._jobs.settings.quota_bytes
+        if most and read_made(self._jobs.store, job_id, name) is None:
+            check_storage(tenant, [(tenant, self._taken(tenant))], 0, most)
+        made = Products(self._jobs).ask(job_id, name)
+        if made is None:
+            self.ledger.expect(job_id, name)
+        return made
+
+    def usage(self, tenant: str) -> Usage:
+        """Return what a tenant has and may have.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
+        settings, stored = self._jobs.settings, self.ledger.of(tenant)
+        pending = self._pending(tenant)
+        unfinished = [view for view in self._jobs.active() if view.tenant == tenant and view.state not in FINAL_STATES]
+        return Usage(
+            **dict(stored),
+            uploads=len(pending),
+            uploads_bytes=sum(pending.values()),
+            stored_bytes=stored.size_bytes + sum(pending.values()),
+            quota_bytes=settings.quota_bytes,
+            unfinished_jobs=len(unfinished),
+            quota_jobs=settings.quota_jobs,
+            batches_max=settings.batches_per_tenant,
+        )
 
     @asynccontextmanager
     async def room(self, tenant: str, wanted: int | None) -> AsyncIterator[Room]:
@@ -137,9 +204,17 @@ class Quotas:
         if not most:
             return
         with self._bytes_lock:
-            others = [each for held, each in list(self._held.items()) if held != number]
-            check_storage(tenant, [*self._stored(), *others], wanted, most)
+            others = sum(size for held, (owner, size) in list(self._held.items()) if owner == tenant and held != number)
+            check_storage(tenant, [(tenant, self._taken(tenant) + others)], wanted, most)
             self._held[number] = tenant, wanted
+
+    def _hold_batches(self, number: int, tenant: str, wanted: int) -> None:
+        if not wanted:
+            return
+        with self._bytes_lock:
+            held = sum(count for owner, count in list(self._held_batches.values()) if owner == tenant)
+            check_batches(self.ledger.of(tenant).batches + held, wanted, self._jobs.settings.batches_per_tenant)
+            self._held_batches[number] = tenant, wanted
 
     def left(self, tenant: str) -> int | None:
         """Return the bytes that a tenant may still store; None: there is no limit."""
@@ -147,12 +222,15 @@ class Quotas:
         if not most:
             return None
         with self._bytes_lock:
-            taken = [*self._stored(), *list(self._held.values())]
-        return max(0, most - sum(size for owner, size in taken if owner == tenant))
+            held = sum(size for owner, size in list(self._held.values()) if owner == tenant)
+            return max(0, most - self._taken(tenant) - held)
 
-    def _stored(self) -> list[tuple[str, int]]:
-        # By id: an upload becomes the slide of the same id, and is both for a moment.
-        pending = [upload for upload in self._uploads() if upload.state in UNDER_WAY]
-        sizes = {upload.id: (upload.tenant, upload.length) for upload in pending}
-        slides = {info.id: (info.tenant, info.size_bytes) for info in self._jobs.store.list_slides()}
-        return list((sizes | slides).values())
+    def _taken(self, tenant: str) -> int:
+        """Bytes that a tenant has stored, or that its uploads and jobs under way will have stored."""
+        return self.ledger.of(tenant).size_bytes + sum(self._pending(tenant).values())
+
+    def _pending(self, tenant: str) -> dict[str, int]:
+        """Bytes of the uploads of a tenant that are no slides yet: one of the same id is both for a moment."""
+        own = [upload for upload in self._uploads() if upload.tenant == tenant and upload.state in UNDER_WAY]
+        slides = self.ledger.slides_of(tenant) if own else {}
+        return {upload.id: upload.length for upload in own if upload.id not in slides}

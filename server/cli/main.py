@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from server.cli import keys
+from server.cli import keys, remote
 from server.cli.extras import need
 from server.process.children import module_command, module_environment
 from workers.core.command_line import TellsErrors
@@ -17,7 +17,6 @@ from workers.core.roi.option import RoiOption
 from workers.core.settings import Settings
 
 PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
-DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 class Commands(TellsErrors, click.Group):
@@ -144,18 +143,7 @@ def data(arguments: tuple[str, ...]) -> None:
     help="Leave this out of the statistics where the tissue has it; may be repeated.",
 )
 @click.option("--fresh", is_flag=True, help="A new slide and job, also where the server has the same.")
-@click.option(
-    "--server", "--url", "url", envvar="LDIFFUSION_URL", default=DEFAULT_URL, show_default=True, help="Its address."
-)
-@click.option(
-    "--key", envvar="LDIFFUSION_KEY", help="Key, if the server asks for one; in the variable no other user sees it."
-)
-@click.option(
-    "--ca-file",
-    envvar="LDIFFUSION_CA_FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Certificates to trust, PEM, of a certificate authority of your own.",
-)
+@remote.of_server
 def submit(
     slide: Path,
     out: Path,
@@ -250,6 +238,7 @@ def become(module: str, arguments: tuple[str, ...]) -> None:
 
 main.add_command(keys.keys)
 main.add_command(keys.audit)
+main.add_command(remote.usage)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, FailFast, Field, ValidationError
 
+from server.access.limits import Wanted
 from server.jobs.idempotency import Reservation
 from server.jobs.pagination import Place, after, page, place_of
 from server.jobs.submission import Admission, Requester
@@ -121,7 +122,7 @@ class Batches:
             KeyReused: The key came before, with another request.
             KeyInUse: A request with the key is still being worked on.
             RequestInvalid: No slide of it can have a job; nothing is kept.
-            QuotaExceeded: The tenant may not have so many more jobs; none is made.
+            QuotaExceeded: The tenant may not have so many more jobs, or their results, or one more batch; none is made.
             QueueUnavailable: Redis does not answer; what was made runs, and sending it again completes it.
         """
         if requester.key is None:
@@ -189,9 +190,14 @@ class Batches:
         if batch := self._stored(batch_id):
             self._complete(batch)
             return self.view(batch_id)
-        batch = self._lay_out(batch_id, request, requester.tenant)
+        batch, size_bytes = self._lay_out(batch_id, request, requester.tenant)
         _check_any(batch.items)
-        with requester.room(sum(item.job_id is not None for item in batch.items)):
+        wanted = Wanted(
+            jobs=sum(item.job_id is not None for item in batch.items),
+            size_bytes=size_bytes + len(batch.model_dump_json()),
+            batches=1,
+        )
+        with requester.room(wanted):
             self._folder.mkdir(exist_ok=True)
             write_json(self._path(batch_id), batch)
             fsync_dir(self._folder)
@@ -212,10 +218,12 @@ class Batches:
         except (NotFound, Invalid):  # since the batch was laid out: its slide was deleted, or its model
             logger.warning("slide %s of a batch can no longer be segmented", asked.slide_id)
 
-    def _lay_out(self, batch_id: str, request: BatchRequest, tenant: str) -> StoredBatch:
+    def _lay_out(self, batch_id: str, request: BatchRequest, tenant: str) -> tuple[StoredBatch, int]:
+        """Return a batch that nothing is written of yet, and the bytes that its results may take."""
         admission = Admission(self.jobs, tenant)
         items = tuple(self._item(admission, batch_id, request.for_slide(slide_id)) for slide_id in request.slide_ids)
-        return StoredBatch(id=batch_id, tenant=tenant, created_at=datetime.now(UTC), request=request, items=items)
+        batch = StoredBatch(id=batch_id, tenant=tenant, created_at=datetime.now(UTC), request=request, items=items)
+        return batch, admission.disk_bytes
 
     def _item(self, admission: Admission, batch_id: str, asked: JobRequest) -> StoredItem:
         try:

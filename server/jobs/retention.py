@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -18,7 +17,7 @@ from pydantic import Field
 from server.jobs.batches import Batches
 from workers.core.errors.base import JobNotFound, SlideInUse, SlideNotFound
 from workers.core.frozen import Frozen
-from workers.core.job_files import stored_view
+from workers.core.job_files import folder_bytes, stored_view
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import FINAL_STATES, JobView
 from workers.core.slide_schemas import SlideInfo
@@ -122,7 +121,7 @@ class Retention:
     def _remove_slide(self, info: SlideInfo, views: list[JobView], reason: Reason) -> int:
         # The jobs first: whoever dies in between leaves a slide without jobs, which the next attempt finds again.
         count = self._remove_jobs(views, reason)
-        size = _size_of(self._store.slide_dir(info.id))
+        size = folder_bytes(self._store.slide_dir(info.id))
         with suppress(SlideNotFound):  # another process was quicker
             whole = self._store.delete_slide(info.id)
             self._tell(
@@ -134,7 +133,7 @@ class Retention:
     def _remove_jobs(self, views: list[JobView], reason: Reason) -> int:
         count = 0
         for view in views:
-            size = _size_of(self._store.job_dir(view.id))
+            size = folder_bytes(self._store.job_dir(view.id))
             # The folder first: what is on disk and not in the queue would count as lost, and be submitted again.
             is_whole: bool | None = None
             with suppress(JobNotFound):  # another process was quicker
@@ -156,12 +155,3 @@ class Retention:
 
 def _is_old(view: JobView, cutoff: datetime) -> bool:
     return view.state in FINAL_STATES and (view.finished_at or view.created_at) < cutoff
-
-
-def _size_of(folder: Path) -> int:
-    """Bytes of all files in a folder; of those that go meanwhile, none."""
-    size = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):
-            size += path.lstat().st_size
-    return size

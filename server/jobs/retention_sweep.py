@@ -11,6 +11,7 @@ from anyio import to_thread
 
 from server.access.audit import AuditLog, Event
 from server.access.gate import Access
+from server.access.ledger import Ledger
 from server.jobs.retention import Removed, Retention, Tell
 from server.uploads.store import UploadStore
 from workers.core.errors.base import QueueUnavailable, UploadNotFound
@@ -52,6 +53,15 @@ def upload_forgetter(upload_store: UploadStore) -> Callable[[Removed], None]:
             pass
         except OSError:
             logger.exception("the record of upload %s stays until it expires", removed.id)
+
+    return forget
+
+
+def ledger_forgetter(ledger: Ledger) -> Callable[[Removed], None]:
+    """Return what lets a ledger know nothing more of what is gone."""
+
+    def forget(removed: Removed) -> None:
+        ledger.forget(removed.kind, removed.id)
 
     return forget
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from shutil import disk_usage
 
+from server.access.limits import Wanted
 from server.jobs.idempotency import Reservation
 from server.jobs.webhooks import check_webhook
 from workers.core.errors.base import JobNotFound, LDiffusionError, Unavailable
@@ -27,13 +28,14 @@ class Admission:
     Args:
         jobs: The queue.
         tenant: Who asks: another's slide is not there.
+        disk_bytes: What the results of all that was admitted may take.
     """
 
     jobs: Jobs
     tenant: str = LOCAL_TENANT
     _rates: dict[str, float | None] = field(default_factory=dict)
     _capacity: tuple[int, int] | None = None
-    _disk_bytes: int = 0
+    disk_bytes: int = 0
 
     def admit(self, request: JobRequest) -> Preflight:
         """Return the pre-flight of a request that may be queued.
@@ -66,9 +68,9 @@ class Admission:
         workers, memory_bytes = self._measure()
         estimate = preflight(geometry_of_image(slide, request.image), request, card, self._rate(card), workers)
         require_memory(estimate, memory_bytes)
-        wanted = self._disk_bytes + (estimate.estimated_disk_bytes or 0)
+        wanted = self.disk_bytes + (estimate.estimated_disk_bytes or 0)
         require_disk(wanted, disk_usage(self.jobs.store.root).free - self.jobs.settings.disk_reserve_bytes)
-        self._disk_bytes = wanted
+        self.disk_bytes = wanted
         return estimate
 
     def create(self, job_id: str, request: JobRequest, estimate: Preflight) -> None:
@@ -78,7 +80,8 @@ class Admission:
             QueueUnavailable: Redis does not answer; nothing of the job stays.
         """
         created_at = datetime.now(UTC)
-        is_new = self.jobs.store.save_request(job_id, request, created_at, self.tenant)
+        size = estimate.estimated_disk_bytes or 0
+        is_new = self.jobs.store.save_request(job_id, request, created_at, self.tenant, size)
         try:
             self.jobs.submit(job_id, request, created_at, estimate, self.tenant)
         except Unavailable:
@@ -106,12 +109,12 @@ class Requester:
     Attributes:
         tenant: Whose the jobs will be; only slides of this tenant are there for it.
         key: Idempotency-Key of the request.
-        room: Held while so many more jobs are made; raises where the tenant may not have them.
+        room: Held while so much more is made; raises where the tenant may not have it.
     """
 
     tenant: str = LOCAL_TENANT
     key: str | None = None
-    room: Callable[[int], AbstractContextManager[None]] = lambda _wanted: nullcontext()
+    room: Callable[[Wanted], AbstractContextManager[None]] = lambda _wanted: nullcontext()
 
 
 def submit_job(jobs: Jobs, request: JobRequest, requester: Requester) -> JobView:
@@ -120,7 +123,7 @@ def submit_job(jobs: Jobs, request: JobRequest, requester: Requester) -> JobView
     Raises:
         KeyReused: The key came before, with another request.
         KeyInUse: A request with the key is still being worked on.
-        QuotaExceeded: The tenant has too many jobs that have not ended.
+        QuotaExceeded: The tenant has too many jobs that have not ended, or no room for the results of one more.
         Everything that `Admission.admit` raises; then nothing is left of the request.
     """
     if requester.key is None:
@@ -145,5 +148,5 @@ def submit_job(jobs: Jobs, request: JobRequest, requester: Requester) -> JobView
 def _admit_one(jobs: Jobs, job_id: str, request: JobRequest, requester: Requester) -> None:
     admission = Admission(jobs, requester.tenant)
     estimate = admission.admit(request)
-    with requester.room(1):
+    with requester.room(Wanted(jobs=1, size_bytes=estimate.estimated_disk_bytes or 0)):
         admission.create(job_id, request, estimate)

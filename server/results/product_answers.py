@@ -1,12 +1,13 @@
 """What a request for a product is answered with: the file, or that it is being made."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from server.web.files import ImmutableFile, is_current, validators
-from workers.core.products import FOLDERS, PRODUCTS, Products, product_path
+from workers.core.products import FOLDERS, PRODUCTS, Made, Products, product_path
 from workers.core.queue.jobs import Jobs
 
 RETRY_AFTER_S = 2
@@ -17,18 +18,22 @@ def file_products() -> frozenset[str]:
     return frozenset(PRODUCTS) - FOLDERS
 
 
-def product_answer(request: Request, jobs: Jobs, job_id: str, name: str) -> Response:
+Ask = Callable[[str, str], Made | None]
+"""Returns the record of a product of a job, by their names, or sees to it that it is made."""
+
+
+def product_answer(request: Request, jobs: Jobs, ask: Ask, job_id: str, name: str) -> Response:
     """Answer with a product that is one file; one that is not made yet is begun.
 
     Raises:
+        QuotaExceeded: It is not made yet and there is no room for it.
         JobNotFound, ResultNotReady: There is no such job, or it has not succeeded.
         ProductRefused, ProductFailed: It cannot be made, or could not lately.
         QueueUnavailable: It is not made yet and the queue does not answer.
     """
-    products = Products(jobs)
-    made = products.ask(job_id, name)
+    made = ask(job_id, name)
     if made is None:
-        return being_made(products, job_id, name)
+        return being_made(Products(jobs), job_id, name)
     if is_current(request.headers.get("if-none-match"), made.sha256):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=validators(made.sha256))
     headers = {"content-disposition": f'attachment; filename="{name}"'}

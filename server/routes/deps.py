@@ -1,12 +1,15 @@
 """What a route may ask for, as annotated types."""
 
+from functools import partial
 from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
 
 from server.access.gate import Access
+from server.access.guards import CallerDep
 from server.access.quotas import Quotas
 from server.jobs.retention import Retention
+from server.results.product_answers import Ask
 from server.uploads.imports import Imports
 from server.uploads.oneshot import Intake
 from server.uploads.service import Resumable
@@ -99,3 +102,11 @@ ImportsDep = Annotated[Imports, Depends(get_imports)]
 ListenersDep = Annotated[Listeners, Depends(get_listeners)]
 ViewingDep = Annotated[Viewing, Depends(get_viewing)]
 RootPathDep = Annotated[str, Depends(get_root_path)]
+
+
+def get_ask(quotas: QuotasDep, caller: CallerDep) -> Ask:
+    """What the caller asks for products by: refused where its tenant has no room."""
+    return partial(quotas.ask_product, caller.tenant)
+
+
+AskDep = Annotated[Ask, Depends(get_ask)]

@@ -9,7 +9,7 @@ from starlette.responses import StreamingResponse
 from server.access.guards import DOWNLOAD
 from server.results import features
 from server.results.product_answers import being_made
-from server.routes.deps import JobsDep, RootPathDep, StoreDep
+from server.routes.deps import AskDep, JobsDep, RootPathDep, StoreDep
 from server.routes.path_deps import OWN_JOB
 from server.web.errors import error_responses
 from server.web.files import ImmutableFile, is_current, validators
@@ -46,10 +46,10 @@ def list_products(job_id: str, store: StoreDep, jobs: JobsDep) -> ProductList:
 
 
 @router.get("/{job_id}/labels.ome.zarr", response_model=ProductView, responses=MAKING, dependencies=[OWN_JOB])
-def make_zarr(job_id: str, jobs: JobsDep) -> Response | ProductView:
+def make_zarr(job_id: str, jobs: JobsDep, ask: AskDep) -> Response | ProductView:
     """Ask for the OME-Zarr. Once it is made, this address is the one to open it at: its files lie below."""
     products = Products(jobs)
-    if products.ask(job_id, ZARR) is None:
+    if ask(job_id, ZARR) is None:
         return being_made(products, job_id, ZARR)
     return products.view(job_id, ZARR)
 
@@ -104,6 +104,7 @@ def find_features(
     request: Request,
     store: StoreDep,
     jobs: JobsDep,
+    ask: AskDep,
     bbox: Annotated[str | None, Query(max_length=PART_MAX_CHARS, description=features.ACCEPTED_BOX)] = None,
     name: Annotated[str | None, Query(alias="class", description="Name of a class.")] = None,
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = 1000,
@@ -113,9 +114,8 @@ def find_features(
 ) -> Response:
     """Find the polygons that touch a box, in pages, from a spatial index that is made with the first question."""
     box = features.parse_box(bbox)
-    products = Products(jobs)
-    if (made := products.ask(job_id, FEATURES)) is None:
-        return being_made(products, job_id, FEATURES)
+    if (made := ask(job_id, FEATURES)) is None:
+        return being_made(Products(jobs), job_id, FEATURES)
     etag = hashlib.sha256(f"{made.sha256}/{box}/{name}/{limit}/{cursor}".encode()).hexdigest()[:32]
     if is_current(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=validators(etag))

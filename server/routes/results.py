@@ -13,9 +13,9 @@ from starlette.responses import StreamingResponse
 
 from server.access.guards import DOWNLOAD
 from server.results.geojson import Objects, Space, changed, packed
-from server.results.product_answers import being_made, file_products, product_answer
+from server.results.product_answers import Ask, being_made, file_products, product_answer
 from server.results.statistics_csv import statistics_csv
-from server.routes.deps import JobsDep, StoreDep
+from server.routes.deps import AskDep, JobsDep, StoreDep
 from server.routes.path_deps import OWN_JOB
 from server.web.errors import error_responses
 from server.web.files import ImmutableFile, accepts_gzip, inflated, is_current, validators
@@ -99,6 +99,7 @@ def get_result(
     request: Request,
     store: StoreDep,
     jobs: JobsDep,
+    ask: AskDep,
     layout: LayoutQuery = "hybrid",
     space: SpaceQuery = "level0",
     objects: ObjectsQuery = None,
@@ -110,14 +111,14 @@ def get_result(
     simplified regions) are made when they are first asked for: that answer is 202 with Retry-After.
     """
     if name in file_products():
-        return product_answer(request, jobs, job_id, name)
+        return product_answer(request, jobs, ask, job_id, name)
     if name not in RESULTS:
         raise ResultNotFound("A job makes no such result.", value=name, accepted=", ".join(NAMES))
     if name == "overlay.ome.tif" and layout != "hybrid":
-        return product_answer(request, jobs, job_id, LAYOUTS[layout])
+        return product_answer(request, jobs, ask, job_id, LAYOUTS[layout])
     result = RESULTS[name]
     if result.file in (REGIONS, LAYER):
-        return _polygons(request, jobs, job_id, name, Form(space, objects, int(simplify)))
+        return _polygons(request, jobs, ask, job_id, name, Form(space, objects, int(simplify)))
     sha256 = _digest(store, job_id, result.file)
     path = store.job_dir(job_id) / result.file
     saved_as = name if "." in name else result.file
@@ -132,14 +133,13 @@ def get_result(
 router.head("/{job_id}/{name}", include_in_schema=False, response_class=Response, dependencies=[OWN_JOB])(get_result)
 
 
-def _polygons(request: Request, jobs: Jobs, job_id: str, name: str, form: Form) -> Response:
+def _polygons(request: Request, jobs: Jobs, ask: Ask, job_id: str, name: str, form: Form) -> Response:
     """Answer with polygons, exact or simplified, as a file or as JSON, as they are or changed on their way out."""
     file = RESULTS[name].file
     if form.simplify and file == REGIONS:
         product = SIMPLIFIED[form.simplify]
-        products = Products(jobs)
-        if (made := products.ask(job_id, product)) is None:
-            return being_made(products, job_id, product)
+        if (made := ask(job_id, product)) is None:
+            return being_made(Products(jobs), job_id, product)
         path, sha256 = product_path(jobs.store, job_id, product), made.sha256
         saved_as = product.removesuffix(".gz") if name == "regions.geojson" else product
     else:

@@ -1,17 +1,25 @@
 """What the disk alone knows of a job: enough to show it, and to queue it again, when Redis has forgotten it."""
 
+import fcntl
 import logging
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
-from workers.core.errors.base import Conflict, JobNotFound, NotFound, ResultNotReady
+from pydantic import Field
+
+from workers.core.errors.base import Conflict, DiskFull, JobNotFound, NotFound, ResultNotReady
 from workers.core.frozen import Frozen
 from workers.core.schemas import ErrorBody, JobView, WebhookDelivery
 from workers.core.store import Store
 
 ENDING = "ended.json"
 DELIVERY = "webhook.json"
+SIZE = "size.json"
 KEPT = frozenset({"job.json", ENDING, DELIVERY})
 """What stays of a job that failed or was canceled."""
 
@@ -27,6 +35,12 @@ class Ending(Frozen):
     finished_at: datetime
 
 
+class JobSize(Frozen):
+    """`size.json`: what the folder of a job holds, counted once, when results or a product had landed in it."""
+
+    size_bytes: int = Field(ge=0, description="Bytes of all its files but this one.")
+
+
 def view_from_disk(store: Store, job_id: str) -> JobView:
     """Return what the folder of a job tells: succeeded, failed or canceled; else it counts as queued.
 
@@ -34,7 +48,8 @@ def view_from_disk(store: Store, job_id: str) -> JobView:
         JobNotFound: There is no such job.
     """
     stored = store.read_request(job_id)
-    waiting = JobView(state="queued", **dict(stored))
+    asked = {name: value for name, value in stored if name in JobView.model_fields}
+    waiting = JobView(state="queued", **asked)
     end = _read_end(store, job_id)
     webhook = None
     if waiting.request.webhook is not None:  # one that has not ended will be queued again, and its end told
@@ -94,6 +109,60 @@ def clear_results(store: Store, job_id: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
         elif path.name not in KEPT:
             path.unlink(missing_ok=True)
+
+
+def read_size(store: Store, job_id: str) -> int | None:
+    """Return the bytes that a job is known to have on the disk; None if nobody has counted them, or not to the end."""
+    try:
+        return JobSize.model_validate_json((store.job_dir(job_id) / SIZE).read_bytes()).size_bytes
+    except (OSError, ValueError):
+        return None
+
+
+def count_size(store: Store, job_id: str) -> int:
+    """Count the bytes of all files of a job, and write `size.json`; one that is not there has none.
+
+    Two who count at once do it one after the other, so the number that stays is the later one. Where it cannot be
+    written, the next one who wants to know it counts again.
+    """
+    folder = store.job_dir(job_id)
+    with _alone_in(folder) as is_there:
+        size = folder_bytes(folder, besides=SIZE)
+        if is_there:
+            with suppress(OSError, DiskFull):
+                store.write_json(folder / SIZE, JobSize(size_bytes=size))
+    return size
+
+
+def has_ended(store: Store, job_id: str) -> bool:
+    """Whether the folder of a job says that it has ended, however."""
+    folder = store.job_dir(job_id)
+    return (folder / ENDING).exists() or (folder / "result.json").exists()
+
+
+def folder_bytes(folder: Path, besides: str = "") -> int:
+    """Return the bytes of all files in a folder but those of one name; of those that go meanwhile, none."""
+    size = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += os.lstat(Path(where, name)).st_size if name != besides else 0
+    return size
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[bool]:
+    """Let one at a time count a folder; gives whether it is there."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 def _read_delivery(store: Store, job_id: str) -> WebhookDelivery:

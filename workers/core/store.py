@@ -21,23 +21,15 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from workers.core.errors.base import DiskFull, JobNotFound, NotFound, ResultNotReady, SlideNotFound
-from workers.core.frozen import LOCAL_TENANT, Frozen
+from workers.core.frozen import LOCAL_TENANT
 from workers.core.schemas import JobRequest, Plan, Provenance
 from workers.core.slide_schemas import SlideInfo
+from workers.core.stored_request import StoredRequest
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger(__name__)
-
-
-class StoredRequest(Frozen):
-    """`job.json`: what was asked, by whom, and when."""
-
-    id: str
-    tenant: str = LOCAL_TENANT
-    created_at: datetime
-    request: JobRequest
 
 
 def slide_missing(slide_id: str) -> SlideNotFound:
@@ -217,13 +209,20 @@ class Store:
         """
         return self._discard(self.slide_dir(slide_id), slide_missing(slide_id))
 
-    def save_request(self, job_id: str, request: JobRequest, created_at: datetime, tenant: str = LOCAL_TENANT) -> bool:
+    def save_request(
+        self,
+        job_id: str,
+        request: JobRequest,
+        created_at: datetime,
+        tenant: str = LOCAL_TENANT,
+        estimated_bytes: int = 0,
+    ) -> bool:
         """Make the folder of a job with its `job.json`; say whether there was no folder before."""
         folder = self.job_dir(job_id)
         is_new = not folder.exists()
         folder.mkdir(exist_ok=True)
-        stored = StoredRequest(id=job_id, tenant=tenant, created_at=created_at, request=request)
-        write_json(folder / "job.json", stored)
+        fields = {"id": job_id, "tenant": tenant, "created_at": created_at, "estimated_bytes": estimated_bytes}
+        write_json(folder / "job.json", StoredRequest(request=request, **fields))
         fsync_dir(self._jobs)
         return is_new
 

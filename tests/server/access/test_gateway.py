@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from finished_jobs import finished_job
 from jpeg_slides import info_of
 from made_slides import MadeSlide
 
@@ -114,6 +115,43 @@ def test_what_a_tenant_stores_is_bounded(tenants_with: Callable[..., Tenants], s
     assert put(other, slide).status_code == 201
     assert owner.delete(f"/v1/slides/{first}").status_code == 204
     assert put(owner, slide).status_code == 201
+
+
+def test_results_count_and_are_refused_before_they_are_made(
+    tenants_with: Callable[..., Tenants], gateway_settings: Settings, slide: bytes
+) -> None:
+    tenants = tenants_with(quota_bytes=5 * 2**20)
+    owner, other = tenants.clients["lab-a"], tenants.clients["lab-b"]
+    ids = {client: put(client, slide).json()["id"] for client in (owner, other)}
+    asked = {"model": "made-model", "mpp": 0.5}
+    first = owner.post("/v1/jobs", json=asked | {"slide_id": ids[owner]}).json()
+    usage = owner.get("/v1/usage").json()
+    assert usage["jobs_bytes"] == first["preflight"]["estimated_disk_bytes"] > 4 * 2**20
+    assert (usage["slides_bytes"], usage["slides"], usage["jobs"], usage["unfinished_jobs"]) == (len(slide), 1, 1, 1)
+    assert usage["stored_bytes"] == usage["slides_bytes"] + usage["jobs_bytes"]
+    refused = owner.post("/v1/jobs", json=asked | {"slide_id": ids[owner], "seed": 1})
+    assert code_of(refused) == (429, "quota_exceeded")
+    assert str(5 * 2**20) in refused.json()["error"]["accepted"]
+    batch = owner.post("/v1/batches", json=asked | {"slide_ids": [ids[owner]]})
+    assert code_of(batch) == (429, "quota_exceeded")
+    store = Store(gateway_settings.data_dir)
+    assert store.list_jobs() == [first["id"]]
+    assert not list((store.root / "batches").glob("*"))
+    assert other.post("/v1/jobs", json=asked | {"slide_id": ids[other]}).status_code == 202
+    assert owner.delete(f"/v1/jobs/{first['id']}").status_code == 200  # canceled: it takes nothing more
+    assert owner.get("/v1/usage").json()["jobs_bytes"] < 10_000
+    assert owner.post("/v1/jobs", json=asked | {"slide_id": ids[owner]}).status_code == 202
+
+
+def test_a_product_is_not_begun_where_there_is_no_room(
+    tenants_with: Callable[..., Tenants], gateway_settings: Settings
+) -> None:
+    job_id = finished_job(Store(gateway_settings.data_dir), tenant="lab-a")
+    client = tenants_with(quota_bytes=1000).clients["lab-a"]
+    assert client.get("/v1/usage").json()["jobs_bytes"] > 3_000_000
+    for address in ("confidence.ome.tif", "labels.ome.zarr", "features", "regions.geojson?simplify=1"):
+        assert code_of(client.get(f"/v1/jobs/{job_id}/{address}")) == (429, "quota_exceeded"), address
+    assert client.get(f"/v1/jobs/{job_id}/overlay.ome.tif").status_code == 200
 
 
 def test_an_upload_that_does_not_say_its_size_is_counted_once_it_is_known(

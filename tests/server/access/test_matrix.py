@@ -34,6 +34,7 @@ KINDS = {
         *("GET /docs/oauth2-redirect", "HEAD /docs/oauth2-redirect"),
         *("GET /v1/models", "GET /v1/models/{name}", "OPTIONS /v1/uploads", "OPTIONS /v1/uploads/{upload_id}"),
         "POST /v1/links",
+        "GET /v1/usage",
     ],
     LIST: ["GET /v1/slides", "GET /v1/jobs", "GET /v1/batches", "GET /v1/uploads"],
     MAKES: [

@@ -27,6 +27,7 @@ COMMANDS = [
     "study",
     "submit",
     "train",
+    "usage",
     "validate",
     "worker",
 ]

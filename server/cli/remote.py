@@ -1,0 +1,95 @@
+"""What the command asks of a server beside sending slides: how much a tenant has."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from server.cli.extras import need
+
+if TYPE_CHECKING:
+    from ldiffusion_client import Client
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def of_server(command: F) -> F:
+    """Give a command the options that say which server it asks, and as whom."""
+    for option in (
+        click.option(
+            "--ca-file",
+            envvar="LDIFFUSION_CA_FILE",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Certificates to trust, PEM, of a certificate authority of your own.",
+        ),
+        click.option(
+            "--key",
+            envvar="LDIFFUSION_KEY",
+            help="Key, if the server asks for one; in the variable no other user sees it.",
+        ),
+        click.option(
+            "--server",
+            "--url",
+            "url",
+            envvar="LDIFFUSION_URL",
+            default=DEFAULT_URL,
+            show_default=True,
+            help="Its address.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def asking(command: str, url: str, key: str | None, ca_file: Path | None) -> Iterator["Client"]:
+    """Give a client of a server to a command; what it refuses is told as the command tells its own errors.
+
+    Raises:
+        ExtraMissing: The client is not installed.
+        ServerSaid: Something failed; its code says what.
+    """
+    need(command, "client")
+    from ldiffusion_client import Client, RemoteError
+    from server.cli.submit import ServerSaid
+
+    try:
+        with Client(url, key, ca_file=ca_file) as client:
+            yield client
+    except RemoteError as error:
+        raise ServerSaid(error) from error
+
+
+@click.command()
+@of_server
+def usage(url: str, key: str | None, ca_file: Path | None) -> None:
+    """Print how much the tenant of a key has stored and under way, and how much it may have."""
+    with asking("usage", url, key, ca_file) as client:
+        told = client.usage()
+    for name, count, size in (
+        ("slides", told.slides, told.slides_bytes),
+        ("jobs", told.jobs, told.jobs_bytes),
+        ("batches", told.batches, told.batches_bytes),
+        ("uploads", told.uploads, told.uploads_bytes),
+    ):
+        click.echo(f"{name:<18}{count:>8}{in_words(size):>14}")
+    click.echo(f"{'stored':<26}{in_words(told.stored_bytes):>14}{_of(told.quota_bytes, in_words)}")
+    click.echo(f"{'unfinished jobs':<18}{told.unfinished_jobs:>8}{_of(told.quota_jobs, str)}")
+
+
+def in_words(size_bytes: float) -> str:
+    """Return bytes as a person reads them: `3.2 GiB`."""
+    for unit in UNITS[:-1]:
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} {UNITS[-1]}"
+
+
+def _of(most: int, told: Callable[[int], str]) -> str:
+    return f" of {told(most)}" if most else " (no limit)"
