@@ -233,6 +233,14 @@ class Methods:
         return job_steps.cancel_batch(batch_id, running=running)
 
     @Method
+    def delete_batch(self, batch_id: str, *, jobs: bool = False) -> Steps[BatchView | None]:
+        """Cancel what has not started of a batch and return it; delete one of which nothing waits or runs.
+
+        With `jobs`, cancel all of its jobs and delete them and the batch, whatever they are at; else jobs stay.
+        """
+        return job_steps.delete_batch(batch_id, jobs=jobs)
+
+    @Method
     def usage(self) -> Steps[Usage]:
         """Return how much the tenant of the key has stored and under way, and how much it may have."""
         return look("/v1/usage", Usage, self._patience_s)

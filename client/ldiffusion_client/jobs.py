@@ -142,8 +142,21 @@ def cancel_batch(batch_id: str, *, running: bool) -> Steps[BatchView]:
     Raises:
         Missing, RemoteError.
     """
-    answer = yield from retrying(Ask("DELETE", f"{BATCHES}/{batch_id}", {"running": str(running).lower()}))
-    return parsed(BatchView, answer)
+    batch = yield from look(f"{BATCHES}/{batch_id}", BatchView)
+    if batch.done:  # there is nothing to cancel, and the request would delete it
+        return batch
+    answer = yield from once(Ask("DELETE", f"{BATCHES}/{batch_id}", {"running": str(running).lower()}))
+    return parsed(BatchView, answer) if answer.content else batch
+
+
+def delete_batch(batch_id: str, *, jobs: bool) -> Steps[BatchView | None]:
+    """Cancel a batch that is not done and return it; delete one that is, or with `jobs` any and all of its jobs.
+
+    Raises:
+        Missing, RemoteError.
+    """
+    answer = yield from once(Ask("DELETE", f"{BATCHES}/{batch_id}", {"jobs": str(jobs).lower()}))
+    return parsed(BatchView, answer) if answer.content else None
 
 
 def wait(job_id: str, seen: SeenJob, timeout_s: float | None, patience_s: float) -> Steps[JobView]:

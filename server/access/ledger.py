@@ -1,12 +1,13 @@
 """What each tenant has on the disk, counted without a walk through it.
 
-Slides, jobs and batches each have a folder of entries. What is known of an entry is kept in memory: whose it is, and
-how large. Names are listed again only where the folder has changed, and read is only what is new or has not come to
-its end. After a restart everything is read once: of a slide `slide.json`, of a job `job.json` and `size.json`, which
-the worker wrote when the results had landed. A job that has ended without that number is counted, once.
+Slides, jobs, and the batches of each tenant have a folder of entries. What is known of an entry is kept in memory:
+whose it is, and how large. Names are listed again only where the folder has changed, and read is only what is new or
+has not come to its end. After a restart everything is read once: of a slide `slide.json`, of a job `job.json` and
+`size.json`, which the worker wrote when the results had landed. A job that has ended without that number is counted,
+once.
 """
 
-import json
+import hashlib
 import threading
 import time
 from collections import defaultdict
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from workers.core.errors.base import NotFound
-from workers.core.frozen import LOCAL_TENANT, Frozen
+from workers.core.frozen import Frozen
 from workers.core.job_files import count_size, folder_bytes, has_ended, read_size
 from workers.core.products import read_made
 from workers.core.store import Store
@@ -23,8 +24,15 @@ from workers.core.store import Store
 CLOCK_NS = 100_000_000
 """A folder that has changed within so short a time is listed again: two changes may bear the same time."""
 
+BATCHES = "batches"
+
 NOBODY = ""
 """Whose an entry is that cannot be read (yet)."""
+
+
+def batches_of(root: Path, tenant: str) -> Path:
+    """Return the folder of a tenant's batches in a data folder, whether or not it is there."""
+    return root / BATCHES / hashlib.sha256(tenant.encode()).hexdigest()[:32]
 
 
 class Entry(NamedTuple):
@@ -119,14 +127,15 @@ class Ledger:
         self._store = store
         self._lock = threading.Lock()
         self._asked: defaultdict[str, set[str]] = defaultdict(set)  # products that may land in a job
-        self._batches = Shelf(store.root / "batches", self._batch)
+        self._batches: dict[str, Shelf] = {}
         self._slides = Shelf(store.root / "slides", self._slide)
         self._jobs = Shelf(store.root / "jobs", self._job)
 
     def of(self, tenant: str) -> Stored:
         """Return what a tenant has."""
         with self._lock:
-            slides, jobs, batches = (shelf.of(tenant) for shelf in (self._slides, self._jobs, self._batches))
+            shelves = self._slides, self._jobs, self._batches_shelf(tenant)
+            slides, jobs, batches = (shelf.of(tenant) for shelf in shelves)
         return Stored(
             slides_bytes=sum(slides.values()),
             jobs_bytes=sum(jobs.values()),
@@ -157,9 +166,13 @@ class Ledger:
         info = self._store.read_slide(name)
         return Entry(info.tenant, info.size_bytes, is_settled=True)
 
-    def _batch(self, name: str, _: Entry) -> Entry:
-        content = (self._store.root / "batches" / name).read_bytes()
-        return Entry(json.loads(content).get("tenant", LOCAL_TENANT), len(content), is_settled=True)
+    def _batches_shelf(self, tenant: str) -> Shelf:
+        folder = batches_of(self._store.root, tenant)
+        if tenant not in self._batches:
+            self._batches[tenant] = Shelf(
+                folder, lambda name, _: Entry(tenant, (folder / name).stat().st_size, is_settled=True)
+            )
+        return self._batches[tenant]
 
     def _job(self, name: str, before: Entry) -> Entry:
         size = read_size(self._store, name)

@@ -238,6 +238,7 @@ def become(module: str, arguments: tuple[str, ...]) -> None:
 
 main.add_command(keys.keys)
 main.add_command(keys.audit)
+main.add_command(remote.batches)
 main.add_command(remote.usage)
 
 

@@ -1,4 +1,4 @@
-"""What the command asks of a server beside sending slides: how much a tenant has."""
+"""What the command asks of a server beside sending slides: how much a tenant has, and its batches."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,6 +80,32 @@ def usage(url: str, key: str | None, ca_file: Path | None) -> None:
         click.echo(f"{name:<18}{count:>8}{in_words(size):>14}")
     click.echo(f"{'stored':<26}{in_words(told.stored_bytes):>14}{_of(told.quota_bytes, in_words)}")
     click.echo(f"{'unfinished jobs':<18}{told.unfinished_jobs:>8}{_of(told.quota_jobs, str)}")
+
+
+@click.group()
+def batches() -> None:
+    """Batches of jobs on a server."""
+
+
+@batches.command("list")
+@of_server
+def list_batches(url: str, key: str | None, ca_file: Path | None) -> None:
+    """List batches, the newest first: id, time, slides by state."""
+    with asking("batches list", url, key, ca_file) as client:
+        for batch in client.batches():
+            counts = ", ".join(f"{count} {state}" for state, count in batch.counts.items())
+            click.echo(f"{batch.id}  {batch.created_at:%Y-%m-%d %H:%M}  {counts}")
+
+
+@batches.command("delete")
+@click.argument("batch_id")
+@click.option("--jobs", is_flag=True, help="Cancel and delete all of its jobs as well, with their results.")
+@of_server
+def delete_batch(batch_id: str, url: str, key: str | None, ca_file: Path | None, *, jobs: bool) -> None:
+    """Cancel a batch that is not done; delete one that is. Its jobs stay, unless --jobs is given."""
+    with asking("batches delete", url, key, ca_file) as client:
+        left = client.delete_batch(batch_id, jobs=jobs)
+    click.echo("Deleted." if left is None else "What had not started is canceled; the batch is still there.")
 
 
 def in_words(size_bytes: float) -> str:

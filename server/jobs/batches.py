@@ -1,107 +1,37 @@
 """One question for many slides: a job for each, so that a bad slide fails alone.
 
-`batches/<id>.json` in the data folder says which job belongs to which slide. It is written before the first job is, so
-that a batch that was cut short is completed by sending it again with the same Idempotency-Key.
+A record in the data folder says which job belongs to which slide. It is written before the first job is, so that a
+batch that was cut short is completed by sending it again with the same Idempotency-Key.
 """
 
 import logging
-import re
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import AfterValidator, FailFast, Field, ValidationError
 
 from server.access.limits import Wanted
+from server.jobs.batch_records import (
+    BatchFiles,
+    BatchItem,
+    BatchRequest,
+    BatchView,
+    ItemState,
+    StoredBatch,
+    StoredItem,
+    batch_missing,
+    job_id_of,
+)
 from server.jobs.idempotency import Reservation
 from server.jobs.pagination import Place, after, page, place_of
 from server.jobs.submission import Admission, Requester
 from workers.core.errors.base import Invalid, LDiffusionError, NotFound, RequestInvalid
-from workers.core.errors.jobs import BatchNotFound
-from workers.core.frozen import LOCAL_TENANT, Frozen
+from workers.core.frozen import LOCAL_TENANT
 from workers.core.job_files import stored_view
 from workers.core.queue.jobs import Jobs
-from workers.core.schemas import FINAL_STATES, ErrorBody, JobOptions, JobRequest, JobState, JobView, Priority
-from workers.core.store import fsync_dir, new_id, write_json
-
-SLIDES_MAX = 1000
-ID_CHARS = 64
-"""Longest text that is kept as the id of a slide: what is longer is none, and is not to fill the disk."""
+from workers.core.schemas import FINAL_STATES, ErrorBody, JobRequest, JobView
+from workers.core.store import new_id
 
 logger = logging.getLogger(__name__)
-_NAME = re.compile(r"[0-9a-zA-Z]+")
-ItemState = JobState | Literal["refused", "deleted"]
-
-
-def _different(slide_ids: tuple[str, ...]) -> tuple[str, ...]:
-    twice = [slide_id for slide_id, count in Counter(slide_ids).items() if count > 1]
-    if twice:
-        message = f"slide {twice[0][:64]} is named twice"
-        raise ValueError(message)
-    return slide_ids
-
-
-SlideId = Annotated[str, Field(min_length=1, max_length=ID_CHARS)]
-
-
-class BatchRequest(JobOptions):
-    """What a client asks of many slides at once."""
-
-    slide_ids: Annotated[
-        tuple[SlideId, ...], FailFast(), Field(min_length=1, max_length=SLIDES_MAX), AfterValidator(_different)
-    ]
-    priority: Priority = "batch"
-
-    def for_slide(self, slide_id: str) -> JobRequest:
-        """Return the same question for one slide."""
-        return JobRequest(slide_id=slide_id, **self.model_dump(exclude={"slide_ids"}))
-
-
-class StoredItem(Frozen):
-    """One slide of a batch: its job, or why there is none."""
-
-    slide_id: str
-    job_id: str | None = None
-    error: ErrorBody | None = None
-
-
-class StoredBatch(Frozen):
-    """`batches/<id>.json`."""
-
-    id: str
-    tenant: str = LOCAL_TENANT
-    created_at: datetime
-    request: BatchRequest
-    items: tuple[StoredItem, ...]
-
-
-def batch_missing(batch_id: str) -> BatchNotFound:
-    """Return the error of an id that no batch has; another tenant's batch is told by the very same."""
-    return BatchNotFound("No batch has this id.", value=batch_id[:64])
-
-
-def job_id_of(batch_id: str, slide_id: str) -> str:
-    """Return the id of the job on a slide of a batch: the same, however often the batch is made."""
-    return uuid.uuid5(uuid.UUID(batch_id), slide_id).hex
-
-
-class BatchItem(StoredItem):
-    """One slide of a batch, as it stands."""
-
-    state: ItemState = Field(description="Of its job; `refused`: there never was one; `deleted`: there was.")
-
-
-class BatchView(Frozen):
-    """What a client sees of a batch."""
-
-    id: str
-    created_at: datetime
-    done: bool = Field(description="Whether nothing of it is waiting or running.")
-    counts: dict[ItemState, int] = Field(description="Slides by state.")
-    items: tuple[BatchItem, ...]
 
 
 class Batches:
@@ -113,7 +43,7 @@ class Batches:
 
     def __init__(self, jobs: Jobs) -> None:
         self.jobs = jobs
-        self._folder = jobs.store.root / "batches"
+        self.files = BatchFiles(jobs.store.root)
 
     def make(self, request: BatchRequest, requester: Requester) -> BatchView:
         """Make a job for every slide that can have one.
@@ -133,7 +63,7 @@ class Batches:
             try:
                 return self._make(batch_id, request, requester)
             except LDiffusionError:
-                if self._stored(batch_id) is None:
+                if self.files.find(batch_id) is None:
                     reservation.release()
                 raise
 
@@ -158,7 +88,7 @@ class Batches:
         self, limit: int, cursor: Place | None = None, tenant: str = LOCAL_TENANT
     ) -> tuple[tuple[BatchView, ...], str | None]:
         """Return up to `limit` batches of a tenant after a cursor, the newest first, and the next page's cursor."""
-        stored = {batch.id: batch for batch in self._all() if batch.tenant == tenant}
+        stored = {batch.id: batch for batch in self.files.all(tenant)}
         places = after(map(place_of, stored.values()), cursor)[: limit + 1]
         shown, following = page([(place, stored[place.id]) for place in places], limit)
         return tuple(self._view(batch) for batch in shown), following
@@ -175,19 +105,38 @@ class Batches:
                 self.jobs.cancel(item.job_id)
         return self.view(batch_id)
 
-    def drop_jobless(self, concerns: Callable[[StoredBatch], bool]) -> None:
+    def remove(self, batch_id: str) -> None:
+        """Remove what is known of a batch; its jobs and their results stay.
+
+        Raises:
+            BatchNotFound: There is none of this id.
+        """
+        self.files.remove(self._read(batch_id))
+
+    def job_views(self, batch_id: str) -> Sequence[JobView]:
+        """Return the jobs of a batch that are there.
+
+        Raises:
+            BatchNotFound: There is none of this id.
+            QueueUnavailable: Redis does not answer.
+        """
+        views = self._views([item.job_id for item in self._read(batch_id).items])
+        return [view for view in views if view is not None]
+
+    def drop_jobless(self, concerns: Callable[[StoredBatch], bool], tenant: str | None = None) -> None:
         """Remove what is known of batches none of whose jobs is left; of the others, nothing.
 
         Args:
             concerns: Which batches are looked at: one that is being made has no jobs yet.
+            tenant: Whose; None: everybody's.
         """
-        for batch in filter(concerns, self._all()):
+        for batch in filter(concerns, self.files.all(tenant)):
             if not any(item.job_id and self.jobs.store.job_dir(item.job_id).exists() for item in batch.items):
-                self._path(batch.id).unlink(missing_ok=True)
+                self.files.remove(batch)
 
     def _make(self, batch_id: str, request: BatchRequest, requester: Requester) -> BatchView:
         """Make a batch, or what is missing of one that was cut short."""
-        if batch := self._stored(batch_id):
+        if batch := self.files.find(batch_id):
             self._complete(batch)
             return self.view(batch_id)
         batch, size_bytes = self._lay_out(batch_id, request, requester.tenant)
@@ -198,9 +147,7 @@ class Batches:
             batches=1,
         )
         with requester.room(wanted):
-            self._folder.mkdir(exist_ok=True)
-            write_json(self._path(batch_id), batch)
-            fsync_dir(self._folder)
+            self.files.write(batch)
             self._complete(batch)
         return self.view(batch_id)
 
@@ -247,29 +194,10 @@ class Batches:
         ]
 
     def _read(self, batch_id: str) -> StoredBatch:
-        batch = self._stored(batch_id)
+        batch = self.files.find(batch_id)
         if batch is None:
             raise batch_missing(batch_id)
         return batch
-
-    def _all(self) -> Iterator[StoredBatch]:
-        for path in self._folder.glob("*.json") if self._folder.is_dir() else ():
-            if _NAME.fullmatch(path.stem) and (batch := self._stored(path.stem)):
-                yield batch
-
-    def _stored(self, batch_id: str) -> StoredBatch | None:
-        try:
-            return StoredBatch.model_validate_json(self._path(batch_id).read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValidationError) as error:
-            logger.warning("what is known of batch %s cannot be read: %s", batch_id, type(error).__name__)
-            return None
-
-    def _path(self, batch_id: str) -> Path:
-        if not _NAME.fullmatch(batch_id):
-            raise BatchNotFound("No batch has this id.", value=batch_id[:64], accepted="32 hexadecimal characters")
-        return self._folder / f"{batch_id}.json"
 
 
 def _check_any(items: Sequence[StoredItem]) -> None:

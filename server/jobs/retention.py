@@ -7,7 +7,7 @@ What is on disk decides: a job has ended when its folder says so. So nothing is 
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Literal
@@ -53,6 +53,7 @@ class Retention:
         self._store = jobs.store
         self._tell = tell
         self._batches = Batches(jobs)
+        self._batches.files.adopt()
         self._days = jobs.settings.retention_days
 
     def sweep(self, now: datetime) -> int:
@@ -98,7 +99,7 @@ class Retention:
                 "A job still reads this slide.", value=active[0], accepted="a slide without queued or running jobs"
             )
         self._remove_slide(info, views, "request")
-        self._drop_batches_of(*(view.id for view in views))
+        self._drop_batches_of(info.tenant, *(view.id for view in views))
 
     def remove_job(self, job_id: str) -> None:
         """Remove a job that has ended, with its results.
@@ -107,8 +108,20 @@ class Retention:
             JobNotFound: There is no such job.
             QueueUnavailable: Redis does not answer.
         """
-        self._remove_jobs([self._jobs.view(job_id)], "request")
-        self._drop_batches_of(job_id)
+        view = self._jobs.view(job_id)
+        self._remove_jobs([view], "request")
+        self._drop_batches_of(view.tenant, job_id)
+
+    def remove_batch(self, batch_id: str) -> None:
+        """Remove a batch with its jobs and their results; those that have not ended are canceled.
+
+        Raises:
+            BatchNotFound: There is none of this id.
+            QueueUnavailable: Redis does not answer; what is left goes when it is asked for again.
+        """
+        self._batches.cancel(batch_id, running=True)
+        self._remove_jobs(self._batches.job_views(batch_id), "request")
+        self._batches.remove(batch_id)
 
     def _by_slide(self) -> defaultdict[str, list[JobView]]:
         found: defaultdict[str, list[JobView]] = defaultdict(list)
@@ -130,7 +143,7 @@ class Retention:
             count += 1
         return count
 
-    def _remove_jobs(self, views: list[JobView], reason: Reason) -> int:
+    def _remove_jobs(self, views: Sequence[JobView], reason: Reason) -> int:
         count = 0
         for view in views:
             size = folder_bytes(self._store.job_dir(view.id))
@@ -149,8 +162,8 @@ class Retention:
                 count += 1
         return count
 
-    def _drop_batches_of(self, *job_ids: str) -> None:
-        self._batches.drop_jobless(lambda batch: any(item.job_id in job_ids for item in batch.items))
+    def _drop_batches_of(self, tenant: str, *job_ids: str) -> None:
+        self._batches.drop_jobless(lambda batch: any(item.job_id in job_ids for item in batch.items), tenant)
 
 
 def _is_old(view: JobView, cutoff: datetime) -> bool:

@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from server.access.guards import CallerDep
-from server.jobs.batches import Batches, BatchRequest, BatchView
+from server.jobs.batch_records import BatchRequest, BatchView
+from server.jobs.batches import Batches
 from server.jobs.pagination import read_cursor
-from server.routes.deps import JobsDep, QuotasDep, RootPathDep
+from server.routes.deps import JobsDep, QuotasDep, RetentionDep, RootPathDep
 from server.routes.jobs import CursorQuery, KeyHeader, requester_of
 from server.routes.path_deps import BatchesDep
 from server.web.errors import error_responses
@@ -58,11 +59,30 @@ def get_batch(batch_id: str, batches: BatchesDep) -> BatchView:
     return batches.view(batch_id)
 
 
-@router.delete("/{batch_id}", responses=error_responses(404, 422, 503))
-def cancel_batch(
+@router.delete(
+    "/{batch_id}",
+    responses={
+        200: {"description": "What has not started is canceled; the batch is still there."},
+        204: {"description": "Nothing of it was waiting or running, or its jobs are to go: it is deleted."},
+        **error_responses(404, 422, 503),
+    },
+    response_model=BatchView,
+)
+def delete_batch(
     batch_id: str,
     batches: BatchesDep,
+    retention: RetentionDep,
     running: Annotated[bool, Query(description="Cancel the jobs that are at work as well.")] = False,
-) -> BatchView:
-    """Cancel the jobs of a batch that have not started. Those that have ended stay with their results."""
-    return batches.cancel(batch_id, running=running)
+    jobs: Annotated[bool, Query(description="Cancel all of its jobs and delete them, with their results.")] = False,
+) -> BatchView | Response:
+    """Cancel the jobs of a batch that have not started; delete the batch if nothing of it waits or runs.
+
+    Jobs that have ended stay with their results, but for `jobs=true`, which leaves nothing of the batch.
+    """
+    if jobs:
+        retention.remove_batch(batch_id)
+    elif batches.view(batch_id).done:
+        batches.remove(batch_id)
+    else:
+        return batches.cancel(batch_id, running=running)
+    return Response(status_code=204)

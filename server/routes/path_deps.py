@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import Depends
 
 from server.access.guards import CallerDep
-from server.jobs.batches import Batches, batch_missing
+from server.jobs.batch_records import batch_missing
+from server.jobs.batches import Batches
 from server.routes.deps import JobsDep, ResumableDep, StoreDep
 from server.uploads.store import upload_missing
 from workers.core.schemas import JobView

@@ -220,6 +220,10 @@ def test_a_batch_is_waited_for_and_canceled(client: Client, small: Path) -> None
     assert client.cancel_batch(batch.id).counts == {"canceled": 1, "refused": 1}
     seen: list[Any] = []
     assert client.wait_batch(batch.id, progress=seen.append) == client.batch(batch.id) == seen[0]
+    assert client.cancel_batch(batch.id) == seen[0]  # there is nothing left to cancel, and it is still there
+    assert client.delete_batch(batch.id) is None
+    assert client.batches() == []
+    assert client.usage().jobs == 1
 
 
 def test_results_are_fetched_and_checked_and_not_fetched_twice(either: Any, store: Store, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pipeline_fixtures import REGION_PX, asked_for, chunks, work
 from rq.timeouts import JobTimeoutException
 
-from server.jobs.batches import Batches, BatchRequest
+from server.jobs.batch_records import BatchRequest
+from server.jobs.batches import Batches
 from server.jobs.submission import Requester
 from workers import stages, tasks
 from workers.core.errors.base import DiskFull

@@ -1,6 +1,5 @@
 """What tenants have on the disk: right after whatever was done with it, and not walked for at each count."""
 
-import json
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from job_requests import add_slide
 
 from server.access import ledger as ledger_module
-from server.access.ledger import Ledger, Stored
+from server.access.ledger import Ledger, Stored, batches_of
 from workers.core.job_files import SIZE, Ending, count_size, folder_bytes, read_size, write_ending
 from workers.core.products import Made, product_path
 from workers.core.schemas import JobRequest
@@ -47,11 +46,12 @@ def make_product(store: Store, job_id: str, name: str, size: int) -> None:
     store.write_json(path.with_name(f"{name}.json"), Made(name=name, sha256="0" * 64, size_bytes=size, made_at=NOW))
 
 
-def add_batch(store: Store, tenant: str, size: int) -> str:
-    (store.root / "batches").mkdir(exist_ok=True)
-    name = f"{new_id()}.json"
-    (store.root / "batches" / name).write_text(json.dumps({"tenant": tenant, "items": ["x" * size]}))
-    return name
+def add_batch(store: Store, tenant: str, size: int) -> Path:
+    folder = batches_of(store.root, tenant)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{new_id()}.json"
+    path.write_bytes(bytes(size))
+    return path
 
 
 def literal(store: Store, tenant: str, estimates: dict[str, int]) -> Stored:
@@ -66,8 +66,7 @@ def literal(store: Store, tenant: str, estimates: dict[str, int]) -> Stored:
             unnumbered = (folder / SIZE, *(folder / "products").glob("*.json")) if ended else ()
             own = sum(path.stat().st_size for path in unnumbered if path.exists())
             jobs.append(folder_bytes(folder) - own if ended else estimates[job_id])
-    found = (store.root / "batches").glob("*.json")
-    batches = [len(path.read_bytes()) for path in found if json.loads(path.read_text())["tenant"] == tenant]
+    batches = [len(path.read_bytes()) for path in batches_of(store.root, tenant).glob("*.json")]
     return Stored(
         slides_bytes=sum(sizes), jobs_bytes=sum(jobs), batches_bytes=sum(batches),
         slides=len(sizes), jobs=len(jobs), batches=len(batches),
@@ -107,7 +106,7 @@ class Scene:
         self.estimates: dict[str, int] = {}
         self.running: list[str] = []
         self.succeeded: list[str] = []
-        self.batches: list[str] = []
+        self.batches: list[Path] = []
 
     def check(self) -> None:
         for tenant in TENANTS:
@@ -127,7 +126,7 @@ class Scene:
         elif what == "batch":
             self.batches.append(add_batch(self.store, tenant, size))
         elif what == "delete batch" and self.batches:
-            (self.store.root / "batches" / self.batches.pop()).unlink()
+            self.batches.pop().unlink()
         elif what in ("finish", "fail") and self.running:
             job_id = self.running.pop(size % len(self.running))
             self.end(what, job_id, size)
@@ -210,8 +209,8 @@ def test_a_number_that_is_missing_or_damaged_is_counted_again_and_kept(tmp_path:
 def test_a_record_that_cannot_be_read_harms_no_count(tmp_path: Path) -> None:
     store = Store(tmp_path)
     finish(store, add_job(store, "lab-a", 5), 100)
-    for folder in ("slides", "jobs", "batches"):
-        (tmp_path / folder / new_id()).mkdir(parents=True)
+    for folder in (tmp_path / "slides", tmp_path / "jobs"):
+        (folder / new_id()).mkdir(parents=True)
     bad = add_job(store, "lab-a", 5)
     (store.job_dir(bad) / "job.json").write_text("{")
     assert Ledger(store).of("lab-a").jobs == 1

@@ -15,6 +15,7 @@ from workers.core.settings import Settings
 
 COMMANDS = [
     "audit",
+    "batches",
     "crops",
     "data",
     "demo",

@@ -29,6 +29,23 @@ def test_usage_tells_what_there_is(gateway: httpx.Client, gateway_settings: Sett
     assert lines[5].split() == ["unfinished", "jobs", "1", "(no", "limit)"]
 
 
+def test_batches_are_listed_and_deleted(gateway: httpx.Client, gateway_settings: Settings) -> None:
+    server = ("--server", str(gateway.base_url))
+    slide_ids = [add_slide(Store(gateway_settings.data_dir), 0.5)]
+    batch = gateway.post("/v1/batches", json={"slide_ids": slide_ids, "model": "made-model"}).json()
+    listed = said("batches", "list", *server)
+    assert batch["id"] in listed
+    assert listed.endswith("1 queued\n")
+    assert said("batches", "delete", batch["id"], *server).startswith("What had not started is canceled")
+    assert said("batches", "delete", batch["id"], *server) == "Deleted.\n"
+    assert said("batches", "list", *server) == ""
+    again = gateway.post("/v1/batches", json={"slide_ids": slide_ids, "model": "made-model"}).json()
+    assert said("batches", "delete", again["id"], "--jobs", *server) == "Deleted.\n"
+    assert gateway.get("/v1/usage").json()["jobs"] == 1
+    result = CliRunner().invoke(main, ["batches", "delete", again["id"], *server])
+    assert result.exit_code != 0
+
+
 def test_a_server_that_is_not_there_is_told() -> None:
     result = CliRunner().invoke(main, ["usage", "--server", "http://127.0.0.1:1"])
     assert result.exit_code != 0

@@ -10,9 +10,11 @@ import pytest
 from job_requests import add_slide
 from queue_fixtures import DEADLINE_S, REQUEST
 
+from server.access.ledger import batches_of
 from server.access.quotas import Quotas
 from server.jobs import idempotency, submission
-from server.jobs.batches import Batches, BatchRequest, StoredBatch, job_id_of
+from server.jobs.batch_records import BatchRequest, StoredBatch, job_id_of
+from server.jobs.batches import Batches
 from server.jobs.idempotency import Reservation
 from server.jobs.submission import Requester, submit_job
 from workers.core.errors.access import QuotaExceeded
@@ -128,7 +130,8 @@ def test_a_request_that_the_queue_fails_removes_no_folder_that_was_there(
 def test_a_batch_whose_record_is_damaged_hides_no_other(jobs: Jobs) -> None:
     request = BatchRequest(slide_ids=(add_slide(jobs.store, 0.5),), model="made-model")
     made = [Batches(jobs).make(request, Requester()) for _ in range(2)]
-    (jobs.store.root / "batches" / f"{made[0].id}.json").write_bytes(b"\xff")
-    (jobs.store.root / "batches" / ".half-written.json").write_text(StoredBatch.__doc__ or "")
-    (jobs.store.root / "batches" / "a-directory.json").mkdir()
+    folder = batches_of(jobs.store.root, "local")
+    (folder / f"{made[0].id}.json").write_bytes(b"\xff")
+    (folder / ".half-written.json").write_text(StoredBatch.__doc__ or "")
+    (folder / "a-directory.json").mkdir()
     assert [batch.id for batch in Batches(jobs).list(10)[0]] == [made[1].id]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.jobs.batches import BatchRequest, StoredBatch, StoredItem
+from server.access.ledger import batches_of
+from server.jobs.batch_records import BatchFiles, BatchRequest, StoredBatch, StoredItem
 from server.jobs.retention import Removed, Retention
 from workers.core.errors.base import JobNotFound, QueueUnavailable, SlideInUse, SlideNotFound
 from workers.core.job_files import Ending, view_from_disk, write_ending
@@ -18,7 +19,7 @@ from workers.core.queue.jobs import Jobs
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideGeometry, SlideInfo, SlideLevel
-from workers.core.store import Store, new_id, write_json
+from workers.core.store import Store, new_id
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAYS = 30
@@ -248,10 +249,8 @@ def test_a_batch_goes_with_its_last_job_or_by_age(queue: HeldJobs, retention: Re
         items = tuple(StoredItem(slide_id="s", job_id=job_id) for job_id in job_ids)
         asked = BatchRequest(slide_ids=("s",))
         made = StoredBatch(id=new_id(), created_at=ago(days), request=asked, items=items)
-        path = queue.store.root / "batches" / f"{made.id}.json"
-        path.parent.mkdir(exist_ok=True)
-        write_json(path, made)
-        return path
+        BatchFiles(queue.store.root).write(made)
+        return batches_of(queue.store.root, made.tenant) / f"{made.id}.json"
 
     old_slide, new_slide = slide(queue.store, 40), slide(queue.store, 0)
     gone, kept = job(queue.store, old_slide, 39, 38), job(queue.store, new_slide, 1, 1)

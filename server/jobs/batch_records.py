@@ -1,0 +1,166 @@
+"""What is known of batches on the disk: which job belongs to which slide.
+
+batches/<tenant>/<id>.json      `<tenant>` is a digest of its name: whose batches are asked for, no others are read
+"""
+
+import logging
+import re
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, FailFast, Field, ValidationError, model_validator
+
+from server.access.ledger import BATCHES, batches_of
+from workers.core.errors.jobs import BatchNotFound
+from workers.core.frozen import LOCAL_TENANT, Frozen
+from workers.core.schemas import ErrorBody, JobOptions, JobRequest, JobState, Priority
+from workers.core.store import fsync_dir, write_json
+
+SLIDES_MAX = 1000
+ID_CHARS = 64
+"""Longest text that is kept as the id of a slide: what is longer is none, and is not to fill the disk."""
+
+REQUESTS_BYTES_MAX = 16 * 2**20
+"""Of the requests of all jobs of a batch: each job keeps its own, with its region of interest."""
+
+logger = logging.getLogger(__name__)
+_NAME = re.compile(r"[0-9a-zA-Z]+")
+ItemState = JobState | Literal["refused", "deleted"]
+
+
+def _different(slide_ids: tuple[str, ...]) -> tuple[str, ...]:
+    twice = [slide_id for slide_id, count in Counter(slide_ids).items() if count > 1]
+    if twice:
+        message = f"slide {twice[0][:64]} is named twice"
+        raise ValueError(message)
+    return slide_ids
+
+
+SlideId = Annotated[str, Field(min_length=1, max_length=ID_CHARS)]
+
+
+class BatchRequest(JobOptions):
+    """What a client asks of many slides at once."""
+
+    slide_ids: Annotated[
+        tuple[SlideId, ...], FailFast(), Field(min_length=1, max_length=SLIDES_MAX), AfterValidator(_different)
+    ]
+    priority: Priority = "batch"
+
+    @model_validator(mode="after")
+    def _not_too_much(self) -> Self:
+        size = len(self.slide_ids) * len(self.model_dump_json(exclude={"slide_ids"}))
+        if size > REQUESTS_BYTES_MAX:
+            message = f"{len(self.slide_ids)} jobs of this size are {size} bytes, and {REQUESTS_BYTES_MAX} are accepted"
+            raise ValueError(message)
+        return self
+
+    def for_slide(self, slide_id: str) -> JobRequest:
+        """Return the same question for one slide."""
+        return JobRequest(slide_id=slide_id, **self.model_dump(exclude={"slide_ids"}))
+
+
+class StoredItem(Frozen):
+    """One slide of a batch: its job, or why there is none."""
+
+    slide_id: str
+    job_id: str | None = None
+    error: ErrorBody | None = None
+
+
+class StoredBatch(Frozen):
+    """`batches/<id>.json`."""
+
+    id: str
+    tenant: str = LOCAL_TENANT
+    created_at: datetime
+    request: BatchRequest
+    items: tuple[StoredItem, ...]
+
+
+def batch_missing(batch_id: str) -> BatchNotFound:
+    """Return the error of an id that no batch has; another tenant's batch is told by the very same."""
+    return BatchNotFound("No batch has this id.", value=batch_id[:64])
+
+
+def job_id_of(batch_id: str, slide_id: str) -> str:
+    """Return the id of the job on a slide of a batch: the same, however often the batch is made."""
+    return uuid.uuid5(uuid.UUID(batch_id), slide_id).hex
+
+
+class BatchItem(StoredItem):
+    """One slide of a batch, as it stands."""
+
+    state: ItemState = Field(description="Of its job; `refused`: there never was one; `deleted`: there was.")
+
+
+class BatchView(Frozen):
+    """What a client sees of a batch."""
+
+    id: str
+    created_at: datetime
+    done: bool = Field(description="Whether nothing of it is waiting or running.")
+    counts: dict[ItemState, int] = Field(description="Slides by state.")
+    items: tuple[BatchItem, ...]
+
+
+class BatchFiles:
+    """The batches of a data folder. Every method blocks.
+
+    Args:
+        root: The data folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folder = root / BATCHES
+
+    def write(self, batch: StoredBatch) -> None:
+        """Keep a batch, durably."""
+        folder = batches_of(self._root, batch.tenant)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / f"{batch.id}.json", batch)
+        fsync_dir(folder)
+        fsync_dir(self._folder)
+
+    def remove(self, batch: StoredBatch) -> None:
+        """Know nothing of a batch any more; its jobs stay."""
+        (batches_of(self._root, batch.tenant) / f"{batch.id}.json").unlink(missing_ok=True)
+
+    def find(self, batch_id: str) -> StoredBatch | None:
+        """Return a batch, whoever's it is; None if there is none, or if it cannot be read, which is logged.
+
+        Raises:
+            BatchNotFound: The text is no identifier.
+        """
+        if not _NAME.fullmatch(batch_id):
+            raise BatchNotFound("No batch has this id.", value=batch_id[:64], accepted="32 hexadecimal characters")
+        found = (self._read(path) for path in self._folder.glob(f"*/{batch_id}.json"))
+        return next((batch for batch in found if batch is not None), None)
+
+    def all(self, tenant: str | None = None) -> Iterator[StoredBatch]:
+        """Yield the batches of a tenant; None: of all."""
+        pattern = "*/*.json" if tenant is None else f"{batches_of(self._root, tenant).name}/*.json"
+        for path in self._folder.glob(pattern):
+            if _NAME.fullmatch(path.stem) and (batch := self._read(path)):
+                yield batch
+
+    def adopt(self) -> None:
+        """Move what an earlier version kept directly in the folder to where it belongs."""
+        for path in self._folder.glob("*.json"):
+            if path.is_file() and _NAME.fullmatch(path.stem) and (batch := self._read(path)):
+                self.write(batch)
+                path.unlink()
+
+    def _read(self, path: Path) -> StoredBatch | None:
+        try:
+            return StoredBatch.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            logger.warning("what is known of batch %s cannot be read: %s", path.stem, type(error).__name__)
+            return None
