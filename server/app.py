@@ -156,7 +156,7 @@ def create_app(settings: Settings) -> FastAPI:
         page,
     ):
         app.include_router(routes.router)
-    app.add_middleware(Declared, everywhere=FIELDS)
+    app.add_middleware(Declared, everywhere=FIELDS, probes=health.PROBES)
     app.add_middleware(BodyCap, is_streamed=is_streamed)
     app.add_middleware(MethodOverride)  # before the cap: it says what is an upload
     app.add_middleware(FastPath)

@@ -12,6 +12,9 @@ from workers.core.frozen import Frozen
 
 router = APIRouter(tags=["health"])
 
+PROBES = frozenset({"/healthz", "/readyz"})
+"""What load balancers and supervisors ask, some with a parameter of their own that keeps caches away."""
+
 
 class Health(Frozen):
     """The parts that were looked at; one that fails is named by the error instead."""

@@ -43,11 +43,15 @@ class Declared:
     Args:
         app: What takes the request. It stands in the scope as `app`.
         everywhere: Query parameters that belong to no route: those of signed links.
+        probes: Paths whose query is nobody's business: what watches a server may add what keeps caches away.
     """
 
-    def __init__(self, app: ASGIApp, everywhere: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, app: ASGIApp, everywhere: frozenset[str] = frozenset(), probes: frozenset[str] = frozenset()
+    ) -> None:
         self._app = app
         self._everywhere = everywhere
+        self._probes = probes
         self._operations: tuple[_Operation, ...] | None = None
         self._large = CapacityLimiter(1)
 
@@ -79,6 +83,8 @@ class Declared:
         return next((each for each in self._operations if each.method == method and each.path.match(path)), None)
 
     def _check_query(self, scope: Scope, operation: _Operation) -> None:
+        if path_of(scope) in self._probes:
+            return
         given = (name for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         unknown = next(
             (each for each in given if each not in operation.parameters and each not in self._everywhere), None
