@@ -54,6 +54,7 @@ from server.viewing.service import Viewing
 from server.web.bodies import BodyCap
 from server.web.declared import Declared
 from server.web.errors import add_error_handlers, error_responses
+from server.web.head import HeadLikeGet
 from server.web.root_path import root_path_of
 from server.web.sse import Listeners
 from workers.core.queue.jobs import Jobs
@@ -160,6 +161,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyCap, is_streamed=is_streamed)
     app.add_middleware(MethodOverride)  # before the cap: it says what is an upload
     app.add_middleware(FastPath)
+    app.add_middleware(HeadLikeGet)  # before all that looks for GET
     add_error_handlers(app)
     return app
 

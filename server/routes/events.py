@@ -12,6 +12,7 @@ from server.routes.deps import ListenersDep, RootPathDep
 from server.routes.jobs import with_results
 from server.routes.path_deps import OWN_JOB
 from server.web.errors import error_responses
+from server.web.head import is_head_only
 from server.web.sse import Audience
 from workers.core.queue.events import parse_event_id
 
@@ -58,4 +59,6 @@ async def follow_job(
     events = await listeners.begin(job_id, parse_event_id(last_event_id), audience)
     if events is None:
         return Response(status_code=204)
+    if is_head_only(request):  # the seat is free again
+        return StreamingResponse(iter(()), media_type="text/event-stream", headers=HEADERS)
     return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)

@@ -85,14 +85,6 @@ def get_zarr_part(
     return ImmutableFile(path, etag, "application/json" if part.endswith(".json") else "application/octet-stream", {})
 
 
-router.head(
-    "/{job_id}/labels.ome.zarr/{part:path}",
-    include_in_schema=False,
-    response_class=Response,
-    dependencies=[OWN_JOB],
-)(get_zarr_part)
-
-
 @router.get(
     "/{job_id}/features",
     response_class=Response,

@@ -130,9 +130,6 @@ def get_result(
     return _unchanged(request, sha256) or ImmutableFile(path, sha256, result.media_type, headers)
 
 
-router.head("/{job_id}/{name}", include_in_schema=False, response_class=Response, dependencies=[OWN_JOB])(get_result)
-
-
 def _polygons(request: Request, jobs: Jobs, ask: Ask, job_id: str, name: str, form: Form) -> Response:
     """Answer with polygons, exact or simplified, as a file or as JSON, as they are or changed on their way out."""
     file = RESULTS[name].file

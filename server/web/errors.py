@@ -160,7 +160,8 @@ def _allowed_methods(request: Request) -> str:
     """All methods of a path; the router knows only those of the first route that it tried."""
     paths = request.app.openapi()["paths"]
     found = [methods for path, methods in paths.items() if compile_path(path)[0].match(path_of(request.scope))]
-    return ", ".join(sorted({method.upper() for methods in found for method in methods}))
+    allowed = {method.upper() for methods in found for method in methods}
+    return ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
 
 
 def _shortened(value: object) -> str | None:

@@ -52,7 +52,7 @@ KINDS = {
         *(f"GET {JOB}/live.dzi", f"GET {JOB}/live_files/{{level}}/{{col}}_{{row}}.png"),
         f"GET {JOB}/open-in-qupath.groovy",
         *(f"GET {JOB}", f"DELETE {JOB}", f"GET {JOB}/events", f"GET {JOB}/products", f"GET {JOB}/features"),
-        *(f"GET {JOB}/labels.ome.zarr", f"GET {ZARR}", f"HEAD {ZARR}", f"GET {JOB}/{{name}}", f"HEAD {JOB}/{{name}}"),
+        *(f"GET {JOB}/labels.ome.zarr", f"GET {ZARR}", f"GET {JOB}/{{name}}"),
         *(f"GET {UPLOAD}", f"HEAD {UPLOAD}", f"PATCH {UPLOAD}", f"DELETE {UPLOAD}"),
         *(f"GET {BATCH}", f"DELETE {BATCH}"),
     ],

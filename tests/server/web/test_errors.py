@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from server.app import create_app
+from server.routes.health import PROBES
 from server.web.errors import status_of
 from workers.core.errors import base, jobs
 from workers.core.settings import Settings
@@ -38,6 +39,9 @@ def test_every_route_answers_nonsense_in_the_one_shape(gateway: httpx.Client, me
     address = path.replace("{slide_id}", NO_ID).replace("{job_id}", NO_ID).replace("{name}", "nothing")
     address = address.replace("{upload_id}", NO_ID).replace("{batch_id}", NO_ID)
     answer = gateway.request(method, address, params={"limit": "many"}, json={"limit": "many"})
+    if path in PROBES:  # whatever is asked of them
+        assert answer.status_code == 200
+        return
     assert 400 <= answer.status_code < 500
     if method == "HEAD":
         assert answer.content == b""
