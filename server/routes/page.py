@@ -6,10 +6,10 @@ Needs no key: it holds nothing of anybody. What it shows it asks for like any ot
 from pathlib import Path as FilePath
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
-from server.web.files import validators
+from server.web.files import is_current, validators
 from workers.core.errors.base import ResultNotFound
 
 router = APIRouter(include_in_schema=False)
@@ -18,6 +18,7 @@ STATIC = FilePath(__file__).resolve().parents[1] / "static"
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 """What the build writes, under names that hold a digest. Said here: the system's table of types differs by machine."""
 
+ASK_ANEW = {"cache-control": "no-cache"}
 LICENSES = "licenses.md"
 """Of the libraries in the page's script. Its name stays the same."""
 
@@ -34,16 +35,18 @@ NOT_BUILT = """<!doctype html>
 
 
 @router.get("/", response_class=HTMLResponse)
-def get_page() -> Response:
+def get_page(request: Request) -> Response:
     """Fetch the page. It names its files by their content, so it alone is asked for anew each time."""
     path = STATIC / "index.html"
     if not path.is_file():
-        return HTMLResponse(NOT_BUILT, headers={"cache-control": "no-cache"})
-    return FileResponse(path, media_type="text/html", headers={"cache-control": "no-cache"})
+        return HTMLResponse(NOT_BUILT, headers=ASK_ANEW)
+    return _asked_anew(request, path, "text/html")
 
 
 @router.get("/assets/{name}", response_class=Response)
-def get_asset(name: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$")]) -> Response:
+def get_asset(
+    request: Request, name: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$")]
+) -> Response:
     """Fetch a script, style or picture of the page, which never changes, or the licences of what is in it.
 
     Raises:
@@ -53,5 +56,16 @@ def get_asset(name: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0
     if not path.is_file() or (path.suffix not in MEDIA_TYPES and name != LICENSES):
         raise ResultNotFound("The page has no such file.", value=name)
     if name == LICENSES:
-        return FileResponse(path, media_type="text/plain", headers={"cache-control": "no-cache"})
+        return _asked_anew(request, path, "text/plain")
+    if is_current(request.headers.get("if-none-match"), name):
+        return Response(status_code=304, headers=validators(name))
     return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=validators(name))
+
+
+def _asked_anew(request: Request, path: FilePath, media_type: str) -> Response:
+    """Answer with a file that keeps its name when it changes."""
+    response = FileResponse(path, media_type=media_type, headers=ASK_ANEW, stat_result=path.stat())
+    etag = response.headers["etag"]
+    if is_current(request.headers.get("if-none-match"), etag.strip('"')):
+        return Response(status_code=304, headers=ASK_ANEW | {"etag": etag})
+    return response

@@ -54,6 +54,16 @@ def test_the_policy_of_the_page_lets_nothing_inline_run(built: Path, gateway: ht
     assert "unsafe" not in policy
 
 
+def test_what_the_browser_has_already_is_not_sent_again(built: Path, gateway: httpx.Client) -> None:
+    for address in ("/", "/assets/index-0a1b.js", "/assets/licenses.md"):
+        whole = gateway.get(address)
+        kept = gateway.get(address, headers={"if-none-match": whole.headers["etag"]})
+        assert (kept.status_code, kept.content, kept.headers["etag"]) == (304, b"", whole.headers["etag"])
+        assert kept.headers["cache-control"] == whole.headers["cache-control"]
+    (built / "index.html").write_text(f"{INDEX} changed")
+    assert gateway.get("/", headers={"if-none-match": whole.headers["etag"]}).status_code == 200
+
+
 @pytest.mark.parametrize(
     "name", ["absent-0a1b.js", "notes.txt", "..%2Fsecret.js", "%2e%2e/secret.js", ".hidden.js", "a/b.js"]
 )
