@@ -28,13 +28,21 @@ class RemoteError(Exception):
         body: Code, sentence, offending value if there is one, what would have been accepted instead.
         status: Of the answer; None if there was none.
         retry_after_s: Seconds after which the server wants to be asked again, where it says so.
+        request_id: What the server calls the request in its log, where it says so.
     """
 
-    def __init__(self, body: ErrorBody, status: int | None = None, retry_after_s: float | None = None) -> None:
-        super().__init__(body.message)
+    def __init__(
+        self,
+        body: ErrorBody,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(body.message if request_id is None else f"{body.message} (request {request_id})")
         self.code, self.message, self.value, self.accepted = body.code, body.message, body.value, body.accepted
         self.status = status
         self.retry_after_s = retry_after_s
+        self.request_id = request_id
 
 
 class Unreachable(RemoteError):
@@ -120,4 +128,4 @@ def error_of(status: int, headers: Mapping[str, str], content: bytes) -> RemoteE
     except ValidationError:  # a proxy's, or another kind of server
         body = ErrorBody(code=f"http_{status}", message="The address answers, but not as this server does.")
     after = headers.get("retry-after", "")
-    return kind(body, status, float(after) if after.isdecimal() else None)
+    return kind(body, status, float(after) if after.isdecimal() else None, headers.get("x-request-id"))

@@ -67,6 +67,7 @@ class Event(Frozen):
     status: int | None = Field(default=None, description="Of the answer; None if there was none.")
     code: str | None = Field(default=None, description="Of a refusal.")
     detail: str | None = None
+    request_id: str | None = Field(default=None, description="Of the answer's X-Request-Id.")
 
 
 class Line(Event):

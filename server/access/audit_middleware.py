@@ -11,6 +11,7 @@ from server.access.gate import Access
 from server.access.notes import SAFE, Note, note_of, remote_of
 from server.access.principals import Principal
 from server.access.views import viewed_by
+from server.web.request_ids import request_id
 from server.web.root_path import path_of
 
 FETCHED = (200, 206)
@@ -89,4 +90,5 @@ def _event(
         path=path,
         status=status,
         code=note.refused,
+        request_id=request_id(),
     )

@@ -7,17 +7,19 @@ from server.access.audit_middleware import AuditMiddleware
 from server.access.forwarded import Forwarded
 from server.access.gate import PUBLIC, Gate
 from server.access.headers import HostGuard, OriginGuard, SecurityHeaders, origins_of
+from server.web.request_ids import RequestIds
 from server.web.root_path import RootPath, root_path_of
 from workers.core.settings import Settings
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SENT = (
     *("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Range", "Repr-Digest"),
+    "X-Request-Id",
     *("Tus-Resumable", "Upload-Checksum", "Upload-Concat", "Upload-Length", "Upload-Metadata", "Upload-Offset"),
     "X-HTTP-Method-Override",
 )
 SHOWN = (
-    *("Content-Range", "ETag", "Location", "Retry-After", "WWW-Authenticate"),
+    *("Content-Range", "ETag", "Location", "Retry-After", "WWW-Authenticate", "X-Request-Id"),
     *("Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version"),
     *("Upload-Concat", "Upload-Expires", "Upload-Length", "Upload-Offset"),
 )
@@ -47,4 +49,4 @@ def protect(app: ASGIApp, settings: Settings, public: tuple[str, ...] = PUBLIC) 
             max_age=PREFLIGHT_S,
         )
     guarded = SecurityHeaders(AuditMiddleware(HostGuard(OriginGuard(inner, settings), settings)))
-    return Forwarded(RootPath(guarded, root_path_of(settings)), settings)
+    return Forwarded(RootPath(RequestIds(guarded), root_path_of(settings)), settings)

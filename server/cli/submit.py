@@ -30,7 +30,7 @@ class ServerSaid(LDiffusionError):
     """
 
     def __init__(self, error: RemoteError) -> None:
-        super().__init__(error.message, value=error.value, accepted=error.accepted)
+        super().__init__(str(error), value=error.value, accepted=error.accepted)
         self.code = error.code  # type: ignore[misc] # the server's, not the class's
 
 

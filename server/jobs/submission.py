@@ -1,5 +1,6 @@
 """From a request to a queued job: what can be known to fail is refused before anything is written."""
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from workers.core.queue.jobs import Jobs
 from workers.core.schemas import JobRequest, JobView, ModelCard, Preflight
 from workers.core.slides.images import geometry_of_image
 from workers.core.store import new_id, slide_missing
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -88,6 +91,7 @@ class Admission:
             if is_new:  # else it is what an earlier request made, and may be queued
                 self.jobs.store.delete_job(job_id)
             raise
+        logger.info("job %s is asked for", job_id)  # the line has the request's name as well
 
     def _measure(self) -> tuple[int, int]:
         if self._capacity is None:

@@ -22,6 +22,7 @@ from server.process.descriptors import raise_descriptor_limit, room_for_connecti
 from server.routes.uploads import is_streamed
 from server.web.connections import Door, Limits
 from server.web.guarded_http import guarded
+from server.web.request_ids import tell_request
 from server.web.root_path import root_path_of, without_root
 from workers.core.command_line import CONTEXT, error_line, run
 from workers.core.confinement.lock import stay_unseen
@@ -31,7 +32,7 @@ from workers.core.settings import Settings
 from workers.core.slides.versions import check_readers
 
 GRACE_S = 8
-LOG_FORMAT = "%(asctime)s %(levelname)s gateway %(name)s: %(message)s"
+LOG_FORMAT = "%(asctime)s %(levelname)s gateway %(name)s%(request)s: %(message)s"
 logger = logging.getLogger(__name__)
 
 PAGES = ("/", "/assets/")
@@ -84,7 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @click.option("--fd", type=int, help="file descriptor of a listening socket")
 def _command(fd: int | None) -> int:
     """Serve until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    lines = logging.StreamHandler()
+    lines.addFilter(tell_request)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=[lines])
     guard_access_log()
     stay_private()
     stay_unseen()  # a child that was taken over runs as the same user

@@ -1,4 +1,4 @@
-"""Domain exception → HTTP status, and the one shape of every error: `{"error": {code, message, value, accepted}}`."""
+"""Domain exception → HTTP status, and the one shape of every error, which `ErrorAnswer` declares."""
 
 from http import HTTPStatus
 from math import ceil
@@ -7,11 +7,13 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 
 from server.web.lingering import LingeringJSONResponse
+from server.web.request_ids import request_id
 from server.web.root_path import path_of
 from workers.core.errors.access import Forbidden, ScopeMissing, TooMany, Unauthorized
 from workers.core.errors.base import (
@@ -69,6 +71,7 @@ class ErrorAnswer(Frozen):
     """Body of every answer of 400 and above."""
 
     error: ErrorBody
+    request_id: str | None = Field(default=None, description="Of the answer's X-Request-Id; the server's log has it.")
 
 
 def status_of(kind: type[LDiffusionError]) -> int:
@@ -84,7 +87,7 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def error_body(code: str, message: str, value: object = None, accepted: str | None = None) -> dict[str, object]:
     """Return the one shape, for what is no domain error."""
     body = ErrorBody(code=code, message=message, value=None if value is None else str(value), accepted=accepted)
-    return {"error": body.model_dump()}
+    return ErrorAnswer(error=body, request_id=request_id()).model_dump()
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -123,7 +126,8 @@ def _domain_answer(request: Request, error: LDiffusionError) -> JSONResponse:
 def answer_of(error: LDiffusionError, *, body_unread: bool) -> JSONResponse:
     """Return the answer that a domain error becomes; with a body under way, one that lets the client see it."""
     kind = LingeringJSONResponse if body_unread else JSONResponse
-    return kind({"error": error.as_dict()}, status_of(type(error)), _headers_of(error))
+    body = error_body(error.code, error.message, error.value, error.accepted)
+    return kind(body, status_of(type(error)), _headers_of(error))
 
 
 def _headers_of(error: LDiffusionError) -> dict[str, str]:

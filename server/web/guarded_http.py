@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from server.web.connections import Door
 from server.web.errors import answer_of
+from server.web.request_ids import HEADER, id_of, named, request_id
 from server.web.root_path import path_of
 from workers.core.errors.base import LDiffusionError
 from workers.core.errors.door import HeadTooLong, RequestLate, RequestMalformed
@@ -250,7 +251,8 @@ class GuardedHttp(HttpToolsProtocol):
         if is_answering or self.pipeline:
             self.pipeline.clear()
             return
-        self.transport.write(_bytes_of(error))
+        with named(id_of(self.headers or () if self._stage in (_Stage.HEAD, _Stage.BODY) else ())):
+            self.transport.write(_bytes_of(error))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
@@ -279,5 +281,6 @@ def _too_long(value: str, accepted: str) -> HeadTooLong:
 def _bytes_of(error: LDiffusionError) -> bytes:
     answer = answer_of(error, body_unread=False)
     headers = [*answer.raw_headers, (b"connection", b"close"), (b"x-content-type-options", b"nosniff")]
+    headers += [(HEADER.encode(), name.encode())] if (name := request_id()) else []
     lines = [STATUS_LINE[answer.status_code], *(name + b": " + value + b"\r\n" for name, value in headers), b"\r\n"]
     return b"".join([*lines, bytes(answer.body)])

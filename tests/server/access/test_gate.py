@@ -27,7 +27,7 @@ def fresh_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def get(app: ASGIApp, access: Access, url: str, token: str) -> Answer:
-    return call(app, "GET", url, bearer(token), access=access)
+    return call(app, "GET", url, [*bearer(token), ("x-request-id", "named")], access=access)
 
 
 # --- open, or not -----------------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ def assert_error(answer: httpx.Response, status: int, code: str) -> dict[str, An
     """Check the one shape and return what is under `error`."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
-    assert set(answer.json()) == {"error"}
+    assert set(answer.json()) == {"error", "request_id"}
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
     body: dict[str, Any] = answer.json()["error"]
     assert set(body) == {"code", "message", "value", "accepted"}
     assert body["code"] == code

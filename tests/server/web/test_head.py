@@ -58,7 +58,7 @@ def address_of(path: str, plain: Finished, name: str = LONG) -> str:
 
 def told(answer: httpx.Response) -> tuple[int, dict[str, str]]:
     """Status and headers, without what differs from one answer to the next, and how the body comes."""
-    left_out = ("date", "transfer-encoding")
+    left_out = ("date", "x-request-id", "transfer-encoding")
     return answer.status_code, {name: value for name, value in answer.headers.items() if name not in left_out}
 
 

@@ -1,0 +1,77 @@
+"""The name of a request: given by its sender or made here, in its answer, in the logs, and in what comes of it.
+
+It travels in the context of the task, so that whatever answers or writes a line knows it, also in a thread.
+"""
+
+import logging
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER = "x-request-id"
+ACCEPTED = re.compile(r"(?!.*ldk_)[A-Za-z0-9._-]{1,64}")
+"""What a sender may name its request. What looks like a key is none of it: the name goes into logs."""
+
+_asked: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+def request_id() -> str | None:
+    """Return the name of the request that is worked on; None outside of any."""
+    return _asked.get()
+
+
+def id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the name that the headers of a request give it, or a new one if they give none, two, or one that is none.
+
+    Args:
+        headers: With names in lower case.
+    """
+    given = [value.decode("latin-1") for name, value in headers if name == HEADER.encode()]
+    return given[0] if len(given) == 1 and ACCEPTED.fullmatch(given[0]) else uuid.uuid4().hex
+
+
+@contextmanager
+def named(name: str) -> Iterator[str]:
+    """Have what happens within belong to the request of this name."""
+    token = _asked.set(name)
+    try:
+        yield name
+    finally:
+        _asked.reset(token)
+
+
+class RequestIds:
+    """Names each request, and says the name in its answer, whatever this is.
+
+    Args:
+        app: What it stands before.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on, and the answer back with its name."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[HEADER] = name
+            await send(message)
+
+        with named(id_of(scope["headers"])) as name:
+            await self._app(scope, receive, send_named)
+
+
+def tell_request(record: logging.LogRecord) -> bool:
+    """Give a record of the log the name of its request as `request`, ready to be written; keeps every record."""
+    name = request_id()
+    record.request = f" [{name}]" if name else ""
+    return True
