@@ -26,6 +26,7 @@ from server.jobs.webhook_dispatch import WebhookDispatch
 from server.routes import (
     batches,
     deepzoom,
+    docs,
     events,
     health,
     jobs,
@@ -53,6 +54,7 @@ from server.viewing.fast_path import FastPath
 from server.viewing.service import Viewing
 from server.web.bodies import BodyCap
 from server.web.declared import Declared
+from server.web.document import document
 from server.web.errors import add_error_handlers, error_responses
 from server.web.head import HeadLikeGet
 from server.web.root_path import root_path_of
@@ -64,7 +66,7 @@ from workers.core.store import Store
 DESCRIPTION = """Whole-slide-image segmentation with L-Diffusion.
 
 Upload a slide, submit a job, follow it, fetch its results. Every error has one shape:
-`{"error": {"code", "message", "value", "accepted"}}`. Research use only."""
+problem details (RFC 9457) with `{"error": {"code", "message", "value", "accepted"}}` beside them. Research use only."""
 
 TAGS = [
     {"name": "slides", "description": "Whole-slide images: streamed in, probed before they are accepted."},
@@ -155,6 +157,7 @@ def create_app(settings: Settings) -> FastAPI:
         models,
         health,
         page,
+        docs,
     ):
         app.include_router(routes.router)
     app.add_middleware(Declared, everywhere=FIELDS, probes=health.PROBES)
@@ -163,6 +166,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(FastPath)
     app.add_middleware(HeadLikeGet)  # before all that looks for GET
     add_error_handlers(app)
+    document(app)
     return app
 
 

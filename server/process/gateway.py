@@ -19,6 +19,7 @@ from server.access.protection import protect
 from server.app import create_app
 from server.process.access_log import guard_access_log
 from server.process.descriptors import raise_descriptor_limit, room_for_connections
+from server.routes import docs
 from server.routes.uploads import is_streamed
 from server.web.connections import Door, Limits
 from server.web.guarded_http import guarded
@@ -35,8 +36,8 @@ GRACE_S = 8
 LOG_FORMAT = "%(asctime)s %(levelname)s gateway %(name)s%(request)s: %(message)s"
 logger = logging.getLogger(__name__)
 
-PAGES = ("/", "/assets/")
-"""The page for people: it asks for the key itself, and holds nobody's data."""
+PAGES = ("/", "/assets/", *docs.PUBLIC)
+"""The page for people, which asks for the key itself, and that for programmers: they hold nobody's data."""
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -63,6 +64,7 @@ def _is_upload(root_path: str, method: str, path: str) -> bool:
 
 def server_config(settings: Settings) -> uvicorn.Config:
     """Return how uvicorn serves the gateway."""
+    root = root_path_of(settings)
     options: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,
@@ -71,7 +73,7 @@ def server_config(settings: Settings) -> uvicorn.Config:
         "proxy_headers": False,  # `server.access.forwarded` knows them
         "timeout_graceful_shutdown": GRACE_S,
         "ws": "none",
-        "http": guarded(Door(limits_of(settings), counted_as(settings)), partial(_is_upload, root_path_of(settings))),
+        "http": guarded(Door(limits_of(settings), counted_as(settings)), partial(_is_upload, root), root),
     }
     return uvicorn.Config(protect(create_app(settings), settings, (*PUBLIC, *PAGES)), **options)
 

@@ -1,5 +1,6 @@
 """Domain exception → HTTP status, and the one shape of every error, which `ErrorAnswer` declares."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -12,9 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 
+from server.web.error_catalogue import titles
 from server.web.lingering import LingeringJSONResponse
-from server.web.request_ids import request_id
-from server.web.root_path import path_of
+from server.web.request_ids import Asked, asked
+from server.web.root_path import link_to, path_of
 from workers.core.errors.access import Forbidden, ScopeMissing, TooMany, Unauthorized
 from workers.core.errors.base import (
     BodyUnsupported,
@@ -67,11 +69,22 @@ STATUS_CODES: dict[type[LDiffusionError], int] = {
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "upload_too_large"}
 
 
-class ErrorAnswer(Frozen):
-    """Body of every answer of 400 and above."""
+PROBLEM = "application/problem+json"
+ERRORS_PATH = "/docs/errors"
+TYPES = f"{ERRORS_PATH}#mpp_missing"
+PATH_SHOWN_CHARS = 200
 
-    error: ErrorBody
+
+class ErrorAnswer(Frozen):
+    """Body of every answer of 400 and above: problem details (RFC 9457), and the same under `error` in our words."""
+
+    type: str = Field(description="Where the code is explained, from the address of the answer.", examples=[TYPES])
+    title: str = Field(description="What the code means, the same each time.")
+    status: int
+    detail: str = Field(description="The sentence of `error.message`.")
+    instance: str | None = Field(default=None, description="Path of the request.")
     request_id: str | None = Field(default=None, description="Of the answer's X-Request-Id; the server's log has it.")
+    error: ErrorBody
 
 
 def status_of(kind: type[LDiffusionError]) -> int:
@@ -84,10 +97,29 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorAnswer, "description": HTTPStatus(status).phrase} for status in statuses}
 
 
-def error_body(code: str, message: str, value: object = None, accepted: str | None = None) -> dict[str, object]:
-    """Return the one shape, for what is no domain error."""
-    body = ErrorBody(code=code, message=message, value=None if value is None else str(value), accepted=accepted)
-    return ErrorAnswer(error=body, request_id=request_id()).model_dump()
+def problem(
+    status: int,
+    code: str,
+    message: str,
+    value: object = None,
+    accepted: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Return an answer in the one shape, for what is no domain error."""
+    return JSONResponse(_body(status, code, message, value, accepted), status, headers, PROBLEM)
+
+
+def _body(status: int, code: str, message: str, value: object, accepted: str | None) -> dict[str, object]:
+    request = asked() or Asked("")
+    return ErrorAnswer(
+        type=link_to(request.root_path, f"{ERRORS_PATH}#{code}"),
+        title=titles()[code],
+        status=status,
+        detail=message,
+        instance=request.path and request.path[:PATH_SHOWN_CHARS],
+        request_id=request.name or None,
+        error=ErrorBody(code=code, message=message, value=None if value is None else str(value), accepted=accepted),
+    ).model_dump()
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -110,13 +142,13 @@ def _answer(request: Request, error: Exception) -> JSONResponse:
             return _validation_answer(error)
         case HTTPException(__cause__=RecursionError()):
             message = "The body of this request holds values too deep within each other."
-            return JSONResponse(error_body("invalid_request", message, accepted="JSON of some hundred levels"), 422)
+            return problem(422, "invalid_request", message, accepted="JSON of some hundred levels")
         case HTTPException():
             return _http_answer(request, error)
         case ClientDisconnect():  # nobody reads this; it keeps who hung up out of the log of unexpected errors
-            return JSONResponse(error_body("upload_incomplete", "The client went away."), 400)
+            return problem(400, "upload_incomplete", "The client went away.")
         case _:  # the traceback is in the server's log, and nothing of it in the answer
-            return JSONResponse(error_body("internal_error", "The server failed; its log says why."), 500)
+            return problem(500, "internal_error", "The server failed; its log says why.")
 
 
 def _domain_answer(request: Request, error: LDiffusionError) -> JSONResponse:
@@ -126,8 +158,10 @@ def _domain_answer(request: Request, error: LDiffusionError) -> JSONResponse:
 def answer_of(error: LDiffusionError, *, body_unread: bool) -> JSONResponse:
     """Return the answer that a domain error becomes; with a body under way, one that lets the client see it."""
     kind = LingeringJSONResponse if body_unread else JSONResponse
-    body = error_body(error.code, error.message, error.value, error.accepted)
-    return kind(body, status_of(type(error)), _headers_of(error))
+    status = status_of(type(error))
+    return kind(
+        _body(status, error.code, error.message, error.value, error.accepted), status, _headers_of(error), PROBLEM
+    )
 
 
 def _headers_of(error: LDiffusionError) -> dict[str, str]:
@@ -148,7 +182,7 @@ def _validation_answer(error: RequestValidationError) -> JSONResponse:
     where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     given = None if first["type"] == "missing" else _shortened(first.get("input"))
     accepted = "JSON" if first["type"] == "json_invalid" else str(first["msg"])
-    return JSONResponse(error_body("invalid_request", f"{where}: {first['msg']}", given, accepted), 422)
+    return problem(422, "invalid_request", f"{where}: {first['msg']}", given, accepted)
 
 
 def _http_answer(request: Request, error: HTTPException) -> JSONResponse:
@@ -157,7 +191,7 @@ def _http_answer(request: Request, error: HTTPException) -> JSONResponse:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = _allowed_methods(request)
     value = _shortened(f"{request.method} {request.url.path}")
-    return JSONResponse(error_body(code, f"{error.detail}.", value, headers.get("Allow")), error.status_code, headers)
+    return problem(error.status_code, code, f"{error.detail}.", value, headers.get("Allow"), headers)
 
 
 def _allowed_methods(request: Request) -> str:

@@ -1,14 +1,16 @@
 """Files that never change once they are there: strong validators, ranges, long caching."""
 
 import gzip
+import hashlib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from anyio import to_thread
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from server.web.errors import error_body
+from server.web.errors import problem
 
 CACHE_CONTROL = "private, max-age=31536000, immutable"
 INFLATED_BYTES = 256 * 1024
@@ -23,6 +25,15 @@ def is_current(if_none_match: str | None, etag: str) -> bool:
     """Whether the client already holds this version (RFC 9110 13.1.2: weak comparison, `*` matches all)."""
     held = [entry.strip().removeprefix("W/") for entry in (if_none_match or "").split(",")]
     return "*" in held or f'"{etag}"' in held
+
+
+def ask_anew(request: Request, content: bytes, media_type: str) -> Response:
+    """Answer with what stays the same until the server is another version: kept, and asked for anew each time."""
+    etag = hashlib.sha256(content).hexdigest()[:32]
+    headers = {"etag": f'"{etag}"', "cache-control": "no-cache"}
+    if is_current(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type=media_type)
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:
@@ -77,13 +88,14 @@ def _refusal(start: Message, scope: Scope) -> JSONResponse:
     given = dict(scope["headers"]).get(b"range", b"").decode("latin-1")
     kept = {name.decode(): value.decode() for name, value in start["headers"] if name == b"content-range"}
     size = kept.get("content-range", "").rpartition("/")[2]
-    body = error_body(
+    return problem(
+        start["status"],
         "invalid_request",
         "Range: no such bytes in this file." if size else "Range: not understood.",
         given[:200],
         f"bytes within 0-{int(size) - 1}" if size else "bytes=<first>-<last>",
+        kept,
     )
-    return JSONResponse(body, start["status"], kept)
 
 
 def inflated(path: Path, etag: str, media_type: str, headers: Mapping[str, str]) -> Response:

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from server.web.connections import Door
 from server.web.errors import answer_of
-from server.web.request_ids import HEADER, id_of, named, request_id
+from server.web.request_ids import HEADER, Asked, id_of, request_id, working_on
 from server.web.root_path import path_of
 from workers.core.errors.base import LDiffusionError
 from workers.core.errors.door import HeadTooLong, RequestLate, RequestMalformed
@@ -48,6 +48,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     door: ClassVar[Door]
     is_streamed: ClassVar[IsStreamed]
+    own_root_path: ClassVar[str]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -251,7 +252,8 @@ class GuardedHttp(HttpToolsProtocol):
         if is_answering or self.pipeline:
             self.pipeline.clear()
             return
-        with named(id_of(self.headers or () if self._stage in (_Stage.HEAD, _Stage.BODY) else ())):
+        given = (self.headers or ()) if self._stage in (_Stage.HEAD, _Stage.BODY) else ()
+        with working_on(Asked(id_of(given), self.own_root_path)):
             self.transport.write(_bytes_of(error))
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -264,14 +266,16 @@ class GuardedHttp(HttpToolsProtocol):
             self.flow.pause_reading()
 
 
-def guarded(door: Door, is_streamed: IsStreamed) -> type[GuardedHttp]:
+def guarded(door: Door, is_streamed: IsStreamed, root_path: str = "") -> type[GuardedHttp]:
     """Return the protocol class of a server with this door.
 
     Args:
         door: Counts its connections.
         is_streamed: Whether a request of this method and path is an upload.
+        root_path: The prefix that links in its refusals begin with.
     """
-    return type("GuardedHttp", (GuardedHttp,), {"door": door, "is_streamed": staticmethod(is_streamed)})
+    own = {"door": door, "is_streamed": staticmethod(is_streamed), "own_root_path": root_path}
+    return type("GuardedHttp", (GuardedHttp,), own)
 
 
 def _too_long(value: str, accepted: str) -> HeadTooLong:

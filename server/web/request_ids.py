@@ -9,20 +9,45 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.web.root_path import shown_path
 
 HEADER = "x-request-id"
 ACCEPTED = re.compile(r"(?!.*ldk_)[A-Za-z0-9._-]{1,64}")
 """What a sender may name its request. What looks like a key is none of it: the name goes into logs."""
 
-_asked: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an answer tells of the request that it is to.
+
+    Attributes:
+        name: Of the request.
+        root_path: The prefix that links in the answer begin with.
+        path: As the client wrote it, without its query; None before the request was understood.
+    """
+
+    name: str
+    root_path: str = ""
+    path: str | None = None
+
+
+_asked: ContextVar[Asked | None] = ContextVar("asked", default=None)
+
+
+def asked() -> Asked | None:
+    """Return the request that is worked on; None outside of any."""
+    return _asked.get()
 
 
 def request_id() -> str | None:
     """Return the name of the request that is worked on; None outside of any."""
-    return _asked.get()
+    found = _asked.get()
+    return found.name if found else None
 
 
 def id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
@@ -36,11 +61,11 @@ def id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
 
 
 @contextmanager
-def named(name: str) -> Iterator[str]:
-    """Have what happens within belong to the request of this name."""
-    token = _asked.set(name)
+def working_on(request: Asked) -> Iterator[str]:
+    """Have what happens within belong to this request; gives its name."""
+    token = _asked.set(request)
     try:
-        yield name
+        yield request.name
     finally:
         _asked.reset(token)
 
@@ -66,7 +91,8 @@ class RequestIds:
                 MutableHeaders(scope=message)[HEADER] = name
             await send(message)
 
-        with named(id_of(scope["headers"])) as name:
+        request = Asked(id_of(scope["headers"]), str(scope.get("root_path", "")), shown_path(scope))
+        with working_on(request) as name:
             await self._app(scope, receive, send_named)
 
 

@@ -6,6 +6,7 @@ to a client tells what `link_to` makes of it; nothing else looks at the two.
 """
 
 import re
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -43,6 +44,11 @@ def path_of(scope: Scope) -> str:
     """Return the server's own path of a request, decoded: `/v1/jobs`, whatever the prefix."""
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
     return path[len(root) :] or "/" if _is_below(path, root) else path
+
+
+def shown_path(scope: Scope) -> str:
+    """Return the path of a request as a client writes it, with the prefix, percent-encoded, without its query."""
+    return quote(str(scope["path"]))
 
 
 def link_to(root_path: str, path: str) -> str:

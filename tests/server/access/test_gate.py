@@ -171,7 +171,7 @@ def test_what_is_another_tenants_is_as_if_it_were_not_there(tmp_path: Path) -> N
     assert get(app, access, "/v1/slides/1", token).status == 200
     other, absent = get(app, access, "/v1/slides/2", token), get(app, access, "/v1/slides/3", token)
     assert other.status == absent.status == 404
-    assert other.body.replace(b'"2"', b'"3"') == absent.body
+    assert other.body.replace(b'"2"', b'"3"').replace(b'/2"', b'/3"') == absent.body
     assert other.headers == absent.headers
     assert [line["code"] for line in log_of(access)] == ["other_tenant"]  # the log knows
 

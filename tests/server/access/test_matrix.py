@@ -29,7 +29,7 @@ UPLOAD, BATCH = "/v1/uploads/{upload_id}", "/v1/batches/{batch_id}"
 ZARR = f"{JOB}/labels.ome.zarr/{{part:path}}"
 
 KINDS = {
-    PUBLIC: ["GET /healthz", "GET /readyz", "GET /", "GET /assets/{name}"],
+    PUBLIC: ["GET /healthz", "GET /readyz", "GET /", "GET /assets/{name}", "GET /docs/errors"],
     EVERYBODY: [
         *("GET /openapi.json", "HEAD /openapi.json", "GET /docs", "HEAD /docs", "GET /redoc", "HEAD /redoc"),
         *("GET /docs/oauth2-redirect", "HEAD /docs/oauth2-redirect"),

@@ -125,5 +125,5 @@ def test_the_document_names_errors_by_one_schema() -> None:
         if int(status) >= 400
     ]
     assert len(answers) > 100
-    one = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
+    one = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
     assert [(name, status) for name, status, answer in answers if answer.get("content") != one] == []

@@ -8,6 +8,7 @@ import pytest
 
 from server.app import create_app
 from server.routes.health import PROBES
+from server.web.error_catalogue import titles
 from server.web.errors import status_of
 from workers.core.errors import base, jobs
 from workers.core.settings import Settings
@@ -20,8 +21,13 @@ OPERATIONS = [(method.upper(), path) for path, methods in OPENAPI["paths"].items
 def assert_error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     """Check the one shape and return what is under `error`."""
     assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    assert set(answer.json()) == {"error", "request_id"}
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert set(answer.json()) == {"type", "title", "status", "detail", "instance", "request_id", "error"}
+    assert answer.json()["status"] == status
+    assert answer.json()["type"] == f"/docs/errors#{code}"
+    assert answer.json()["title"] == titles()[code]
+    assert answer.json()["detail"] == answer.json()["error"]["message"]
+    assert answer.json()["instance"] == answer.request.url.raw_path.decode().partition("?")[0][:200]
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
     body: dict[str, Any] = answer.json()["error"]
     assert set(body) == {"code", "message", "value", "accepted"}
@@ -62,7 +68,7 @@ def test_every_route_declares_the_one_shape_for_its_errors(method: str, path: st
     answers = OPENAPI["paths"][path][method.lower()]["responses"]
     for status, answer in answers.items():
         if int(status) >= 400:
-            schema = answer["content"]["application/json"]["schema"]
+            schema = answer["content"]["application/problem+json"]["schema"]
             assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}, (status, schema)
     assert {"422", "500"} <= set(answers)
 

@@ -18,7 +18,7 @@ from job_requests import add_slide, submit
 from ldiffusion_client import Client, RemoteError
 from server.access import keys as keys_module
 from server.process.gateway import LOG_FORMAT
-from server.web.request_ids import id_of, named, request_id, tell_request
+from server.web.request_ids import Asked, id_of, request_id, tell_request, working_on
 from workers.core.settings import Settings
 from workers.core.store import Store
 
@@ -115,7 +115,7 @@ def log_lines() -> Iterator[list[str]]:
 def test_lines_of_the_log_have_it_within_a_request_and_not_without(log_lines: list[str]) -> None:
     logger = logging.getLogger("made")
     logger.warning("before")
-    with named("case-17"):
+    with working_on(Asked("case-17")):
         logger.warning("within")
     logger.warning("after")
     assert [line.partition("gateway ")[2] for line in log_lines] == [

@@ -138,8 +138,8 @@ def filled(path: str, world: World) -> str:
 def shape_of(answer: httpx.Response) -> tuple[Any, ...]:
     """All of an answer but links, times and what an error quotes."""
     body: Any = answer.content
-    if answer.headers.get("content-type", "").startswith("application/json"):
-        body = re.sub(rf"(?<=[\"' ]){ROOT}(?=/v1/)", "", answer.text)
+    if answer.headers.get("content-type", "").startswith(("application/json", "application/problem+json")):
+        body = re.sub(rf"(?<=[\"' ]){ROOT}(?=/)", "", answer.text)
         body = json.loads(body) if body else None
         if isinstance(body, dict):
             body.pop("servers", None)
