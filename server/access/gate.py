@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
 
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.access.audit import AuditLog
 from server.access.denied_requests import DeniedRequests
@@ -88,6 +88,7 @@ class Gate:
         if scope["type"] != "http" or self._is_public(scope):
             await self._app(scope, receive, send)
             return
+        send = _telling_rate(scope, send)
         try:
             principal = await self._admit(scope)
         except LDiffusionError as error:
@@ -119,6 +120,19 @@ async def is_still_let_in(scope: Scope) -> bool:
         return await _principal(scope) == cast("Principal", scope["state"]["principal"])
     except LDiffusionError:
         return False
+
+
+def _telling_rate(scope: Scope, send: Send) -> Send:
+    """Return what sends an answer with how much of its rate whoever asks has left, once it is known who that is."""
+
+    async def send_told(message: Message) -> None:
+        principal = note_of(scope).principal
+        if message["type"] == "http.response.start" and principal is not None:
+            standing = cast("Access", scope["state"]["access"]).rates.standing(principal)
+            MutableHeaders(scope=message).update(standing.headers() if standing else {})
+        await send(message)
+
+    return send_told
 
 
 def scope_needed(method: str, path: str) -> AccessScope:

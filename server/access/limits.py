@@ -4,6 +4,7 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil
 
 from server.access.principals import Principal
 from workers.core.errors.access import QuotaExceeded, RateLimited
@@ -17,6 +18,33 @@ IPV6_BLOCK = 64
 """Bits of an IPv6 address that count: one machine commands all addresses of such a block."""
 
 JOBS_RETRY_S = 30.0
+RATE = "requests"
+"""What the headers call the limit of requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How much of a limit is left, as the headers of an answer tell it (draft-ietf-httpapi-ratelimit-headers).
+
+    Attributes:
+        burst: Requests of a full bucket.
+        window_s: Seconds in which an empty bucket becomes full.
+        left: Requests that may come at once.
+        more_in_s: Seconds until there is one more; None if there is no more to have.
+    """
+
+    burst: int
+    window_s: float
+    left: int
+    more_in_s: float | None
+
+    def headers(self) -> dict[str, str]:
+        """Return `RateLimit-Policy` and `RateLimit`. Seconds are whole there, and are rounded up."""
+        more = "" if self.more_in_s is None else f";t={max(1, ceil(self.more_in_s))}"
+        return {
+            "ratelimit-policy": f'"{RATE}";q={self.burst};w={max(1, ceil(self.window_s))}',
+            "ratelimit": f'"{RATE}";r={self.left}{more}',
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +112,18 @@ class Buckets:
         is_first, bucket.is_refusing = not bucket.is_refusing, True
         raise RateLimited(self._rate_per_s, (1 - bucket.tokens) / self._rate_per_s, is_first=is_first)
 
+    def standing(self, name: str) -> Standing:
+        """Return how much was left when a token was last taken, or refused; of a name that is not known, all."""
+        bucket = self._buckets.get(name)
+        tokens = float(self._burst) if bucket is None else bucket.tokens
+        missing = 1 - tokens % 1 if tokens < self._burst else None
+        return Standing(
+            burst=self._burst,
+            window_s=self._burst / self._rate_per_s,
+            left=int(tokens),
+            more_in_s=None if missing is None else missing / self._rate_per_s,
+        )
+
 
 class Rates:
     """The rate limits of a gateway. Addresses and keys have buckets apart: no flood of addresses makes a key forgotten.
@@ -103,7 +143,11 @@ class Rates:
             RateLimited.
         """
         if principal.means != "open":
-            self.known.take(f"{principal.means} {principal.key_id or principal.tenant}", now)
+            self.known.take(_name_of(principal), now)
+
+    def standing(self, principal: Principal) -> Standing | None:
+        """Return how much of its rate somebody has left who was just counted; None if nothing is counted."""
+        return None if principal.means == "open" else self.known.standing(_name_of(principal))
 
     def turn_away(self, address: str, now: float) -> None:
         """Count a request of somebody who is not known.
@@ -112,6 +156,10 @@ class Rates:
             RateLimited.
         """
         self.unknown.take(block_of(address), now)
+
+
+def _name_of(principal: Principal) -> str:
+    return f"{principal.means} {principal.key_id or principal.tenant}"
 
 
 def block_of(address: str) -> str:

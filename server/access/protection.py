@@ -19,7 +19,8 @@ SENT = (
     "X-HTTP-Method-Override",
 )
 SHOWN = (
-    *("Content-Range", "ETag", "Location", "Retry-After", "WWW-Authenticate", "X-Request-Id"),
+    *("Content-Range", "ETag", "Location", "Retry-After", "WWW-Authenticate"),
+    *("X-Request-Id", "RateLimit", "RateLimit-Policy"),
     *("Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version"),
     *("Upload-Concat", "Upload-Expires", "Upload-Length", "Upload-Offset"),
 )

@@ -29,6 +29,9 @@ AT_ONCE = 100
 GLANCES = 5
 """How often a job is looked at for a moment in which nothing happens to it."""
 
+SEAT_RETRY_S = 15.0
+"""When a tenant whose seats are taken may ask again: somebody who hung up is noticed with the next heartbeat."""
+
 BEGINNING = "0-0"
 RETRY_MS = 2000
 """How long a client waits before it comes back."""
@@ -109,6 +112,7 @@ class Listeners:
                 "The tenant follows as many jobs as it may; ask for the job instead.",
                 value=f"{taken} event streams open",
                 accepted=f"at most {share} at once",
+                retry_after_s=SEAT_RETRY_S,
             )
         seat = _Seat(tenant)
         self._seats.add(seat)

@@ -237,3 +237,29 @@ def test_a_refusal_says_what_would_help(
     answer = answer_of(error, body_unread=body_unread)
     said = {name: answer.headers[name] for name in ("www-authenticate", "retry-after") if name in answer.headers}
     assert (answer.status_code, said) == (status, headers)
+
+
+# --- what is left of a rate -------------------------------------------------------------------------------------------
+
+
+def test_every_answer_to_a_key_tells_what_is_left_refusals_and_failures_too(tmp_path: Path) -> None:
+    app, access = guarded(tmp_path, request_rate_per_s=0.001, request_burst=5)
+    reader = bearer(key_of(tmp_path, "read"))
+    asked = [("GET", "/v1/slides"), ("GET", "/v1/slides/9"), ("POST", "/v1/slides"), ("HEAD", "/v1/slides")]
+    answers = [
+        call(app, method, url, reader, access=access) for method, url in [*asked, ("GET", "/v1/slides"), asked[0]]
+    ]
+    assert [answer.status for answer in answers] == [200, 404, 403, 405, 200, 429]
+    left = [answer.headers["ratelimit"] for answer in answers]
+    assert [text.partition(";t=")[0] for text in left] == [f'"requests";r={number}' for number in (4, 3, 2, 1, 0, 0)]
+    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"requests";q=5;w=5000'}
+    assert left[-1] == f'"requests";r=0;t={answers[-1].headers["retry-after"]}'
+
+
+def test_nothing_is_told_where_nothing_is_counted_or_nobody_is_known(tmp_path: Path) -> None:
+    app, access = guarded(tmp_path)
+    assert "ratelimit" not in call(app, "GET", "/v1/slides", access=access).headers  # open
+    key_of(tmp_path)
+    for url, status in (("/healthz", 200), ("/v1/slides", 401)):
+        answer = call(app, "GET", url, access=access)
+        assert (answer.status, "ratelimit" in answer.headers) == (status, False)

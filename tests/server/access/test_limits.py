@@ -1,12 +1,13 @@
 """Token buckets against a literal simulation, memory that does not grow, and quotas."""
 
+import copy
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.access.limits import Buckets, Rates, block_of, check_jobs, check_storage
+from server.access.limits import Buckets, Rates, Standing, block_of, check_jobs, check_storage
 from server.access.principals import LOCAL, Principal, link_principal
 from workers.core.errors.access import QuotaExceeded, RateLimited
 from workers.core.schemas import JobState
@@ -109,6 +110,34 @@ def test_each_key_and_the_links_of_each_tenant_are_counted_apart_and_an_open_ser
 )
 def test_addresses_that_one_machine_commands_count_as_one(one: str, other: str, *, same: bool) -> None:
     assert (block_of(one) == block_of(other)) == same
+
+
+@given(pauses=st.lists(st.integers(0, 40), max_size=30), rate=st.sampled_from([1, 2, 4]), burst=st.integers(1, 6))
+def test_what_is_told_to_be_left_is_left_and_more_comes_when_it_is_told(
+    pauses: list[int], rate: int, burst: int
+) -> None:
+    buckets, now = Buckets(rate, burst), 0.0
+    assert buckets.standing("a") == Standing(burst, burst / rate, burst, None)
+    for pause in pauses:
+        now += pause / 16
+        passes(buckets, "a", now)
+        told = buckets.standing("a")
+        tried = copy.deepcopy(buckets)
+        assert sum(passes(tried, "a", now) for _ in range(burst + 1)) == told.left
+        assert told.more_in_s is not None
+        assert passes(tried, "a", now + told.more_in_s)
+        assert 0 < told.more_in_s <= 1 / rate
+
+
+def test_the_headers_are_whole_numbers_by_the_name_of_the_limit() -> None:
+    assert Standing(1000, 10.0, 999, 0.01).headers() == {
+        "ratelimit-policy": '"requests";q=1000;w=10',
+        "ratelimit": '"requests";r=999;t=1',
+    }
+    assert Standing(3, 0.3, 3, None).headers() == {
+        "ratelimit-policy": '"requests";q=3;w=1',
+        "ratelimit": '"requests";r=3',
+    }
 
 
 # --- quotas -----------------------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ def told(answer: httpx.Response, ids: dict[str, str]) -> tuple[int, bytes, dict[
     return (
         answer.status_code,
         body,
-        {name: value for name, value in answer.headers.items() if name not in ("date", "x-request-id")},
+        {name: value for name, value in answer.headers.items() if name not in ("date", "x-request-id", "ratelimit")},
     )
 
 
