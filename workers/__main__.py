@@ -1,8 +1,10 @@
 """A worker process: `python -m workers`.
 
-The model is loaded once, before the first task. SIGTERM and SIGINT end the process after the task at hand; SIGKILL is
-survived by the job, not by the process: another worker's reaper gives the task away. A process whose task hangs, or
-takes too much memory, ends itself (`workers.process.watchdog`): run it under something that starts it again.
+The queue hears of the worker first, and is swept of what dead ones held: another worker may be idle, and this one has
+torch to load. The model is loaded once, before the first task. SIGTERM and SIGINT end the process after the task at
+hand; SIGKILL is survived by the job, not by the process: another worker's reaper gives the task away. A process whose
+task hangs, or takes too much memory, ends itself (`workers.process.watchdog`): run it under something that starts it
+again.
 """
 
 import logging
@@ -12,10 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from workers import tasks
 from workers.core.command_line import CONTEXT, error_line, run
 from workers.core.confinement.private import make_private, stay_private
 from workers.core.errors.base import LDiffusionError, QueueUnavailable
@@ -28,6 +30,9 @@ from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
 from workers.core.slides.versions import check_readers
 from workers.core.store import new_id
+
+if TYPE_CHECKING:
+    from workers.tasks import Runtime
 
 LOG_FORMAT = "%(asctime)s %(levelname)s worker %(process)d %(name)s: %(message)s"
 RETRY_S = 2.0
@@ -42,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @click.command(context_settings=CONTEXT)
-@click.option("--tell-fd", type=int, help="Descriptor that gets the id of the worker when it takes its first task.")
+@click.option(
+    "--tell-fd", type=int, help="Descriptor that gets each id of the worker when it takes its first task under it."
+)
 def _command(tell_fd: int | None) -> int:
     """Run the tasks of LDIFFUSION_REDIS_URL. All settings are LDIFFUSION_<NAME>."""
     stay_private()
@@ -63,26 +70,42 @@ def _command(tell_fd: int | None) -> int:
 
 def work(settings: Settings, jobs: Jobs, on_task: Callable[[str], None]) -> None:
     """Take tasks until a signal asks for the end; come back after Redis was away."""
-    runtime = tasks.configure(settings, Leases(jobs, new_id()))
-    preload(runtime, settings.models_dir)
-    while not work_once(runtime, on_task):
+    runtimes: list[Runtime] = []
+    while not work_once(settings, Leases(jobs, new_id()), on_task, runtimes):
         logger.warning("the loop ended unasked; it starts again in %.0f s", RETRY_S)
         time.sleep(RETRY_S)
-        runtime.leases = Leases(jobs, new_id())
 
 
-def work_once(runtime: tasks.Runtime, on_task: Callable[[str], None]) -> bool:
-    """Take tasks until a signal asks for the end or Redis is gone; say whether a signal did."""
-    leases = runtime.leases
+def work_once(settings: Settings, leases: Leases, on_task: Callable[[str], None], runtimes: "list[Runtime]") -> bool:
+    """Take tasks until a signal asks for the end or Redis is gone; say whether a signal did.
+
+    Args:
+        settings: As the process read them.
+        leases: Of this worker, of an id that no worker had before.
+        on_task: Called with that id before each task.
+        runtimes: What was loaded before; filled by the first call.
+    """
     try:
         with answering(), Heartbeat(leases):
+            if not runtimes:
+                runtimes.append(_loaded(settings, leases))
+            runtimes[0].leases = leases
             return QueueWorker(leases.jobs, leases.worker_id, on_task).run()
     except QueueUnavailable as error:
         logger.warning("%s", error)
         return False
 
 
-def preload(runtime: tasks.Runtime, models_dir: Path) -> None:
+def _loaded(settings: Settings, leases: Leases) -> "Runtime":
+    """Load torch and the model, which takes seconds to a minute: the heart beats meanwhile, and sweeps."""
+    from workers import tasks  # noqa: PLC0415 (torch comes with it)
+
+    runtime = tasks.configure(settings, leases)
+    preload(runtime, settings.models_dir)
+    return runtime
+
+
+def preload(runtime: "Runtime", models_dir: Path) -> None:
     """Load the default model, or the first one, so that the first job does not wait for it."""
     names = [card.name for card in list_models(models_dir)]
     chosen = DEFAULT_MODEL if DEFAULT_MODEL in names else next(iter(names), None)
@@ -96,15 +119,14 @@ def preload(runtime: tasks.Runtime, models_dir: Path) -> None:
 
 
 def _teller(descriptor: int | None) -> Callable[[str], None]:
-    """Return what tells the supervisor, once, who came as far as a task in this process."""
-    waiting = [] if descriptor is None else [descriptor]
+    """Return what tells the supervisor, once for each id, who came as far as a task in this process."""
+    told: set[str] = set()
 
     def tell(worker_id: str) -> None:
-        if waiting:
-            told = waiting.pop()
+        if descriptor is not None and worker_id not in told:
+            told.add(worker_id)
             with suppress(BrokenPipeError):
-                os.write(told, worker_id.encode())
-            os.close(told)
+                os.write(descriptor, worker_id.encode())
 
     return tell
 

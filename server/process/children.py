@@ -23,7 +23,9 @@ STEADY_S = 60.0
 BACKOFF_S = 0.5
 BACKOFF_MAX_S = 30.0
 CRASHES_MAX = 6
-ID_BYTES = 64
+ID_CHARACTERS = 32
+IDS_BYTES = 65536
+"""What a pipe holds: far more ids than a worker can have had."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ class Child:
         environment: Of the process.
         fds: Descriptors that it inherits.
         on_end: For a child that takes `--tell-fd`, a descriptor for its id once it has begun with its work: called with
-            that id and the exit status when it has ended by itself.
+            that id and the exit status when it has ended by itself; for each id, if it had several.
     """
 
     def __init__(
@@ -93,11 +95,12 @@ class Child:
         if status is None:
             return
         self.process = None
-        child_id = self._read_told()
-        if child_id and self._on_end is not None:
-            self._has_worked = True
-            self._on_end(child_id, status)
-        is_sound = bool(child_id) or now - self._started_at > STEADY_S
+        child_ids = self._read_told()
+        self._has_worked |= bool(child_ids)
+        if self._on_end is not None:
+            for child_id in child_ids:
+                self._on_end(child_id, status)
+        is_sound = bool(child_ids) or now - self._started_at > STEADY_S
         self.crashes = 1 if is_sound else self.crashes + 1
         if self.crashes >= CRASHES_MAX and not self._has_worked:
             raise Unavailable(f"The {self.name} ended {self.crashes} times in a row, last with status {status}.")
@@ -115,18 +118,19 @@ class Child:
             self.process = self._popen(command, fds)
         self._started_at = now
 
-    def _read_told(self) -> str:
-        """Return the id that the process that has ended told, empty if it did not come so far."""
+    def _read_told(self) -> list[str]:
+        """Return the ids that the process that has ended told, none if it did not come so far."""
         if self._told is None:
-            return ""
+            return []
         told, self._told = self._told, None
+        text = ""
         try:
             with suppress(BlockingIOError):
                 os.set_blocking(told, False)  # should anything else still hold the other end
-                return os.read(told, ID_BYTES).decode(errors="replace")
+                text = os.read(told, IDS_BYTES).decode(errors="replace")
         finally:
             os.close(told)
-        return ""
+        return [text[start : start + ID_CHARACTERS] for start in range(0, len(text), ID_CHARACTERS)]
 
     def _popen(self, command: list[str], fds: tuple[int, ...]) -> "subprocess.Popen[bytes]":
         # A session of its own: Ctrl-C in a terminal reaches the supervisor alone, which then stops all in order.

@@ -29,6 +29,7 @@ from workers.core.confinement.private import make_private, stay_private
 from workers.core.errors.base import QueueUnavailable, RequestInvalid, Unavailable
 from workers.core.queue.heartbeat import note_end
 from workers.core.queue.jobs import Jobs, answering
+from workers.core.queue.reaper import Reaper
 from workers.core.settings import Settings
 from workers.core.store import atomic_write
 
@@ -64,6 +65,8 @@ class Supervisor:
         ]
         self._queue = queue
         self._jobs = Jobs(settings.redis_url, settings)
+        self._reaper = Reaper(self._jobs)
+        self._ends: list[tuple[str, int]] = []
         self._address = _address(listener)
         self._root_path = root_path_of(settings)
         self._ready_file = settings.data_dir / ADDRESS_FILE
@@ -88,6 +91,7 @@ class Supervisor:
         try:
             while not self._stop.wait(POLL_S):
                 self._tend_queue()
+                self._tell_ends()
                 for child in self.children:
                     child.tend(time.monotonic())
                 self._announce()
@@ -109,14 +113,25 @@ class Supervisor:
             raise Unavailable("The queue server ended and came back under another address.")
 
     def _on_worker_end(self, worker_id: str, status: int) -> None:
-        """Leave word in the queue that a worker was killed: a job that kills each of its workers shall say so."""
-        if status >= 0:
-            return
-        try:
-            with answering():
-                note_end(self._jobs.redis, worker_id, signal.Signals(-status).name)
-        except QueueUnavailable as silence:
-            logger.warning("the queue does not hear that worker %s was killed: %s", worker_id, silence)
+        self._ends.append((worker_id, status))
+        self._tell_ends()
+
+    def _tell_ends(self) -> None:
+        """Free what ended workers held, and leave word by which signal one was killed: its job shall say so.
+
+        While the queue is away nothing is lost: the next round tries again.
+        """
+        while self._ends:
+            worker_id, status = self._ends[0]
+            try:
+                with answering():
+                    if status < 0:
+                        note_end(self._jobs.redis, worker_id, signal.Signals(-status).name)
+                    self._reaper.take_over(worker_id)
+            except QueueUnavailable as silence:
+                logger.warning("the queue does not hear that worker %s has ended: %s", worker_id, silence)
+                return
+            self._ends.pop(0)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._stop.is_set():  # asked twice: no more patience

@@ -2,19 +2,24 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pipeline_fixtures import Start, asked_for, chunks, ended
-from queue_fixtures import DEADLINE_S, until
+from queue_fixtures import DEADLINE_S, begun, drain, entries, running, until
+from queue_fixtures import worker as leases_of
 
+from server.process.children import module_command, module_environment
 from server.process.embedded_redis import EmbeddedRedis
 from workers import __main__ as worker
 from workers import tasks
+from workers.core.errors.base import QueueUnavailable
 from workers.core.queue.jobs import Jobs
-from workers.core.queue.keys import JobKeys
+from workers.core.queue.keys import JobKeys, Task
+from workers.core.queue.leases import Leases
 from workers.core.queue.worker import QueueWorker
 from workers.core.schemas import FINAL_STATES
 from workers.core.settings import Settings
@@ -180,7 +185,9 @@ def test_a_worker_without_a_queue_says_so_and_ends(start: Start, tmp_path: Path)
     assert "Traceback" not in log
 
 
-def test_the_supervisor_is_told_of_the_first_task_and_of_no_other(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_supervisor_is_told_each_id_under_which_a_task_was_taken_once(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told, write_end = os.pipe()
     monkeypatch.setenv("LDIFFUSION_REDIS_URL", jobs.settings.redis_url)
     seen: list[bytes] = []
@@ -189,14 +196,35 @@ def test_the_supervisor_is_told_of_the_first_task_and_of_no_other(jobs: Jobs, mo
         os.set_blocking(told, False)
         with pytest.raises(BlockingIOError):
             os.read(told, 99)
-        for _ in range(2):
+        for letter in "wwv":  # the queue was away, and the worker came back under another id
             jobs.control.enqueue("workers.tasks.finish_slide", new_id(), result_ttl=0)
-        QueueWorker(jobs, "w" * 32, on_task).run(burst=True)
+            QueueWorker(jobs, letter * 32, on_task).run(burst=True)
         seen.append(os.read(told, 99))
 
     monkeypatch.setattr(worker, "work", work)
     monkeypatch.setattr(tasks, "finish_slide", lambda _: None)
     assert worker.main(["--tell-fd", str(write_end)]) == 0
-    assert seen == [b"w" * 32]
-    assert os.read(told, 99) == b""  # the other end is closed
+    assert seen == [b"w" * 32 + b"v" * 32]
     os.close(told)
+    os.close(write_end)
+
+
+def test_what_a_dead_worker_held_is_queued_before_this_one_loads_torch(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = running(jobs, 1)
+    dead = leases_of(jobs)
+    begun(dead, Task(job_id, "region", 0))
+    dead.retire()
+    drain(jobs)
+    seen: list[object] = []
+
+    def load(_settings: Settings, leases: Leases) -> None:
+        seen.extend((entries(jobs), jobs.workers()))
+        raise QueueUnavailable("enough")
+
+    monkeypatch.setattr(worker, "_loaded", load)
+    assert not worker.work_once(jobs.settings, Leases(jobs, new_id()), lambda _: None, [])
+    assert seen == [[("segment_region", [job_id, 0])], 1]
+    loaded = "import sys, workers.__main__; sys.exit('torch' in sys.modules)"
+    subprocess.run([*module_command("workers")[:2], "-c", loaded], env=module_environment(), check=True)

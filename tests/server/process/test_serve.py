@@ -7,17 +7,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from queue_fixtures import begun, drain, entries, running, worker
 
 from server.access.keys import Keys
-from server.process.children import CRASHES_MAX, STEADY_S, Child, module_command, module_environment
+from server.process.children import module_command, module_environment
 from server.process.serve import Supervisor, listen, serve, stop
-from workers.core.errors.base import RequestInvalid, Unavailable
+from workers.core.errors.base import QueueUnavailable, RequestInvalid
+from workers.core.queue.heartbeat import end_of
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import Task
 from workers.core.settings import Settings
 
 pytestmark = pytest.mark.process
@@ -155,6 +158,29 @@ def test_the_address_that_is_told_has_the_prefix(tmp_path: Path, empty_queue: st
         assert supervisor.url == f"http://127.0.0.1:{listener.getsockname()[1]}/lab/wsi"
 
 
+def test_what_an_ended_worker_held_is_free_at_once_or_when_the_queue_is_back(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = running(jobs, 2)
+    dead = [worker(jobs), worker(jobs)]
+    for index, leases in enumerate(dead):
+        begun(leases, Task(job_id, "region", index))
+    drain(jobs)
+    with listen("127.0.0.1", 0) as listener:
+        supervisor = Supervisor(jobs.settings, listener)
+        with monkeypatch.context() as patch:
+            patch.setattr(supervisor._reaper, "take_over", unanswered)
+            supervisor._on_worker_end(dead[0].worker_id, -signal.SIGKILL)
+        supervisor._on_worker_end(dead[1].worker_id, 70)
+    assert sorted(entries(jobs)) == [("segment_region", [job_id, 0]), ("segment_region", [job_id, 1])]
+    assert end_of(jobs.redis, dead[0].worker_id) == "SIGKILL"
+    assert end_of(jobs.redis, dead[1].worker_id) is None
+
+
+def unanswered(_worker_id: str) -> None:
+    raise QueueUnavailable("The queue does not answer.")
+
+
 def test_a_gateway_by_itself_refuses_other_machines_too(tmp_path: Path) -> None:
     settings = Settings(host="0.0.0.0", data_dir=tmp_path, port=0, redis_url="redis://127.0.0.1:1")
     ended = subprocess.run(
@@ -181,94 +207,6 @@ def test_a_taken_port_is_told() -> None:
     with listen("127.0.0.1", 0) as taken, pytest.raises(RequestInvalid) as caught:
         listen("127.0.0.1", taken.getsockname()[1])
     assert caught.value.accepted == "a free port, or 0"
-
-
-def ending_child(status: int = 3) -> Child:
-    return Child("made", [sys.executable, "-c", f"raise SystemExit({status})"], dict(os.environ))
-
-
-def let_it_end(child: Child) -> None:
-    assert child.process is not None
-    child.process.wait(WAIT_S)
-
-
-def test_a_child_is_started_again_after_a_pause_that_grows() -> None:
-    child, now = ending_child(), 1000.0
-    for pause in (0.5, 1.0, 2.0, 4.0):
-        child.tend(now)
-        let_it_end(child)
-        child.tend(now)  # sees the end
-        child.tend(now + pause - 0.01)
-        assert child.process is None
-        now += pause
-    child.tend(now)
-    let_it_end(child)
-
-
-def test_a_child_that_always_ends_is_given_up() -> None:
-    child, now = ending_child(), 1000.0
-    for _ in range(CRASHES_MAX - 1):
-        child.tend(now)
-        let_it_end(child)
-        child.tend(now)
-        now += 30.0
-    child.tend(now)
-    let_it_end(child)
-    with pytest.raises(Unavailable, match="The made ended 6 times in a row, last with status 3"):
-        child.tend(now)
-
-
-def test_a_child_that_lived_long_is_forgiven() -> None:
-    child, now = ending_child(), 1000.0
-    for _ in range(CRASHES_MAX + 2):
-        child.tend(now)
-        let_it_end(child)
-        now += STEADY_S + 1
-        child.tend(now)
-        assert child.crashes == 1
-        now += 1
-
-
-@pytest.mark.parametrize(("first", "is_sound"), [("os.write(int(sys.argv[-1]), b'w1')", True), ("pass", False)])
-def test_a_crash_at_a_task_is_not_counted_and_one_before_is(first: str, is_sound: bool) -> None:
-    code = f"import os, signal, sys; {first}; os.kill(os.getpid(), signal.SIGKILL)"
-    ends: list[tuple[str, int]] = []
-    command, now = [sys.executable, "-c", code], 1000.0
-    child = Child("worker 1", command, dict(os.environ), on_end=lambda *end: ends.append(end))
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    counted = []
-    for _ in range(CRASHES_MAX - 1):
-        child.tend(now)
-        let_it_end(child)
-        child.tend(now)
-        counted.append(child.crashes)
-        now += STEADY_S / 2  # long enough for any pause, too short to be forgiven
-    assert counted == ([1] * (CRASHES_MAX - 1) if is_sound else list(range(1, CRASHES_MAX)))
-    child.tend(now)
-    let_it_end(child)
-    with nullcontext() if is_sound else pytest.raises(Unavailable, match="last with status -9"):
-        child.tend(now)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
-    assert ends == ([("w1", -signal.SIGKILL)] * CRASHES_MAX if is_sound else [])
-
-
-def test_a_child_that_has_worked_once_is_never_given_up(tmp_path: Path) -> None:
-    code = f"""if True:
-        import os, pathlib, sys
-        try:
-            pathlib.Path({str(tmp_path / "worked")!r}).touch(exist_ok=False)
-            os.write(int(sys.argv[-1]), b"w1")
-        finally:
-            os._exit(1)
-    """
-    child = Child("worker 1", [sys.executable, "-c", code], dict(os.environ), on_end=lambda *_: None)
-    now = 1000.0
-    for _ in range(CRASHES_MAX + 2):
-        child.tend(now)
-        let_it_end(child)
-        child.tend(now)
-        now += STEADY_S / 2
-    assert child.crashes == CRASHES_MAX + 2
 
 
 def test_a_process_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from rq.registry import StartedJobRegistry
 from workers.core.errors.base import QueueUnavailable
 from workers.core.job_files import stored_view
 from workers.core.queue.attempts import attempts_max, attempts_of, lost
-from workers.core.queue.heartbeat import end_of
+from workers.core.queue.heartbeat import end_of, retire
 from workers.core.queue.jobs import Jobs, Transaction, answering, decode
 from workers.core.queue.keys import ACTIVE, JOBS, REAPER_LOCK, JobKeys, Task, prefix_of, worker_key
 from workers.core.queue.leases import Leases, holder_of, priority_in
@@ -42,6 +42,16 @@ class Reaper:
         self.redis = jobs.redis
         self.settings = jobs.settings
 
+    def take_over(self, worker_id: str) -> None:
+        """Give away at once what a worker held that is known to be dead: by its supervisor, which saw it end.
+
+        Raises:
+            QueueUnavailable: Redis does not answer; the next sweep after `lease_s` does the same.
+        """
+        with answering():
+            retire(self.redis, worker_id)
+            self._sweep()
+
     def sweep(self) -> bool:
         """Sweep once, unless another worker did so within `heartbeat_s`; say whether.
 
@@ -52,13 +62,16 @@ class Reaper:
             lock_ms = max(1, round(self.settings.heartbeat_s * 1000))
             if not self.redis.set(REAPER_LOCK, os.getpid(), nx=True, px=lock_ms):
                 return False
-            queued = {prefix_of(queue_id) for queue in self.jobs.queues for queue_id in queue.get_job_ids()}
-            for job_id in sorted(self.redis.smembers(ACTIVE)):
-                self._tend(job_id.decode(), queued)
-            self._adopt()
-            for queue in self.jobs.queues:
-                StartedJobRegistry(queue=queue, job_class=TaskJob).cleanup()
+            self._sweep()
         return True
+
+    def _sweep(self) -> None:
+        queued = {prefix_of(queue_id) for queue in self.jobs.queues for queue_id in queue.get_job_ids()}
+        for job_id in sorted(self.redis.smembers(ACTIVE)):
+            self._tend(job_id.decode(), queued)
+        self._adopt()
+        for queue in self.jobs.queues:
+            StartedJobRegistry(queue=queue, job_class=TaskJob).cleanup()
 
     def _tend(self, job_id: str, queued: set[str]) -> None:
         keys = JobKeys(job_id)

@@ -109,6 +109,16 @@ def test_the_task_of_a_silent_worker_goes_back_at_once(jobs: Jobs) -> None:
         dead.check(lease)
 
 
+def test_who_saw_a_worker_end_takes_over_at_once(jobs: Jobs) -> None:
+    job_id = running(jobs, 2)
+    dead = worker(jobs)
+    begun(dead, Task(job_id, "region", 1))
+    drain(jobs)
+    jobs.redis.set(REAPER_LOCK, "another's", px=60_000)
+    Reaper(jobs).take_over(dead.worker_id)  # its last sign of life still stands, and somebody else has just swept
+    assert entries(jobs) == [("segment_region", [job_id, 1])]
+
+
 def test_a_worker_that_wakes_up_is_told_to_stop(jobs: Jobs) -> None:
     job_id = running(jobs, 1)
     sleeper, other = worker(jobs), worker(jobs)
