@@ -24,6 +24,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from server.process.damaged_queue import complains, set_aside
 from server.process.parent_death import die_with_parent
 from workers.core.errors.base import QueueUnavailable
 
@@ -75,8 +76,7 @@ class EmbeddedRedis:
             with (self._folder / "server.lock").open("a") as alive:
                 self._outlast_orphan(alive)
                 self._place_socket()
-                self._process = self._spawn(program, alive.fileno())
-            self._wait_ready(self._process)
+                self._start_server(program, alive.fileno())
         except BaseException:  # also Ctrl-C must not leave a server behind
             self.stop()
             raise
@@ -134,6 +134,21 @@ class EmbeddedRedis:
             "logfile": str(self._folder / "redis.log"),
         }
         return [str(program), *(part for name, value in options.items() for part in (f"--{name}", value))]
+
+    def _start_server(self, program: Path, alive: int) -> None:
+        """Start the server; without its append-only file if that is what it cannot start with."""
+        log = self._folder / "redis.log"
+        said_before = log.stat().st_size if log.exists() else 0
+        self._process = self._spawn(program, alive)
+        try:
+            self._wait_ready(self._process)
+        except QueueUnavailable:
+            has_ended = self._process.poll() is not None
+            said = log.read_bytes()[said_before:].decode(errors="replace") if log.exists() else ""
+            if not has_ended or not complains(said) or set_aside(self._folder) is None:
+                raise
+            self._process = self._spawn(program, alive)
+            self._wait_ready(self._process)
 
     def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -56,6 +56,51 @@ def test_what_was_written_outlives_a_killed_server(tmp_path: Path) -> None:
         os.kill(server.pid, signal.SIGKILL)
     with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
         assert client.get("kept") == b"yes"
+
+
+def written_then_spoiled(folder: Path, spoil: Callable[[Path], object]) -> None:
+    with EmbeddedRedis(folder) as server, client_of(server) as client:
+        for number in range(200):
+            client.set(f"key-{number}", "x" * 50)
+    files = folder / "queue" / "appendonlydir"
+    spoil(next(path for path in files.iterdir() if path.name.endswith(".incr.aof")))
+
+
+def test_a_damaged_append_only_file_is_set_aside_and_the_server_starts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def spoil(file: Path) -> None:
+        held = file.read_bytes()
+        file.write_bytes(held[:2000] + bytes(100) + held[2100:])
+
+    written_then_spoiled(tmp_path, spoil)
+    with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
+        assert client.keys("*") == []
+        client.set("fresh", "yes")
+    (aside,) = (tmp_path / "queue").glob("damaged-*")
+    assert any(path.name.endswith(".incr.aof") for path in aside.iterdir())
+    assert "cannot be read: it is set aside" in caplog.text
+    with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
+        assert client.get("fresh") == b"yes"
+    assert len(list((tmp_path / "queue").glob("damaged-*"))) == 1
+
+
+def test_damage_of_the_manifest_or_of_the_base_is_survived_too(tmp_path: Path) -> None:
+    files = tmp_path / "queue" / "appendonlydir"
+    written_then_spoiled(tmp_path, lambda file: (files / "appendonly.aof.manifest").write_bytes(b"\0nothing\n"))
+    with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
+        assert client.ping()
+    written_then_spoiled(tmp_path, lambda file: next(files.glob("*.base.*")).write_bytes(b"REDIS\0\0\0\0spoiled"))
+    with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
+        assert client.ping()
+    assert len(list((tmp_path / "queue").glob("damaged-*"))) == 2
+
+
+def test_an_append_only_file_cut_short_keeps_what_it_holds(tmp_path: Path) -> None:
+    written_then_spoiled(tmp_path, lambda file: file.write_bytes(file.read_bytes()[:-20]))
+    with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
+        assert client.get("key-0") == b"x" * 50
+    assert list((tmp_path / "queue").glob("damaged-*")) == []
 
 
 def test_stopping_ends_the_process_and_removes_the_socket(tmp_path: Path) -> None:
@@ -152,12 +197,11 @@ def test_a_server_that_cannot_start_says_why_and_frees_the_folder(
 ) -> None:
     with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
         client.set("kept", "yes")
-    manifest = next((tmp_path / "queue" / "appendonlydir").glob("*.manifest"))
-    content = manifest.read_bytes()
-    manifest.write_text("not a manifest\n")
-    with pytest.raises(QueueUnavailable, match="ended at once"):
-        EmbeddedRedis(tmp_path).start()
-    manifest.write_bytes(content)
+    command = EmbeddedRedis._command
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbeddedRedis, "_command", lambda self, program: [*command(self, program), "--no-such", "1"])
+        with pytest.raises(QueueUnavailable, match="ended at once"):
+            EmbeddedRedis(tmp_path).start()
     with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
         assert client.get("kept") == b"yes"
 
