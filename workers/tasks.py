@@ -6,7 +6,6 @@ An error of ours ends the job at once with its code and sentence. Any other exce
 task is tried again, `task_retries` times. There is no broad `except` here, RQ's timeout is an ordinary exception.
 """
 
-import errno
 import logging
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from workers import stages
+from workers.core.disk_room import storage_error
 from workers.core.errors.base import DiskFull, JobCanceled, LDiffusionError, QueueUnavailable
 from workers.core.errors.jobs import OutOfMemory
 from workers.core.job_files import count_size
@@ -32,7 +32,8 @@ from workers.process.watchdog import Limits, Watchdog, out_of_memory
 
 logger = logging.getLogger(__name__)
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+FAULT_PAUSE_S = 5.0
+"""Pause before a task is tried again whose disk failed; twice, three times as long after the next tries."""
 
 
 @dataclass
@@ -154,6 +155,7 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
     """Run a task under a lease."""
     runtime = _runtime[0]
     started = time.perf_counter()
+    runtime.leases.jobs.settle(task.job_id)  # whoever ended the job may have died before Redis heard of it
     lease = runtime.leases.begin(task)
     if lease is None:
         logger.info("job %s %s: nothing to do", task.job_id, task.name)
@@ -183,6 +185,8 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
             outcome = known.code
             runtime.leases.jobs.fail(task.job_id, known)
         else:
+            if storage_error(error) is not None:
+                time.sleep(FAULT_PAUSE_S * lease.attempt)  # a disk does not come back within milliseconds
             raise
     finally:
         seconds = time.perf_counter() - started
@@ -194,9 +198,8 @@ def lacking(error: Exception) -> LDiffusionError | None:
     """Return the error of ours for what this machine has too little of: disk or memory; None for any other fault."""
     if isinstance(error, MemoryError):
         return out_of_memory()
-    if isinstance(error, OSError) and error.errno in NO_SPACE:
-        return DiskFull("The disk that holds the data folder is full.")
-    return None
+    known = storage_error(error)
+    return known if isinstance(known, DiskFull) else None
 
 
 def _give_up(runtime: Runtime, lease: Lease, error: LDiffusionError) -> None:

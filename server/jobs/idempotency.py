@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from workers.core.errors.base import QueueUnavailable, RequestInvalid
 from workers.core.errors.jobs import KeyInUse, KeyReused
 from workers.core.frozen import LOCAL_TENANT
-from workers.core.queue.jobs import Jobs, answering
+from workers.core.queue.exchange import answering
+from workers.core.queue.jobs import Jobs
 
 KEY_TTL_S = 24 * 3600
 """How long a key is remembered."""

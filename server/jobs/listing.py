@@ -6,7 +6,8 @@ from datetime import datetime
 from server.jobs.pagination import Place, after, page, place_of
 from workers.core.frozen import Frozen
 from workers.core.job_files import stored_view, with_warnings
-from workers.core.queue.jobs import Jobs, answering
+from workers.core.queue.exchange import answering
+from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JOBS
 from workers.core.schemas import JobState, JobView
 

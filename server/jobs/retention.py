@@ -92,7 +92,7 @@ class Retention:
             QueueUnavailable: Redis does not answer.
         """
         info = self._store.read_slide(slide_id)
-        views = self._by_slide()[slide_id]
+        views = [self._settled(view) for view in self._by_slide()[slide_id]]
         active = [view.id for view in views if view.state not in FINAL_STATES]
         if active:
             raise SlideInUse(
@@ -123,6 +123,11 @@ class Retention:
         self._remove_jobs(self._batches.job_views(batch_id), "request")
         self._batches.remove(batch_id)
 
+    def _settled(self, view: JobView) -> JobView:
+        """Return a job after an end that only the queue knew of has come to the disk too."""
+        is_news = view.state not in FINAL_STATES and self._jobs.settle(view.id)
+        return (stored_view(self._store, view.id) or view) if is_news else view
+
     def _by_slide(self) -> defaultdict[str, list[JobView]]:
         found: defaultdict[str, list[JobView]] = defaultdict(list)
         for job_id in self._store.list_jobs():
@@ -147,6 +152,7 @@ class Retention:
         count = 0
         for view in views:
             size = folder_bytes(self._store.job_dir(view.id))
+            self._jobs.is_going(view.id)
             # The folder first: what is on disk and not in the queue would count as lost, and be submitted again.
             is_whole: bool | None = None
             with suppress(JobNotFound):  # another process was quicker

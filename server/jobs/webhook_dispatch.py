@@ -15,7 +15,8 @@ from server.jobs.webhooks import SIGNATURE, TOTAL_S, post, read_secret, signatur
 from workers.core.errors.base import JobNotFound, QueueUnavailable
 from workers.core.errors.jobs import WebhookRefused
 from workers.core.job_files import write_delivery
-from workers.core.queue.jobs import Jobs, Transaction, answering
+from workers.core.queue.exchange import Transaction, answering
+from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import WEBHOOKS, JobKeys
 from workers.core.queue.progress import DELIVERY
 from workers.core.schemas import FINAL_STATES, JobView, Webhook, WebhookDelivery

@@ -27,8 +27,9 @@ from server.process.embedded_redis import EmbeddedRedis
 from server.web.root_path import link_to, root_path_of
 from workers.core.confinement.private import make_private, stay_private
 from workers.core.errors.base import QueueUnavailable, RequestInvalid, Unavailable
+from workers.core.queue.exchange import answering
 from workers.core.queue.heartbeat import note_end
-from workers.core.queue.jobs import Jobs, answering
+from workers.core.queue.jobs import Jobs
 from workers.core.queue.reaper import Reaper
 from workers.core.settings import Settings
 from workers.core.store import atomic_write

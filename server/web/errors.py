@@ -1,5 +1,6 @@
 """Domain exception → HTTP status, and the one shape of every error, which `ErrorAnswer` declares."""
 
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
@@ -17,6 +18,7 @@ from server.web.error_catalogue import titles
 from server.web.lingering import LingeringJSONResponse
 from server.web.request_ids import Asked, asked
 from server.web.root_path import link_to, path_of
+from workers.core.disk_room import storage_error
 from workers.core.errors.access import Forbidden, ScopeMissing, TooMany, Unauthorized
 from workers.core.errors.base import (
     BodyUnsupported,
@@ -65,6 +67,8 @@ STATUS_CODES: dict[type[LDiffusionError], int] = {
     LDiffusionError: 500,
 }
 """The nearest class in an error's ancestry decides."""
+
+logger = logging.getLogger(__name__)
 
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "upload_too_large"}
 
@@ -124,6 +128,7 @@ def _body(status: int, code: str, message: str, value: object, accepted: str | N
 
 def add_error_handlers(app: FastAPI) -> None:
     """Make every error of the application leave in the one shape."""
+    app.add_exception_handler(OSError, _on_system_error)
     for kind in (LDiffusionError, RequestValidationError, HTTPException, ClientDisconnect, Exception):
         app.add_exception_handler(kind, _on_error)
 
@@ -132,6 +137,15 @@ def _on_error(request: Request, error: Exception) -> JSONResponse:
     answer = _answer(request, error)
     answer.headers.update(getattr(request.state, "error_headers", {}))  # what a protocol wants on every answer
     return answer
+
+
+def _on_system_error(request: Request, error: Exception) -> JSONResponse:
+    """Say that the disk fails; any other fault is ours, and its traceback belongs in the log."""
+    known = storage_error(error)
+    if known is None:
+        raise error
+    logger.error("%s %s: %s", request.method, request.url.path, error)
+    return _on_error(request, known)
 
 
 def _answer(request: Request, error: Exception) -> JSONResponse:

@@ -139,7 +139,8 @@ def test_a_model_that_changed_after_the_plan_ends_the_job(
     [
         (RuntimeError("/secret/path is not for clients"), "internal_error"),
         (JobTimeoutException("too slow"), "job_lost"),
-        (OSError(errno.EIO, "bad disk"), "internal_error"),
+        (OSError(errno.EIO, "bad disk"), "storage_fault"),
+        (OSError(errno.EROFS, "read-only"), "storage_fault"),
     ],
 )
 def test_a_fault_is_tried_again_and_then_ends_the_job_without_a_word_of_it(
@@ -152,6 +153,7 @@ def test_a_fault_is_tried_again_and_then_ends_the_job_without_a_word_of_it(
         raise fault
 
     monkeypatch.setattr(stages, "finish_job", faulty)
+    monkeypatch.setattr(tasks, "FAULT_PAUSE_S", 0.0)
     job_id = asked_for(jobs, slide_id)
     work(here)
     view = jobs.view(job_id)

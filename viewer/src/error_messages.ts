@@ -30,6 +30,7 @@ const FAILED: Record<string, string> = {
   model_not_found: 'the model is not on the server any more. Choose another one.',
   slide_not_found: 'the slide was deleted meanwhile.',
   disk_full: 'the disk of the server is full. Ask who runs it.',
+  storage_fault: 'the disk of the server does not work. Ask who runs it.',
   job_lost: 'a part of it was begun again and again and never came to its end. Start again, or ask who runs the server.',
 }
 

@@ -1,16 +1,31 @@
 """How large an upload may be, and how much room it must leave on the disk."""
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from workers.core.errors.base import DiskFull, UploadTooLarge
+from workers.core.errors.base import DiskFull, StorageFault, Unavailable, UploadTooLarge
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+FAULTS = (errno.EROFS, errno.EIO)
 ROOM_BYTES = 64 * 2**20
 """After so many bytes of an upload, the room for it is looked at again."""
+
+
+def storage_error(error: BaseException) -> Unavailable | None:
+    """Return the error of ours for a disk that is full, read-only or broken; None for any other fault."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in NO_SPACE:
+        return DiskFull("The disk that holds the data folder is full.")
+    if number in FAULTS:
+        reason = os.strerror(number or 0)
+        return StorageFault(
+            f"The disk that holds the data folder does not work: {reason}.", accepted="the same again once it is mended"
+        )
+    return None
 
 
 def check_room(folder: Path, wanted_bytes: int, reserve_bytes: int) -> None:

@@ -1,9 +1,11 @@
 """What the disk alone knows of a job: enough to show it, and to queue it again, when Redis has forgotten it."""
 
+import errno
 import fcntl
 import logging
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -15,7 +17,7 @@ from pydantic import Field
 from workers.core.errors.base import Conflict, DiskFull, JobNotFound, NotFound, ResultNotReady
 from workers.core.frozen import Frozen
 from workers.core.schemas import ErrorBody, JobView, WebhookDelivery
-from workers.core.store import Store
+from workers.core.store import Store, fsync_dir
 
 ENDING = "ended.json"
 DELIVERY = "webhook.json"
@@ -92,12 +94,47 @@ def write_delivery(store: Store, job_id: str, delivery: WebhookDelivery) -> None
         store.write_json(folder / DELIVERY, delivery)
 
 
-def write_ending(store: Store, job_id: str, ending: Ending) -> None:
-    """Write `ended.json` and remove every result, whole or half-done. A job without a folder is left alone."""
+def keep_ending(store: Store, job_id: str, ending: Ending) -> Ending:
+    """Write `ended.json`, unless there is one: the first one holds. A job without a folder is left alone.
+
+    Returns:
+        What the folder says from now on.
+
+    Raises:
+        OSError: The disk does not take it.
+    """
     folder = store.job_dir(job_id)
-    if folder.is_dir():
-        store.write_json(folder / ENDING, ending)
-        clear_results(store, job_id)
+    before = read_ending(store, job_id)
+    if before is not None or not folder.is_dir():
+        return before or ending
+    temporary = folder / f".{uuid.uuid4().hex[:12]}.{ENDING}"
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(ending.model_dump_json(indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        _name_once(temporary, folder / ENDING)
+        fsync_dir(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return read_ending(store, job_id) or ending
+
+
+def _name_once(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless another has it: who was quicker holds."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        temporary.replace(path)  # a file system without hard links
+
+
+def take_back_ending(store: Store, job_id: str) -> None:
+    """Remove `ended.json` of a job that turned out to have succeeded."""
+    (store.job_dir(job_id) / ENDING).unlink(missing_ok=True)
 
 
 def clear_results(store: Store, job_id: str) -> None:
@@ -174,7 +211,7 @@ def _read_delivery(store: Store, job_id: str) -> WebhookDelivery:
 
 def _read_end(store: Store, job_id: str) -> dict[str, object]:
     """Return the fields in which a job that has ended differs from one that waits; none if it has not."""
-    if ending := _read_ending(store, job_id):
+    if ending := read_ending(store, job_id):
         return dict(ending)
     try:
         result = store.read_result(job_id)
@@ -184,7 +221,8 @@ def _read_end(store: Store, job_id: str) -> dict[str, object]:
     return {"state": "succeeded", "finished_at": result.finished_at, **counts}
 
 
-def _read_ending(store: Store, job_id: str) -> Ending | None:
+def read_ending(store: Store, job_id: str) -> Ending | None:
+    """Return how a job ended that has no result; None if its folder does not say so."""
     try:
         return Ending.model_validate_json((store.job_dir(job_id) / ENDING).read_bytes())
     except FileNotFoundError:

@@ -24,7 +24,8 @@ from workers.core.errors.base import (
 )
 from workers.core.frozen import Frozen
 from workers.core.queue.attempts import attempts_max
-from workers.core.queue.jobs import Jobs, Transaction
+from workers.core.queue.exchange import Transaction
+from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys, Task, worker_key
 from workers.core.schemas import ErrorBody
 from workers.core.store import Store

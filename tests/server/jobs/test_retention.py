@@ -14,7 +14,7 @@ from server.access.ledger import batches_of
 from server.jobs.batch_records import BatchFiles, BatchRequest, StoredBatch, StoredItem
 from server.jobs.retention import Removed, Retention
 from workers.core.errors.base import JobNotFound, QueueUnavailable, SlideInUse, SlideNotFound
-from workers.core.job_files import Ending, view_from_disk, write_ending
+from workers.core.job_files import Ending, keep_ending, view_from_disk
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
@@ -37,6 +37,12 @@ class HeldJobs(Jobs):
     def ping(self) -> None:
         if not self.is_up:
             raise QueueUnavailable("The queue does not answer.")
+
+    def is_going(self, job_id: str) -> None:
+        self.ping()
+
+    def settle(self, job_id: str) -> bool:
+        return False
 
     def forget(self, job_id: str) -> None:
         self.ping()
@@ -88,7 +94,7 @@ def job(store: Store, slide_id: str, created: float, ended: float | None, state:
     if ended is None:
         return job_id
     if state != "succeeded":
-        write_ending(store, job_id, Ending.model_validate({"state": state, "finished_at": ago(ended)}))
+        keep_ending(store, job_id, Ending.model_validate({"state": state, "finished_at": ago(ended)}))
         return job_id
     fields: dict[str, Any] = {"job_id": job_id, "slide_id": slide_id, "slide_sha256": "0" * 64, "slide_filename": "a"}
     fields |= {"model": "made-model", "model_digest": "d", "mpp_x": 0.5, "mpp_y": 0.5, "mpp_source": "request"}

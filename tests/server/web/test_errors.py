@@ -1,15 +1,18 @@
 """One shape for every error: of every route the gateway has, and of what no route sees."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from server.app import create_app
 from server.routes.health import PROBES
 from server.web.error_catalogue import titles
-from server.web.errors import status_of
+from server.web.errors import add_error_handlers, status_of
 from workers.core.errors import base, jobs
 from workers.core.settings import Settings
 
@@ -34,6 +37,26 @@ def assert_error(answer: httpx.Response, status: int, code: str) -> dict[str, An
     assert body["code"] == code
     assert body["message"].endswith(".") or code == "invalid_request"
     return body
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "code"),
+    [(errno.EROFS, 503, "storage_fault"), (errno.EIO, 503, "storage_fault"), (errno.ENOSPC, 507, "disk_full")],
+)
+def test_a_disk_that_fails_is_told(number: int, status: int, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = FastAPI()
+    add_error_handlers(app)
+
+    @app.get("/")
+    def write() -> None:
+        raise OSError(number, "made")
+
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.get("/")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        number = errno.EBADF
+        answer = client.get("/")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
 
 
 def test_the_generated_list_of_routes_is_the_whole_api() -> None:

@@ -234,6 +234,12 @@ class DiskFull(Unavailable):
     code = "disk_full"
 
 
+class StorageFault(Unavailable):
+    """The disk of the data folder is read-only, or does not do what it is told."""
+
+    code = "storage_fault"
+
+
 class ProductFailed(Unavailable):
     """Making this product failed; after a while it is tried again."""
 

@@ -5,7 +5,7 @@ queue raised: that bounds what fails before a try could begin.
 """
 
 from workers.core.errors.base import JobLost
-from workers.core.queue.jobs import Transaction
+from workers.core.queue.exchange import Transaction
 from workers.core.queue.keys import JobKeys, Task
 from workers.core.settings import Settings
 

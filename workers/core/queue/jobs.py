@@ -10,8 +10,7 @@ Every change is one Redis transaction together with the tasks it queues, so a pr
 the state before it or the state after it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -21,18 +20,22 @@ from rq.serializers import JSONSerializer
 
 from workers.core.errors.base import LDiffusionError, QueueUnavailable
 from workers.core.frozen import LOCAL_TENANT
-from workers.core.job_files import Ending, clear_results, view_from_disk, with_warnings, write_ending
+from workers.core.job_files import Ending, view_from_disk, with_warnings
 from workers.core.queue.dequeue import dequeue
+from workers.core.queue.ends import Ends
 from workers.core.queue.events import add_event, events_key
+from workers.core.queue.exchange import Transaction, answering, decode, transact
 from workers.core.queue.heartbeat import memory_of_workers
 from workers.core.queue.keys import (
     ACTIVE,
     BATCH_CONTROL_QUEUE,
     BATCH_REGION_QUEUE,
     CONTROL_QUEUE,
+    GOING,
     JOBS,
     RATES,
     REGION_QUEUE,
+    UNWRITTEN,
     WEBHOOKS,
     JobKeys,
     Task,
@@ -46,23 +49,7 @@ from workers.core.store import Store
 FAILURE_TTL_S = 24 * 3600
 """How long the queue keeps the traceback of a task that failed."""
 
-Transaction = Any
-"""A redis pipeline. Its stubs call every reply bytes or text; ours are bytes, always."""
-
 T = TypeVar("T")
-
-
-@contextmanager
-def answering() -> Iterator[None]:
-    """Turn any refusal of Redis into one error of ours.
-
-    Raises:
-        QueueUnavailable: Redis does not answer, or cannot write.
-    """
-    try:
-        yield
-    except redis.exceptions.RedisError as error:
-        raise QueueUnavailable(f"The queue does not answer ({type(error).__name__}).") from error
 
 
 class Jobs:
@@ -86,6 +73,7 @@ class Jobs:
         """In the order in which workers serve them: what is interactive goes before every batch."""
         self.control, self.regions, self.batch_control, self.batch_regions = self.queues
         self.controls = self.control, self.batch_control
+        self.ends = Ends(self.redis, self.store, self.queues)
 
     def close(self) -> None:
         """Let go of the connections to Redis; a later call opens new ones."""
@@ -176,15 +164,28 @@ class Jobs:
         """
         view = self.view(job_id)
         if view.state not in FINAL_STATES:
-            # If Redis lost it: so that it is not adopted again.
+            # If Redis lost it: so that its end is told there too.
             self.submit(job_id, view.request, view.created_at, tenant=view.tenant)
-            self._end(job_id, Ending(state="canceled", finished_at=datetime.now(UTC)))
+            self.ends.end(job_id, Ending(state="canceled", finished_at=datetime.now(UTC)))
         return self.view(job_id)
 
     def fail(self, job_id: str, error: LDiffusionError) -> None:
         """End a job with an error and remove what it made so far; one that ended already stays as it is."""
         body = ErrorBody.model_validate(error.as_dict())
-        self._end(job_id, Ending(state="failed", error=body, finished_at=datetime.now(UTC)))
+        self.ends.end(job_id, Ending(state="failed", error=body, finished_at=datetime.now(UTC)))
+
+    def settle(self, job_id: str) -> bool:
+        """Make disk and Redis agree on the end of a job; say whether one of them had to learn of it."""
+        return self.ends.settle(job_id)
+
+    def is_going(self, job_id: str) -> None:
+        """Say that a job is about to be deleted: who cannot write that into Redis had better not begin.
+
+        Raises:
+            QueueUnavailable: Redis does not answer, or cannot write.
+        """
+        with answering():
+            self.redis.sadd(GOING, job_id)
 
     def forget(self, job_id: str) -> None:
         """Remove a job from Redis; its folder is the caller's. Tasks that still run stop at their next check."""
@@ -193,7 +194,8 @@ class Jobs:
             pipe.delete(keys.record, events_key(job_id), *keys.working)
             for members in (JOBS, WEBHOOKS):
                 pipe.zrem(members, job_id)
-            pipe.srem(ACTIVE, job_id)
+            for members in (ACTIVE, UNWRITTEN, GOING):
+                pipe.srem(members, job_id)
             pipe.execute()
             dequeue(self.redis, self.controls, job_id)
 
@@ -202,7 +204,7 @@ class Jobs:
         with answering():
             state = self.redis.hget(JobKeys(job_id).record, "state")
         if state in (b"failed", b"canceled"):
-            clear_results(self.store, job_id)
+            self.ends.clear(job_id)
 
     def enqueue(self, pipe: Transaction, task: Task, priority: str, *, at_front: bool = False) -> None:
         """Queue a task as part of a transaction. The queue carries ids, as JSON."""
@@ -228,53 +230,7 @@ class Jobs:
         Raises:
             QueueUnavailable: Redis does not answer.
         """
-        with answering():
-            result: T = self.redis.transaction(body, *watched, value_from_callable=True)
-            return result
-
-    def _end(self, job_id: str, ending: Ending) -> None:
-        keys = JobKeys(job_id)
-
-        def write(pipe: Transaction) -> int | None:
-            record = decode(pipe.hgetall(keys.record))
-            if not record or record["state"] in FINAL_STATES:
-                return None
-            left = pipe.scard(keys.todo)
-            fields = {
-                "state": ending.state,
-                "finished_at": ending.finished_at.isoformat(),
-                "regions_done": str(max(0, int(record.get("regions_total", 0)) - left)),
-            }
-            if ending.error is not None:
-                fields["error"] = ending.error.model_dump_json()
-            pipe.multi()
-            self.close_record(pipe, job_id, record, fields)
-            return int(left)
-
-        left = self.transact(write, keys.record, keys.todo)
-        if left is not None:
-            write_ending(self.store, job_id, ending)
-            with answering():
-                dequeue(self.redis, self.queues if left else self.controls, job_id)
-
-    def close_record(
-        self, pipe: Transaction, job_id: str, record: Mapping[str, str], fields: Mapping[str, str]
-    ) -> None:
-        """Write the end of a job as part of a transaction: its record, the event, the webhook that is due.
-
-        Args:
-            pipe: The transaction.
-            job_id: The job.
-            record: As it was.
-            fields: What changes in it; the state is a final one.
-        """
-        keys = JobKeys(job_id)
-        pipe.hset(keys.record, mapping=fields)
-        pipe.delete(*keys.working)
-        pipe.srem(ACTIVE, job_id)
-        add_event(pipe, job_id, "end", progress_of({**record, **fields}, 0))
-        if JobRequest.model_validate_json(record["request"]).webhook is not None:
-            pipe.zadd(WEBHOOKS, {job_id: 0})
+        return transact(self.redis, body, *watched)
 
     def views(self, job_ids: Sequence[str]) -> Sequence[JobView | None]:
         """Return what a client may see of jobs; None for those that Redis does not know.
@@ -291,8 +247,3 @@ class Jobs:
             view_of(job_id, decode(record), left) if record else None
             for job_id, record, left in zip(job_ids, answers[::2], answers[1::2], strict=True)
         ]
-
-
-def decode(record: Mapping[bytes, bytes]) -> dict[str, str]:
-    """Return a Redis hash as text."""
-    return {key.decode(): value.decode() for key, value in record.items()}

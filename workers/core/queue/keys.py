@@ -30,6 +30,12 @@ RATES = "ldiffusion:rates"
 WEBHOOKS = "ldiffusion:webhooks"
 """Sorted set: id of a job that has ended → time at which its webhook is to be called."""
 
+UNWRITTEN = "ldiffusion:unwritten"
+"""Set: ids of jobs that have ended here and whose end the disk could not take yet."""
+
+GOING = "ldiffusion:going"
+"""Set: ids of jobs that are being deleted. Who is in it and has no folder is forgotten by the next sweep."""
+
 WORKERS = "ldiffusion:workers"
 """Sorted set: id of a worker → time of its last sign of life. Alive is who has a `worker_key`; others soon go."""
 

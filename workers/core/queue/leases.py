@@ -13,8 +13,10 @@ from workers.core.errors.base import JobCanceled
 from workers.core.preflight import worker_memory_bytes
 from workers.core.queue import heartbeat
 from workers.core.queue.attempts import attempts_max, attempts_of, lost
+from workers.core.queue.ends import close_record
 from workers.core.queue.events import EventKind, add_event
-from workers.core.queue.jobs import Jobs, Transaction, answering, decode
+from workers.core.queue.exchange import Transaction, answering, decode
+from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import RATES, JobKeys, Task, worker_key
 from workers.core.queue.progress import progress_of
 
@@ -246,7 +248,7 @@ class Leases:
             record = decode(pipe.hgetall(keys.record))
             fields = {"state": "succeeded", "finished_at": datetime.now(UTC).isoformat()}
             pipe.multi()
-            self.jobs.close_record(pipe, lease.task.job_id, record, fields)
+            close_record(pipe, lease.task.job_id, record, fields)
             return True
 
         if not self.jobs.transact(write, keys.record, keys.leases):

@@ -20,9 +20,10 @@ from rq.registry import StartedJobRegistry
 from workers.core.errors.base import QueueUnavailable
 from workers.core.job_files import stored_view
 from workers.core.queue.attempts import attempts_max, attempts_of, lost
+from workers.core.queue.exchange import Transaction, answering, decode
 from workers.core.queue.heartbeat import end_of, retire
-from workers.core.queue.jobs import Jobs, Transaction, answering, decode
-from workers.core.queue.keys import ACTIVE, JOBS, REAPER_LOCK, JobKeys, Task, prefix_of, worker_key
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import ACTIVE, GOING, JOBS, REAPER_LOCK, JobKeys, Task, prefix_of, worker_key
 from workers.core.queue.leases import Leases, holder_of, priority_in
 from workers.core.queue.task_job import TaskJob
 from workers.core.schemas import FINAL_STATES
@@ -69,12 +70,16 @@ class Reaper:
         queued = {prefix_of(queue_id) for queue in self.jobs.queues for queue_id in queue.get_job_ids()}
         for job_id in sorted(self.redis.smembers(ACTIVE)):
             self._tend(job_id.decode(), queued)
+        self.jobs.ends.write_late()
+        self._forget()
         self._adopt()
         for queue in self.jobs.queues:
             StartedJobRegistry(queue=queue, job_class=TaskJob).cleanup()
 
     def _tend(self, job_id: str, queued: set[str]) -> None:
         keys = JobKeys(job_id)
+        if self.jobs.settle(job_id):
+            return
         tasks = self._due(job_id)
         leases = decode(self.redis.hgetall(keys.leases))
         missing = decode(self.redis.hgetall(keys.missing))
@@ -142,6 +147,12 @@ class Reaper:
 
     def _signal_of(self, lease: str | None) -> str | None:
         return None if lease is None else end_of(self.redis, holder_of(lease))
+
+    def _forget(self) -> None:
+        """Forget jobs whose deletion was cut short after their folder was gone."""
+        for job_id in (member.decode() for member in self.redis.smembers(GOING)):
+            if not self.jobs.store.job_dir(job_id).exists():
+                self.jobs.forget(job_id)
 
     def _adopt(self) -> None:
         """Submit jobs that are on disk and that Redis does not know; list those that ended."""

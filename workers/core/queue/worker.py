@@ -11,6 +11,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException
 
+from workers.core.disk_room import storage_error
 from workers.core.errors.base import JobLost, LDiffusionError
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import TASK_FUNCTIONS
@@ -70,17 +71,21 @@ class QueueWorker(SimpleWorker):
     def subscribe(self) -> None:
         """Listen to no commands: signals stop a worker, and a message in Redis does not."""
 
-    def _on_exception(self, job: Job, kind: type[BaseException], *_: BaseException | TracebackType | None) -> None:
+    def _on_exception(
+        self, job: Job, kind: type[BaseException], error: BaseException, *_: TracebackType | None
+    ) -> None:
         """End the job of a task that raised and may not be tried again. RQ has logged the traceback."""
         try:
             is_ours = job.func_name in TASK_FUNCTIONS
         except DeserializationError:
             is_ours = False
         if is_ours and job.args and not job.should_retry:
-            self._jobs.fail(str(job.args[0]), self._public(kind))
+            self._jobs.fail(str(job.args[0]), self._public(kind, error))
 
-    def _public(self, kind: type[BaseException]) -> LDiffusionError:
+    def _public(self, kind: type[BaseException], error: BaseException) -> LDiffusionError:
         """What the client is told: no path and no traceback."""
+        if (known := storage_error(error)) is not None:
+            return known
         if issubclass(kind, JobTimeoutException):
             limit = self._jobs.settings.job_timeout_s
             return JobLost(f"A part of the job took longer than {limit} s each time it ran.")
