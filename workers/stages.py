@@ -30,6 +30,7 @@ from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
 from workers.core.store import write_json
 from workers.masks import QUALITY, TISSUE, area_of, find_masks, left_out, load_area, load_quality
+from workers.outputs.landed import NOBODY, Told, make_outputs, sweep_temporaries
 from workers.outputs.preview import write_preview
 from workers.outputs.provenance import describe
 from workers.outputs.pyramid import write_labels, write_overlay
@@ -200,10 +201,11 @@ def finish_job(
     *,
     created_at: datetime,
     timings_s: Mapping[str, float],
-    check: Check = unchecked,
-    announce: Callable[[str], None] = lambda _name: None,
+    told: Told = NOBODY,
 ) -> Provenance:
     """Make every output from `labels.zarr`, and `result.json` last: a folder that holds it is complete.
+
+    Outputs that an earlier try completed are kept.
 
     Args:
         slide: The open slide, for the preview.
@@ -212,41 +214,35 @@ def finish_job(
         out_dir: Folder of the job.
         created_at: When the job was asked for.
         timings_s: Seconds of the phases before this one.
-        check: Called before each output; raises if the work is no longer wanted.
-        announce: Called with the name of each output before it is made.
+        told: Who hears how it goes on, and may end it.
 
     Returns:
         What stands in `result.json`.
     """
     timings = dict(timings_s)
+    sweep_temporaries(out_dir)
     if plan.objects.interior:
-        announce("objects")
+        told.announce("objects")
         started = time.perf_counter()
         with interruptible():
-            make_objects(out_dir, plan, check)
+            make_objects(out_dir, plan, told.check)
         timings["objects"] = round(time.perf_counter() - started, 3)
     arrays = stitch.open_labels(out_dir)
     area = replace(load_area(out_dir, plan), holes=bad_tiles.read_bad_tiles(out_dir).holes)
-    writers = _outputs(slide, plan, arrays, area)
-    for name in (made := (*plan.outputs, *((LAYER,) if plan.layer else ()))):
-        check()
-        announce(name)
-        started = time.perf_counter()
-        with interruptible():
-            writers[name](out_dir / name)
-        timings[name] = round(time.perf_counter() - started, 3)
-        logger.info("%s of job %s in %.1f s", name, plan.job_id, timings[name])
-    bad_tiles.note(out_dir, "finish", slide)  # the preview reads more of the slide than the regions did
+    made = (*plan.outputs, *((LAYER,) if plan.layer else ()))
+    landed = make_outputs(out_dir, made, _outputs(slide, plan, arrays, area), slide, told)
+    timings |= {name: landed[name].seconds for name in made}
     masks = (TISSUE, *((QUALITY,) if plan.quality is not None else ()))
-    files = {name: sha256_of(out_dir / name) for name in (*made, PLAN, *masks)}
+    files = {name: landed[name].sha256 for name in made} | {name: sha256_of(out_dir / name) for name in (PLAN, *masks)}
     sizes_bytes = {name: (out_dir / name).stat().st_size for name in files}
-    check()
+    told.check()
     statistics = statistics_of(out_dir, plan)
     lost, warnings = bad_tiles.read_bad_tiles(out_dir).tiles, trust.finished(plan, statistics)
     provenance = describe(slide, info, plan, created_at, timings, files, sizes_bytes, lost, warnings)
     if statistics is not None:
         provenance = provenance.model_copy(update={"excluded_mm2": statistics.excluded_mm2})
     write_json(out_dir / RESULT, provenance)
+    landed.close()
     return provenance
 
 

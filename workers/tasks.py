@@ -25,6 +25,7 @@ from workers.core.settings import Settings
 from workers.core.slides.doubts import record_of_image
 from workers.core.slides.tolerant import open_for
 from workers.core.store import Store
+from workers.outputs.landed import Told
 from workers.pipeline import stitch
 from workers.pipeline.inference import Engine, Segmenter, cpu_threads
 from workers.process.cancellation import Watch
@@ -132,7 +133,7 @@ def _segment(runtime: Runtime, lease: Lease) -> None:
 
 
 def _finish(runtime: Runtime, lease: Lease) -> None:
-    store, job_id = runtime.store, lease.task.job_id
+    store, job_id, leases = runtime.store, lease.task.job_id, runtime.leases
     if not (store.job_dir(job_id) / stages.RESULT).exists():
         plan = store.read_plan(job_id)
         info = store.read_slide(plan.slide_id)
@@ -144,8 +145,7 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
                 store.job_dir(job_id),
                 created_at=store.read_request(job_id).created_at,
                 timings_s=runtime.leases.timings(job_id),
-                check=partial(runtime.leases.check, lease),
-                announce=partial(runtime.leases.announce, lease),
+                told=Told(*(partial(each, lease) for each in (leases.check, leases.announce, leases.landed))),
             )
     count_size(store, job_id)
     runtime.leases.finished(lease)

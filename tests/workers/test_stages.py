@@ -23,6 +23,7 @@ from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels, Slide
 from workers.core.slides.tolerant import TolerantSlide
 from workers.masks import load_tissue
+from workers.outputs.landed import Told
 from workers.pipeline import stitch
 
 CREATED = datetime(2026, 1, 2, 3, tzinfo=UTC)
@@ -54,7 +55,7 @@ class Bench:
     def finish(self, plan: Plan, check: Callable[[], None] = lambda: None) -> Provenance:
         timings = {"plan": 1.0, "segment": 2.0}
         return stages.finish_job(
-            self.slide, self.info, plan, self.out_dir, created_at=CREATED, timings_s=timings, check=check
+            self.slide, self.info, plan, self.out_dir, created_at=CREATED, timings_s=timings, told=Told(check)
         )
 
 

@@ -26,6 +26,9 @@ KEPT = frozenset({"job.json", ENDING, DELIVERY})
 """What stays of a job that failed or was canceled."""
 
 
+REGIONS = frozenset({"plan.json", "tissue.png", "quality.png", "labels.zarr", "bad-tiles"})
+"""What stays besides, of a job whose finish failed: all that was computed, for `Jobs.resume`."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -35,6 +38,7 @@ class Ending(Frozen):
     state: Literal["failed", "canceled"]
     error: ErrorBody | None = None
     finished_at: datetime
+    keeps_regions: bool = False
 
 
 class JobSize(Frozen):
@@ -138,13 +142,20 @@ def take_back_ending(store: Store, job_id: str) -> None:
 
 
 def clear_results(store: Store, job_id: str) -> None:
-    """Remove everything from the folder of a job but the request and the ending. May run twice at once."""
+    """Remove everything from the folder of a job but the request and the ending, and regions where those are kept.
+
+    May run twice at once.
+    """
     folder = store.job_dir(job_id)
+    ending = read_ending(store, job_id)
+    kept = KEPT | REGIONS if ending is not None and ending.keeps_regions else KEPT
     (folder / "result.json").unlink(missing_ok=True)  # first: without it nothing else is served
     for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name in kept:
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.name not in KEPT:
+        else:
             path.unlink(missing_ok=True)
 
 
@@ -212,7 +223,7 @@ def _read_delivery(store: Store, job_id: str) -> WebhookDelivery:
 def _read_end(store: Store, job_id: str) -> dict[str, object]:
     """Return the fields in which a job that has ended differs from one that waits; none if it has not."""
     if ending := read_ending(store, job_id):
-        return dict(ending)
+        return {"state": ending.state, "error": ending.error, "finished_at": ending.finished_at}
     try:
         result = store.read_result(job_id)
     except ResultNotReady:

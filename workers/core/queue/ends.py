@@ -44,8 +44,11 @@ class Ends:
         Raises:
             QueueUnavailable: Redis does not answer. The disk may have the end: then a sweep gives it to Redis.
         """
-        if self._state(job_id) in FINAL_STATES:
+        before = self._state(job_id)
+        if before in FINAL_STATES:
             return
+        if before == "finishing" and ending.state == "failed":  # what was computed is worth more than its outputs
+            ending = ending.model_copy(update={"keeps_regions": True})
         kept = self._keep(job_id, ending)
         if not self._close(job_id, kept or ending, is_written=kept is not None):
             state = self._state(job_id)

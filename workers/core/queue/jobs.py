@@ -18,9 +18,9 @@ import redis
 from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
-from workers.core.errors.base import LDiffusionError, QueueUnavailable
+from workers.core.errors.base import LDiffusionError, QueueUnavailable, ResultNotReady
 from workers.core.frozen import LOCAL_TENANT
-from workers.core.job_files import Ending, view_from_disk, with_warnings
+from workers.core.job_files import Ending, take_back_ending, view_from_disk, with_warnings
 from workers.core.queue.dequeue import dequeue
 from workers.core.queue.ends import Ends
 from workers.core.queue.events import add_event, events_key
@@ -42,7 +42,7 @@ from workers.core.queue.keys import (
 )
 from workers.core.queue.progress import progress_of, view_of
 from workers.core.queue.task_job import TaskJob
-from workers.core.schemas import FINAL_STATES, ErrorBody, JobRequest, JobView, Preflight
+from workers.core.schemas import FINAL_STATES, OUTPUTS, ErrorBody, JobRequest, JobView, Preflight
 from workers.core.settings import Settings
 from workers.core.store import Store
 
@@ -174,6 +174,22 @@ class Jobs:
         body = ErrorBody.model_validate(error.as_dict())
         self.ends.end(job_id, Ending(state="failed", error=body, finished_at=datetime.now(UTC)))
 
+    def resume(self, job_id: str) -> JobView:
+        """Queue a failed job again; regions that were kept of it are not computed again.
+
+        Raises:
+            JobNotFound: Neither Redis nor the disk knows it.
+            ResultNotReady: It has not failed.
+            QueueUnavailable: Redis does not answer; the job may be on its way again.
+        """
+        view = self.view(job_id)
+        if view.state != "failed":
+            raise ResultNotReady("Only a job that failed can be resumed.", value=view.state, accepted="failed")
+        take_back_ending(self.store, job_id)
+        self.forget(job_id)
+        self.submit(job_id, view.request, view.created_at, view.preflight, view.tenant)
+        return self.view(job_id)
+
     def settle(self, job_id: str) -> bool:
         """Make disk and Redis agree on the end of a job; say whether one of them had to learn of it."""
         return self.ends.settle(job_id)
@@ -208,7 +224,7 @@ class Jobs:
 
     def enqueue(self, pipe: Transaction, task: Task, priority: str, *, at_front: bool = False) -> None:
         """Queue a task as part of a transaction. The queue carries ids, as JSON."""
-        retries = self.settings.task_retries
+        retries = self.settings.task_retries * (len(OUTPUTS) + 1 if task.kind == "finish" else 1)
         control, regions = self.queues[2:] if priority == "batch" else self.queues[:2]
         queue = regions if task.kind == "region" else control
         queue.enqueue_call(

@@ -14,11 +14,10 @@ from workers.core.preflight import worker_memory_bytes
 from workers.core.queue import heartbeat
 from workers.core.queue.attempts import attempts_max, attempts_of, lost
 from workers.core.queue.ends import close_record
-from workers.core.queue.events import EventKind, add_event
 from workers.core.queue.exchange import Transaction, answering, decode
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import RATES, JobKeys, Task, worker_key
-from workers.core.queue.progress import progress_of
+from workers.core.queue.records import change, count_landed, priority_in
 
 STATES_OF = {"plan": ("queued", "planning"), "region": ("running",), "finish": ("finishing",)}
 """States of the job in which a task of a kind has something to do."""
@@ -95,7 +94,7 @@ class Leases:
             pipe.hset(keys.attempts, task.name, attempt)
             pipe.hdel(keys.missing, task.name)
             if task.kind == "plan":
-                _change(pipe, keys, record, {"state": "planning"})
+                change(pipe, keys, record, {"state": "planning"})
                 pipe.hsetnx(keys.record, "started_at", now)
             elif task.kind == "region":
                 pipe.hsetnx(keys.record, "first_region_at", now)
@@ -156,7 +155,7 @@ class Leases:
             priority = priority_in(record)
             pipe.multi()
             counts = {"regions_total": str(total), "regions_before": str(total - len(todo)), "plan_s": str(plan_s)}
-            _change(pipe, keys, record, {**counts, "state": "running" if todo else "finishing"}, len(todo))
+            change(pipe, keys, record, {**counts, "state": "running" if todo else "finishing"}, len(todo))
             pipe.hdel(keys.leases, lease.task.name)
             if todo:
                 pipe.sadd(keys.todo, *todo)
@@ -197,9 +196,9 @@ class Leases:
                 "tiles": str(int(record.get("tiles", 0)) + tiles),
             }
             if left or not is_due:
-                _change(pipe, keys, record, sums, left, "progress")
+                change(pipe, keys, record, sums, left, "progress")
             else:
-                _change(pipe, keys, record, {**sums, "state": "finishing"})
+                change(pipe, keys, record, {**sums, "state": "finishing"})
                 self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"), priority_in(record))
             return True
 
@@ -228,10 +227,27 @@ class Leases:
                 return False
             record = decode(pipe.hgetall(keys.record))
             pipe.multi()
-            _change(pipe, keys, record, {"phase": phase}, kind="progress")
+            change(pipe, keys, record, {"phase": phase}, kind="progress")
             return True
 
         if not self.jobs.transact(write, keys.record, keys.leases):
+            self.check(lease)
+
+    def landed(self, lease: Lease, name: str) -> None:
+        """Say that an output of a finish is complete: a later worker goes on after it, with all its tries.
+
+        Raises:
+            JobCanceled, Superseded: As `check`.
+        """
+        keys = JobKeys(lease.task.job_id)
+
+        def write(pipe: Transaction) -> bool:
+            if not _is_held(pipe, keys, lease):
+                return False
+            count_landed(pipe, keys, name)
+            return True
+
+        if not self.jobs.transact(write, keys.leases, keys.attempts):
             self.check(lease)
 
     def finished(self, lease: Lease) -> None:
@@ -269,24 +285,6 @@ class Leases:
         value = pipe.hget(keys.leases, task.name)
         holder = None if value is None else holder_of(value.decode())
         return holder in (None, self.worker_id) or not pipe.exists(worker_key(holder))
-
-
-def priority_in(record: Mapping[str, str]) -> str:
-    """Return the priority in a job's record."""
-    return record.get("priority", "interactive")
-
-
-def _change(
-    pipe: Transaction,
-    keys: JobKeys,
-    record: Mapping[str, str],
-    fields: Mapping[str, str],
-    left: int = 0,
-    kind: EventKind = "state",
-) -> None:
-    """Write fields of a record and the event that tells of it, as part of a transaction."""
-    pipe.hset(keys.record, mapping=fields)
-    add_event(pipe, keys.job_id, kind, progress_of({**record, **fields}, left))
 
 
 def _is_held(pipe: Transaction, keys: JobKeys, lease: Lease) -> bool:

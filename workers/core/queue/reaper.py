@@ -24,7 +24,8 @@ from workers.core.queue.exchange import Transaction, answering, decode
 from workers.core.queue.heartbeat import end_of, retire
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import ACTIVE, GOING, JOBS, REAPER_LOCK, JobKeys, Task, prefix_of, worker_key
-from workers.core.queue.leases import Leases, holder_of, priority_in
+from workers.core.queue.leases import Leases, holder_of
+from workers.core.queue.records import priority_in
 from workers.core.queue.task_job import TaskJob
 from workers.core.schemas import FINAL_STATES
 

@@ -14,7 +14,7 @@ from rq.timeouts import JobTimeoutException
 from workers.core.disk_room import storage_error
 from workers.core.errors.base import JobLost, LDiffusionError
 from workers.core.queue.jobs import Jobs
-from workers.core.queue.keys import TASK_FUNCTIONS
+from workers.core.queue.keys import FINISH_SLIDE, TASK_FUNCTIONS, JobKeys
 from workers.core.queue.task_job import TaskJob
 
 WORKER_TTL_S = 20
@@ -79,8 +79,15 @@ class QueueWorker(SimpleWorker):
             is_ours = job.func_name in TASK_FUNCTIONS
         except DeserializationError:
             is_ours = False
-        if is_ours and job.args and not job.should_retry:
+        if is_ours and job.args and (not job.should_retry or self._is_spent(job)):
             self._jobs.fail(str(job.args[0]), self._public(kind, error))
+
+    def _is_spent(self, job: Job) -> bool:
+        """Whether a finish has used up the tries of the output it is at: its entry may be tried again for each."""
+        if job.func_name != FINISH_SLIDE:
+            return False
+        begun = self._jobs.redis.hget(JobKeys(str(job.args[0])).attempts, "finish")
+        return int(begun or 0) > self._jobs.settings.task_retries
 
     def _public(self, kind: type[BaseException], error: BaseException) -> LDiffusionError:
         """What the client is told: no path and no traceback."""

@@ -1,0 +1,37 @@
+"""What tasks write into the record of their job, as parts of transactions."""
+
+from collections.abc import Mapping
+
+from workers.core.queue.events import EventKind, add_event
+from workers.core.queue.exchange import Transaction
+from workers.core.queue.keys import JobKeys
+from workers.core.queue.progress import progress_of
+
+
+def priority_in(record: Mapping[str, str]) -> str:
+    """Return the priority in a job's record."""
+    return record.get("priority", "interactive")
+
+
+def change(
+    pipe: Transaction,
+    keys: JobKeys,
+    record: Mapping[str, str],
+    fields: Mapping[str, str],
+    left: int = 0,
+    kind: EventKind = "state",
+) -> None:
+    """Write fields of a record and the event that tells of it, as part of a transaction."""
+    pipe.hset(keys.record, mapping=fields)
+    add_event(pipe, keys.job_id, kind, progress_of({**record, **fields}, left))
+
+
+def count_landed(pipe: Transaction, keys: JobKeys, name: str) -> None:
+    """Have the tries of a finish begin anew with its next output, as part of a transaction; once for each output.
+
+    So what kills its workers is still given up, also where what landed does not stay.
+    """
+    is_news = pipe.hget(keys.attempts, f"landed-{name}") is None
+    pipe.multi()
+    if is_news:
+        pipe.hset(keys.attempts, mapping={f"landed-{name}": 1, "finish": 1})
