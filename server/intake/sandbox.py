@@ -22,22 +22,21 @@ from typing import IO, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from workers.core.children.told import told_error
+from workers.core.confinement.environment import child_environment
 from workers.core.confinement.lock import OUTPUT_MAX_BYTES, RULES, Limits, lock_in
 from workers.core.errors.access import QuotaExceeded
-from workers.core.errors.base import DiskFull, LDiffusionError, SlideTooLarge, SlideUnreadable, TileFailed
+from workers.core.errors.base import DiskFull, LDiffusionError, SlideTooLarge, SlideUnreadable
 from workers.core.errors.intake import ArchiveRefused, ConfinementFailed, DeidentifyRefused, SlideSetIncomplete
 from workers.core.schemas import ErrorBody
 from workers.core.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_ERRORS: dict[str, type[LDiffusionError]] = {
-    kind.code: kind
-    for kind in (
-        *(SlideUnreadable, SlideTooLarge, ArchiveRefused, SlideSetIncomplete, DeidentifyRefused),
-        *(QuotaExceeded, DiskFull, ConfinementFailed, TileFailed),
-    )
-}
+_ERRORS: tuple[type[LDiffusionError], ...] = (
+    *(SlideUnreadable, SlideTooLarge, ArchiveRefused, SlideSetIncomplete, DeidentifyRefused),
+    *(QuotaExceeded, DiskFull, ConfinementFailed),
+)
 """What a child may say of a file."""
 
 T = TypeVar("T", bound=BaseModel)
@@ -98,18 +97,6 @@ def run_confined(module: str, order: BaseModel, report: type[T], folder: Path, l
         return _report(child.returncode, output, complaints, report)
 
 
-def child_environment() -> dict[str, str]:
-    """Return all that the child may see of our environment: nothing secret, and the same packages."""
-    return {
-        "PATH": os.defpath,
-        "LANG": "C.UTF-8",
-        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-
-
 def _has_ended(child: subprocess.Popen[bytes], timeout_s: float) -> bool:
     """Wait for a child to end, and leave it as it is then: while it is there, its group is nobody else's."""
     file = os.pidfd_open(child.pid)
@@ -136,7 +123,7 @@ def _report(status: int, output: IO[bytes], complaints: IO[bytes], report: type[
     except ValidationError:
         logger.warning("a child that looks at slides said nothing that can be understood")
     if answer.error is not None:
-        raise told_error(answer.error)
+        raise told_error(answer.error, _ERRORS)
     if status != 0 or answer.report is None:
         logger.warning("a child that looks at slides ended with %d: %s", status, _end_of(complaints))
         ending = f"signal {-status}" if status < 0 else f"status {status}"
@@ -146,11 +133,6 @@ def _report(status: int, output: IO[bytes], complaints: IO[bytes], report: type[
 
 def _end_of(complaints: IO[bytes]) -> str:
     return complaints.read(OUTPUT_MAX_BYTES)[-2000:].decode(errors="replace")
-
-
-def told_error(body: ErrorBody) -> LDiffusionError:
-    """Return the error that a child told of."""
-    return _ERRORS.get(body.code, SlideUnreadable)(body.message, value=body.value, accepted=body.accepted)
 
 
 def serve_confined(

@@ -1,25 +1,21 @@
 """The confined children that decode tiles, seen from the gateway: made, asked, and ended when one goes wrong."""
 
 import logging
-import os
-import select
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import OrderedDict
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from server.intake.sandbox import child_environment, told_error
-from server.viewing.tile_child import ORDER_MAX_BYTES, READY
 from server.viewing.tile_marks import Marks
-from server.viewing.tile_protocol import Binding, ChildLost, Head, Wanted, receive, receive_body, send
+from server.viewing.tile_protocol import Binding, Head, Wanted, receive_body
+from workers.core.children.line import ChildLost, receive, send
+from workers.core.children.nursery import Child, Nursery
+from workers.core.children.told import told_error
 from workers.core.confinement.lock import Limits
-from workers.core.errors.base import LDiffusionError, SlideUnreadable, TileFailed, Unavailable
+from workers.core.errors.base import LDiffusionError, SlideTooLarge, SlideUnreadable, TileFailed
+from workers.core.errors.intake import ConfinementFailed
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
 
@@ -28,8 +24,8 @@ LIFE_REQUESTS = 30
 """A child may take the CPU of so many of the costliest requests in its life. Half of it, and it is replaced."""
 
 PICTURE_BYTES_PER_PX = 10
-START_S = 60.0
-"""Longest until children can be made."""
+TOLD = (SlideUnreadable, SlideTooLarge, TileFailed, ConfinementFailed)
+"""What a child may say of a slide."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,114 +50,16 @@ class Decoder(Protocol):
         """Let go of everything."""
 
 
-class _Child:
+class _Child(NamedTuple):
     """A child for one slide."""
 
-    def __init__(self, path: Path, line: socket.socket, handle: int) -> None:
-        self.path = path
-        self.line = line
-        self._handle = handle
+    path: Path
+    process: Child
 
-    def has_spoken(self) -> bool:
-        """Whether it said something, or closed its line, without being asked."""
-        return bool(select.select([self.line], [], [], 0)[0])
-
-    def end(self) -> None:
-        """End the process, whatever it does."""
-        self.line.close()
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
-        os.close(self._handle)
-
-
-class Nursery:
-    """The process that makes children: started ahead, started again if it is gone. For any thread.
-
-    Args:
-        module: What it runs.
-    """
-
-    def __init__(self, module: str = TILE_CHILD) -> None:
-        self._module = module
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._orders: socket.socket | None = None
-        self._is_ready = False
-
-    def start(self) -> None:
-        """Start the process if it does not run; does not wait for it."""
-        with self._lock:
-            self._start()
-
-    def child(self, binding: Binding, path: Path) -> _Child:
-        """Return a new child for a slide.
-
-        Raises:
-            Unavailable: None can be made.
-        """
-        for _ in range(2):  # once more with a new process
-            with self._lock:
-                try:
-                    return self._child(self._start(), binding, path)
-                except (OSError, ValueError) as error:
-                    logger.warning("the process that makes tile children is gone: %s", error)
-                    self._stop()
-        raise Unavailable("No process can be started that decodes tiles.")
-
-    def stop(self) -> None:
-        """End the process, and with it all children."""
-        with self._lock:
-            self._stop()
-
-    def _start(self) -> socket.socket:
-        if self._orders is not None:
-            return self._orders
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", self._module],
-                env=child_environment(),
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        ours.settimeout(START_S)
-        self._orders, self._is_ready = ours, False
-        return ours
-
-    def _child(self, orders: socket.socket, binding: Binding, path: Path) -> _Child:
-        if not self._is_ready:
-            if orders.recv(len(READY)) != READY:
-                raise OSError("it ended before it was ready")
-            self._is_ready = True
-        order = binding.model_dump_json().encode()
-        if len(order) > ORDER_MAX_BYTES:
-            raise Unavailable("The description of this slide is too long.", value=len(order))
-        ours, theirs = socket.socketpair()
-        try:
-            return _Child(path, ours, _hand_over(orders, order, theirs))
-        except OSError:
-            ours.close()
-            raise
-
-    def _stop(self) -> None:
-        if self._orders is not None:
-            self._orders.close()  # at which it ends by itself, and its children with it
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        self._orders, self._process = None, None
-
-
-def _hand_over(orders: socket.socket, order: bytes, line: socket.socket) -> int:
-    """Order a child, give it a line, and return a hold of its process."""
-    with line:
-        socket.send_fds(orders, [order], [line.fileno()])
-        _, handles, _, _ = socket.recv_fds(orders, 64, 1)
-    if not handles:
-        raise OSError("it gave no child")
-    return handles[0]
+    @property
+    def line(self) -> socket.socket:
+        """To it."""
+        return self.process.line
 
 
 class TilePool:
@@ -215,9 +113,9 @@ class TilePool:
             if is_sound:
                 self._put(child)
             else:
-                child.end()
+                child.process.end()
         if head.error is not None:
-            raise self._told(info, wanted, told_error(head.error))
+            raise self._told(info, wanted, told_error(head.error, TOLD))
         return Decoded(head, body)
 
     def drop(self, folder: Path) -> None:
@@ -227,7 +125,7 @@ class TilePool:
             gone = [key for key, child in self._idle.items() if child.path.parent == folder]
             children = [self._idle.pop(key) for key in gone]
         for child in children:
-            child.end()
+            child.process.end()
 
     def close(self) -> None:
         """End all children."""
@@ -245,11 +143,11 @@ class TilePool:
             for key, child in reversed(self._idle.items()):
                 if child.path == path:
                     del self._idle[key]
-                    if not child.has_spoken():
+                    if not child.process.has_spoken():
                         return child
-                    child.end()
+                    child.process.end()
                     break
-        return self._nursery.child(self._binding(path, info), path)
+        return _Child(path, self._nursery.child(self._binding(path, info)))
 
     def _put(self, child: _Child) -> None:
         with self._lock:
@@ -262,7 +160,7 @@ class TilePool:
                 if len(self._idle) <= length:
                     return
                 _, child = self._idle.popitem(last=False)
-            child.end()
+            child.process.end()
 
     def _binding(self, path: Path, info: SlideInfo) -> Binding:
         settings, memory = self._settings, self._settings.tile_memory_bytes
