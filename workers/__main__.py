@@ -72,9 +72,13 @@ def _command(tell_fd: int | None) -> int:
 def work(settings: Settings, jobs: Jobs, on_task: Callable[[str], None]) -> None:
     """Take tasks until a signal asks for the end; come back after Redis was away."""
     runtimes: list[Runtime] = []
-    while not work_once(settings, Leases(jobs, new_id()), on_task, runtimes):
-        logger.warning("the loop ended unasked; it starts again in %.0f s", RETRY_S)
-        time.sleep(RETRY_S)
+    try:
+        while not work_once(settings, Leases(jobs, new_id()), on_task, runtimes):
+            logger.warning("the loop ended unasked; it starts again in %.0f s", RETRY_S)
+            time.sleep(RETRY_S)
+    finally:
+        for runtime in runtimes:
+            runtime.readers.close()
 
 
 def work_once(settings: Settings, leases: Leases, on_task: Callable[[str], None], runtimes: "list[Runtime]") -> bool:
@@ -102,6 +106,7 @@ def _loaded(settings: Settings, leases: Leases) -> "Runtime":
     from workers import tasks  # noqa: PLC0415 (torch comes with it)
 
     runtime = tasks.configure(settings, leases)
+    runtime.readers.start()  # beside the model, which takes longer
     preload(runtime, settings.models_dir)
     return runtime
 

@@ -16,6 +16,7 @@ for its answer. The folder that is made is a dataset (`docs/datasets.md`): `imag
 """
 
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -23,9 +24,10 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from workers.core.children.readers import Readers
 from workers.core.command_line import CONTEXT, TellsErrors
 from workers.core.errors.base import RequestInvalid
-from workers.core.slides.tolerant import open_for
+from workers.core.settings import Settings
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import WorkingPlane, best_level
 
@@ -67,11 +69,12 @@ def main(boxes: Path, slides: Path, out: Path) -> None:
     wanted = read_boxes(boxes)
     for folder in ("images", "masks"):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    for number, box in enumerate(wanted.boxes):
-        pixels = cut(slides, box, wanted.mpp)
-        name = f"{box.kind.replace(' ', '_')}_{number:03}.png"
-        Image.fromarray(pixels).save(out / "images" / name)
-        Image.fromarray(_mask(boxes.parent, box, pixels)).save(out / "masks" / name)
+    with closing(Readers(Settings(), may_read_here=True)) as readers:
+        for number, box in enumerate(wanted.boxes):
+            pixels = cut(slides, box, wanted.mpp, readers)
+            name = f"{box.kind.replace(' ', '_')}_{number:03}.png"
+            Image.fromarray(pixels).save(out / "images" / name)
+            Image.fromarray(_mask(boxes.parent, box, pixels)).save(out / "masks" / name)
     (out / "dataset.toml").write_text(f"mpp = {wanted.mpp!r}\n", encoding="utf-8")
     click.echo(f"{len(wanted.boxes)} crops at {wanted.mpp} µm/px in {out}")
 
@@ -92,14 +95,14 @@ def read_boxes(path: Path) -> CropList:
         raise RequestInvalid(f"{path.name} is not TOML: {error}.", value=path.name) from error
 
 
-def cut(slides: Path, box: CropBox, mpp: float) -> np.ndarray:
+def cut(slides: Path, box: CropBox, mpp: float, readers: Readers) -> np.ndarray:
     """Return a box's pixels at `mpp`, (H, W, 3) uint8, read as a job reads them.
 
     Raises:
         RequestInvalid: The box lies outside of the slide.
         SlideUnreadable, MppMissing: The slide is not there, cannot be read, or does not say its resolution.
     """
-    with open_for(slides / box.slide, "fail", None) as slide:
+    with readers.open(slides / box.slide) as slide:
         x0, y0, x1, y1 = box.l0
         if x1 > slide.geometry.l0_width or y1 > slide.geometry.l0_height:
             size = f"{slide.geometry.l0_width} x {slide.geometry.l0_height} px"

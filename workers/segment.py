@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from workers import stages
+from workers.core.children.readers import Readers
 from workers.core.command_line import CONTEXT, TellsErrors
 from workers.core.digests import sha256_of
 from workers.core.errors.base import RequestInvalid, SlideUnreadable
@@ -31,19 +32,18 @@ from workers.core.roi.option import RoiOption
 from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
-from workers.core.slides.doubts import doubts_of
-from workers.core.slides.modality import modality_of_file
+from workers.core.slides.doubts import Judged, judge_file
 from workers.core.slides.names import display_name
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
-from workers.core.slides.tiff.structure import check_tiff
-from workers.core.slides.tolerant import open_for
 from workers.core.text import printable
 from workers.masks import load_area
 from workers.pipeline import bad_tiles, stitch
 from workers.pipeline.inference import Engine, Segmenter, cpu_threads, segment_regions
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import WorkingPlane, region_at
+
+Judge = Callable[[Path, int | None], Judged]
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ def main(
     threads = cpu_threads(threads or settings.torch_threads, 1)
     request = request_of(model=name, **asked)
     prepare(output, overwrite=overwrite)
-    with open_file(slide, request.on_bad_tile, request.image) as opened:
+    with closing(own_readers(settings)) as readers, open_file(slide, request, readers) as opened:
         card = find_model(folder, name)
         resolve_mpp(opened.geometry, request.mpp, card.mpp)  # before anything that takes time
-        info = describe(slide, opened, request.image)
+        info = describe(slide, opened, request.image, readers.judge)
         require_modality(info, request, card)
         run = Run(opened, info, card, request, output)
         provenance = segment(run, lambda: Engine(model_dir(folder, name), device or settings.device, threads))
@@ -133,9 +133,10 @@ def prepare(out_dir: Path, *, overwrite: bool) -> None:
     out_dir.mkdir(parents=True, exist_ok=True)
 
 
-def describe(path: Path, slide: Slide, image: int | None = None) -> SlideInfo:
+def describe(path: Path, slide: Slide, image: int | None = None, judge: Judge = judge_file) -> SlideInfo:
     """Return what the store would know of this slide; its id is the beginning of its digest."""
     digest = sha256_of(path)
+    judged = judge(path, image)
     return SlideInfo(
         id=digest[:32],
         filename=display_name(path.name),
@@ -145,8 +146,8 @@ def describe(path: Path, slide: Slide, image: int | None = None) -> SlideInfo:
         backend=slide.backend,
         geometry=slide.geometry,
         content=slide.content,
-        modality=modality_of_file(path, image),
-        warnings=(*slide.warnings, *doubts_of(path, image)),
+        modality=judged.modality,
+        warnings=(*slide.warnings, *judged.doubts),
         created_at=datetime.now(UTC),
     )
 
@@ -228,16 +229,20 @@ def _segment(run: Run, plan: Plan, todo: list[int], engine: Segmenter) -> None:
             bar.update()
 
 
-def open_file(path: Path, on_bad_tile: str, image: int | None) -> Slide:
-    """Open a slide that somebody named on a command line.
+def own_readers(settings: Settings) -> Readers:
+    """Return who opens the slides of whoever calls this program."""
+    return Readers(settings, may_read_here=True)
+
+
+def open_file(path: Path, request: JobRequest, readers: Readers) -> Slide:
+    """Open a slide that somebody named on a command line; errors as for `Readers.open`.
 
     Raises:
-        SlideUnreadable: It is not there, or no slide.
+        SlideUnreadable: It is not there.
     """
     if not path.is_file():
         raise SlideUnreadable("The slide file is not there.", value=path)
-    check_tiff(path)
-    return open_for(path, on_bad_tile, image)
+    return readers.open(path, request.on_bad_tile, request.image)
 
 
 def request_of(**asked: Any) -> JobRequest:

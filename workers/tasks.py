@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from workers import stages
+from workers.core.children.readers import Readers
 from workers.core.disk_room import storage_error
 from workers.core.errors.base import DiskFull, JobCanceled, LDiffusionError, QueueUnavailable
 from workers.core.errors.jobs import OutOfMemory
@@ -23,7 +24,7 @@ from workers.core.queue.keys import Task
 from workers.core.queue.leases import Lease, Leases, Superseded
 from workers.core.settings import Settings
 from workers.core.slides.doubts import record_of_image
-from workers.core.slides.tolerant import open_for
+from workers.core.slides.slide import Slide
 from workers.core.store import Store
 from workers.outputs.landed import Told
 from workers.pipeline import stitch
@@ -51,6 +52,10 @@ class Runtime:
     leases: Leases
     load: Callable[[Path], Segmenter]
     engines: dict[str, Segmenter] = field(default_factory=dict)
+    readers: Readers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.readers = Readers(self.settings)
 
     @property
     def store(self) -> Store:
@@ -61,6 +66,10 @@ class Runtime:
     def limits(self) -> Limits:
         """What a task may take of this process."""
         return Limits(self.leases.memory_bytes, self.settings.read_timeout_s, self.settings.job_timeout_s)
+
+    def open(self, slide_id: str, on_bad_tile: str, image: int | None) -> Slide:
+        """Open a stored slide as a job wants it, in a confined child; errors as for `Readers.open`."""
+        return self.readers.open(self.store.slide_file(slide_id), on_bad_tile, image, slide_id)
 
     def engine(self, name: str) -> Segmenter:
         """Return a model, loaded once: the last one stays in memory.
@@ -82,6 +91,8 @@ _runtime: list[Runtime] = []
 
 def configure(settings: Settings, leases: Leases, load: Callable[[Path], Segmenter] | None = None) -> Runtime:
     """Say with what the tasks of this process run; called by the worker before it takes the first one."""
+    for before in _runtime:
+        before.readers.close()
     threads = cpu_threads(settings.torch_threads, settings.workers)
     _runtime[:] = [Runtime(settings, leases, load or partial(Engine, device=settings.device, threads=threads))]
     return _runtime[0]
@@ -113,8 +124,9 @@ def _plan(runtime: Runtime, lease: Lease) -> None:
     request = store.read_request(job_id).request
     path = store.slide_file(request.slide_id)
     card = find_model(runtime.settings.models_dir, request.model)
-    with open_for(path, request.on_bad_tile, request.image) as slide:
-        info = record_of_image(store.read_slide(request.slide_id), path, slide)
+    judge = partial(runtime.readers.judge, path, request.image)
+    with runtime.open(request.slide_id, request.on_bad_tile, request.image) as slide:
+        info = record_of_image(store.read_slide(request.slide_id), slide, judge)
         plan = stages.plan_job(slide, info, request, card, store.job_dir(job_id), job_id)
     landed = stitch.regions_present(store.job_dir(job_id), plan)
     todo = [index for index in plan.regions if index not in landed]
@@ -126,7 +138,7 @@ def _segment(runtime: Runtime, lease: Lease) -> None:
     plan = store.read_plan(job_id)
     engine = runtime.engine(plan.model)
     check = partial(runtime.leases.check, lease)
-    with open_for(store.slide_file(plan.slide_id), plan.on_bad_tile, plan.image) as slide:
+    with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image) as slide:
         seconds, tiles = stages.segment_one(slide, plan, lease.task.index, engine, store.job_dir(job_id), check)
     runtime.leases.region_done(lease, seconds, tiles)
     runtime.leases.measured(plan.model_digest, seconds, tiles)
@@ -137,7 +149,7 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
     if not (store.job_dir(job_id) / stages.RESULT).exists():
         plan = store.read_plan(job_id)
         info = store.read_slide(plan.slide_id)
-        with open_for(store.slide_file(plan.slide_id), plan.on_bad_tile, plan.image) as slide:
+        with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image) as slide:
             stages.finish_job(
                 slide,
                 info,
@@ -165,7 +177,7 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
     try:
         with (
             Watchdog(runtime.limits, partial(_give_up, runtime, lease)) as watchdog,
-            Watch(partial(runtime.leases.check, lease), hurry=watchdog.hurry),
+            Watch(partial(runtime.leases.check, lease), hurry=partial(_hurry, runtime, watchdog)),
         ):
             body(runtime, lease)
         outcome = "done"
@@ -192,6 +204,12 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
         seconds = time.perf_counter() - started
         logger.info("job %s %s: %s in %.2f s (attempt %d)", task.job_id, task.name, outcome, seconds, lease.attempt)
         runtime.leases.release(lease)
+
+
+def _hurry(runtime: Runtime, watchdog: Watchdog) -> None:
+    """Have a task end that is no longer wanted: one that waits for a reader hears nothing else."""
+    watchdog.hurry()
+    runtime.readers.abandon()
 
 
 def lacking(error: Exception) -> LDiffusionError | None:

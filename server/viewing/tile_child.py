@@ -38,7 +38,7 @@ def serve(binding: Binding, line: socket.socket, *, has_no_network: bool) -> Non
     """
     limits = binding.limits
     try:
-        zygote.confine(limits, binding.folder, has_no_network=has_no_network)
+        zygote.confine(limits, Path(binding.folder), has_no_network=has_no_network)
     except (LDiffusionError, OSError) as error:
         refusal = error if isinstance(error, LDiffusionError) else SlideUnreadable("The slide's folder is not there.")
         receive(line, Wanted)

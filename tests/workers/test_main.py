@@ -1,6 +1,7 @@
 """Worker processes: several, killed, told to stop, without a queue."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from acting_reader import ACT
 from pipeline_fixtures import Start, asked_for, chunks, ended
 from queue_fixtures import DEADLINE_S, begun, drain, entries, running, until
 from queue_fixtures import worker as leases_of
@@ -99,35 +101,55 @@ def test_a_region_that_kills_every_worker_ends_its_job(jobs: Jobs, slide_id: str
     until(lambda: not (jobs.store.job_dir(poisoned) / "plan.json").exists())
 
 
-@pytest.mark.parametrize("read_timeout_s", [1.0])
-def test_a_read_that_never_returns_costs_its_worker_and_at_last_the_job(
+def acting(jobs: Jobs, slide_id: str, word: str, place: str = "512 512") -> str:
+    """Store the slide once more; who reads the block at this place of it does what the word says."""
+    info = jobs.store.read_slide(slide_id).model_copy(update={"id": new_id()})
+    with jobs.store.incoming() as folder:
+        shutil.copy(jobs.store.slide_file(slide_id), folder / "original.tif")
+        (folder / ACT).write_text(f"{word} {place}")
+        jobs.store.commit_slide(info, folder)
+    return info.id
+
+
+@pytest.mark.parametrize("read_timeout_s", [2.0])
+@pytest.mark.parametrize(("word", "code"), [("crash", "slide_reader_failed"), ("hang", "slide_read_timeout")])
+def test_a_reader_that_goes_wrong_costs_its_job_and_not_the_worker_with_its_model(
+    jobs: Jobs, slide_id: str, start: Start, tmp_path: Path, word: str, code: str
+) -> None:
+    bad = acting(jobs, slide_id, word)
+    process = start(0, "act")
+    view = ended(jobs, asked_for(jobs, bad))
+    assert view.error is not None
+    assert (view.state, view.error.code) == ("failed", code)
+    assert view.error.value == f"{bad}: level 0 at (512, 512), 256 x 256 px"
+    assert ended(jobs, asked_for(jobs, slide_id)).state == "succeeded"
+    assert process.poll() is None
+    assert (tmp_path / "worker-0.log").read_text().count("model made-model loaded") == 1
+    assert not list(jobs.store.job_dir(view.id).glob("plan.json"))
+
+
+def test_a_job_that_puts_up_with_bad_tiles_says_where_its_reader_crashed(
     jobs: Jobs, slide_id: str, start: Start
 ) -> None:
-    job_id = asked_for(jobs, slide_id)
-    tries, deaths = jobs.settings.task_retries + 1, 0
-    while jobs.view(job_id).state not in FINAL_STATES:
-        assert deaths < 2 * tries  # on a busy machine, planning may stand still for as long once
-        assert start(0, "hang").wait(DEADLINE_S) == EXIT_STATUS
-        deaths += 1
-    assert deaths >= tries
-    view = jobs.view(job_id)
-    assert (view.state, view.error and view.error.code) == ("failed", "slide_read_timeout")
-    assert not (jobs.store.job_dir(job_id) / "plan.json").exists()
+    start(0, "act")
+    job_id = asked_for(jobs, acting(jobs, slide_id, "crash"), on_bad_tile="mask")
+    assert ended(jobs, job_id).state == "succeeded"
+    assert [(each.l0_x, each.l0_y) for each in jobs.store.read_result(job_id).bad_tiles] == [(512, 512)]
 
 
-def test_a_cancel_frees_the_worker_also_from_a_read_that_never_returns(
-    jobs: Jobs, slide_id: str, start: Start, tmp_path: Path
-) -> None:
-    job_id = asked_for(jobs, slide_id)
-    process = start(0, "hang")
-    until((tmp_path / "hangs").exists)
+def test_a_cancel_frees_the_worker_also_from_a_read_that_never_returns(jobs: Jobs, slide_id: str, start: Start) -> None:
+    copy = acting(jobs, slide_id, "hang", "nowhere")
+    job_id = asked_for(jobs, copy)
+    process = start(0.2, "act")
+    until(lambda: jobs.view(job_id).regions_done > 0)
+    (jobs.store.slide_dir(copy) / ACT).write_text("hang 512 768")
+    time.sleep(3)  # now it hangs, in the thread that reads ahead
+    assert jobs.view(job_id).state == "running"
     assert jobs.cancel(job_id).state == "canceled"
-    assert process.wait(DEADLINE_S) == EXIT_STATUS
-    assert jobs.workers() == 0
+    assert ended(jobs, asked_for(jobs, slide_id)).state == "succeeded"
     view = jobs.view(job_id)
     assert (view.state, view.error) == ("canceled", None)
-    start(0)
-    assert ended(jobs, asked_for(jobs, slide_id)).state == "succeeded"
+    assert process.poll() is None
 
 
 @pytest.mark.parametrize("job_memory_bytes", [512 * 2**20])

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from workers import segment, stages
+from workers.core.children.readers import Readers
 from workers.core.slides.readers.registry import open_slide
 
 Run = Callable[..., Result]
@@ -93,6 +94,20 @@ def test_a_slide_becomes_a_complete_folder(run: Run, slide: Path, tmp_path: Path
     assert f"nucleus     {nuclei['mm2']:>10.4f}" in result.stdout
     assert "seconds: plan" in result.stdout
     assert "peak memory" in result.stdout
+
+
+@pytest.mark.process
+def test_through_a_child_and_in_this_process_the_results_are_the_same(
+    run: Run, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(slide, "--quality", out="child").exit_code == 0
+    monkeypatch.setattr(Readers, "_open", lambda *_: pytest.fail("a child was asked"))
+    monkeypatch.setattr(Readers, "reads_here", True)
+    assert run(slide, "--quality", out="here").exit_code == 0
+    names = [path.name for path in (tmp_path / "child").iterdir() if path.is_file() and path.name != "result.json"]
+    assert set(names) == {*stages.EVERYTHING}
+    for name in names:
+        assert (tmp_path / "child" / name).read_bytes() == (tmp_path / "here" / name).read_bytes(), name
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ const REJECTED: Record<string, string> = {
 /** Why a job failed. */
 const FAILED: Record<string, string> = {
   slide_read_timeout: 'reading a part of the slide took too long. Start again; if it happens again, the file may be damaged.',
+  slide_reader_failed: 'a part of the slide cannot be read. Start again with “Leave out damaged parts”.',
   job_too_large: 'it needs more memory than the workers have. Segment a part of the slide, or ask who runs the server.',
   out_of_memory: 'the workers had too little memory for it. Segment a part of the slide, or ask who runs the server.',
   slide_unreadable: 'a part of the slide cannot be read. Start again with “Leave out damaged parts”.',

@@ -169,7 +169,15 @@ class Settings(BaseSettings):
     )
     job_timeout_s: int = Field(default=3600, gt=0, description="Longest a single queued task may take.")
     read_timeout_s: float = Field(
-        default=120.0, gt=0, description="Longest a single read of a slide may take; a worker stuck in one ends itself."
+        default=120.0,
+        gt=0,
+        description="Seconds, of clock and of CPU, that a single read of a slide may take in a worker; the child that "
+        "reads is ended then.",
+    )
+    reader_memory_bytes: int = Field(
+        default=2 * 2**30,
+        gt=0,
+        description="Address space that a child which reads a slide for a worker may take beyond that of its start.",
     )
     task_retries: int = Field(default=3, ge=0, description="Times a failed task is tried again.")
     job_memory_bytes: int = Field(

@@ -133,26 +133,32 @@ class PlaneReader:
     def _window(self, lv_x0: int, lv_y0: int, lv_x1: int, lv_y1: int) -> Pixels:
         """Assemble a rectangle of the level from blocks of the fixed grid; white outside the level."""
         window = np.full((lv_y1 - lv_y0, lv_x1 - lv_x0, 3), WHITE, np.uint8)
-        for row in range(lv_y0 // BLOCK_PX, -(-min(lv_y1, self._size.height) // BLOCK_PX)):
-            for col in range(lv_x0 // BLOCK_PX, -(-min(lv_x1, self._size.width) // BLOCK_PX)):
-                block = self._block(row, col)
-                top, left = row * BLOCK_PX, col * BLOCK_PX
-                y0, y1 = max(top, lv_y0), min(top + BLOCK_PX, lv_y1)
-                x0, x1 = max(left, lv_x0), min(left + BLOCK_PX, lv_x1)
-                window[y0 - lv_y0 : y1 - lv_y0, x0 - lv_x0 : x1 - lv_x0] = block[
-                    y0 - top : y1 - top, x0 - left : x1 - left
-                ]
+        rows = range(lv_y0 // BLOCK_PX, -(-min(lv_y1, self._size.height) // BLOCK_PX))
+        columns = range(lv_x0 // BLOCK_PX, -(-min(lv_x1, self._size.width) // BLOCK_PX))
+        keys = [(row, col) for row in rows for col in columns]
+        self.slide.expect(self.level, [_place(*key) for key in keys if key not in self._blocks])
+        for row, col in keys:
+            block = self._block(row, col)
+            top, left = row * BLOCK_PX, col * BLOCK_PX
+            y0, y1 = max(top, lv_y0), min(top + BLOCK_PX, lv_y1)
+            x0, x1 = max(left, lv_x0), min(left + BLOCK_PX, lv_x1)
+            window[y0 - lv_y0 : y1 - lv_y0, x0 - lv_x0 : x1 - lv_x0] = block[y0 - top : y1 - top, x0 - left : x1 - left]
         return window
 
     def _block(self, row: int, col: int) -> Pixels:
         key = (row, col)
         block = self._blocks.pop(key, None)
         if block is None:
-            block = self.slide.read_level(self.level, col * BLOCK_PX, row * BLOCK_PX, BLOCK_PX, BLOCK_PX)
+            block = self.slide.read_level(self.level, *_place(row, col))
         self._blocks[key] = block
         if len(self._blocks) > CACHED_BLOCKS:
             self._blocks.popitem(last=False)
         return block
+
+
+def _place(row: int, col: int) -> tuple[int, int, int, int]:
+    """Return a block of the grid as x, y, width, height in level px."""
+    return col * BLOCK_PX, row * BLOCK_PX, BLOCK_PX, BLOCK_PX
 
 
 def touched(scale: Fraction, lv_start: int, lv_stop: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ are compared with the annotations on the model's grid. Each region counts as an 
 import json
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -25,7 +26,7 @@ from workers.core.slide_schemas import TrustWarning
 from workers.core.text import printable
 from workers.pipeline.inference import Engine, cpu_threads
 from workers.pipeline.tiling import WorkingPlane
-from workers.segment import Run, describe, open_file, request_of
+from workers.segment import Run, describe, open_file, own_readers, request_of
 from workers.validate.compare import compare
 from workers.validate.survey import Survey, doubts, look, origin_of
 from workers.validate.truth import REGION, Space, Truth, Words, read_truth
@@ -72,11 +73,15 @@ def main(
     folder = model_dir(models_dir, name)
     words = Words.of(tuple(each.name for each in card.classes), region, renamed)
     load = partial(Engine, folder, device or settings.device, cpu_threads(threads or settings.torch_threads, 1))
-    with open_file(slide, request.on_bad_tile, request.image) as opened, tempfile.TemporaryDirectory() as scratch:
+    with (
+        closing(own_readers(settings)) as readers,
+        open_file(slide, request, readers) as opened,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         plane = WorkingPlane.from_geometry(opened.geometry, card.mpp, request.mpp)
         annotated = read_truth(truth, words, origin_of(opened.geometry, space))
         survey = look(annotated, plane, opened.geometry)
-        info = describe(slide, opened, request.image)
+        info = describe(slide, opened, request.image, readers.judge)
         require_modality(info, request, card)
         run = Run(opened, info, card, _within(request, annotated), Path(scratch))
         measured, warnings = compare(run, annotated, load)

@@ -30,10 +30,15 @@ class ChildSilent(ChildLost):
     """It says nothing in time."""
 
 
+def packed(head: BaseModel) -> bytes:
+    """Return a head as it is sent."""
+    said = head.model_dump_json().encode()
+    return _LENGTH.pack(len(said)) + said
+
+
 def send(line: socket.socket, head: BaseModel, body: bytes = b"") -> None:
     """Send a head, and what follows it."""
-    said = head.model_dump_json().encode()
-    line.sendall(_LENGTH.pack(len(said)) + said)
+    line.sendall(packed(head))
     if body:
         line.sendall(body)
 

@@ -64,7 +64,7 @@ def make_children(begin: Begin) -> int:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 
-def confine(limits: Limits, folder: str, *, has_no_network: bool) -> None:
+def confine(limits: Limits, folder: Path, *, has_no_network: bool) -> None:
     """Go to a folder and lock this process in there; the memory of the limits is that beyond what it has.
 
     Raises:

@@ -58,9 +58,15 @@ class TooManyListeners(Unavailable):
 
 
 class SlideReadTimeout(Unavailable):
-    """A read of the slide did not come back, each time a worker tried; the worker had to end itself."""
+    """A read of the slide did not come back, each time it was tried."""
 
     code = "slide_read_timeout"
+
+
+class SlideReaderFailed(Unavailable):
+    """Reading a part of the slide crashed its reader, or took more time or memory than it may, each time."""
+
+    code = "slide_reader_failed"
 
 
 class OutOfMemory(Unavailable):

@@ -3,11 +3,12 @@
 It opens the slide for itself: a reader that met a tile it cannot decode may fail ever after.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.slide_schemas import SlideGeometry, SlideInfo, TrustWarning
+from workers.core.frozen import Frozen
+from workers.core.slide_schemas import Modality, SlideGeometry, SlideInfo, TrustWarning
 from workers.core.slides.images import is_of_record
 from workers.core.slides.level_agreement import level_doubts
 from workers.core.slides.modality import is_grey, modality_of_file, sample
@@ -17,6 +18,18 @@ from workers.core.slides.tiff.doubts import tiff_doubts
 
 MAX_UNEVEN = 1.1
 """Px of scanners are as long as wide, to less than this."""
+
+
+class Judged(Frozen):
+    """What can be told of a slide by a look at its pixels: how it was made to be seen, and `doubts_of` it."""
+
+    modality: Modality
+    doubts: tuple[TrustWarning, ...] = ()
+
+
+def judge_file(path: Path, image: int | None = None) -> Judged:
+    """Return what can be told of a slide by a look at its pixels; arguments and errors as for `doubts_of`."""
+    return Judged(modality=modality_of_file(path, image), doubts=doubts_of(path, image))
 
 
 def doubts_of(path: Path, image: int | None = None) -> tuple[TrustWarning, ...]:
@@ -42,13 +55,13 @@ def doubts_of(path: Path, image: int | None = None) -> tuple[TrustWarning, ...]:
     return tuple(found)
 
 
-def record_of_image(info: SlideInfo, path: Path, slide: Slide) -> SlideInfo:
+def record_of_image(info: SlideInfo, slide: Slide, judge: Callable[[], Judged]) -> SlideInfo:
     """Return a slide's record as a job needs it: of another image all is looked at that is when a slide comes in.
 
     Args:
         info: The stored record.
-        path: The file.
         slide: The same, open at the job's image.
+        judge: Looks at that image.
 
     Raises:
         SlideUnreadable: No reader opens it.
@@ -56,12 +69,13 @@ def record_of_image(info: SlideInfo, path: Path, slide: Slide) -> SlideInfo:
     image = slide.content.image
     if is_of_record(info, image):
         return info
+    judged = judge()
     found = {
         "backend": slide.backend,
         "geometry": slide.geometry,
         "content": slide.content,
-        "modality": modality_of_file(path, image),
-        "warnings": (*slide.warnings, *doubts_of(path, image)),
+        "modality": judged.modality,
+        "warnings": (*slide.warnings, *judged.doubts),
         "file_mpp": None,  # what a person has said is of the other image
     }
     return info.model_copy(update=found)

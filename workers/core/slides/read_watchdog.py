@@ -27,6 +27,13 @@ def reading() -> Iterator[None]:
             del _signs[threading.get_ident()]
 
 
+def still_reading() -> None:
+    """Give a sign of life of the read that is under way in this thread: who waits for a reader, and not for ever."""
+    signs = _signs.get(threading.get_ident())
+    if signs:
+        signs[-1] = time.monotonic()
+
+
 def stalled_read_s() -> float:
     """Return the seconds since the last sign of life of the read that is silent longest; 0 if none is under way."""
     last = [sign for signs in list(_signs.values()) for sign in signs[-1:]]

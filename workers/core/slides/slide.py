@@ -6,7 +6,7 @@ Frames: `l0_` level-0 px of the full plane, `lv_` px of one level.
 import struct
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import ClassVar, Self
 
@@ -50,8 +50,10 @@ class Slide(ABC):
         backend: The reader.
         content: What else is in the file.
         warnings: What of it cannot be trusted.
+        recovers: Whether it is as good as new after a tile that could not be decoded; most readers may fail ever after.
     """
 
+    recovers: ClassVar[bool] = False
     backend: ClassVar[Backend]
     geometry: SlideGeometry
     vendor: str
@@ -75,15 +77,27 @@ class Slide(ABC):
         Raises:
             SlideUnreadable: A tile cannot be decoded.
         """
-        size = self.geometry.levels[level]
+        inside = self._within(level, lv_x, lv_y, width, height)
+        if inside is None:
+            return np.full((height, width, 3), WHITE, np.uint8)
+        with reading():
+            pixels = self._read(level, *inside)
+        if inside == (lv_x, lv_y, width, height) and pixels.base is None:  # else it is the reader's own memory
+            return pixels
         out = np.full((height, width, 3), WHITE, np.uint8)
-        left, right = max(lv_x, 0), min(lv_x + width, size.width)
-        top, bottom = max(lv_y, 0), min(lv_y + height, size.height)
-        if left < right and top < bottom:
-            with reading():
-                inside = self._read(level, left, top, right - left, bottom - top)
-            out[top - lv_y : bottom - lv_y, left - lv_x : right - lv_x] = inside
+        left, top, columns, rows = inside
+        out[top - lv_y : top - lv_y + rows, left - lv_x : left - lv_x + columns] = pixels
         return out
+
+    def expect(self, level: int, places: Iterable[tuple[int, int, int, int]]) -> None:
+        """Say which rectangles of a level are read next, in this order: a reader that can has them ready by then.
+
+        Args:
+            level: Index of the level.
+            places: x, y, width and height of each, as for `read_level`.
+        """
+        found = (self._within(level, *place) for place in places)
+        self._expect((level, *inside) for inside in found if inside is not None)
 
     def reduced(self, level: int, factor: int) -> Pixels:
         """Return a whole level with blocks of `factor` x `factor` px averaged; the level is never held as a whole.
@@ -97,13 +111,14 @@ class Slide(ABC):
         size = self.geometry.levels[level]
         out = np.empty((-(-size.height // factor), -(-size.width // factor), 3), np.uint8)
         step = max(1, int(BAND_PX**0.5) // factor)
-        for row in range(0, out.shape[0], step):
-            for col in range(0, out.shape[1], step):
-                lv_x, lv_y = col * factor, row * factor
-                width = min(step * factor, size.width - lv_x)
-                height = min(step * factor, size.height - lv_y)
-                block = block_mean(self.read_level(level, lv_x, lv_y, width, height), factor)
-                out[row : row + block.shape[0], col : col + block.shape[1]] = block
+        side = step * factor
+        corners = [(x, y) for y in range(0, size.height, side) for x in range(0, size.width, side)]
+        pieces = [(x, y, min(side, size.width - x), min(side, size.height - y)) for x, y in corners]
+        for index, place in enumerate(pieces):
+            self.expect(level, pieces[index : index + 2])
+            block = block_mean(self.read_level(level, *place), factor)
+            row, col = place[1] // factor, place[0] // factor
+            out[row : row + block.shape[0], col : col + block.shape[1]] = block
         return out
 
     def thumbnail(self, max_px: int) -> Pixels:
@@ -126,6 +141,16 @@ class Slide(ABC):
             SlideUnreadable: A tile cannot be decoded.
         """
         return iter(())
+
+    def _within(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> tuple[int, int, int, int] | None:
+        """Return the part of a rectangle that lies within a level, as x, y, width, height; None if none does."""
+        size = self.geometry.levels[level]
+        left, right = max(lv_x, 0), min(lv_x + width, size.width)
+        top, bottom = max(lv_y, 0), min(lv_y + height, size.height)
+        return (left, top, right - left, bottom - top) if left < right and top < bottom else None
+
+    def _expect(self, places: Iterable[tuple[int, int, int, int, int]]) -> None:  # noqa: B027 (most readers cannot)
+        """Get level, x, y, width and height of rectangles that are read next; each lies within its level."""
 
     @abstractmethod
     def _read(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:

@@ -1,17 +1,21 @@
 """A slide of which some tiles cannot be decoded, read all the same: what is lost is white, and is noted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from workers.core.errors.base import SlideUnreadable
+from workers.core.errors.base import LDiffusionError, SlideUnreadable
+from workers.core.errors.jobs import SlideReaderFailed, SlideReadTimeout
 from workers.core.schemas import BadTile
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import WHITE, Pixels, Slide
 
 GRID_PX = 256
 """Side of the blocks, on a fixed grid of a level, by which it is said what is lost."""
+
+COSTLY_MAX = 6
+"""Reads that may each cost a reader before a slide is given up: a block that does is tried twice."""
 
 BadBlock = tuple[int, int, int]
 """(level, row, column) on the grid."""
@@ -23,6 +27,7 @@ class TolerantSlide(Slide):
     Args:
         path: The slide.
         image: The number of the image to read, where the file holds several.
+        open_it: Opens it.
 
     Attributes:
         bad: Blocks that could not be read so far.
@@ -31,19 +36,27 @@ class TolerantSlide(Slide):
         SlideUnreadable: No reader opens it.
     """
 
-    def __init__(self, path: Path, image: int | None = None) -> None:
+    def __init__(
+        self, path: Path, image: int | None = None, open_it: Callable[[Path, int | None], Slide] = open_slide
+    ) -> None:
         self._path = path
         self._image = image
-        self._slide = open_slide(path, image)
+        self._open_it = open_it
+        self._slide = open_it(path, image)
         self.backend = self._slide.backend  # type: ignore[misc] # the reader's, not the class's
         self.geometry = self._slide.geometry
         self.vendor = self._slide.vendor
         self.content, self.warnings = self._slide.content, self._slide.warnings
         self.bad: set[BadBlock] = set()
+        self._costly = 0
 
     def close(self) -> None:
         """Release the file."""
         self._slide.close()
+
+    def _expect(self, places: Iterable[tuple[int, int, int, int, int]]) -> None:
+        for level, *place in places:
+            self._slide.expect(level, [(place[0], place[1], place[2], place[3])])
 
     def _read(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
         pixels = self._attempt(level, lv_x, lv_y, width, height)
@@ -64,10 +77,18 @@ class TolerantSlide(Slide):
     def _attempt(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels | None:
         try:
             return self._slide.read_level(level, lv_x, lv_y, width, height)
-        except SlideUnreadable:
-            self._slide.close()
-            self._slide = open_slide(self._path, self._image)
+        except (SlideUnreadable, SlideReaderFailed, SlideReadTimeout) as error:
+            self._count(error)
+            if not self._slide.recovers:
+                self._slide.close()
+                self._slide = self._open_it(self._path, self._image)
             return None
+
+    def _count(self, error: LDiffusionError) -> None:
+        """Raise an error if it is one of too many that each cost a reader."""
+        self._costly += not isinstance(error, SlideUnreadable)
+        if self._costly > COSTLY_MAX:
+            raise error
 
 
 def open_for(path: Path, on_bad_tile: str, image: int | None = None) -> Slide:

@@ -1,6 +1,7 @@
 """What opens and yet is not what it seems is said: levels of another picture, tiles twice, contradictions."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from workers.core.slide_schemas import FileMpp
-from workers.core.slides.doubts import doubts_of, record_of_image
+from workers.core.slides.doubts import doubts_of, judge_file, record_of_image
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.tiff.structure import check_tiff
 from workers.segment import describe
@@ -188,10 +189,10 @@ def test_a_job_on_another_image_has_the_doubts_of_that_image(picture: UInt8, tmp
     with open_slide(path) as first, open_slide(path, 1) as second:
         stored = describe(path, first)
         assert [each.code for each in stored.warnings] == ["images_unread"]
-        assert record_of_image(stored, path, first) is stored
-        found = record_of_image(
-            stored.model_copy(update={"file_mpp": FileMpp(replaced_at=stored.created_at)}), path, second
-        )
+        judge = partial(judge_file, path, 1)
+        assert record_of_image(stored, first, judge) is stored
+        given = stored.model_copy(update={"file_mpp": FileMpp(replaced_at=stored.created_at)})
+        found = record_of_image(given, second, judge)
         assert found == describe(path, second, 1).model_copy(update={"created_at": stored.created_at})
     assert [each.code for each in found.warnings] == ["level_differs"]
     assert (found.content.image, found.geometry.l0_width, found.file_mpp) == (1, SIDE // 2, None)
