@@ -16,7 +16,7 @@ from benchmarks.report import figure
 from models.predictor import Predictor
 from models.receptive_field import theoretical_reach
 from workers.core.command_line import CONTEXT
-from workers.core.model_catalogue import model_dir
+from workers.core.model.catalogue import model_dir
 from workers.core.settings import Settings
 from workers.core.slides.readers.registry import open_slide
 from workers.pipeline.plane import PlaneReader

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from benchmarks.report import figure
 from workers.core.command_line import CONTEXT
-from workers.core.schemas import ModelClass, ObjectRules, Plan
+from workers.core.model.schemas import ModelClass, ObjectRules
+from workers.core.schemas import Plan
 from workers.core.slide_schemas import SlideGeometry, SlideLevel
 from workers.outputs.vector.object_table import Source, read_haematoxylin, write_objects
 from workers.outputs.vector.vectorize import write_geojson

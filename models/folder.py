@@ -19,6 +19,7 @@ WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
 NAME: Final = r"[a-z0-9][a-z0-9_-]{0,63}"
 
+Precision = Literal["float32", "bfloat16"]
 ModelName = Annotated[str, Field(pattern=f"^{NAME}$")]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Pixels = Annotated[int, Field(gt=0)]
@@ -78,6 +79,19 @@ Classes = Annotated[tuple[ModelClass, ...], AfterValidator(_numbered)]
 
 
 @settings
+class Half:
+    """What is known of a model in bfloat16.
+
+    Attributes:
+        full: Parts that compute in float32 all the same, by the names of their modules.
+        labels_equal: Share of the pixels held out of training whose label is the one of float32.
+    """
+
+    full: tuple[str, ...]
+    labels_equal: Annotated[float, Field(ge=0, le=1)]
+
+
+@settings
 class ModelSpec:
     """What `config.json` says of a model, but for its weights.
 
@@ -96,6 +110,7 @@ class ModelSpec:
         figures: Measured on held-out data.
         training: Seed and steps, for people.
         temperature: What the classes' logits are divided by for the confidence; no label depends on it.
+        half: How it computes in bfloat16; none: not at all.
     """
 
     name: ModelName
@@ -112,6 +127,7 @@ class ModelSpec:
     figures: dict[str, float] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    half: Half | None = None
 
     def __post_init__(self) -> None:
         if self.tile_px % self.stride_px:
@@ -143,6 +159,8 @@ class ModelSpec:
         }
         if self.temperature != 1:  # files of models without one stay what they were
             body["temperature"] = self.temperature
+        if self.half is not None:
+            body["half"] = asdict(self.half)
         return json.dumps(body, indent=2) + "\n"
 
 
@@ -185,6 +203,8 @@ class ModelConfig(ModelSpec):
             decides["objects"] = objects
         if self.temperature != 1:
             decides["temperature"] = self.temperature
+        if self.half is not None:
+            decides["half"] = list(self.half.full)
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import checkpoint
-from models.allocator import keep_freed_memory
-from models.device import pick_device
-from models.folder import ModelClass, ModelSpec
+from models.engine.allocator import keep_freed_memory
+from models.engine.device import pick_device
+from models.engine.precision import computing, keep_full
+from models.folder import ModelClass, ModelSpec, Precision
 from models.ldiffusion import LDiffusion, NoiseSource
 from models.noise import NoiseField
 from models.objects import shallow
@@ -21,7 +22,7 @@ NoiseDraw = Callable[[int, int, tuple[int, int, int], int, torch.device], Tensor
 
 
 class Predictor:
-    """A loaded model. Its answer is a function of the pixels, their place in the working plane and the seed alone."""
+    """A loaded model. Its answer is a function of the pixels, their place in the plane, seed and precision alone."""
 
     def __init__(self, model: LDiffusion, spec: ModelSpec, digest: str, device: torch.device) -> None:
         self.spec = spec
@@ -46,6 +47,8 @@ class Predictor:
             torch.set_num_threads(threads)
         keep_freed_memory()
         model, spec, digest = checkpoint.load(folder)
+        if spec.half is not None:
+            keep_full(model, spec.half.full)
         return cls(model, spec, digest, pick_device(device))
 
     @property
@@ -74,7 +77,13 @@ class Predictor:
         return self.spec.classes
 
     @torch.inference_mode()
-    def logits(self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]], seed: int) -> Tensor:
+    def logits(
+        self,
+        images: NDArray[np.uint8],
+        w_origins: Sequence[tuple[int, int]],
+        seed: int,
+        precision: Precision = "float32",
+    ) -> Tensor:
         """Run the model.
 
         Args:
@@ -82,6 +91,7 @@ class Predictor:
             w_origins: (x, y) of each image's first pixel in the working plane, multiples of `stride_px`; may be
                 negative.
             seed: Seed of the noise field.
+            precision: What it computes in; `bfloat16` for models that say how (`models.folder.Half`).
 
         Returns:
             (N, `head_outputs`, H, W) float32 on the model's device: the classes, then the interior map where there is
@@ -90,8 +100,9 @@ class Predictor:
         Raises:
             ValueError: A shape or an origin is off the stride grid, or `images` is not uint8 NHWC.
         """
-        logits: Tensor = self.model(*self._inputs(images, w_origins, seed))
-        return logits
+        with computing(precision, self.device):
+            logits: Tensor = self.model(*self._inputs(images, w_origins, seed))
+        return logits.float()
 
     @torch.inference_mode()
     def grey_maps(self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]], seed: int) -> Tensor:
@@ -103,7 +114,11 @@ class Predictor:
         return maps
 
     def predict(
-        self, images: NDArray[np.uint8], w_origins: Sequence[tuple[int, int]], seed: int
+        self,
+        images: NDArray[np.uint8],
+        w_origins: Sequence[tuple[int, int]],
+        seed: int,
+        precision: Precision = "float32",
     ) -> tuple[NDArray[np.uint8], ...]:
         """Segment tiles; arguments as for `logits`.
 
@@ -112,7 +127,7 @@ class Predictor:
             interior map (255 × interior, rounded), each (N, H, W) uint8. Small components whose interior is nowhere
             `least_interior` are background (`models.objects.shallow`).
         """
-        return self.planes(self.logits(images, w_origins, seed))
+        return self.planes(self.logits(images, w_origins, seed, precision))
 
     def planes(self, logits: Tensor) -> tuple[NDArray[np.uint8], ...]:
         """Make of what `logits` gives what `predict` gives.

@@ -16,7 +16,8 @@ from made_models import write_model_config, write_random_model
 from made_slides import MadeSlide, write_slide
 from numpy.typing import NDArray
 
-from workers.core.schemas import ModelClass, Plan
+from workers.core.model.schemas import ModelClass
+from workers.core.schemas import Plan
 from workers.core.slide_schemas import SlideGeometry, SlideLevel
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,7 +21,7 @@ import click
 from workers.core.command_line import CONTEXT, error_line, run
 from workers.core.confinement.private import make_private, stay_private
 from workers.core.errors.base import LDiffusionError, QueueUnavailable
-from workers.core.model_catalogue import list_models
+from workers.core.model.catalogue import list_models
 from workers.core.queue.exchange import answering
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.leases import Leases

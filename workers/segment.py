@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from pydantic import ValidationError
@@ -26,11 +26,13 @@ from workers.core.digests import sha256_of
 from workers.core.errors.base import RequestInvalid, SlideUnreadable
 from workers.core.label_layout import STORE
 from workers.core.modality_match import require_modality
-from workers.core.model_catalogue import find_model, locate, model_dir
+from workers.core.model.catalogue import find_model, locate, model_dir
+from workers.core.model.precision import choose_precision
+from workers.core.model.schemas import ModelCard, Precision
 from workers.core.quality_schemas import QUALITY_NAMES
 from workers.core.roi.option import RoiOption
-from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance
-from workers.core.settings import Settings
+from workers.core.schemas import JobRequest, Plan, Provenance
+from workers.core.settings import Device, EngineChoice, Settings, settings_with
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.doubts import Judged, judge_file
 from workers.core.slides.names import display_name
@@ -55,6 +57,7 @@ class Run:
     card: ModelCard
     request: JobRequest
     out_dir: Path
+    precision: Precision = "float32"
 
     @property
     def job_id(self) -> str:
@@ -92,15 +95,23 @@ class Run:
     help="Leave this out of the statistics where the tissue has it; may be repeated.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a complete result in the output folder.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.")
+@click.option("--device", type=click.Choice(get_args(Device)), help="Where the model runs.")
+@click.option("--engine", type=click.Choice(get_args(EngineChoice)), help="What the model computes in.")
 @click.option("--threads", type=int, help="CPU threads; all cores this process may use if not given.")
 def main(
-    slide: Path, output: Path, model: str, overwrite: bool, device: str | None, threads: int | None, **asked: Any
+    slide: Path,
+    output: Path,
+    model: str,
+    overwrite: bool,
+    device: Device | None,
+    engine: EngineChoice | None,
+    threads: int | None,
+    **asked: Any,
 ) -> None:
     """Segment SLIDE with a model and write overlay, labels, objects, polygons, statistics and preview."""
-    settings = Settings()
+    settings = settings_with(device=device, engine=engine, torch_threads=threads)
     folder, name = locate(model, settings.models_dir)
-    threads = cpu_threads(threads or settings.torch_threads, 1)
+    threads = cpu_threads(settings.torch_threads, 1)
     request = request_of(model=name, **asked)
     prepare(output, overwrite=overwrite)
     with closing(own_readers(settings)) as readers, open_file(slide, request, readers) as opened:
@@ -108,8 +119,9 @@ def main(
         resolve_mpp(opened.geometry, request.mpp, card.mpp)  # before anything that takes time
         info = describe(slide, opened, request.image, readers.judge)
         require_modality(info, request, card)
-        run = Run(opened, info, card, request, output)
-        provenance = segment(run, lambda: Engine(model_dir(folder, name), device or settings.device, threads))
+        precision = choose_precision(settings.engine, settings.device, card)
+        run = Run(opened, info, card, request, output, precision)
+        provenance = segment(run, lambda: Engine(model_dir(folder, name), settings.device, threads))
     click.echo(report(provenance, output))
 
 
@@ -170,7 +182,7 @@ def label(run: Run, load: Callable[[], Segmenter]) -> tuple[Plan, dict[str, floa
     Arguments as for `segment`.
     """
     started = time.perf_counter()
-    plan = stages.plan_job(run.slide, run.info, run.request, run.card, run.out_dir, run.job_id)
+    plan = stages.plan_job(run.slide, run.info, run.request, run.card, run.out_dir, run.job_id, run.precision)
     timings_s = {"plan": round(time.perf_counter() - started, 3)}
     landed = stitch.regions_present(run.out_dir, plan)
     todo = [index for index in plan.regions if index not in landed]

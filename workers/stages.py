@@ -22,9 +22,10 @@ from workers.core.digests import sha256_of
 from workers.core.errors.base import ModelInvalid
 from workers.core.label_layout import STORE
 from workers.core.modality_match import require_modality
+from workers.core.model.schemas import ModelCard, Precision
 from workers.core.preflight import estimated_peak_bytes, region_side
 from workers.core.quality_schemas import LAYER
-from workers.core.schemas import OUTPUTS, JobRequest, ModelCard, Plan, Provenance
+from workers.core.schemas import OUTPUTS, JobRequest, Plan, Provenance
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
@@ -58,10 +59,16 @@ EVERYTHING = (*OUTPUTS, LAYER, PLAN, TISSUE, QUALITY)
 """All files that a folder may hold beside its result."""
 
 
-def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard, out_dir: Path, job_id: str) -> Plan:
+def plan_job(
+    slide: Slide,
+    info: SlideInfo,
+    request: JobRequest,
+    card: ModelCard,
+    out_dir: Path,
+    job_id: str,
+    precision: Precision = "float32",
+) -> Plan:
     """Lay the working plane, find the tissue, choose the regions.
-
-    A folder that holds the same plan already keeps the regions that have landed in it.
 
     Args:
         slide: The open slide.
@@ -70,9 +77,10 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
         card: The model.
         out_dir: Folder of the job; gets `tissue.png`, `quality.png`, `labels.zarr` and, last, `plan.json`.
         job_id: Id of the job; part of the identifiers of its polygons.
+        precision: What the model computes in.
 
     Returns:
-        The plan, as written.
+        The plan, as written; a folder that holds the same one keeps the regions that have landed in it.
 
     Raises:
         ModalityMismatch: The slide is fluorescence and the model is not, or the other way round.
@@ -85,7 +93,8 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
     plane = WorkingPlane.from_geometry(info.geometry, card.mpp, request.mpp)
     with interruptible():
         masks = find_masks(slide, info, request, (mpp_x, mpp_y))
-        chosen = _regions(plane, region_px, area_of(masks.tissue, request.roi))
+        area = area_of(masks.tissue, request.roi)
+        chosen = tuple(region.index for region in regions(plane, region_px) if area.any(region, plane))
     plan = Plan(
         job_id=job_id,
         slide_id=info.id,
@@ -114,6 +123,7 @@ def plan_job(slide: Slide, info: SlideInfo, request: JobRequest, card: ModelCard
         outputs=request.outputs,
         on_bad_tile=request.on_bad_tile,
         image=request.image,
+        precision=precision,
         layer=request.quality,
         quality=masks.quality,
         exclude_quality=request.exclude_quality,
@@ -136,11 +146,6 @@ def read_plan(out_dir: Path) -> Plan | None:
         return Plan.model_validate_json((out_dir / PLAN).read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-
-
-def _regions(plane: WorkingPlane, region_px: int, area: Area) -> tuple[int, ...]:
-    """Return the indices of the regions that hold anything."""
-    return tuple(region.index for region in regions(plane, region_px) if area.any(region, plane))
 
 
 def segment_one(

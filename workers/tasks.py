@@ -19,7 +19,8 @@ from workers.core.disk_room import storage_error
 from workers.core.errors.base import DiskFull, JobCanceled, LDiffusionError, QueueUnavailable
 from workers.core.errors.jobs import OutOfMemory
 from workers.core.job_files import count_size
-from workers.core.model_catalogue import find_model, model_dir
+from workers.core.model.catalogue import find_model, model_dir
+from workers.core.model.precision import choose_precision
 from workers.core.queue.keys import Task
 from workers.core.queue.leases import Lease, Leases, Superseded
 from workers.core.settings import Settings
@@ -125,9 +126,10 @@ def _plan(runtime: Runtime, lease: Lease) -> None:
     path = store.slide_file(request.slide_id)
     card = find_model(runtime.settings.models_dir, request.model)
     judge = partial(runtime.readers.judge, path, request.image)
+    precision = choose_precision(runtime.settings.engine, runtime.settings.device, card)
     with runtime.open(request.slide_id, request.on_bad_tile, request.image) as slide:
         info = record_of_image(store.read_slide(request.slide_id), slide, judge)
-        plan = stages.plan_job(slide, info, request, card, store.job_dir(job_id), job_id)
+        plan = stages.plan_job(slide, info, request, card, store.job_dir(job_id), job_id, precision)
     landed = stitch.regions_present(store.job_dir(job_id), plan)
     todo = [index for index in plan.regions if index not in landed]
     runtime.leases.planned(lease, todo, len(plan.regions), time.perf_counter() - started)

@@ -49,6 +49,7 @@ class Provenance(View):
     mpp_source: Literal["metadata", "request", "person"]
     model_mpp: float
     seed: int
+    precision: Literal["float32", "bfloat16"] = "float32"
     region_px: int
     halo_px: int
     regions: int

@@ -139,6 +139,7 @@ class ModelCard(View):
     license: str
     intended_use: str
     objects: ObjectRules = ObjectRules()
+    half: bool = False
     figures: dict[str, float] = {}
 
 

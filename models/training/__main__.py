@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import torch
 
-from models.allocator import keep_freed_memory
 from models.command_line import CONTEXT, DEVICE, PATH, THREADS, fail, run
+from models.engine.allocator import keep_freed_memory
 from models.training.processes import join_processes
 from models.training.recipe import STAGES, load_recipe
 from models.training.splits import load_split

@@ -18,9 +18,9 @@ import click
 import torch
 from torch import nn
 
-from models.allocator import keep_freed_memory
 from models.command_line import CONTEXT, DEVICE, PATH, THREADS, fail, run
-from models.device import pick_device
+from models.engine.allocator import keep_freed_memory
+from models.engine.device import pick_device
 from models.training.crops.augment import Cropper
 from models.training.crops.batch import Batch, step_generator
 from models.training.crops.data import IGNORE, Sample, to_plane

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.device import pick_device
+from models.engine.device import pick_device
 
 # The others wait while the first one validates.
 _PATIENCE = timedelta(hours=6)

@@ -184,9 +184,9 @@ def models() -> None:
 @models.command("list")
 def list_models() -> None:
     """List the installed models."""
-    from workers.core import model_catalogue
+    from workers.core.model import catalogue
 
-    for card in model_catalogue.list_models(Settings().models_dir):
+    for card in catalogue.list_models(Settings().models_dir):
         click.echo(f"{card.name:<20} {card.mpp:g} µm/px  {len(card.classes)} classes  {card.license}  {card.title}")
 
 
@@ -194,9 +194,9 @@ def list_models() -> None:
 @click.argument("name")
 def show_model(name: str) -> None:
     """Print the card of one model as JSON."""
-    from workers.core import model_catalogue
+    from workers.core.model import catalogue
 
-    card = model_catalogue.find_model(Settings().models_dir, name)
+    card = catalogue.find_model(Settings().models_dir, name)
     click.echo(json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False))
 
 
@@ -222,11 +222,11 @@ def add_model(folder: Path, *, replace: bool) -> None:
 
 def checked_folder(model: str) -> Path:
     """Return the folder of an installed model, or a folder given as a path, once its card is valid."""
-    from workers.core import model_catalogue
+    from workers.core.model import catalogue
 
-    models_dir, name = model_catalogue.locate(model, Settings().models_dir)
-    model_catalogue.find_model(models_dir, name)
-    return model_catalogue.model_dir(models_dir, name)
+    models_dir, name = catalogue.locate(model, Settings().models_dir)
+    catalogue.find_model(models_dir, name)
+    return catalogue.model_dir(models_dir, name)
 
 
 def become(module: str, arguments: tuple[str, ...]) -> None:

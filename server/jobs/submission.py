@@ -14,10 +14,11 @@ from workers.core.errors.base import JobNotFound, LDiffusionError, Unavailable
 from workers.core.errors.jobs import SlideDamaged
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.modality_match import require_modality
-from workers.core.model_catalogue import find_model
+from workers.core.model.catalogue import find_model
+from workers.core.model.schemas import ModelCard
 from workers.core.preflight import preflight, require_disk, require_memory, worker_memory_bytes
 from workers.core.queue.jobs import Jobs
-from workers.core.schemas import JobRequest, JobView, ModelCard, Preflight
+from workers.core.schemas import JobRequest, JobView, Preflight
 from workers.core.slides.images import geometry_of_image
 from workers.core.store import new_id, slide_missing
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from workers.core.class_colours import Color
 from workers.core.errors.base import RequestInvalid
-from workers.core.schemas import ModelClass
+from workers.core.model.schemas import ModelClass
 
 ACCEPTED_BOX = "x0,y0,x1,y1 in level-0 px of the full plane, for example 0,0,2048,2048"
 WKB_POLYGON = 3

@@ -14,7 +14,7 @@ from PIL import Image
 
 from workers.core.class_colours import color_table
 from workers.core.errors.base import ResultNotFound, SlideTooLarge
-from workers.core.schemas import ModelClass
+from workers.core.model.schemas import ModelClass
 from workers.core.slide_schemas import SlideGeometry
 from workers.core.slides.geometry import level_for_side
 from workers.core.slides.slide import Pixels, Slide

@@ -17,7 +17,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from server.viewing.deepzoom import grid_of
-from workers.core.schemas import ModelClass, Plan
+from workers.core.model.schemas import ModelClass
+from workers.core.schemas import Plan
 
 Labels = NDArray[np.uint8]
 

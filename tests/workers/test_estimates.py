@@ -13,8 +13,9 @@ from scipy import ndimage
 from workers import stages
 from workers.core import preflight
 from workers.core.label_layout import STORE
-from workers.core.model_catalogue import find_model
-from workers.core.schemas import OUTPUTS, ModelCard, ObjectRules, Plan
+from workers.core.model.catalogue import find_model
+from workers.core.model.schemas import ModelCard, ObjectRules
+from workers.core.schemas import OUTPUTS, Plan
 from workers.pipeline import objects, stitch
 from workers.pipeline.tiling import WorkingPlane, regions
 from workers.segment import main as segment

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from workers import segment, stages
-from workers.core.model_catalogue import find_model
+from workers.core.model.catalogue import find_model
 from workers.core.quality_schemas import QUALITY_NAMES
 from workers.core.schemas import JobRequest, Plan, Provenance
 from workers.core.slide_schemas import Modality

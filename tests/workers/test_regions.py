@@ -16,7 +16,7 @@ from made_models import write_seeing_model
 from numpy.typing import NDArray
 
 from workers import stages
-from workers.core.model_catalogue import find_model
+from workers.core.model.catalogue import find_model
 from workers.core.schemas import JobRequest
 from workers.core.slides.readers.registry import open_slide
 from workers.pipeline import stitch

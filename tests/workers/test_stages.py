@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from workers import stages
 from workers.core.errors.base import JobCanceled, ModelInvalid, MppMissing
-from workers.core.model_catalogue import find_model
+from workers.core.model.catalogue import find_model
+from workers.core.model.schemas import ModelCard
 from workers.core.preflight import PROCESS_BYTES, estimated_peak_bytes
-from workers.core.schemas import JobRequest, ModelCard, Plan, Provenance
+from workers.core.schemas import JobRequest, Plan, Provenance
 from workers.core.slide_schemas import SlideGeometry, SlideInfo, SlideLevel
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels, Slide

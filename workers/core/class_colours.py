@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.core.schemas import ModelClass
+from workers.core.model.schemas import ModelClass
 
 Color = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""

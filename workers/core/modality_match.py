@@ -1,7 +1,8 @@
 """Does a model suit a slide? Fluorescence looks like the negative of bright field: a model takes one."""
 
 from workers.core.errors.jobs import ModalityMismatch
-from workers.core.schemas import JobRequest, ModelCard
+from workers.core.model.schemas import ModelCard
+from workers.core.schemas import JobRequest
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.images import is_of_record
 

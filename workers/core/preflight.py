@@ -9,8 +9,9 @@ from typing import Final
 
 from workers.core.errors.base import DiskFull, LDiffusionError, ProductRefused
 from workers.core.errors.jobs import JobTooLarge, RoiOutside
+from workers.core.model.schemas import ModelCard
 from workers.core.roi.polygons import Bounds, MultiPolygon, Polygon, parts_bounds
-from workers.core.schemas import JobRequest, ModelCard, Preflight
+from workers.core.schemas import JobRequest, Preflight
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideGeometry
 from workers.core.slides.resolution import resolve_mpp

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from workers.core.frozen import LOCAL_TENANT, Frozen
+from workers.core.model.schemas import ModelClass, ObjectRules, Precision
 from workers.core.quality_schemas import Quality, QualityNames
 from workers.core.roi.polygons import Roi
 from workers.core.slide_schemas import SlideGeometry, TrustWarning
@@ -40,51 +41,6 @@ class ErrorBody(Frozen):
     message: str = Field(examples=["The slide does not say how many micrometres a pixel measures."])
     value: str | None = None
     accepted: str | None = Field(default=None, examples=["mpp in the request, for example 0.5"])
-
-
-class ModelClass(Frozen):
-    """One class of a model. Index 0 is the background."""
-
-    index: int = Field(ge=0, le=254)
-    name: str
-    color: tuple[int, int, int]
-    snomed: tuple[str, str] | None = Field(
-        default=None,
-        description="Code and meaning of the SNOMED CT concept that it is; None if the model does not say.",
-        examples=[["84640000", "Nucleus"]],
-    )
-
-
-class ObjectRules(Frozen):
-    """What counts as one object of a class: `objects` of a model's `config.json`."""
-
-    smallest_um2: float = Field(default=0.0, ge=0, description="Smaller ones are left out of polygons and tables.")
-    prominence: float = Field(default=0.25, gt=0, le=1, description="What a maximum of the interior stands out by.")
-    smooth_um: float = Field(default=0.0, ge=0, description="Standard deviation by which the interior is smoothed.")
-    least_interior: float = Field(default=0.0, ge=0, le=1, description="A small component below it is background.")
-    interior: bool = Field(default=False, description="Whether the model gives an interior map, to tell objects apart.")
-
-
-class ModelCard(Frozen):
-    """What a client may know of a model: `config.json` of its folder without the network's own numbers."""
-
-    name: str
-    title: str
-    mpp: float = Field(gt=0, description="µm per working-plane px the model was trained at.")
-    classes: tuple[ModelClass, ...]
-    tile_px: int = Field(gt=0, description="Side of the core of one forward pass, in working px.")
-    modality: Literal["brightfield", "fluorescence"] = Field(
-        default="brightfield", description="What it was trained on; slides of the other kind are refused."
-    )
-    halo_px: int = Field(ge=0, description="Context read around a core and cropped from the result, in working px.")
-    stride_px: int = Field(gt=0, description="Origins of tiles are multiples of this.")
-    digest: str = Field(
-        description="SHA-256 of all that decides labels: weights, network, names of the classes, mpp and tile sizes."
-    )
-    license: str
-    intended_use: str
-    objects: ObjectRules = ObjectRules()
-    figures: dict[str, float] = Field(default_factory=dict, description="Measured on held-out data.")
 
 
 class Webhook(Frozen):
@@ -247,6 +203,7 @@ class Plan(Frozen):
     outputs: Outputs = OUTPUTS
     on_bad_tile: OnBadTile = "fail"
     image: int | None = None
+    precision: Precision = Field(default="float32", description="What the network computes in.")
     layer: bool = Field(default=False, description="Whether `quality.geojson.gz` is made.")
     quality: Quality | None = Field(default=None, description="None where it cannot be told: no bright field.")
     exclude_quality: QualityNames = ()
@@ -277,6 +234,7 @@ class Provenance(Frozen):
     mpp_source: MppSource
     model_mpp: float
     seed: int
+    precision: Precision = Field(default="float32", description="What the network computed in.")
     region_px: int
     halo_px: int
     regions: int

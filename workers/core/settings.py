@@ -1,10 +1,13 @@
 """One typed settings class. Entry points read it once and pass it down; nothing else reads the environment."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Device = Literal["auto", "cpu", "cuda"]
+EngineChoice = Literal["auto", "float32", "bfloat16"]
 
 ZOO = Path(__file__).resolve().parents[2] / "models" / "zoo"
 
@@ -163,7 +166,11 @@ class Settings(BaseSettings):
         description="Seconds for which a tile that went wrong, or a slide of which three cost a child, is refused.",
     )
 
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
+    device: Device = Field(default="auto", description="Where the model runs.")
+    engine: EngineChoice = Field(
+        default="auto",
+        description="What models compute in; `auto`: bfloat16 where model and processor can, else float32.",
+    )
     torch_threads: int = Field(
         default=0, ge=0, description="CPU threads of one worker; 0: cores shared by the workers."
     )
@@ -212,3 +219,8 @@ class Settings(BaseSettings):
     )
     heartbeat_s: float = Field(default=5.0, gt=0, description="Seconds between two signs of life of a worker.")
     lease_s: float = Field(default=20.0, gt=0, description="Silence after which a worker's task is given to another.")
+
+
+def settings_with(**told: Any) -> Settings:
+    """Return the settings, with those that somebody told (not None) before those of the environment."""
+    return Settings(**{name: value for name, value in told.items() if value is not None})

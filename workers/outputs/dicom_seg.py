@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from workers.core.errors.base import ProductRefused
+from workers.core.model.schemas import ModelClass
 from workers.core.preflight import require_room
-from workers.core.schemas import ModelClass, Plan
+from workers.core.schemas import Plan
 from workers.core.store import atomic_write
 from workers.outputs.dicom_source import Kind, algorithm, property_codes, read_source, stable_uid
 from workers.outputs.ometiff import CREATOR

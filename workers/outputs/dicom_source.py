@@ -15,7 +15,8 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID, VLWholeSlideMicroscopyImageStorage
 
 from workers.core.errors.base import ProductRefused
-from workers.core.schemas import ModelClass, Plan
+from workers.core.model.schemas import ModelClass
+from workers.core.schemas import Plan
 
 MAY_BE_ABSENT = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),

@@ -14,7 +14,8 @@ from typing import Any
 import zarr
 
 from workers.core.label_layout import level_steps
-from workers.core.schemas import ModelClass, Plan
+from workers.core.model.schemas import ModelClass
+from workers.core.schemas import Plan
 from workers.pipeline.stitch import LabelArrays, PlaneArray, read_rows
 
 CHUNK_PX = 512

@@ -9,7 +9,7 @@ from pathlib import Path
 import tifffile
 
 from workers.core.class_colours import hex_color
-from workers.core.schemas import ModelClass
+from workers.core.model.schemas import ModelClass
 
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 XSI = "http://www.w3.org/2001/XMLSchema-instance"

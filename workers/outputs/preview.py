@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from workers.core.class_colours import color_table
-from workers.core.schemas import ModelClass, Plan
+from workers.core.model.schemas import ModelClass
+from workers.core.schemas import Plan
 from workers.core.slide_schemas import TrustWarning
 from workers.core.slides.slide import Slide
 from workers.core.store import atomic_write

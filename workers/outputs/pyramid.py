@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from workers.core.class_colours import color_table
 from workers.core.label_layout import TILE_PX, level_steps
-from workers.core.schemas import ModelClass, Plan
+from workers.core.model.schemas import ModelClass
+from workers.core.schemas import Plan
 from workers.core.store import atomic_write
 from workers.outputs.ometiff import CREATOR, chain_levels, ome_xml, pixels_per_cm
 from workers.pipeline.stitch import LabelArrays, PlaneArray, UInt8, read_rows

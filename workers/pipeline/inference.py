@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.core.errors.base import ModelInvalid
+from workers.core.model.schemas import Precision
 from workers.core.schemas import Plan
 from workers.core.slides.slide import Pixels
 from workers.pipeline.plane import PlaneReader
@@ -45,7 +46,9 @@ class Segmenter(Protocol):
     def digest(self) -> str:
         """SHA-256 of the model's config."""
 
-    def predict(self, images: Pixels, w_origins: Sequence[tuple[int, int]], seed: int) -> tuple[Labels, ...]:
+    def predict(
+        self, images: Pixels, w_origins: Sequence[tuple[int, int]], seed: int, precision: Precision
+    ) -> tuple[Labels, ...]:
         """Return class index, confidence and, if the model gives it, the interior map, each uint8 (N, H, W).
 
         Images are uint8 (N, H, W, 3), at these origins (x, y).
@@ -81,14 +84,16 @@ class Engine:
         """SHA-256 of the model's config."""
         return self._predictor.digest
 
-    def predict(self, images: Pixels, w_origins: Sequence[tuple[int, int]], seed: int) -> tuple[Labels, ...]:
+    def predict(
+        self, images: Pixels, w_origins: Sequence[tuple[int, int]], seed: int, precision: Precision
+    ) -> tuple[Labels, ...]:
         """Return the planes of uint8 images (N, H, W, 3) at these origins (x, y), see `Segmenter`.
 
         Raises:
             OutOfMemory: The accelerator has too little memory.
         """
         try:
-            return self._predictor.predict(images, w_origins, seed)
+            return self._predictor.predict(images, w_origins, seed, precision)
         except self._out_of_memory as error:
             raise out_of_memory() from error
 
@@ -185,7 +190,7 @@ def segment_regions(
             current = replace(current, holes=(*current.holes, tile))
         else:
             check()
-            _infer(engine, plan.seed, piece, image, holes, current)
+            _infer(engine, plan, piece, image, holes, current)
             current = replace(current, tiles=current.tiles + 1, holes=(*current.holes, *holes))
 
 
@@ -227,7 +232,7 @@ def _read(reader: PlaneReader, tissue: Tissue, work: tuple[Region, Piece | None]
 
 
 def _infer(
-    engine: Segmenter, seed: int, piece: Piece, image: Pixels, holes: tuple[Box, ...], result: Segmented
+    engine: Segmenter, plan: Plan, piece: Piece, image: Pixels, holes: tuple[Box, ...], result: Segmented
 ) -> None:
     """Run one tile and lay its core, where there is tissue and no hole, into the arrays of its region."""
     core, region = piece.box.crop(piece.tile), result.region
@@ -235,6 +240,6 @@ def _infer(
     place = slice(top, top + piece.tile.height), slice(left, left + piece.tile.width)
     mask = without(piece.mask, (piece.tile.w_x0, piece.tile.w_y0), holes)
     with interruptible():
-        answers = engine.predict(image[np.newaxis], [(piece.box.w_x, piece.box.w_y)], seed)
+        answers = engine.predict(image[np.newaxis], [(piece.box.w_x, piece.box.w_y)], plan.seed, plan.precision)
     for out, answer in zip(result.planes, answers, strict=True):
         out[place] = np.where(mask, answer[0][core], 0)

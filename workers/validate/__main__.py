@@ -18,10 +18,12 @@ from models.training.evaluation.report import markdown, per_image, text, to_dict
 from models.training.evaluation.summary import Evaluation, Setting, summarise
 from workers.core.command_line import CONTEXT, TellsErrors
 from workers.core.modality_match import require_modality
-from workers.core.model_catalogue import find_model, locate, model_dir
+from workers.core.model.catalogue import find_model, locate, model_dir
+from workers.core.model.precision import choose_precision
+from workers.core.model.schemas import ModelCard
 from workers.core.roi.polygons import MultiPolygon
-from workers.core.schemas import JobRequest, ModelCard
-from workers.core.settings import Settings
+from workers.core.schemas import JobRequest
+from workers.core.settings import settings_with
 from workers.core.slide_schemas import TrustWarning
 from workers.core.text import printable
 from workers.pipeline.inference import Engine, cpu_threads
@@ -67,12 +69,12 @@ def main(
     **asked: Any,
 ) -> None:
     """Compare a model with what was annotated in some regions of SLIDE: TRUTH, GeoJSON from QuPath."""
-    settings = Settings()
+    settings = settings_with(device=device, torch_threads=threads)
     models_dir, name = locate(model, settings.models_dir)
     request, card = request_of(model=name, **asked), find_model(models_dir, name)
     folder = model_dir(models_dir, name)
     words = Words.of(tuple(each.name for each in card.classes), region, renamed)
-    load = partial(Engine, folder, device or settings.device, cpu_threads(threads or settings.torch_threads, 1))
+    load = partial(Engine, folder, settings.device, cpu_threads(settings.torch_threads, 1))
     with (
         closing(own_readers(settings)) as readers,
         open_file(slide, request, readers) as opened,
@@ -83,7 +85,8 @@ def main(
         survey = look(annotated, plane, opened.geometry)
         info = describe(slide, opened, request.image, readers.judge)
         require_modality(info, request, card)
-        run = Run(opened, info, card, _within(request, annotated), Path(scratch))
+        precision = choose_precision(settings.engine, settings.device, card)
+        run = Run(opened, info, card, _within(request, annotated), Path(scratch), precision)
         measured, warnings = compare(run, annotated, load)
     resamples = bootstrap if len(annotated.regions) >= DRAWN_FROM else 0
     classes = tuple(each.name for each in card.classes)

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import torch
 
-from models.allocator import keep_freed_memory
 from models.command_line import CONTEXT, DEVICE, PATH, THREADS, fail, run
-from models.device import pick_device
+from models.engine.allocator import keep_freed_memory
+from models.engine.device import pick_device
 from models.training.evaluation.marked import fill
 from models.training.study.cost import plan_text
 from models.training.study.draws import draws_markdown

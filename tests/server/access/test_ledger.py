@@ -14,7 +14,7 @@ from job_requests import add_slide
 
 from server.access import ledger as ledger_module
 from server.access.ledger import Ledger, Stored, batches_of
-from workers.core.job_files import SIZE, Ending, count_size, folder_bytes, read_size, write_ending
+from workers.core.job_files import SIZE, Ending, count_size, folder_bytes, read_size, keep_ending
 from workers.core.products import Made, product_path
 from workers.core.schemas import JobRequest
 from workers.core.store import Store, new_id
@@ -138,7 +138,7 @@ class Scene:
             finish(self.store, job_id, size)
             self.succeeded.append(job_id)
         else:
-            write_ending(self.store, job_id, Ending(state="failed", finished_at=NOW))
+            keep_ending(self.store, job_id, Ending(state="failed", finished_at=NOW))
 
     def change(self, what: str, job_id: str, size: int) -> None:
         if what == "product" and not product_path(self.store, job_id, "features.fgb").exists():

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from server.results import geojson
-from workers.core.schemas import ModelClass, Plan
+from workers.core.model.schemas import ModelClass
+from workers.core.schemas import Plan
 from workers.outputs.vector import vectorize
 from workers.pipeline.stitch import LabelArrays
 

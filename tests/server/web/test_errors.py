@@ -152,7 +152,7 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(
     def broken(_models_dir: Path) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr("server.routes.models.model_catalogue.list_models", broken)
+    monkeypatch.setattr("server.routes.models.catalogue.list_models", broken)
     answer = gateway.get("/v1/models")
     body = assert_error(answer, 500, "internal_error")
     assert "secret" not in answer.text

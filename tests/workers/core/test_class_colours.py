@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import ImageColor
 
 from workers.core.class_colours import color_table, hex_color
-from workers.core.schemas import ModelClass
+from workers.core.model.schemas import ModelClass
 
 colors = st.tuples(*(st.integers(0, 255),) * 3)
 

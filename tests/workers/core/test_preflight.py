@@ -10,10 +10,11 @@ import pytest
 from workers.core import preflight as module
 from workers.core.errors.base import DiskFull, MppMissing
 from workers.core.errors.jobs import JobTooLarge, RoiOutside
-from workers.core.model_catalogue import find_model
+from workers.core.model.catalogue import find_model
+from workers.core.model.schemas import ModelCard
 from workers.core.preflight import machine_memory_bytes, preflight, require_disk, require_memory, worker_memory_bytes
 from workers.core.roi.polygons import Polygon
-from workers.core.schemas import JobRequest, ModelCard
+from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideGeometry, SlideLevel
 from workers.pipeline.roi import RoiMask

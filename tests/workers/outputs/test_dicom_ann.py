@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from workers import product_tasks
 from workers.core.errors.base import ProductRefused
-from workers.core.schemas import ModelClass, ObjectRules, Plan
+from workers.core.model.schemas import ModelClass, ObjectRules
+from workers.core.schemas import Plan
 from workers.core.store import Store
 from workers.outputs import dicom_ann
 from workers.outputs.vector import tracing, vectorize

@@ -14,7 +14,8 @@ from made_models import write_model_config
 
 from workers.core.errors.base import ModelInvalid, SlideUnreadable
 from workers.core.errors.jobs import OutOfMemory
-from workers.core.schemas import ModelClass, ObjectRules, Plan
+from workers.core.model.schemas import ModelClass, ObjectRules
+from workers.core.schemas import Plan
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels
 from workers.pipeline.inference import Engine, cpu_threads, read_ahead, segment_regions
@@ -189,6 +190,20 @@ def test_a_broken_model_folder_is_refused(random_model: Path, tmp_path: Path) ->
     assert refusal.value.value == tmp_path.name
 
 
+def test_every_tile_is_computed_in_the_precision_of_the_plan(reader: PlaneReader, engine: Any) -> None:
+    plan = plan_of(reader).model_copy(update={"precision": "bfloat16"})
+    asked: list[str] = []
+    answer = engine.predict
+
+    def predict(*arguments: Any) -> Any:
+        asked.append(arguments[3])
+        return answer(*arguments)
+
+    engine.predict = predict
+    whole(reader, plan, engine, TissueMask.everywhere(reader.slide.geometry))
+    assert set(asked) == {"bfloat16"}
+
+
 def test_an_accelerator_without_memory_is_named(random_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
@@ -198,4 +213,4 @@ def test_an_accelerator_without_memory_is_named(random_model: Path, monkeypatch:
     engine = Engine(random_model, "cpu", 1)
     monkeypatch.setattr(engine._predictor, "predict", full)
     with pytest.raises(OutOfMemory, match="region_px"):
-        engine.predict(np.zeros((1, 64, 64, 3), np.uint8), [(0, 0)], 0)
+        engine.predict(np.zeros((1, 64, 64, 3), np.uint8), [(0, 0)], 0, "float32")

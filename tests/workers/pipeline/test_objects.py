@@ -13,7 +13,8 @@ from scipy import ndimage
 from models.config import ObjectConfig
 from models.objects import split_objects
 from workers.core.errors.base import JobCanceled
-from workers.core.schemas import ObjectRules, Plan
+from workers.core.model.schemas import ObjectRules
+from workers.core.schemas import Plan
 from workers.pipeline import objects, stitch
 from workers.pipeline.tiling import WorkingPlane, regions
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from workers import stages
 from workers.core.label_layout import CONFIDENCE, LABELS
-from workers.core.model_catalogue import find_model
+from workers.core.model.catalogue import find_model
 from workers.core.roi.polygons import MultiPolygon, Polygon, read_roi
 from workers.core.schemas import JobRequest, Plan
 from workers.core.slide_schemas import SlideInfo

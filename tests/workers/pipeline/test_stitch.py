@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
-from workers.core.schemas import ObjectRules, Plan
+from workers.core.model.schemas import ObjectRules
+from workers.core.schemas import Plan
 from workers.pipeline import stitch
 from workers.pipeline.tiling import Region, WorkingPlane, region_at, regions
 

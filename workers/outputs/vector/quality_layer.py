@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from workers.core.model.schemas import ModelClass
 from workers.core.quality_schemas import QUALITY_NAMES
-from workers.core.schemas import ModelClass, Plan
+from workers.core.schemas import Plan
 from workers.core.slides.slide import Pixels
 from workers.outputs.vector.vectorize import Sheet, l0_texts, write_geojson
 from workers.pipeline.quality_map import QualityMap

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import IO
 
 from workers.core.errors.base import ProductRefused
+from workers.core.model.schemas import ModelClass
 from workers.core.preflight import require_room
-from workers.core.schemas import ModelClass, Plan
+from workers.core.schemas import Plan
 from workers.core.store import atomic_write
 from workers.outputs.vector.borders import Boundary, assemble, cut, join, part
 from workers.outputs.vector.contours import Shapes, Small, rings

@@ -14,7 +14,7 @@ from spoiled_tiles import spoil_tile
 
 from workers import stages
 from workers.core.errors.base import SlideUnreadable
-from workers.core.model_catalogue import find_model
+from workers.core.model.catalogue import find_model
 from workers.core.schemas import JobRequest, Plan
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.readers.registry import open_slide

@@ -20,7 +20,7 @@ from skimage.color import rgb_from_hed
 from skimage.measure import perimeter_crofton, regionprops
 
 from workers import masks, stages
-from workers.core.model_catalogue import find_model
+from workers.core.model.catalogue import find_model
 from workers.core.schemas import JobRequest, Plan
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.readers.registry import open_slide

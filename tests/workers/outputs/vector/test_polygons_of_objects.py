@@ -11,7 +11,8 @@ import pytest
 import rasterio.features
 import shapely
 
-from workers.core.schemas import ObjectRules, Plan
+from workers.core.model.schemas import ObjectRules
+from workers.core.schemas import Plan
 from workers.outputs.vector import tracing, vectorize
 from workers.pipeline.stitch import LabelArrays
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import shapely
 
+from workers.core.model.schemas import ObjectRules
 from workers.core.quality_schemas import QUALITY_NAMES
-from workers.core.schemas import ObjectRules, Plan
+from workers.core.schemas import Plan
 from workers.outputs.vector.quality_layer import write_quality
 from workers.outputs.vector.vectorize import write_geojson
 from workers.pipeline.quality_map import QualityMap

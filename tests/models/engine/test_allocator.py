@@ -10,7 +10,7 @@ pytestmark = pytest.mark.process
 FAULTS = """
 import resource, sys
 import numpy as np
-from models.allocator import keep_freed_memory
+from models.engine.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 np.ones(2**23)

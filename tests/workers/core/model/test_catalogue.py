@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from workers.core.errors.base import ModelInvalid, ModelNotFound
-from workers.core.model_catalogue import find_model, list_models, model_dir
-from workers.core.schemas import ObjectRules
+from workers.core.model.catalogue import find_model, list_models, model_dir
+from workers.core.model.schemas import ObjectRules
 
 CONFIG: dict[str, Any] = {
     "format": 1,

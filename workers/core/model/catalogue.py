@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models.folder import CONFIG, FORMAT, NAME, read_config
 from workers.core.errors.base import ModelInvalid, ModelNotFound
-from workers.core.schemas import ModelCard
+from workers.core.model.schemas import ModelCard
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ def find_model(models_dir: Path, name: str) -> ModelCard:
         raise ModelInvalid(f"The {CONFIG} belongs to a model of another name.", value=config.name, accepted=name)
     known = {key: value for key, value in asdict(config).items() if key in ModelCard.model_fields}
     known["objects"]["interior"] = config.network.interior_um > 0
+    known["half"] = config.half is not None
     return ModelCard(**known, digest=config.digest)
 
 
