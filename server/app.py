@@ -25,16 +25,13 @@ from server.jobs.retention_sweep import (
 from server.jobs.webhook_dispatch import WebhookDispatch
 from server.routes import (
     batches,
-    deepzoom,
     docs,
     events,
     health,
     jobs,
-    live,
     models,
     page,
     products,
-    qupath,
     results,
     roi,
     slides,
@@ -46,6 +43,7 @@ from server.routes import (
 )
 from server.routes.deps import State
 from server.routes.uploads import MethodOverride, is_streamed
+from server.routes.viewers import deepzoom, live, qupath
 from server.uploads.imports import slide_imports
 from server.uploads.oneshot import Intake
 from server.uploads.service import resumable_uploads

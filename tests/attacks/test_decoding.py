@@ -18,7 +18,7 @@ from acting_child import ACTS
 from made_slides import write_slide
 from starlette.requests import Request
 
-from server.routes import deepzoom as routes
+from server.routes.viewers import deepzoom as routes
 from server.viewing.deepzoom import grid_of
 from server.viewing.service import Viewing
 from server.viewing.tile_marks import COSTLY_MAX, Marks

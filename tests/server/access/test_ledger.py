@@ -14,7 +14,7 @@ from job_requests import add_slide
 
 from server.access import ledger as ledger_module
 from server.access.ledger import Ledger, Stored, batches_of
-from workers.core.job_files import SIZE, Ending, count_size, folder_bytes, read_size, keep_ending
+from workers.core.job_files import SIZE, Ending, count_size, folder_bytes, keep_ending, read_size
 from workers.core.products import Made, product_path
 from workers.core.schemas import JobRequest
 from workers.core.store import Store, new_id

@@ -6,9 +6,9 @@ from functools import partial
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
-from server.routes.deepzoom import Level, TilePart, picture_responses
 from server.routes.deps import StoreDep, ViewingDep
 from server.routes.path_deps import OWN_JOB
+from server.routes.viewers.deepzoom import Level, TilePart, picture_responses
 from server.viewing.deepzoom import descriptor, grid_of
 from server.web.files import is_current
 
