@@ -25,7 +25,7 @@ from workers.core.model.catalogue import list_models
 from workers.core.queue.exchange import answering
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.leases import Leases
-from workers.core.queue.reaper import Heartbeat
+from workers.core.queue.pulse import Heartbeat
 from workers.core.queue.worker import QueueWorker
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings

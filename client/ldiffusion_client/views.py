@@ -200,10 +200,18 @@ class Progress(View):
     eta_s: float | None = None
 
 
+class Waiting(View):
+    """A place among the jobs that wait: 1 is next. `starts_in_s`: estimated seconds until its turn."""
+
+    place: int
+    starts_in_s: float | None = None
+
+
 class JobView(Progress):
     """A job. `results` are the addresses of what it made, by name."""
 
     id: str
+    waiting: Waiting | None = None
     tenant: str
     request: JobRequest
     preflight: Preflight | None = None

@@ -13,6 +13,7 @@ from workers.core.model.schemas import ModelClass, ObjectRules, Precision
 from workers.core.quality_schemas import Quality, QualityNames
 from workers.core.roi.polygons import Roi
 from workers.core.slide_schemas import SlideGeometry, TrustWarning
+from workers.core.waiting import Waiting
 
 JobState = Literal["queued", "planning", "running", "finishing", "succeeded", "failed", "canceled"]
 FINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "canceled"})
@@ -155,11 +156,10 @@ class JobView(Frozen):
     request: JobRequest
     regions_done: int = 0
     regions_total: int | None = Field(default=None, description="Known once the job is planned.")
-    phase: str | None = Field(
-        default=None, description="What is being done: planning, segmenting, or the output that is being written."
-    )
+    phase: str | None = Field(default=None, description="What is done: planning, segmenting, or the output being made.")
     tiles_per_s: float | None = Field(default=None, description="Forward passes per second so far, all workers.")
     eta_s: float | None = Field(default=None, description="Estimated seconds to the end of the running phase.")
+    waiting: Waiting | None = Field(default=None, description="Its place; None once its turn has come, and in lists.")
     preflight: Preflight | None = Field(default=None, description="What was estimated when the job was submitted.")
     created_at: datetime
     started_at: datetime | None = None
@@ -168,8 +168,7 @@ class JobView(Frozen):
     webhook: WebhookDelivery | None = Field(default=None, description="None if the job has no webhook.")
     results: dict[str, str] = Field(default_factory=dict, description="Name of a result → its URL, once succeeded.")
     warnings: tuple[TrustWarning, ...] = Field(
-        default=(),
-        description="Why its result cannot be trusted as it is; all are known once it succeeded.",
+        default=(), description="Why its result cannot be trusted as it is; all are known once it succeeded."
     )
 
 

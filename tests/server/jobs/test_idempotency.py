@@ -77,7 +77,7 @@ def test_a_batch_sent_three_times_at_once_is_one_whatever_the_quota(
     request = BatchRequest(slide_ids=tuple(add_slide(jobs.store, 0.5) for _ in range(3)), model="made-model")
     requester = keyed(jobs, quota_jobs=3)
     ids = three_times(lambda: Batches(jobs).make(request, requester).id, slowed)
-    assert (len(ids), len(jobs.store.list_jobs()), jobs.batch_control.count) == (1, 3, 3)
+    assert (len(ids), len(jobs.store.list_jobs()), len(jobs.active())) == (1, 3, 3)
 
 
 def test_a_batch_that_is_laid_out_twice_names_the_same_jobs() -> None:

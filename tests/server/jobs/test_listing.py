@@ -101,13 +101,14 @@ def test_every_change_is_told_in_its_order(jobs: Jobs) -> None:
     assert [(kind, progress.state, progress.phase, progress.regions_done) for kind, progress in found] == [
         ("state", "queued", None, 0),
         ("state", "planning", "planning", 0),
+        ("state", "queued", None, 0),  # planned, until the turn of its first region
         ("state", "running", "segmenting", 0),
         ("progress", "running", "segmenting", 1),
         ("state", "finishing", None, 2),
         ("progress", "finishing", "overlay.ome.tif", 2),
         ("end", "succeeded", None, 2),
     ]
-    rate = found[3][1].tiles_per_s
+    rate = found[4][1].tiles_per_s
     assert rate is not None
     assert rate > 0
     assert 0 < jobs.redis.ttl(events_key(job_id)) <= 3600

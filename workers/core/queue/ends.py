@@ -163,7 +163,7 @@ def close_record(pipe: Transaction, job_id: str, record: Mapping[str, str], fiel
     """
     keys = JobKeys(job_id)
     pipe.hset(keys.record, mapping=fields)
-    pipe.delete(*keys.working)
+    pipe.unlink(*keys.working)
     pipe.srem(ACTIVE, job_id)
     add_event(pipe, job_id, "end", progress_of({**record, **fields}, 0))
     if JobRequest.model_validate_json(record["request"]).webhook is not None:

@@ -33,6 +33,7 @@ from workers.core.queue.keys import (
     CONTROL_QUEUE,
     GOING,
     JOBS,
+    OUT,
     RATES,
     REGION_QUEUE,
     UNWRITTEN,
@@ -42,6 +43,7 @@ from workers.core.queue.keys import (
 )
 from workers.core.queue.progress import progress_of, view_of
 from workers.core.queue.task_job import TaskJob
+from workers.core.queue.turns import Turns
 from workers.core.schemas import FINAL_STATES, OUTPUTS, ErrorBody, JobRequest, JobView, Preflight
 from workers.core.settings import Settings
 from workers.core.store import Store
@@ -73,6 +75,11 @@ class Jobs:
         """In the order in which workers serve them: what is interactive goes before every batch."""
         self.control, self.regions, self.batch_control, self.batch_regions = self.queues
         self.controls = self.control, self.batch_control
+        of_priority = {
+            "interactive": (self.control, self.regions),
+            "batch": (self.batch_control, self.batch_regions),
+        }
+        self.turns = Turns(self.redis, of_priority, self.enqueue)
         self.ends = Ends(self.redis, self.store, self.queues)
 
     def close(self) -> None:
@@ -135,9 +142,10 @@ class Jobs:
             pipe.zadd(JOBS, {job_id: created_at.timestamp()})
             pipe.sadd(ACTIVE, job_id)
             add_event(pipe, job_id, "state", progress_of(fields, 0))
-            self.enqueue(pipe, Task(job_id, "plan"), request.priority)
+            self.turns.wait(pipe, job_id, fields, None)
 
         self.transact(write, keys.record)
+        self.turns.feed()
 
     def view(self, job_id: str) -> JobView:
         """Return what a client may see of a job.
@@ -146,7 +154,12 @@ class Jobs:
             JobNotFound: Neither Redis nor the disk knows it.
             QueueUnavailable: Redis does not answer.
         """
-        return with_warnings(self.store, self.views([job_id])[0] or view_from_disk(self.store, job_id))
+        view = with_warnings(self.store, self.views([job_id])[0] or view_from_disk(self.store, job_id))
+        if view.state != "queued":
+            return view
+        with answering():
+            record = decode(self.redis.hgetall(JobKeys(job_id).record))
+        return view.model_copy(update={"waiting": self.turns.ahead(job_id, record)})
 
     def active(self) -> tuple[JobView, ...]:
         """Return the jobs that have not ended."""
@@ -167,12 +180,14 @@ class Jobs:
             # If Redis lost it: so that its end is told there too.
             self.submit(job_id, view.request, view.created_at, tenant=view.tenant)
             self.ends.end(job_id, Ending(state="canceled", finished_at=datetime.now(UTC)))
+            self.turns.feed()
         return self.view(job_id)
 
     def fail(self, job_id: str, error: LDiffusionError) -> None:
         """End a job with an error and remove what it made so far; one that ended already stays as it is."""
         body = ErrorBody.model_validate(error.as_dict())
         self.ends.end(job_id, Ending(state="failed", error=body, finished_at=datetime.now(UTC)))
+        self.turns.feed()
 
     def resume(self, job_id: str) -> JobView:
         """Queue a failed job again; regions that were kept of it are not computed again.
@@ -226,6 +241,8 @@ class Jobs:
         """Queue a task as part of a transaction. The queue carries ids, as JSON."""
         retries = self.settings.task_retries * (len(OUTPUTS) + 1 if task.kind == "finish" else 1)
         control, regions = self.queues[2:] if priority == "batch" else self.queues[:2]
+        if task.kind != "product":
+            pipe.hset(OUT, task.out, "")
         queue = regions if task.kind == "region" else control
         queue.enqueue_call(
             task.function,

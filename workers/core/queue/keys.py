@@ -30,6 +30,18 @@ RATES = "ldiffusion:rates"
 WEBHOOKS = "ldiffusion:webhooks"
 """Sorted set: id of a job that has ended → time at which its webhook is to be called."""
 
+OUT = "ldiffusion:out"
+"""Hash: `job_id task_name` of each plan, region and finish that is in a queue or with a worker."""
+
+TURN = "ldiffusion:turn"
+"""Counter of what was handed out to the queues."""
+
+TURN_BEFORE = "ldiffusion:turn-before"
+"""Hash: priority → `plan` or `region`, whichever had its turn last."""
+
+TASK_SECONDS = "ldiffusion:task-seconds"
+"""Hash: `plan`, `region` → seconds that one takes, as measured of late."""
+
 UNWRITTEN = "ldiffusion:unwritten"
 """Set: ids of jobs that have ended here and whose end the disk could not take yet."""
 
@@ -64,6 +76,11 @@ class JobKeys:
         return f"{self.record}:todo"
 
     @property
+    def waiting(self) -> str:
+        """List: `plan`, or the regions, that are not in a queue yet."""
+        return f"{self.record}:waiting"
+
+    @property
     def leases(self) -> str:
         """Hash: task name → lease of the worker that runs it."""
         return f"{self.record}:leases"
@@ -84,14 +101,20 @@ class JobKeys:
         return f"{self.record}:products"
 
     @property
-    def working(self) -> tuple[str, str, str, str, str]:
+    def working(self) -> tuple[str, ...]:
         """What is of no use once the job has ended; products are asked for after that, and go with the job."""
-        return self.todo, self.leases, self.attempts, self.missing, self.products
+        return self.todo, self.waiting, self.leases, self.attempts, self.missing, self.products
 
 
 def worker_key(worker_id: str) -> str:
     """Return the key that exists as long as the worker gives signs of life."""
     return f"ldiffusion:worker:{worker_id}"
+
+
+def turns_key(priority: str, lane: str, tenant: str | None = None) -> str:
+    """Return the key of a sorted set: tenants (or the jobs of one) that wait with a plan or regions → last turn."""
+    key = f"ldiffusion:turns:{priority}:{lane}"
+    return key if tenant is None else f"{key}:{tenant}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +132,16 @@ class Task:
         if self.kind == "product":
             return "product-" + re.sub("[^0-9a-z]", "-", self.product)
         return f"region-{self.index}" if self.kind == "region" else self.kind
+
+    @property
+    def waits_as(self) -> str:
+        """What stands for it in `JobKeys.waiting`."""
+        return str(self.index) if self.kind == "region" else self.kind
+
+    @property
+    def out(self) -> str:
+        """Its name in `OUT`."""
+        return f"{self.job_id} {self.name}"
 
     @property
     def queue_prefix(self) -> str:
@@ -135,6 +168,14 @@ class Task:
         if self.kind == "product":
             return self.job_id, self.product
         return (self.job_id, self.index) if self.kind == "region" else (self.job_id,)
+
+
+def task_out(name: str) -> Task:
+    """Return the task of a name in `OUT`."""
+    job_id, _, task = name.partition(" ")
+    if task.startswith("region-"):
+        return Task(job_id, "region", int(task.removeprefix("region-")))
+    return Task(job_id, "plan" if task == "plan" else "finish")
 
 
 def prefix_of(queue_id: str) -> str:

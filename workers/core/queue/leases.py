@@ -16,7 +16,7 @@ from workers.core.queue.attempts import attempts_max, attempts_of, lost
 from workers.core.queue.ends import close_record
 from workers.core.queue.exchange import Transaction, answering, decode
 from workers.core.queue.jobs import Jobs
-from workers.core.queue.keys import RATES, JobKeys, Task, worker_key
+from workers.core.queue.keys import OUT, RATES, JobKeys, Task, worker_key
 from workers.core.queue.records import change, count_landed, priority_in
 
 STATES_OF = {"plan": ("queued", "planning"), "region": ("running",), "finish": ("finishing",)}
@@ -104,6 +104,7 @@ class Leases:
         if lease is not None and lease.attempt > self.attempts_max:
             self.jobs.fail(task.job_id, lost(task, self.attempts_max))
             return None
+        self.jobs.turns.feed()  # a place in the queue is free
         return lease
 
     def check(self, lease: Lease) -> None:
@@ -152,21 +153,22 @@ class Leases:
             if not _is_held(pipe, keys, lease):
                 return False
             record = decode(pipe.hgetall(keys.record))
-            priority = priority_in(record)
             pipe.multi()
             counts = {"regions_total": str(total), "regions_before": str(total - len(todo)), "plan_s": str(plan_s)}
             change(pipe, keys, record, {**counts, "state": "running" if todo else "finishing"}, len(todo))
             pipe.hdel(keys.leases, lease.task.name)
+            pipe.hdel(OUT, lease.task.out)
             if todo:
                 pipe.sadd(keys.todo, *todo)
+                self.jobs.turns.wait(pipe, lease.task.job_id, record, todo)
             else:
-                self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"), priority)
-            for index in todo:
-                self.jobs.enqueue(pipe, Task(lease.task.job_id, "region", index), priority)
+                self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"), priority_in(record))
             return True
 
         if not self.jobs.transact(write, keys.record, keys.leases):
             self.check(lease)
+        self.jobs.turns.took("plan", plan_s)
+        self.jobs.turns.feed()
 
     def region_done(self, lease: Lease, segment_s: float, tiles: int = 0) -> None:
         """Mark a region that is on disk. With the last one the finish is queued, in the same transaction: once.
@@ -191,6 +193,7 @@ class Leases:
             pipe.srem(keys.todo, lease.task.index)
             pipe.hdel(keys.leases, lease.task.name)
             pipe.hdel(keys.attempts, lease.task.name)
+            pipe.hdel(OUT, lease.task.out)
             sums = {
                 "segment_s": str(float(record.get("segment_s", 0)) + segment_s),
                 "tiles": str(int(record.get("tiles", 0)) + tiles),
@@ -207,6 +210,7 @@ class Leases:
 
     def measured(self, model_digest: str, segment_s: float, tiles: int) -> None:
         """Take a region into the running mean of a model's seconds per forward pass."""
+        self.jobs.turns.took("region", segment_s)
         if tiles:
             before = self.jobs.s_per_tile(model_digest)
             now = segment_s / tiles
@@ -264,6 +268,7 @@ class Leases:
             record = decode(pipe.hgetall(keys.record))
             fields = {"state": "succeeded", "finished_at": datetime.now(UTC).isoformat()}
             pipe.multi()
+            pipe.hdel(OUT, lease.task.out)
             close_record(pipe, lease.task.job_id, record, fields)
             return True
 

@@ -15,6 +15,10 @@ PHASE_OF = {"planning": "planning", "running": "segmenting"}
 """What is being done in a state that does one thing only."""
 
 
+HAS_BEGUN = frozenset({"has_turn", "first_region_at"})
+"""Fields of the record of a job of which a region had its turn; one that is planned and waits is queued."""
+
+
 def view_of(job_id: str, record: Mapping[str, str], left: int) -> JobView:
     """Return what a client may see of a job.
 
@@ -46,6 +50,8 @@ def delivery_of(record: Mapping[str, str]) -> WebhookDelivery:
 def progress_of(record: Mapping[str, str], left: int) -> Progress:
     """Return where a job stands."""
     state = cast("JobState", record["state"])
+    if state == "running" and not HAS_BEGUN & record.keys():
+        state = "queued"
     total = int(record["regions_total"]) if "regions_total" in record else None
     done = int(record["regions_done"]) if "regions_done" in record else (total or 0) - left
     elapsed_s = _elapsed_s(record) if state == "running" else None

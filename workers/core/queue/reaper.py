@@ -10,24 +10,35 @@ Swept by whichever worker holds the lock of the moment, so the work goes on as l
 
 import logging
 import os
-import signal
-import threading
-from types import TracebackType
-from typing import Self
+from collections import defaultdict
+from collections.abc import Mapping
 
 from rq.registry import StartedJobRegistry
 
-from workers.core.errors.base import QueueUnavailable
 from workers.core.job_files import stored_view
 from workers.core.queue.attempts import attempts_max, attempts_of, lost
 from workers.core.queue.exchange import Transaction, answering, decode
 from workers.core.queue.heartbeat import end_of, retire
 from workers.core.queue.jobs import Jobs
-from workers.core.queue.keys import ACTIVE, GOING, JOBS, REAPER_LOCK, JobKeys, Task, prefix_of, worker_key
-from workers.core.queue.leases import Leases, holder_of
+from workers.core.queue.keys import (
+    ACTIVE,
+    GOING,
+    JOBS,
+    OUT,
+    REAPER_LOCK,
+    JobKeys,
+    Task,
+    prefix_of,
+    task_out,
+    worker_key,
+)
+from workers.core.queue.leases import STATES_OF, holder_of
 from workers.core.queue.records import priority_in
 from workers.core.queue.task_job import TaskJob
 from workers.core.schemas import FINAL_STATES
+
+AUDITED = 10
+"""Jobs of which all is looked at in one sweep."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +54,8 @@ class Reaper:
         self.jobs = jobs
         self.redis = jobs.redis
         self.settings = jobs.settings
+        self._cursor = 0
+        self._adopted: tuple[int, int] | None = None
 
     def take_over(self, worker_id: str) -> None:
         """Give away at once what a worker held that is known to be dead: by its supervisor, which saw it end.
@@ -69,19 +82,56 @@ class Reaper:
 
     def _sweep(self) -> None:
         queued = {prefix_of(queue_id) for queue in self.jobs.queues for queue_id in queue.get_job_ids()}
-        for job_id in sorted(self.redis.smembers(ACTIVE)):
-            self._tend(job_id.decode(), queued)
+        out: defaultdict[str, list[Task]] = defaultdict(list)
+        for name in self.redis.hkeys(OUT):
+            task = task_out(name.decode())
+            out[task.job_id].append(task)
+        due = {job_id: self._still_due(job_id, tasks) for job_id, tasks in out.items()}
+        for job_id, tasks in due.items():
+            self._tend(job_id, tasks, queued)
+        self._audit(queued, {job_id: len(tasks) for job_id, tasks in due.items()})
         self.jobs.ends.write_late()
         self._forget()
         self._adopt()
         for queue in self.jobs.queues:
             StartedJobRegistry(queue=queue, job_class=TaskJob).cleanup()
+        self.jobs.turns.feed()
 
-    def _tend(self, job_id: str, queued: set[str]) -> None:
+    def _audit(self, queued: set[str], out: Mapping[str, int]) -> None:
+        """Look at all that some jobs need, others each time: Redis may have been restored from an older state.
+
+        Args:
+            queued: What is in the queues.
+            out: For each job its tasks that are out and due.
+        """
+        self._cursor, found = self.redis.sscan(ACTIVE, self._cursor, count=AUDITED)
+        for job_id in sorted(member.decode() for member in found):
+            if self.jobs.settle(job_id):
+                continue
+            keys = JobKeys(job_id)
+            if 0 < self.redis.scard(keys.todo) <= self.redis.llen(keys.waiting) + out.get(job_id, 0):
+                continue  # all that it needs waits or is out
+            waiting = {item.decode() for item in self.redis.lrange(keys.waiting, 0, -1)}
+            self._tend(job_id, [task for task in self._due(job_id) if task.waits_as not in waiting], queued)
+
+    def _still_due(self, job_id: str, tasks: list[Task]) -> list[Task]:
+        """Return those of the tasks of a job that are out which are not done; forget the others."""
         keys = JobKeys(job_id)
-        if self.jobs.settle(job_id):
+        state = (self.redis.hget(keys.record, "state") or b"").decode()
+        here = [task for task in tasks if state in STATES_OF[task.kind]]
+        regions = [task for task in here if task.kind == "region"]
+        left = self.redis.smismember(keys.todo, [task.index for task in regions]) if regions else []
+        landed = {task.name for task, is_left in zip(regions, left, strict=True) if not is_left}
+        due = [task for task in here if task.name not in landed]
+        if done := [task.out for task in tasks if task not in due]:
+            self.redis.hdel(OUT, *done)
+        return due
+
+    def _tend(self, job_id: str, tasks: list[Task], queued: set[str]) -> None:
+        """Queue those of the tasks again that are with no living worker and nowhere in the queues."""
+        if not tasks:
             return
-        tasks = self._due(job_id)
+        keys = JobKeys(job_id)
         leases = decode(self.redis.hgetall(keys.leases))
         missing = decode(self.redis.hgetall(keys.missing))
         alive = {holder: bool(self.redis.exists(worker_key(holder))) for holder in map(holder_of, leases.values())}
@@ -101,7 +151,7 @@ class Reaper:
                 self._requeue(task, None, "it was nowhere")
 
     def _due(self, job_id: str) -> list[Task]:
-        """Return the tasks that must be queued or leased for the job to go on."""
+        """Return the tasks that must wait, be queued or be leased for the job to go on."""
         keys = JobKeys(job_id)
         state = (self.redis.hget(keys.record, "state") or b"").decode()
         if not state or state in FINAL_STATES:
@@ -158,6 +208,10 @@ class Reaper:
     def _adopt(self) -> None:
         """Submit jobs that are on disk and that Redis does not know; list those that ended."""
         on_disk = self.jobs.store.list_jobs()
+        sizes = len(on_disk), int(self.redis.zcard(JOBS))
+        if sizes == self._adopted and sizes[0] == sizes[1]:  # nothing came and nothing was lost
+            return
+        self._adopted = sizes
         scores = self.redis.zmscore(JOBS, on_disk) if on_disk else []
         for job_id in (job_id for job_id, score in zip(on_disk, scores, strict=True) if score is None):
             view = stored_view(self.jobs.store, job_id)
@@ -168,46 +222,3 @@ class Reaper:
             else:
                 logger.warning("job %s was on disk but not in the queue: submitted again", job_id)
                 self.jobs.submit(job_id, view.request, view.created_at, tenant=view.tenant)
-
-
-class Heartbeat(threading.Thread):
-    """Shows signs of life for a worker and sweeps, every `heartbeat_s`, until the context ends.
-
-    Args:
-        leases: The worker's.
-    """
-
-    def __init__(self, leases: Leases) -> None:
-        super().__init__(name="heartbeat", daemon=True)
-        self._leases = leases
-        self._reaper = Reaper(leases.jobs)
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        """Beat until told to end. A fault of ours here asks the process to stop: a worker without a pulse is dead."""
-        try:
-            while not self._ended.wait(self._leases.jobs.settings.heartbeat_s):
-                self._beat()
-        finally:
-            if not self._ended.is_set():
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    def _beat(self) -> None:
-        try:
-            self._leases.beat()
-            self._reaper.sweep()
-        except (QueueUnavailable, OSError) as error:
-            logger.warning("no sign of life this time: %s", error)
-
-    def __enter__(self) -> Self:
-        self._leases.beat()
-        self._reaper.sweep()
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self.join()
-        self._leases.retire()
