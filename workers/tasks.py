@@ -23,6 +23,7 @@ from workers.core.model.catalogue import find_model, model_dir
 from workers.core.model.precision import choose_precision
 from workers.core.queue.keys import Task
 from workers.core.queue.leases import Lease, Leases, Superseded
+from workers.core.queue.rates import slowest_s_per_tile
 from workers.core.settings import Settings
 from workers.core.slides.doubts import record_of_image
 from workers.core.slides.slide import Slide
@@ -31,6 +32,7 @@ from workers.outputs.landed import Told
 from workers.pipeline import stitch
 from workers.pipeline.inference import Engine, Segmenter, cpu_threads
 from workers.process.cancellation import Watch
+from workers.process.deadlines import output_s, region_s
 from workers.process.watchdog import Limits, Watchdog, out_of_memory
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,8 @@ class Runtime:
     leases: Leases
     load: Callable[[Path], Segmenter]
     engines: dict[str, Segmenter] = field(default_factory=dict)
+    allow: Callable[[float], None] = lambda _seconds: None
+    """Gives what a task does next so many seconds; set by whoever watches over the task."""
     readers: Readers = field(init=False)
 
     def __post_init__(self) -> None:
@@ -140,6 +144,8 @@ def _segment(runtime: Runtime, lease: Lease) -> None:
     plan = store.read_plan(job_id)
     engine = runtime.engine(plan.model)
     check = partial(runtime.leases.check, lease)
+    slowest = slowest_s_per_tile(runtime.leases.jobs.redis, plan.model_digest)
+    runtime.allow(region_s(plan.region_px, plan.tile_px, slowest, runtime.limits.task_s))
     with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image) as slide:
         seconds, tiles = stages.segment_one(slide, plan, lease.task.index, engine, store.job_dir(job_id), check)
     runtime.leases.region_done(lease, seconds, tiles)
@@ -150,6 +156,12 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
     store, job_id, leases = runtime.store, lease.task.job_id, runtime.leases
     if not (store.job_dir(job_id) / stages.RESULT).exists():
         plan = store.read_plan(job_id)
+        each_s = output_s(plan.w_width, plan.w_height, runtime.limits.task_s)
+
+        def announce(name: str) -> None:
+            runtime.allow(each_s)
+            leases.announce(lease, name)
+
         info = store.read_slide(plan.slide_id)
         with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image) as slide:
             stages.finish_job(
@@ -159,7 +171,7 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
                 store.job_dir(job_id),
                 created_at=store.read_request(job_id).created_at,
                 timings_s=runtime.leases.timings(job_id),
-                told=Told(*(partial(each, lease) for each in (leases.check, leases.announce, leases.landed))),
+                told=Told(partial(leases.check, lease), announce, partial(leases.landed, lease)),
             )
     count_size(store, job_id)
     runtime.leases.finished(lease)
@@ -181,6 +193,7 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
             Watchdog(runtime.limits, partial(_give_up, runtime, lease)) as watchdog,
             Watch(partial(runtime.leases.check, lease), hurry=partial(_hurry, runtime, watchdog)),
         ):
+            runtime.allow = watchdog.allow
             body(runtime, lease)
         outcome = "done"
     except (JobCanceled, Superseded) as reason:

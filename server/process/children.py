@@ -49,7 +49,7 @@ class Child:
     """One supervised process: started, and started again with growing pauses when it ends by itself.
 
     One that ended after it had told of a task is sound: the task was at fault, and the queue counts the tries of tasks.
-    Once that happened the installation is known to work, and the child is never given up.
+    Once that happened, or it was proved in another way, the installation works, and the child is never given up.
 
     Args:
         name: For people.
@@ -80,6 +80,15 @@ class Child:
         self._has_worked = False
         self._started_at = 0.0
         self._start_at = 0.0
+
+    def prove(self) -> None:
+        """Count the installation as sound: from now on this child is started again however often it ends."""
+        self._has_worked = True
+
+    @property
+    def started_at(self) -> float:
+        """When the process was started, monotonic, seconds."""
+        return self._started_at
 
     def tend(self, now: float) -> None:
         """Start the process if it is not running and its pause is over; note it if it has crashed.

@@ -4,7 +4,7 @@ The supervisor opens the listening socket itself and hands it down, so that the 
 restarted gateway keeps it. Children die with the supervisor, also when it is killed.
 """
 
-import http.client
+import http
 import json
 import logging
 import os
@@ -15,6 +15,7 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -22,11 +23,12 @@ import click
 
 from server.access.exposure import check_exposure, proxies_of
 from server.access.keys import Keys
-from server.process.children import Child, module_command, module_environment
+from server.process.children import BACKOFF_MAX_S, BACKOFF_S, Child, module_command, module_environment
 from server.process.embedded_redis import EmbeddedRedis
+from server.process.gateway_health import GatewayHealth, answers
 from server.web.root_path import link_to, root_path_of
 from workers.core.confinement.private import make_private, stay_private
-from workers.core.errors.base import QueueUnavailable, RequestInvalid, Unavailable
+from workers.core.errors.base import QueueUnavailable, RequestInvalid
 from workers.core.queue.exchange import answering
 from workers.core.queue.heartbeat import note_end
 from workers.core.queue.jobs import Jobs
@@ -72,6 +74,9 @@ class Supervisor:
         self._root_path = root_path_of(settings)
         self._ready_file = settings.data_dir / ADDRESS_FILE
         self._ready = False
+        self._health = GatewayHealth(partial(answers, self._address, "/healthz"))
+        self._queue_pause_s = 0.0
+        self._queue_at = 0.0
         self._stop = threading.Event()
 
     @property
@@ -96,22 +101,41 @@ class Supervisor:
                 for child in self.children:
                     child.tend(time.monotonic())
                 self._announce()
+                self._replace_hung()
         finally:
+            self._health.stop()
             self._ready_file.unlink(missing_ok=True)
             stop([child.process for child in self.children if child.process is not None])
 
     def _tend_queue(self) -> None:
         """Start the embedded queue server again if it ended; what was queued is in its append-only file."""
-        if self._queue is None or self._queue.pid is None:
+        if self._queue is None:
             return
-        # WNOWAIT: look, and leave the status to the owner of the process.
-        if os.waitid(os.P_PID, self._queue.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if self._queue.pid is not None:
+            # WNOWAIT: look, and leave the status to the owner of the process.
+            if os.waitid(os.P_PID, self._queue.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return
+            logger.warning("the queue server ended; it is started again")
+            self._queue.stop()
+            self._queue_pause_s, self._queue_at = 0.0, 0.0
+        if time.monotonic() < self._queue_at:
             return
-        logger.warning("the queue server ended; it is started again")
-        before = self._queue.url
-        self._queue.stop()
-        if self._queue.start() != before:
-            raise Unavailable("The queue server ended and came back under another address.")
+        try:
+            self._queue.start()
+        except (QueueUnavailable, OSError) as error:
+            self._queue_pause_s = min(BACKOFF_MAX_S, max(BACKOFF_S, 2 * self._queue_pause_s))
+            self._queue_at = time.monotonic() + self._queue_pause_s
+            logger.warning(
+                "the queue server does not start, and is tried again in %.1f s: %s", self._queue_pause_s, error
+            )
+
+    def _replace_hung(self) -> None:
+        """Kill a gateway that is there and answers nothing; it is started again as one that ended."""
+        gateway = self.children[0]
+        if gateway.process is not None and self._health.hangs(gateway.started_at):
+            logger.error("the gateway does not answer any more; it is killed and started again")
+            gateway.process.kill()
+            gateway.process.wait()
 
     def _on_worker_end(self, worker_id: str, status: int) -> None:
         self._ends.append((worker_id, status))
@@ -143,9 +167,12 @@ class Supervisor:
 
     def _announce(self) -> None:
         """Once the gateway is ready, say where, on the terminal and in the data folder."""
-        if self._ready or not _answers(self._address):
+        if self._ready or not answers(self._address, "/readyz", 1.0, http.HTTPStatus.OK):
             return
         self._ready = True
+        for child in self.children:
+            child.prove()  # a server that was up is mended, and not given up with its queue and its workers
+        self._health.start()
         with atomic_write(self._ready_file) as temporary:
             temporary.write_text(json.dumps({"url": self.url, "pid": os.getpid()}) + "\n", encoding="utf-8")
         click.echo(f"L-Diffusion Server is ready at {self.url} (API: {self.url}/docs). Ctrl-C stops it.")
@@ -227,14 +254,3 @@ def _address(listener: socket.socket) -> tuple[str, int]:
     """Return where to reach the listener from this machine."""
     host, port = listener.getsockname()[:2]
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 - not bound here
-
-
-def _answers(address: tuple[str, int]) -> bool:
-    connection = http.client.HTTPConnection(*address, timeout=1)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except OSError:
-        return False
-    finally:
-        connection.close()

@@ -61,10 +61,17 @@ class Watchdog:
     def __init__(self, limits: Limits, tell: Callable[[LDiffusionError], None]) -> None:
         self._limits = limits
         self._tell = tell
-        self._deadline = time.monotonic() + limits.task_s + OBEY_S
+        self._allowed_s = limits.task_s
+        self._task_deadline = self._deadline = time.monotonic() + limits.task_s + OBEY_S
         self._is_unwanted = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def allow(self, seconds: float) -> None:
+        """Give what begins now so many seconds, and no more than is left of the whole task."""
+        if not self._is_unwanted:
+            self._allowed_s = seconds
+            self._deadline = min(self._task_deadline, time.monotonic() + seconds + OBEY_S)
 
     def hurry(self) -> None:
         """Say that the task is no longer wanted: it has `OBEY_S` to end."""
@@ -86,7 +93,7 @@ class Watchdog:
             return None
         if self._is_unwanted:
             return JobCanceled("The task did not end when it was no longer wanted.")
-        return JobLost(f"A part of the job took longer than {limits.task_s:g} s each time it ran.")
+        return JobLost(f"A part of the job took longer than {self._allowed_s:g} s each time it ran.")
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_S):

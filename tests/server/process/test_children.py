@@ -51,6 +51,20 @@ def test_a_child_that_always_ends_is_given_up() -> None:
         child.tend(now)
 
 
+def test_a_child_that_is_proved_sound_is_never_given_up() -> None:
+    child, now = ending_child(), 1000.0
+    child.prove()
+    for _ in range(CRASHES_MAX + 2):
+        child.tend(now)
+        let_it_end(child)
+        child.tend(now)
+        now += 30.0  # the longest pause
+    child.tend(now)
+    assert child.crashes == CRASHES_MAX + 2
+    assert child.process is not None
+    let_it_end(child)
+
+
 def test_a_child_that_lived_long_is_forgiven() -> None:
     child, now = ending_child(), 1000.0
     for _ in range(CRASHES_MAX + 2):

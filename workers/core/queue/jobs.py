@@ -34,7 +34,6 @@ from workers.core.queue.keys import (
     GOING,
     JOBS,
     OUT,
-    RATES,
     REGION_QUEUE,
     UNWRITTEN,
     WEBHOOKS,
@@ -42,6 +41,7 @@ from workers.core.queue.keys import (
     Task,
 )
 from workers.core.queue.progress import progress_of, view_of
+from workers.core.queue.rates import s_per_tile
 from workers.core.queue.task_job import TaskJob
 from workers.core.queue.turns import Turns
 from workers.core.schemas import FINAL_STATES, OUTPUTS, ErrorBody, JobRequest, JobView, Preflight
@@ -107,9 +107,7 @@ class Jobs:
 
     def s_per_tile(self, model_digest: str) -> float | None:
         """Return the seconds of one forward pass of a model as measured of late; None before its first region."""
-        with answering():
-            measured = self.redis.hget(RATES, model_digest)
-        return None if measured is None else float(measured)
+        return s_per_tile(self.redis, model_digest)
 
     def submit(
         self,

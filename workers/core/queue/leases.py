@@ -16,14 +16,12 @@ from workers.core.queue.attempts import attempts_max, attempts_of, lost
 from workers.core.queue.ends import close_record
 from workers.core.queue.exchange import Transaction, answering, decode
 from workers.core.queue.jobs import Jobs
-from workers.core.queue.keys import OUT, RATES, JobKeys, Task, worker_key
+from workers.core.queue.keys import OUT, JobKeys, Task, worker_key
+from workers.core.queue.rates import note_region
 from workers.core.queue.records import change, count_landed, priority_in
 
 STATES_OF = {"plan": ("queued", "planning"), "region": ("running",), "finish": ("finishing",)}
 """States of the job in which a task of a kind has something to do."""
-
-RATE_WEIGHT = 0.1
-"""How much one region counts in the running mean of a model's rate."""
 
 
 class Superseded(Exception):
@@ -211,12 +209,7 @@ class Leases:
     def measured(self, model_digest: str, segment_s: float, tiles: int) -> None:
         """Take a region into the running mean of a model's seconds per forward pass."""
         self.jobs.turns.took("region", segment_s)
-        if tiles:
-            before = self.jobs.s_per_tile(model_digest)
-            now = segment_s / tiles
-            mean = now if before is None else before + RATE_WEIGHT * (now - before)
-            with answering():  # two workers at once: one of them is not counted, which is no harm to a mean
-                self.jobs.redis.hset(RATES, model_digest, mean)
+        note_region(self.jobs.redis, model_digest, segment_s, tiles)
 
     def announce(self, lease: Lease, phase: str) -> None:
         """Say what a finish task is at now.
