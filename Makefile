@@ -57,7 +57,7 @@ $(BIOFORMATS): | $(STAMP)
 
 # The page at /. Where it was not built, the server says so there, and all else works.
 VIEWER := server/static/index.html
-$(VIEWER): viewer/package-lock.json viewer/vite.config.ts viewer/index.html $(wildcard viewer/src/*)
+$(VIEWER): viewer/package-lock.json viewer/vite.config.ts viewer/index.html viewer/docs.html $(wildcard viewer/src/*)
 	cd viewer && npm ci --no-audit --no-fund --ignore-scripts
 	rm -rf server/static/assets
 	cd viewer && npm run build

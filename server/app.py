@@ -135,6 +135,9 @@ def create_app(settings: Settings) -> FastAPI:
         version=installed_version(),
         openapi_tags=TAGS,
         lifespan=lifespan,
+        openapi_url=None,  # `server.routes.docs` has all three
+        docs_url=None,
+        redoc_url=None,
         responses=error_responses(401, 403, 422, 429, 500),
         generate_unique_id_function=lambda route: route.name,
     )
@@ -164,7 +167,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(FastPath)
     app.add_middleware(HeadLikeGet)  # before all that looks for GET
     add_error_handlers(app)
-    document(app)
+    document(app, health.PROBES)
     return app
 
 

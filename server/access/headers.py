@@ -1,7 +1,5 @@
 """Security headers, and whose requests are taken: which host they name, which page sends them. Pure ASGI."""
 
-import base64
-import hashlib
 import re
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -9,7 +7,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.access.exposure import is_loopback, listed
 from server.access.notes import SAFE, refuse
-from server.web.root_path import path_of
 from workers.core.errors.access import HostRefused, OriginRefused
 from workers.core.errors.base import RequestInvalid
 from workers.core.settings import Settings
@@ -33,16 +30,7 @@ PAGE_POLICY = (
 DATA_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
 """For all else: opened in a browser, whatever a slide or a result holds can do nothing."""
 
-DOCS_POLICY = (
-    "default-src 'none'; script-src https://cdn.jsdelivr.net {hashes}; "
-    "style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https://fastapi.tiangolo.com; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""For the page of the interface, which the framework writes with a script inside: that script runs, and no other."""
-
-DOCS_PATHS = ("/docs", "/redoc")
 UNSPECIFIED = ("", "0.0.0.0", "::")  # noqa: S104 - not bound here
-_INLINE = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 _ORIGIN = re.compile(r"https?://[a-z0-9.:_\[\]-]{1,253}")
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::[0-9]{1,5})?")
 
@@ -63,33 +51,16 @@ class SecurityHeaders:
             await self._app(scope, receive, send)
             return
 
-        held: Message | None = None
-
         async def send_guarded(message: Message) -> None:
-            nonlocal held
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in EVERYWHERE.items():
                     headers.setdefault(name, value)
                 is_page = headers.get("content-type", "").partition(";")[0].strip().lower() == "text/html"
-                if is_page and path_of(scope) in DOCS_PATHS:
-                    held = message  # until its script is known
-                    return
                 headers.setdefault("content-security-policy", PAGE_POLICY if is_page else DATA_POLICY)
-            elif held is not None:
-                start, held = held, None
-                policy = docs_policy(message.get("body", b""))
-                MutableHeaders(scope=start).setdefault("content-security-policy", policy)
-                await send(start)
             await send(message)
 
         await self._app(scope, receive, send_guarded)
-
-
-def docs_policy(page: bytes) -> str:
-    """Return the policy by which the scripts inside this page run and no others."""
-    digests = (base64.b64encode(hashlib.sha256(script).digest()).decode() for script in _INLINE.findall(page))
-    return DOCS_POLICY.format(hashes=" ".join(f"'sha256-{digest}'" for digest in digests))
 
 
 class Hosts:

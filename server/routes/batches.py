@@ -11,6 +11,7 @@ from server.jobs.pagination import read_cursor
 from server.routes.deps import JobsDep, QuotasDep, RetentionDep, RootPathDep
 from server.routes.jobs import CursorQuery, KeyHeader, requester_of
 from server.routes.path_deps import BatchesDep
+from server.web.document import told
 from server.web.errors import error_responses
 from server.web.root_path import link_to
 from workers.core.frozen import Frozen
@@ -25,7 +26,7 @@ class BatchList(Frozen):
     next_cursor: str | None = None
 
 
-@router.post("", status_code=202, responses=error_responses(413, 422, 503, 507))
+@router.post("", status_code=202, responses={202: told("Location"), **error_responses(413, 422, 503, 507)})
 def submit_batch(
     request: BatchRequest,
     response: Response,

@@ -11,6 +11,7 @@ from server.access.guards import CallerDep
 from server.routes.deps import ListenersDep, RootPathDep
 from server.routes.jobs import with_results
 from server.routes.path_deps import OWN_JOB
+from server.web.document import told
 from server.web.errors import error_responses
 from server.web.head import is_head_only
 from server.web.sse import Audience
@@ -41,6 +42,7 @@ EVENT = {
         200: {
             "description": "Server-Sent Events `state`, `progress` and, once, `end`.",
             "content": {"text/event-stream": {"schema": EVENT}},
+            **told("Cache-Control"),
         },
         204: {"description": "Last-Event-ID names the end: there is nothing more to come."},
         **error_responses(404, 422, 503),

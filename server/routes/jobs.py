@@ -13,6 +13,7 @@ from server.jobs.pagination import read_cursor
 from server.routes.deps import JobsDep, QuotasDep, RetentionDep, RootPathDep
 from server.routes.path_deps import JobDep
 from server.routes.results import RESULTS
+from server.web.document import told
 from server.web.errors import error_responses
 from server.web.root_path import link_to
 from workers.core.frozen import Frozen
@@ -35,7 +36,7 @@ class JobList(Frozen):
     next_cursor: str | None = None
 
 
-@router.post("", status_code=202, responses=error_responses(404, 413, 422, 503, 507))
+@router.post("", status_code=202, responses={202: told("Location"), **error_responses(404, 413, 422, 503, 507)})
 def submit_job(
     request: JobRequest,
     response: Response,

@@ -40,7 +40,7 @@ def get_page(request: Request) -> Response:
     path = STATIC / "index.html"
     if not path.is_file():
         return HTMLResponse(NOT_BUILT, headers=ASK_ANEW)
-    return _asked_anew(request, path, "text/html")
+    return file_asked_anew(request, path, "text/html")
 
 
 @router.get("/assets/{name}", response_class=Response)
@@ -56,13 +56,13 @@ def get_asset(
     if not path.is_file() or (path.suffix not in MEDIA_TYPES and name != LICENSES):
         raise ResultNotFound("The page has no such file.", value=name)
     if name == LICENSES:
-        return _asked_anew(request, path, "text/plain")
+        return file_asked_anew(request, path, "text/plain")
     if is_current(request.headers.get("if-none-match"), name):
         return Response(status_code=304, headers=validators(name))
     return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=validators(name))
 
 
-def _asked_anew(request: Request, path: FilePath, media_type: str) -> Response:
+def file_asked_anew(request: Request, path: FilePath, media_type: str) -> Response:
     """Answer with a file that keeps its name when it changes."""
     response = FileResponse(path, media_type=media_type, headers=ASK_ANEW, stat_result=path.stat())
     etag = response.headers["etag"]

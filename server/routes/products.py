@@ -25,6 +25,7 @@ FEATURES = "features.fgb"
 LIMIT_MAX = 10_000
 PART_MAX_CHARS = 200
 FILE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+CURRENT = "If-None-Match names the current version."
 MAKING: dict[int | str, dict[str, Any]] = {
     202: {"description": "It is being made: ask again after Retry-After.", "model": ProductView},
     **error_responses(404, 409, 422, 503),
@@ -57,7 +58,12 @@ def make_zarr(job_id: str, jobs: JobsDep, ask: AskDep) -> Response | ProductView
 @router.get(
     "/{job_id}/labels.ome.zarr/{part:path}",
     response_class=Response,
-    responses={200: {"content": {"application/octet-stream": FILE}}, **error_responses(404, 409)},
+    responses={
+        200: {"content": {"application/octet-stream": FILE, "application/json": {"schema": {}}}},
+        206: {"description": "The bytes that Range asks for."},
+        304: {"description": CURRENT},
+        **error_responses(404, 409, 416),
+    },
     dependencies=[OWN_JOB, DOWNLOAD],
 )
 def get_zarr_part(
@@ -88,7 +94,11 @@ def get_zarr_part(
 @router.get(
     "/{job_id}/features",
     response_class=Response,
-    responses={200: {"content": {"application/geo+json": {"schema": {"type": "object"}}}}, **MAKING},
+    responses={
+        200: {"content": {"application/geo+json": {"schema": {"type": "object"}}}},
+        304: {"description": CURRENT},
+        **MAKING,
+    },
     dependencies=[OWN_JOB, DOWNLOAD],
 )
 def find_features(

@@ -20,7 +20,7 @@ from server.routes.path_deps import OWN_JOB
 from server.web.errors import error_responses
 from server.web.files import ImmutableFile, accepts_gzip, inflated, is_current, validators
 from workers.core.errors.base import ResultNotFound
-from workers.core.products import SIMPLIFIED, Products, product_path
+from workers.core.products import SIMPLIFIED, Products, ProductView, product_path
 from workers.core.quality_schemas import LAYER
 from workers.core.queue.jobs import Jobs
 from workers.core.store import Store
@@ -85,7 +85,7 @@ class Form(NamedTuple):
 FILE = {"schema": {"type": "string", "format": "binary"}}
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file.", "content": {result.media_type: FILE for result in RESULTS.values()}},
-    202: {"description": "It is being made: ask again after Retry-After."},
+    202: {"description": "It is being made: ask again after Retry-After.", "model": ProductView},
     206: {"description": "The bytes that Range asks for."},
     304: {"description": "If-None-Match names the current version."},
     **error_responses(404, 409, 416, 422, 503),

@@ -13,6 +13,7 @@ from server.routes.path_deps import OWN_SLIDE, SlideDep
 from server.uploads.form_zip import read_form_zip
 from server.uploads.oneshot import parse_digest
 from server.web.bodies import body_of, content_length
+from server.web.document import told
 from server.web.errors import error_responses
 from server.web.multipart import FIELD, FORM_OVERHEAD_BYTES, PART_OVERHEAD_BYTES, read_form_file
 from server.web.root_path import link_to
@@ -26,7 +27,7 @@ DigestHeader = Annotated[
     Header(alias="Repr-Digest", description="`sha-256=:<base64>:` of the file's bytes (RFC 9530); checked if given."),
 ]
 BINARY = {"type": "string", "format": "binary"}
-UPLOAD_ERRORS = error_responses(400, 413, 422, 503, 507)
+UPLOADED = {201: told("Location"), **error_responses(400, 413, 422, 503, 507)}
 
 
 class SlideList(Frozen):
@@ -44,7 +45,7 @@ def request_body(content_type: str, schema: dict[str, Any]) -> dict[str, Any]:
 @router.post(
     "",
     status_code=201,
-    responses=UPLOAD_ERRORS,
+    responses=UPLOADED,
     openapi_extra=request_body(
         "multipart/form-data", {"type": "object", "required": [FIELD], "properties": {FIELD: BINARY}}
     ),
@@ -71,7 +72,7 @@ async def upload_slide_form(
 @router.post(
     "/sets",
     status_code=201,
-    responses=UPLOAD_ERRORS,
+    responses=UPLOADED,
     openapi_extra=request_body(
         "multipart/form-data",
         {"type": "object", "required": [FIELD], "properties": {FIELD: {"type": "array", "items": BINARY}}},
@@ -99,9 +100,7 @@ async def upload_slide_set(
         return _made(response, root_path, await intake.receive(pieces, name, None, room))
 
 
-@router.put(
-    "", status_code=201, responses=UPLOAD_ERRORS, openapi_extra=request_body("application/octet-stream", BINARY)
-)
+@router.put("", status_code=201, responses=UPLOADED, openapi_extra=request_body("application/octet-stream", BINARY))
 async def upload_slide(
     request: Request,
     response: Response,

@@ -15,6 +15,7 @@ from server.uploads import tus
 from server.uploads.records import Upload, UploadState
 from server.uploads.store import upload_missing
 from server.web.bodies import body_of, content_length
+from server.web.document import told
 from server.web.errors import ErrorAnswer, error_responses
 from server.web.root_path import link_to, path_of
 from workers.core.frozen import Frozen
@@ -47,6 +48,8 @@ ChecksumHeader = Annotated[TEXT, Header(alias="Upload-Checksum", description="`s
 MISMATCH: dict[int | str, dict[str, Any]] = {460: {"model": ErrorAnswer, "description": "Checksum Mismatch"}}
 CREATE_ERRORS = error_responses(400, 403, 404, 409, 410, 412, 413, 415, 422, 423, 429, 503, 507) | MISMATCH
 CHUNK_ERRORS = error_responses(400, 403, 404, 409, 410, 412, 413, 415, 423, 503, 507) | MISMATCH
+SPOKEN = ("Tus-Version", "Tus-Extension", "Tus-Max-Size", "Tus-Checksum-Algorithm")
+POSITION = ("Upload-Offset", "Upload-Expires")
 BYTES = {"requestBody": {"content": {tus.CHUNK_TYPE: {"schema": {"type": "string", "format": "binary"}}}}}
 
 
@@ -73,7 +76,7 @@ class UploadList(Frozen):
     items: tuple[UploadView, ...]
 
 
-@router.options("", status_code=204, response_class=Response)
+@router.options("", status_code=204, response_class=Response, responses={204: told("Tus-Resumable", *SPOKEN)})
 @router.options("/{upload_id}", status_code=204, response_class=Response, include_in_schema=False)
 async def describe_uploads(settings: SettingsDep) -> Response:
     """Say which version and extensions of the tus protocol are spoken, and how large an upload may be."""
@@ -84,7 +87,7 @@ async def describe_uploads(settings: SettingsDep) -> Response:
     "",
     status_code=201,
     response_class=Response,
-    responses=CREATE_ERRORS,
+    responses={201: told("Tus-Resumable", "Location", *POSITION), **CREATE_ERRORS},
     dependencies=SPEAKS_TUS,
     openapi_extra=BYTES,
 )
@@ -130,7 +133,10 @@ async def get_upload(upload_id: str, resumable: ResumableDep) -> UploadView:
 @router.head(
     "/{upload_id}",
     response_class=Response,
-    responses=error_responses(404, 410, 412),
+    responses={
+        200: told("Tus-Resumable", "Cache-Control", "Upload-Length", "Upload-Metadata", "Upload-Concat", *POSITION),
+        **error_responses(404, 410, 412),
+    },
     dependencies=[*SPEAKS_TUS, OWN_UPLOAD],
 )
 async def locate_upload(upload_id: str, resumable: ResumableDep, root_path: RootPathDep) -> Response:
@@ -142,7 +148,7 @@ async def locate_upload(upload_id: str, resumable: ResumableDep, root_path: Root
     "/{upload_id}",
     status_code=204,
     response_class=Response,
-    responses=CHUNK_ERRORS,
+    responses={204: told("Tus-Resumable", *POSITION), **CHUNK_ERRORS},
     dependencies=[*SPEAKS_TUS, OWN_UPLOAD],
     openapi_extra=BYTES,
 )
@@ -163,7 +169,7 @@ async def append_chunk(
 @router.delete(
     "/{upload_id}",
     status_code=204,
-    responses=error_responses(404, 410, 412, 423),
+    responses={204: told("Tus-Resumable"), **error_responses(404, 410, 412, 423)},
     dependencies=[*SPEAKS_TUS, OWN_UPLOAD],
 )
 async def delete_upload(upload_id: str, resumable: ResumableDep, imports: ImportsDep) -> Response:

@@ -76,8 +76,6 @@ class App {
   #showKeyState(): void {
     byId('enter-key', HTMLButtonElement).hidden = !isKeyWanted()
     byId('forget-key', HTMLButtonElement).hidden = currentKey() === null
-    // A browser sends no key with a link, so behind keys it would lead nowhere.
-    byId('interface', HTMLAnchorElement).hidden = isKeyWanted() || currentKey() !== null
   }
 
   /** Show a slide that has just come up, unless another one is being looked at. */

@@ -8,6 +8,7 @@ from server.access.guards import DOWNLOAD, AccessDep, CallerDep
 from server.results import qupath
 from server.routes.deps import StoreDep
 from server.routes.path_deps import OWN_JOB
+from server.web.document import told
 from server.web.errors import error_responses
 from workers.core.errors.base import ResultNotFound
 
@@ -25,7 +26,7 @@ HEADERS = {
     f"/{{job_id}}/{qupath.FILENAME}",
     response_class=Response,
     responses={
-        200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}},
+        200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}, **told("Cache-Control")},
         **error_responses(404, 409, 422),
     },
     dependencies=[OWN_JOB, DOWNLOAD],

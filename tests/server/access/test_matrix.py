@@ -29,10 +29,16 @@ UPLOAD, BATCH = "/v1/uploads/{upload_id}", "/v1/batches/{batch_id}"
 ZARR = f"{JOB}/labels.ome.zarr/{{part:path}}"
 
 KINDS = {
-    PUBLIC: ["GET /healthz", "GET /readyz", "GET /", "GET /assets/{name}", "GET /docs/errors"],
+    PUBLIC: [
+        "GET /healthz",
+        "GET /readyz",
+        "GET /",
+        "GET /assets/{name}",
+        "GET /docs",
+        "GET /docs/errors",
+        "GET /openapi.json",
+    ],
     EVERYBODY: [
-        *("GET /openapi.json", "HEAD /openapi.json", "GET /docs", "HEAD /docs", "GET /redoc", "HEAD /redoc"),
-        *("GET /docs/oauth2-redirect", "HEAD /docs/oauth2-redirect"),
         *("GET /v1/models", "GET /v1/models/{name}", "OPTIONS /v1/uploads", "OPTIONS /v1/uploads/{upload_id}"),
         "POST /v1/links",
         "GET /v1/usage",
