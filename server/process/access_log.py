@@ -15,7 +15,7 @@ _WORD = re.compile(r"[a-z0-9_-]{0,64}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 POLL = re.compile(
-    r'"GET [^\s?]*?(/healthz|/readyz|/v1/jobs/[0-9a-f]{32}'
+    r'"(?:GET|HEAD) [^\s?]*?(/healthz|/readyz|/v1/jobs/[0-9a-f]{32}'
     r"|/v1/(slides|jobs)/[0-9a-f]{32}/\w+_files/\d+/\d+_\d+\.\w+)"
     r' HTTP/[\d.]+" (200|304)$'
 )

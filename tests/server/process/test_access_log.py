@@ -15,6 +15,7 @@ JOB = "0" * 32
     [
         (("GET", "/healthz", 200), False),
         (("GET", f"/v1/jobs/{JOB}", 200), False),
+        (("HEAD", "/healthz", 200), False),
         (("GET", "/readyz", 503), True),
         (("GET", f"/v1/jobs/{JOB}/result", 200), True),
         (("DELETE", f"/v1/jobs/{JOB}", 200), True),
