@@ -25,7 +25,6 @@ from server.jobs.retention_sweep import (
 from server.jobs.webhook_dispatch import WebhookDispatch
 from server.routes import (
     batches,
-    docs,
     events,
     health,
     jobs,
@@ -135,7 +134,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=installed_version(),
         openapi_tags=TAGS,
         lifespan=lifespan,
-        openapi_url=None,  # `server.routes.docs` has all three
+        openapi_url=None,  # `server.routes.page` has them
         docs_url=None,
         redoc_url=None,
         responses=error_responses(401, 403, 422, 429, 500),
@@ -158,7 +157,6 @@ def create_app(settings: Settings) -> FastAPI:
         models,
         health,
         page,
-        docs,
     ):
         app.include_router(routes.router)
     app.add_middleware(Declared, everywhere=FIELDS, probes=health.PROBES)

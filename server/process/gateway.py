@@ -19,7 +19,7 @@ from server.access.protection import protect
 from server.app import create_app
 from server.process.access_log import guard_access_log
 from server.process.descriptors import raise_descriptor_limit, room_for_connections
-from server.routes import docs
+from server.routes.page import PUBLIC as PAGES
 from server.routes.uploads import is_streamed
 from server.web.connections import Door, Limits
 from server.web.guarded_http import guarded
@@ -35,9 +35,6 @@ from workers.core.slides.versions import check_readers
 GRACE_S = 8
 LOG_FORMAT = "%(asctime)s %(levelname)s gateway %(name)s%(request)s: %(message)s"
 logger = logging.getLogger(__name__)
-
-PAGES = ("/", "/assets/", *docs.PUBLIC)
-"""The page for people, which asks for the key itself, and that for programmers: they hold nobody's data."""
 
 
 def limits_of(settings: Settings) -> Limits:
