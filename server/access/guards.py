@@ -8,7 +8,8 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from server.access.gate import Access
 from server.access.notes import Note, note_of
-from server.access.principals import Principal
+from server.access.principals import Principal, Scope
+from workers.core.errors.access import ScopeMissing
 from workers.core.errors.base import NotFound
 
 OTHER_TENANT = "other_tenant"
@@ -38,6 +39,18 @@ class Caller:
     def sees(self, owner: str) -> bool:
         """Whether what belongs to `owner` exists for this caller; lists are filtered by it, before they are cut."""
         return owner == self.principal.tenant
+
+    def require(self, scope: Scope) -> None:
+        """Refuse who does not have a scope, where the gate could not tell that it is needed.
+
+        Raises:
+            ScopeMissing: It names the scope.
+        """
+        try:
+            self.principal.require(scope)
+        except ScopeMissing as error:
+            self._note.refused = error.code
+            raise
 
     def check_owner(self, owner: str, missing: NotFound) -> None:
         """Refuse what is another tenant's, by the very error of what is not there.

@@ -65,9 +65,21 @@ async def own_upload(upload_id: str, resumable: ResumableDep, caller: CallerDep)
     caller.check_owner(await resumable.owner(upload_id), upload_missing(upload_id))
 
 
+async def may_go_on(upload_id: str, resumable: ResumableDep, caller: CallerDep) -> None:
+    """Let those pass who may look, and of others the key that made the upload: it has to know where to go on.
+
+    Raises:
+        ScopeMissing: Whether there is such an upload or not.
+    """
+    key_id = caller.principal.key_id
+    if key_id is None or await resumable.maker(upload_id) != key_id:
+        caller.require("read")
+
+
 SlideDep = Annotated[SlideInfo, Depends(own_slide)]
 JobDep = Annotated[JobView, Depends(own_job)]
 BatchesDep = Annotated[Batches, Depends(own_batch)]
 OWN_SLIDE = Depends(own_slide)
 OWN_JOB = Depends(own_stored_job)
 OWN_UPLOAD = Depends(own_upload)
+MAY_GO_ON = Depends(may_go_on)

@@ -1,5 +1,6 @@
 """Resumable uploads: the tus protocol, and what becomes of an upload."""
 
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.access.guards import CallerDep
 from server.routes.deps import ImportsDep, ResumableDep, RootPathDep, SettingsDep
-from server.routes.path_deps import OWN_UPLOAD
+from server.routes.path_deps import MAY_GO_ON, OWN_UPLOAD
 from server.uploads import tus
 from server.uploads.records import Upload, UploadState
 from server.uploads.store import upload_missing
@@ -103,7 +104,8 @@ async def create_upload(
     checksum: ChecksumHeader = None,
 ) -> Response:
     """Create a resumable upload, with its first bytes if the request has a body, or join parts to one."""
-    upload_request = tus.parse_upload_request(length, defer, metadata, concat)
+    asked = tus.parse_upload_request(length, defer, metadata, concat)
+    upload_request = replace(asked, made_by=caller.principal.key_id)
     for part_id in upload_request.parts:
         caller.check_owner(await resumable.owner(part_id), upload_missing(part_id))
     if _has_body(request):
@@ -137,10 +139,10 @@ async def get_upload(upload_id: str, resumable: ResumableDep) -> UploadView:
         200: told("Tus-Resumable", "Cache-Control", "Upload-Length", "Upload-Metadata", "Upload-Concat", *POSITION),
         **error_responses(404, 410, 412),
     },
-    dependencies=[*SPEAKS_TUS, OWN_UPLOAD],
+    dependencies=[MAY_GO_ON, *SPEAKS_TUS, OWN_UPLOAD],
 )
 async def locate_upload(upload_id: str, resumable: ResumableDep, root_path: RootPathDep) -> Response:
-    """Say where the next chunk begins, in `Upload-Offset`."""
+    """Say where the next chunk begins, in `Upload-Offset`; to the key that made the upload also without `read`."""
     return Response(headers=TUS | tus.upload_headers(await resumable.position(upload_id), partial(link_to, root_path)))
 
 

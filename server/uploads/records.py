@@ -37,6 +37,7 @@ class Upload(Frozen):
     slide_id: str | None = None
     error: ErrorBody | None = None
     source: str | None = Field(default=None, description="Where the server fetches it from, if it does.")
+    made_by: str | None = Field(default=None, description="Id of the key that made it, if it was a key.")
 
     @property
     def is_complete(self) -> bool:

@@ -19,6 +19,7 @@ class UploadRequest:
         is_part: It is to be joined with others later.
         parts: Ids of the complete parts it is joined from.
         source: Where the server fetches its bytes from, if it does.
+        made_by: Id of the key that asks for it, if it is a key.
     """
 
     length: int | None
@@ -28,6 +29,7 @@ class UploadRequest:
     is_part: bool = False
     parts: tuple[str, ...] = ()
     source: str | None = None
+    made_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

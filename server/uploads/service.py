@@ -82,6 +82,7 @@ class Resumable:
                 is_part=request.is_part,
                 parts=tuple(parts),
                 source=request.source,
+                made_by=request.made_by,
                 created_at=datetime.now(UTC),
                 expires_at=self._upload_store.new_expiry() if parts else self._upload_store.empty_expiry(),
             )
@@ -206,6 +207,10 @@ class Resumable:
             UploadNotFound.
         """
         return await to_thread.run_sync(self._upload_store.owner, upload_id)
+
+    async def maker(self, upload_id: str) -> str | None:
+        """Return the id of the key that made an upload; None if it was no key, or there is no such upload."""
+        return await to_thread.run_sync(self._upload_store.maker, upload_id)
 
     async def list_uploads(self, tenant: str) -> list[Upload]:
         """Return uploads of a tenant that are no parts, the newest first."""

@@ -120,6 +120,13 @@ class UploadStore:
         """
         return self._read(upload_id).tenant
 
+    def maker(self, upload_id: str) -> str | None:
+        """Return the id of the key that made an upload; None if it was no key, or there is no such upload."""
+        try:
+            return self._read(upload_id).made_by
+        except UploadNotFound:
+            return None
+
     def list_uploads(self) -> list[Upload]:
         """Return all uploads that have not expired, the newest first."""
         known = [upload for upload in self._all() if not upload.is_expired]
