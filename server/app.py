@@ -51,6 +51,7 @@ from server.viewing.fast_path import FastPath
 from server.viewing.service import Viewing
 from server.web.bodies import BodyCap
 from server.web.declared import Declared
+from server.web.deprecation import Deprecations
 from server.web.document import document
 from server.web.errors import add_error_handlers, error_responses
 from server.web.head import HeadLikeGet
@@ -163,6 +164,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyCap, is_streamed=is_streamed)
     app.add_middleware(MethodOverride)  # before the cap: it says what is an upload
     app.add_middleware(FastPath)
+    app.add_middleware(Deprecations)
     app.add_middleware(HeadLikeGet)  # before all that looks for GET
     add_error_handlers(app)
     document(app, health.PROBES)

@@ -20,7 +20,7 @@ SENT = (
 )
 SHOWN = (
     *("Content-Range", "ETag", "Location", "Retry-After", "WWW-Authenticate"),
-    *("X-Request-Id", "RateLimit", "RateLimit-Policy"),
+    *("X-Request-Id", "RateLimit", "RateLimit-Policy", "Deprecation", "Sunset", "Link"),
     *("Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version"),
     *("Upload-Concat", "Upload-Expires", "Upload-Length", "Upload-Offset"),
 )

@@ -23,6 +23,9 @@ HEADERS = {
     "Cache-Control": "How long it may be kept.",
     "Content-Range": "Which bytes these are, of how many; of a refused range, how many there are.",
     "Location": "Path of what was made.",
+    "Deprecation": "Since when this is deprecated (RFC 9745).",
+    "Sunset": "When this goes (RFC 8594).",
+    "Link": "Where more is said of the deprecation.",
     "Tus-Resumable": "Version of the protocol of uploads.",
     "Tus-Version": "Versions of the protocol that are spoken.",
     "Tus-Extension": "Extensions of the protocol that are spoken.",
@@ -111,11 +114,16 @@ def _declare(operation: Operation, method: str, *, is_probe: bool) -> None:
         answers["206"]["content"] = answers["200"]["content"]
     for status, answer in answers.items():
         names = _names(status, answers, method) + ([] if is_probe else ["RateLimit", "RateLimit-Policy"])
+        names += ["Deprecation", "Sunset", "Link"] if _is_deprecated(operation) else []
         if int(status) >= 400:
             answer["content"] = {PROBLEM: next(iter(answer["content"].values()))}
             names += ["Tus-Resumable", "Tus-Version"] if is_tus else []
         answer["headers"] = answer.get("headers", {}) | told("X-Request-Id", *names)["headers"]
     operation["responses"] = dict(sorted(answers.items()))
+
+
+def _is_deprecated(operation: Operation) -> bool:
+    return any(each.get("deprecated", False) for each in (operation, *operation.get("parameters", ())))
 
 
 def _names(status: str, answers: dict[str, Any], method: str) -> list[str]:
