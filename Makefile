@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 COMPOSE_SCHEMA := vendor.compose-spec
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-fast test-all coverage lint bench clean viewer
+.PHONY: help setup demo serve test test-fast test-all coverage lint bench clean viewer lock sbom
 
 help:
 	@echo "make demo [SLIDE=...] [MPP=0.5] [MODEL=nuclei-paper]    a slide through upload, job and results, into demo-output/"
@@ -22,6 +22,8 @@ help:
 	@echo "make test-all                      that, and an upload past 4 GiB"
 	@echo "make coverage                      which lines are reached, with a floor"
 	@echo "make lint                          ruff, mypy, import contracts, Dockerfiles, compose file"
+	@echo "make lock                          hashes of what goes into the images, from constraints.txt: docker/*.lock"
+	@echo "make sbom                          what is in the images and the page, as CycloneDX: sbom/"
 	@echo "make bench SLIDE=... [MPP=0.5]     memory, speed, halo, gateway"
 	@echo "make clean                         remove caches and demo-output/ (not $(VENV))"
 
@@ -95,6 +97,30 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/hadolint docker/server.Dockerfile docker/worker.Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema $(COMPOSE_SCHEMA) docker-compose.yml
+
+# A file whose hash is not in a lock is not installed into an image. torch, with what only it brings, is a lock of its own:
+# its CPU build comes from elsewhere.
+LOCK := $(BIN)/uv pip compile --quiet --no-header --no-annotate --generate-hashes --only-binary :all: --universal -c constraints.txt
+OF_TORCH := ^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==
+
+lock: $(STAMP)
+	echo hatchling | $(LOCK) --python-version 3.11 - -o docker/build.lock
+	$(LOCK) --python-version 3.11 --extra server pyproject.toml -o docker/server.lock
+	$(LOCK) --python-version 3.12 --extra worker pyproject.toml -o docker/torch.lock
+	$(LOCK) --python-version 3.12 --extra worker pyproject.toml -o docker/worker.lock \
+		$$(grep -oE '$(OF_TORCH)' docker/torch.lock | sed 's/^/--no-emit-package /; s/==//')
+	$(LOCK) --python-version 3.12 --extra worker pyproject.toml -o docker/torch.lock \
+		$$(grep -oE '^[a-z0-9-]+' docker/worker.lock | sed 's/^/--no-emit-package /')
+
+# cyclonedx-py checks what it writes against the schema. Without npm, the page has no list.
+SBOM := sbom
+CYCLONEDX := $(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml
+
+sbom: $(STAMP)
+	mkdir -p $(SBOM)
+	$(CYCLONEDX) docker/server.lock -o $(SBOM)/server.cdx.json
+	cat docker/worker.lock docker/torch.lock | $(CYCLONEDX) - -o $(SBOM)/worker.cdx.json
+	$(if $(shell command -v npm),cd viewer && npm sbom --package-lock-only --omit dev --sbom-format cyclonedx > $(abspath $(SBOM))/page.cdx.json)
 
 bench: $(STAMP)
 	$(if $(SLIDE),,$(error make bench SLIDE=/path/to/slide [MPP=0.5]: give a slide to measure with))

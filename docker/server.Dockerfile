@@ -14,16 +14,19 @@ RUN npm run build
 
 FROM ${BASE} AS build
 WORKDIR /src
-RUN python -m venv /opt/venv
-# Dependencies in a layer of their own: they change with these files, not with the code.
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN mkdir server workers models \
-    && /opt/venv/bin/pip install --no-cache-dir -c constraints.txt ".[server]"
+# Every file that pip takes has one of the hashes in docker/*.lock. In a layer of its own: it changes with these files,
+# not with the code.
+COPY docker/build.lock docker/server.lock docker/
+RUN python -m venv /opt/build && python -m venv /opt/venv \
+    && /opt/build/bin/pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r docker/build.lock \
+    && /opt/venv/bin/pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r docker/server.lock
+COPY pyproject.toml README.md LICENSE ./
 COPY server server
 COPY workers workers
 COPY models models
 COPY --from=page /src/server/static server/static
-RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --force-reinstall .
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /opt/dist . \
+    && /opt/venv/bin/pip install --no-cache-dir --no-deps --no-index /opt/dist/*.whl
 
 FROM ${BASE}
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin ldiffusion \

@@ -10,16 +10,25 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-RUN python3 -m venv /opt/venv
-# PyPI's torch is the CUDA build; the CPU index holds the same version with a local tag, which pip prefers.
+# Every file that pip takes has one of the hashes in docker/*.lock, but for torch of another index than PyPI, whose
+# files have other hashes: PyPI's torch is the CUDA build, the CPU index holds the same version for the CPU.
 ARG TORCH_INDEX=https://pypi.org/simple
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN mkdir server workers models \
-    && /opt/venv/bin/pip install --no-cache-dir -c constraints.txt --extra-index-url "${TORCH_INDEX}" ".[worker]"
+COPY constraints.txt ./
+COPY docker/build.lock docker/worker.lock docker/torch.lock docker/
+RUN python3 -m venv /opt/build && python3 -m venv /opt/venv \
+    && /opt/build/bin/pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r docker/build.lock \
+    && /opt/venv/bin/pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r docker/worker.lock \
+    && if [ "${TORCH_INDEX}" = https://pypi.org/simple ]; \
+       then /opt/venv/bin/pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r docker/torch.lock; \
+       else /opt/venv/bin/pip install --no-cache-dir --no-deps --only-binary :all: -c constraints.txt \
+            --index-url "${TORCH_INDEX}" torch torchvision; \
+       fi
+COPY pyproject.toml README.md LICENSE ./
 COPY server server
 COPY workers workers
 COPY models models
-RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --force-reinstall .
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /opt/dist . \
+    && /opt/venv/bin/pip install --no-cache-dir --no-deps --no-index /opt/dist/*.whl
 
 FROM ${BASE}
 # hadolint ignore=DL3008
