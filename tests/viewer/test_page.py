@@ -1,5 +1,6 @@
 """The page in a real browser, against a real gateway and a real worker whose model knows colours."""
 
+import re
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -56,6 +57,7 @@ def test_a_slide_goes_up_and_its_overlay_lies_where_it_should(walker: Walker, sl
     assert parse_qs(near)["x"] == parse_qs(linked)["x"] == ["1150.0"]
     assert near == linked
     assert said["moved"] != linked  # by an arrow key
+    assert re.fullmatch(r"Slides and results: [1-9][\d.,]* [kMG]?i?B", said["usage"])
     _background, red, blue = ([cell.strip() for cell in row.split("\t")] for row in said["legend"])
     mm2 = {"red": 700 * 500 * 0.25**2 / 1e6, "blue": 500 * 340 * 0.25**2 / 1e6}
     assert red[:2] == ["red", f"{mm2['red']:.3f} mm²"]

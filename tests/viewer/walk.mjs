@@ -44,6 +44,7 @@ const ways = {
     await page.locator('#result').waitFor()
     await opaque(page)
     said.shots.push(await shoot(page, 'reloaded'))
+    said.usage = await page.locator('#usage').innerText()
     const [download] = await Promise.all([
       page.waitForEvent('download'),
       page.getByText('Download', { exact: true }).click().then(() => page.getByRole('button', { name: 'Areas (CSV)' }).click()),

@@ -4,7 +4,7 @@ import { getJson, remove, send } from './api'
 import { button, byId, el } from './dom'
 import { bytes, moment } from './measure'
 import { report } from './notices'
-import type { Page, SlideInfo } from './types'
+import type { Page, SlideInfo, Usage } from './types'
 
 const PAGE = 50
 const THUMBNAIL_PX = 128
@@ -13,6 +13,7 @@ export class Slides {
   readonly #list = byId('slides', HTMLUListElement)
   readonly #more = byId('more-slides', HTMLButtonElement)
   readonly #empty = byId('no-slides', HTMLElement)
+  readonly #usage = byId('usage', HTMLElement)
   #cursor: string | null = null
   #chosen: string | null = null
   /** Of two requests on their way, the later one counts. */
@@ -25,6 +26,7 @@ export class Slides {
   /** Read the newest slides anew. */
   async refresh(): Promise<void> {
     await this.#load(null)
+    void this.#showUsage()
   }
 
   /** Mark a slide as the one that is shown. */
@@ -52,6 +54,18 @@ export class Slides {
     this.#more.hidden = this.#cursor === null
     this.#empty.hidden = this.#list.childElementCount > 0
     this.mark(this.#chosen)
+  }
+
+  /** Say how much is stored, and may be. A server that cannot tell now is asked again with the next list. */
+  async #showUsage(): Promise<void> {
+    try {
+      const { stored_bytes, quota_bytes } = await getJson<Usage>('/v1/usage')
+      const most = quota_bytes === 0 ? '' : ` of ${bytes(quota_bytes)}`
+      this.#usage.textContent = `Slides and results: ${bytes(stored_bytes)}${most}`
+      this.#usage.hidden = false
+    } catch {
+      this.#usage.hidden = true
+    }
   }
 
   #item(slide: SlideInfo): HTMLLIElement {

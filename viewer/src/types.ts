@@ -86,6 +86,12 @@ export interface Statistics {
   classes: ClassStatistics[]
 }
 
+/** What there is on the server of whoever asks; a quota of 0 is none. */
+export interface Usage {
+  stored_bytes: number
+  quota_bytes: number
+}
+
 export interface Page<T> {
   items: T[]
   next_cursor?: string | null
