@@ -19,6 +19,7 @@ COMMANDS = [
     "crops",
     "data",
     "demo",
+    "doctor",
     "evaluate",
     "figures",
     "keys",

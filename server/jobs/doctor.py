@@ -1,0 +1,145 @@
+"""Looks at the store against the queue: what a death, a lost queue or a broken disk left behind; mends it or says it.
+
+What others do at this very moment is left alone: half-written files count from an hour on, and jobs that run are the
+queue's.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from workers.core.digests import sha256_of
+from workers.core.errors.base import JobNotFound, LDiffusionError
+from workers.core.frozen import Frozen
+from workers.core.job_files import KEPT, REGIONS, read_ending, stored_view
+from workers.core.queue.exchange import answering, decode
+from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import JOBS, JobKeys
+from workers.core.schemas import FINAL_STATES
+
+STALE_S = 3600.0
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\..+|.+\.partial")
+
+
+class Finding(Frozen):
+    """Something that is not as it should be."""
+
+    kind: str
+    id: str
+    detail: str
+    mended: bool = False
+
+
+class Doctor:
+    """Looks at all jobs of a queue and its data folder. Every method blocks.
+
+    Args:
+        jobs: The queue.
+        repair: Mend what can be mended.
+        digests: Read all results again and compare them with their digests.
+    """
+
+    def __init__(self, jobs: Jobs, *, repair: bool = False, digests: bool = False) -> None:
+        self._jobs = jobs
+        self._store = jobs.store
+        self._repair = repair
+        self._digests = digests
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what is wrong, one by one.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
+        with answering():
+            known = {member.decode() for member in self._jobs.redis.zrange(JOBS, 0, -1)}
+        on_disk = set(self._store.list_jobs())
+        for job_id in sorted(known - on_disk):
+            yield self._told("record_without_folder", job_id, "the queue knows it, the disk does not", self._forget)
+        for job_id in sorted(on_disk):
+            yield from self._job(job_id, is_known=job_id in known)
+        for folder in sorted((self._store.root / "trash").iterdir()):
+            detail = "what was deleted is still on the disk"
+            yield self._told("trash", folder.name, detail, lambda _name: self._store.empty_trash())
+
+    def _job(self, job_id: str, *, is_known: bool) -> Iterator[Finding]:
+        view = stored_view(self._store, job_id)
+        if view is None:
+            yield Finding(kind="job_unreadable", id=job_id, detail="a file of its folder cannot be read")
+            return
+        if view.state not in FINAL_STATES and not is_known:
+            yield self._told(
+                "folder_without_record", job_id, "it has not ended, and the queue does not know it", self._submit
+            )
+        elif is_known:
+            yield from self._end(job_id, view.state)
+        yield from self._leftovers(job_id)
+        if view.state == "succeeded":
+            yield from self._results(job_id)
+
+    def _end(self, job_id: str, on_disk: str) -> Iterator[Finding]:
+        with answering():
+            state = decode(self._jobs.redis.hgetall(JobKeys(job_id).record)).get("state", on_disk)
+        if state == on_disk or {state, on_disk}.isdisjoint(FINAL_STATES):
+            return
+        if state == "finishing" and on_disk == "succeeded":  # its last task is about to say so
+            return
+        detail = f"it is {state} in the queue and {on_disk} on the disk"
+        yield self._told("end_not_written", job_id, detail, self._jobs.settle)
+
+    def _leftovers(self, job_id: str) -> Iterator[Finding]:
+        folder = self._store.job_dir(job_id)
+        stale = [path for path in folder.rglob("*") if _TEMPORARY.fullmatch(path.name) and _is_stale(path)]
+        if stale:
+            detail = f"{len(stale)} half-written files, such as {stale[0].name}"
+            yield self._told("temporary_files", job_id, detail, lambda _job_id: _remove(stale))
+        with suppress(FileNotFoundError):
+            ending = read_ending(self._store, job_id)
+            if ending is None:
+                return
+            kept = KEPT | REGIONS if ending.keeps_regions else KEPT
+            left = sorted(path.name for path in folder.iterdir() if path.name not in kept)
+            if left:
+                detail = f"it is {ending.state} and still has {', '.join(left[:3])}"
+                yield self._told("results_of_an_ended_job", job_id, detail, self._jobs.ends.clear)
+
+    def _results(self, job_id: str) -> Iterator[Finding]:
+        result, folder = self._store.read_result(job_id), self._store.job_dir(job_id)
+        for name, digest in result.files.items():
+            path, size = folder / name, result.sizes_bytes.get(name)
+            if not path.is_file():
+                yield Finding(kind="result_missing", id=job_id, detail=f"{name} is not there")
+            elif size is not None and path.stat().st_size != size:
+                yield Finding(kind="result_changed", id=job_id, detail=f"{name} has another size than was written")
+            elif self._digests and sha256_of(path) != digest:
+                yield Finding(kind="result_changed", id=job_id, detail=f"{name} has another digest than was written")
+
+    def _told(self, kind: str, subject: str, detail: str, mend: Callable[[str], object]) -> Finding:
+        mended = False
+        if self._repair:
+            with suppress(OSError, LDiffusionError):
+                mend(subject)
+                mended = True
+        return Finding(kind=kind, id=subject, detail=detail, mended=mended)
+
+    def _forget(self, job_id: str) -> None:
+        self._jobs.forget(job_id)
+
+    def _submit(self, job_id: str) -> None:
+        with suppress(JobNotFound):
+            stored = self._store.read_request(job_id)
+            self._jobs.submit(job_id, stored.request, stored.created_at, tenant=stored.tenant)
+
+
+def _is_stale(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > STALE_S
+    except FileNotFoundError:
+        return False
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
