@@ -20,6 +20,7 @@ from workers.core.schemas import ErrorBody, JobView, WebhookDelivery
 from workers.core.store import Store, fsync_dir
 
 ENDING = "ended.json"
+RESULT = "result.json"
 DELIVERY = "webhook.json"
 SIZE = "size.json"
 KEPT = frozenset({"job.json", ENDING, DELIVERY})
@@ -141,6 +142,11 @@ def take_back_ending(store: Store, job_id: str) -> None:
     (store.job_dir(job_id) / ENDING).unlink(missing_ok=True)
 
 
+def has_result(store: Store, job_id: str) -> bool:
+    """Return whether a job's folder is complete."""
+    return (store.job_dir(job_id) / RESULT).is_file()
+
+
 def clear_results(store: Store, job_id: str) -> None:
     """Remove everything from the folder of a job but the request and the ending, and regions where those are kept.
 
@@ -149,7 +155,7 @@ def clear_results(store: Store, job_id: str) -> None:
     folder = store.job_dir(job_id)
     ending = read_ending(store, job_id)
     kept = KEPT | REGIONS if ending is not None and ending.keeps_regions else KEPT
-    (folder / "result.json").unlink(missing_ok=True)  # first: without it nothing else is served
+    (folder / RESULT).unlink(missing_ok=True)  # first: without it nothing else is served
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name in kept:
             continue
@@ -184,8 +190,7 @@ def count_size(store: Store, job_id: str) -> int:
 
 def has_ended(store: Store, job_id: str) -> bool:
     """Whether the folder of a job says that it has ended, however."""
-    folder = store.job_dir(job_id)
-    return (folder / ENDING).exists() or (folder / "result.json").exists()
+    return (store.job_dir(job_id) / ENDING).exists() or has_result(store, job_id)
 
 
 def folder_bytes(folder: Path, besides: str = "") -> int:

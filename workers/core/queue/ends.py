@@ -12,7 +12,7 @@ from typing import Any
 
 from rq import Queue
 
-from workers.core.job_files import Ending, clear_results, keep_ending, read_ending, take_back_ending
+from workers.core.job_files import Ending, clear_results, has_result, keep_ending, read_ending, take_back_ending
 from workers.core.queue.dequeue import dequeue
 from workers.core.queue.events import add_event
 from workers.core.queue.exchange import Transaction, answering, decode, transact
@@ -45,7 +45,7 @@ class Ends:
             QueueUnavailable: Redis does not answer. The disk may have the end: then a sweep gives it to Redis.
         """
         before = self._state(job_id)
-        if before in FINAL_STATES:
+        if before in FINAL_STATES or (before is None and has_result(self._store, job_id)):  # the queue may be a new one
             return
         if before == "finishing" and ending.state == "failed":  # what was computed is worth more than its outputs
             ending = ending.model_copy(update={"keeps_regions": True})

@@ -99,6 +99,15 @@ def broken(number: int, times: int) -> Callable[..., Any]:
     return keep
 
 
+def test_a_result_outlives_a_queue_that_has_forgotten_its_job(jobs: Jobs) -> None:
+    job_id = finishing(jobs)
+    write_result(jobs, job_id)
+    jobs.redis.flushall()
+    jobs.fail(job_id, MppMissing("Something asked for it failed."))  # a product of it, for one
+    assert disk_says(jobs, job_id) == "succeeded"
+    assert jobs.store.read_result(job_id).job_id == job_id
+
+
 def test_an_end_that_the_disk_cannot_take_is_written_when_it_can(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = running(jobs, 2)
     monkeypatch.setattr(ends, "keep_ending", broken(errno.EROFS, 3))
