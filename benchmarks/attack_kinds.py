@@ -1,7 +1,7 @@
 """Attacks on a gateway, each without end, from addresses of the loopback that nobody else uses.
 
-`python -m benchmarks.attack_kinds NAME PORT` runs one until it is killed. A new one is a function of the port and an
-entry of `ATTACKS`.
+`python -m benchmarks.attack_kinds NAME PORT` runs one until it is killed; the key of its tenant, who has uploaded a
+slide that is slow to decode, comes in the environment. A new one is a function of the target and an entry of `ATTACKS`.
 """
 
 import os
@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import chain, repeat
+from dataclasses import dataclass
+from itertools import chain, cycle, repeat
+from pathlib import Path
 
 import click
 
@@ -24,15 +26,40 @@ REOPENED_PER_S = 200
 """Of a crowd, at most: how many connections a second a machine can take is another question."""
 
 LINES = 4
+SLOW_PX, SLOW_TILE_PX = 8192, 2048
+"""Of the slide with slow tiles: 12 MiB of pixels each, which deflate packs to almost nothing."""
+
+SLOW_TILES, SLOW_LEVEL = SLOW_PX // SLOW_TILE_PX, 13
 NICENESS = 10
 """Attackers are elsewhere: what their own work takes from this machine is not the gateway's fault."""
 
 PIECE = b"a" * 2**16
 OPEN_HEAD = b"GET /v1/slides HTTP/1.1\r\nHost: localhost\r\n"
-JSON_HEAD = b"Host: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
-CHUNKED = b"POST /v1/jobs HTTP/1.1\r\n" + JSON_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 MANY = b"[" + b",".join([b"[]"] * 450_000) + b"]"
 MEMBERS = b",".join(b'"k%d": 1' % number for number in range(200_000))
+
+
+@dataclass(frozen=True)
+class Target:
+    """A gateway, and what the attacker has there.
+
+    Attributes:
+        port: Of the gateway.
+        key: Of the attacker's tenant.
+        slide_id: A slide of that tenant, each of whose tiles takes long to decode.
+        bombs: Files that are refused once they were looked at.
+    """
+
+    port: int
+    key: str
+    slide_id: str
+    bombs: tuple[Path, ...]
+
+    def head(self, method: bytes, path: bytes) -> bytes:
+        """Return the beginning of a request with a body of JSON."""
+        opens = f"Authorization: Bearer {self.key}\r\n".encode()
+        kind = b"Host: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        return method + b" " + path + b" HTTP/1.1\r\n" + kind + opens
 
 
 def connect(port: int, number: int) -> socket.socket:
@@ -87,29 +114,57 @@ def _is_closed(connection: socket.socket) -> bool:
         return True
 
 
-def json_post(path: bytes, body: bytes) -> Callable[[], Iterable[bytes]]:
-    """Return a request with a JSON body, whole."""
-    head = b"POST " + path + b" HTTP/1.1\r\n" + JSON_HEAD + b"Content-Length: %d\r\n\r\n" % len(body)
-    return lambda: (head + body,)
+def post(target: Target, path: bytes, body: bytes) -> None:
+    """Send a JSON body, whole, on a few connections."""
+    whole = target.head(b"POST", path) + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    lines(target.port, lambda: (whole,))
 
 
-HALF_BODY = b"POST /v1/jobs HTTP/1.1\r\n" + JSON_HEAD + b"Content-Length: 1000\r\n\r\n{"
+def bombs(target: Target) -> None:
+    """Upload files whose tiles say that they are far larger than they are, all at once and again and again."""
+    bodies = cycle([path.read_bytes() for path in target.bombs])
+
+    def one() -> Iterable[bytes]:
+        body = next(bodies)
+        head = target.head(b"PUT", b"/v1/slides?filename=bomb.tif")
+        return (head + b"Content-Length: %d\r\n\r\n" % len(body) + body,)
+
+    lines(target.port, one)
+
+
+def slow_tiles(target: Target) -> None:
+    """Ask for tiles that are slow to decode, each of which is another one."""
+    places = cycle([(x, y) for y in range(SLOW_TILES) for x in range(SLOW_TILES)])
+
+    def one() -> Iterable[bytes]:
+        x, y = next(places)
+        path = f"/v1/slides/{target.slide_id}/slide_files/{SLOW_LEVEL}/{x}_{y}.jpeg"
+        return (target.head(b"GET", path.encode()) + b"\r\n",)
+
+    lines(target.port, one)
+
+
 PIPELINED = OPEN_HEAD + b"\r\n"
 
-ATTACKS: dict[str, Callable[[int], None]] = {
-    "endless header": lambda port: lines(port, lambda: chain([OPEN_HEAD + b"X: "], repeat(PIECE))),
-    "endless headers": lambda port: lines(port, lambda: chain([OPEN_HEAD], repeat(b"X: 1\r\n" * 10_000))),
-    "endless trailer": lambda port: lines(port, lambda: chain([CHUNKED + b"0\r\nX: "], repeat(PIECE))),
-    "requests in a row": lambda port: lines(port, lambda: repeat(PIPELINED * 5_000, 100)),
-    "silent sockets": lambda port: crowd(port, b""),
-    "half heads": lambda port: crowd(port, OPEN_HEAD),
-    "half bodies": lambda port: crowd(port, HALF_BODY),
-    "empty lists in a region": lambda port: lines(
-        port, json_post(b"/v1/roi/check", b'{"roi": {"type": "Polygon", "coordinates": [%s]}}' % MANY)
+ATTACKS: dict[str, Callable[[Target], None]] = {
+    "endless header": lambda at: lines(at.port, lambda: chain([OPEN_HEAD + b"X: "], repeat(PIECE))),
+    "endless headers": lambda at: lines(at.port, lambda: chain([OPEN_HEAD], repeat(b"X: 1\r\n" * 10_000))),
+    "endless trailer": lambda at: lines(
+        at.port,
+        lambda: chain([at.head(b"POST", b"/v1/jobs") + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: "], repeat(PIECE)),
     ),
-    "empty lists for slides": lambda port: lines(port, json_post(b"/v1/batches", b'{"slide_ids": %s}' % MANY)),
-    "many members": lambda port: lines(port, json_post(b"/v1/jobs", b"{%s}" % MEMBERS)),
-    "deep JSON": lambda port: lines(port, json_post(b"/v1/jobs", b"[" * 2_000_000)),
+    "requests in a row": lambda at: lines(at.port, lambda: repeat(PIPELINED * 5_000, 100)),
+    "silent sockets": lambda at: crowd(at.port, b""),
+    "half heads": lambda at: crowd(at.port, OPEN_HEAD),
+    "half bodies": lambda at: crowd(at.port, at.head(b"POST", b"/v1/jobs") + b"Content-Length: 1000\r\n\r\n{"),
+    "empty lists in a region": lambda at: post(
+        at, b"/v1/roi/check", b'{"roi": {"type": "Polygon", "coordinates": [%s]}}' % MANY
+    ),
+    "empty lists for slides": lambda at: post(at, b"/v1/batches", b'{"slide_ids": %s}' % MANY),
+    "many members": lambda at: post(at, b"/v1/jobs", b"{%s}" % MEMBERS),
+    "deep JSON": lambda at: post(at, b"/v1/jobs", b"[" * 2_000_000),
+    "decoding bombs": bombs,
+    "slow tiles": slow_tiles,
 }
 """By name; each runs until its process is killed."""
 
@@ -117,9 +172,12 @@ ATTACKS: dict[str, Callable[[int], None]] = {
 @click.command(context_settings=CONTEXT, help=__doc__.splitlines()[0])
 @click.argument("name", type=click.Choice(list(ATTACKS)))
 @click.argument("port", type=int)
-def main(name: str, port: int) -> None:
+@click.option("--key", envvar="ATTACK_KEY", required=True)
+@click.option("--slide", envvar="ATTACK_SLIDE", required=True, help="id of the slide with slow tiles")
+@click.option("--bombs", envvar="ATTACK_BOMBS", type=click.Path(path_type=Path), required=True, help="folder of files")
+def main(name: str, port: int, key: str, slide: str, bombs: Path) -> None:
     os.nice(NICENESS)
-    ATTACKS[name](port)
+    ATTACKS[name](Target(port, key, slide, tuple(sorted(bombs.glob("*.tif")))))
 
 
 if __name__ == "__main__":

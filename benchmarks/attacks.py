@@ -1,8 +1,9 @@
 """What bystanders notice of attacks: `python -m benchmarks.attacks [--requests 200] [--repeat 3] [--only NAME]`.
 
 One client asks a real gateway for a fixed mix (list, thumbnail, tile, submission, a chunk of 1 MiB), each on a new
-connection: first alone, then while an attack goes on in another process. Told are the 95th percentile of the one and
-the other, their quotient, and how far the memory of the gateway and of what it started grew over that before.
+connection: first alone, then while an attack of another tenant goes on in another process. Told are the 95th
+percentile of the one and the other, their quotient, and how far the memory of the gateway and of what it started grew
+over that before.
 """
 
 import http.client
@@ -23,13 +24,16 @@ import numpy as np
 import psutil
 
 from benchmarks.attack_kinds import ATTACKS
+from benchmarks.attack_slides import means_of
 from benchmarks.gateway import made_slide
-from benchmarks.gateway_process import PeakMemory, queue_of, start_gateway
-from benchmarks.gateway_uploads import METADATA, MIB, Uploader
+from benchmarks.gateway_process import PeakMemory, Server, queue_of, start_gateway
+from benchmarks.gateway_uploads import METADATA, MIB, Uploader, bearer
 from benchmarks.report import Figure, figure
+from server.cli.keys import keys_of
 from server.process.children import module_command, module_environment
 from server.uploads import tus
 from workers.core.command_line import CONTEXT
+from workers.core.settings import Settings
 
 TIMEOUT_S = 60.0
 SETTLE_S = 2.0
@@ -64,11 +68,13 @@ class Bystander:
     Args:
         port: Of the gateway.
         slide: Is uploaded first.
+        key: Opens the gateway.
     """
 
-    def __init__(self, port: int, slide: Path) -> None:
+    def __init__(self, port: int, slide: Path, key: str) -> None:
         self._port = port
-        self._slide_id = str(Uploader(port).put(slide)["id"])
+        self._key = key
+        self._slide_id = str(Uploader(port, key).put(slide)["id"])
         self._chunk = os.urandom(MIB)
         self._tile = 0
         self._mix = (self._list, self._thumbnail, self._next_tile, self._submit, self._append)
@@ -105,13 +111,13 @@ class Bystander:
     def _create(self) -> str:
         headers = {"Tus-Resumable": tus.VERSION, "Upload-Length": str(MIB + 1), "Upload-Metadata": METADATA}
         try:
-            return str(Uploader(self._port).ask("POST", tus.PREFIX, headers)[0]["location"])
+            return str(Uploader(self._port, self._key).ask("POST", tus.PREFIX, headers)[0]["location"])
         except (OSError, http.client.HTTPException, RuntimeError):
             return "/v1/uploads/none"  # then the chunk fails, and is counted
 
     def _ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> int:
         with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_S)) as connection:
-            connection.request(method, path, body, headers or {})
+            connection.request(method, path, body, {**bearer(self._key), **(headers or {})})
             answer = connection.getresponse()
             answer.read()
             return answer.status
@@ -125,9 +131,10 @@ def _is_answered(ask: Callable[[], int]) -> bool:
 
 
 @contextmanager
-def under(name: str, port: int) -> Iterator[None]:
-    """Let an attack go on in a process of its own while the context lasts."""
-    attacker = subprocess.Popen(module_command("benchmarks.attack_kinds", name, str(port)), env=module_environment())
+def under(name: str, port: int, means: dict[str, str]) -> Iterator[None]:
+    """Let an attack go on in a process of its own, with these means in its environment, while the context lasts."""
+    command = module_command("benchmarks.attack_kinds", name, str(port))
+    attacker = subprocess.Popen(command, env={**module_environment(), **means})
     try:
         time.sleep(SETTLE_S)
         if attacker.poll() is not None:
@@ -138,11 +145,12 @@ def under(name: str, port: int) -> Iterator[None]:
         attacker.wait()
 
 
-def measure(name: str, bystander: Bystander, pid: int, port: int, count: int) -> Run:
-    """Measure the mix alone, and under an attack."""
+def measure(name: str, bystander: Bystander, gateway: Server, means: dict[str, str], count: int) -> Run:
+    """Measure the mix alone, and under an attack with these means."""
+    pid = gateway.process.pid
     alone_ms, _ = bystander.wait(count)
     before_mb = resident_mb(pid)
-    with PeakMemory(pid) as peak, under(name, port):
+    with PeakMemory(pid) as peak, under(name, gateway.port, means):
         attacked_ms, failed = bystander.wait(count)
     time.sleep(SETTLE_S)
     return Run(alone_ms, attacked_ms, failed, max(0.0, peak.all_mb - before_mb))
@@ -152,6 +160,11 @@ def resident_mb(pid: int) -> float:
     """Return the resident memory of a process and of those it started."""
     process = psutil.Process(pid)
     return float(sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))) / 1e6
+
+
+def key_of(settings: Settings, tenant: str) -> str:
+    """Make a key of a tenant; the first one closes the gateway to whoever has none."""
+    return keys_of(settings).create(tenant, tenant, ("read", "submit"), None)[1]
 
 
 def figures_of(runs: dict[str, list[Run]]) -> list[Figure]:
@@ -176,11 +189,12 @@ def main(requests: int, repeat: int, only: tuple[str, ...], folder: Path | None)
     with tempfile.TemporaryDirectory(dir=folder) as place, queue_of(Path(place) / "data") as settings:
         gateway = start_gateway(settings)
         try:
-            bystander = Bystander(gateway.port, made_slide(Path(place) / "made.tif"))
+            bystander = Bystander(gateway.port, made_slide(Path(place) / "made.tif"), key_of(settings, "bystander"))
+            means = means_of(gateway.port, key_of(settings, "attacker"), Path(place))
             bystander.wait(10)  # the first of each kind builds what others use
             print(f"{'':>26}{'alone ms':>10}{'attacked':>10}{'times':>8}{'failed':>8}{'growth MB':>11}")
             for name in [name for _ in range(repeat) for name in runs]:
-                run = measure(name, bystander, gateway.process.pid, gateway.port, requests)
+                run = measure(name, bystander, gateway, means, requests)
                 runs[name].append(run)
                 row = f"{run.alone_ms:>10.1f}{run.attacked_ms:>10.1f}{run.times:>8.2f}{run.failed:>8}"
                 print(f"{name:>26}{row}{run.growth_mb:>11.1f}", flush=True)

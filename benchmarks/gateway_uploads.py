@@ -58,20 +58,27 @@ def copy_and_hash(source: Path, target: Path) -> float:
     return seconds
 
 
+def bearer(key: str) -> dict[str, str]:
+    """Return the header that shows a key, if there is one."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 class Uploader:
     """A client of one gateway; it sends files by `sendfile`, so that it takes no time of its own.
 
     Args:
         port: Of the gateway.
+        key: That opens it, if it asks for one.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, key: str = "") -> None:
         self._port = port
+        self._opens = bearer(key)
 
     def ask(self, method: str, path: str, headers: dict[str, str] | None = None) -> tuple[Message, bytes]:
         """Send a request without a body; return headers and body of the answer."""
         with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)) as connection:
-            connection.request(method, path, headers=headers or {})
+            connection.request(method, path, headers={**self._opens, **(headers or {})})
             return _answer(connection, f"{method} {path}")
 
     def json(self, path: str) -> JSON:
@@ -122,7 +129,7 @@ class Uploader:
     def _send(self, method: str, path: str, file: Path, part: tuple[int, int], headers: dict[str, str]) -> bytes:
         with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=600)) as connection:
             connection.putrequest(method, path)
-            for name, value in ({"Content-Length": str(part[1])} | headers).items():
+            for name, value in ({"Content-Length": str(part[1])} | self._opens | headers).items():
                 connection.putheader(name, value)
             connection.endheaders()
             with file.open("rb") as opened:

@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import attacks
+from benchmarks.attack_kinds import SLOW_LEVEL, SLOW_TILES
+from benchmarks.attack_slides import means_of
 from benchmarks.attacks import Run, figures_of
+from benchmarks.gateway_process import queue_of, start_gateway
+from benchmarks.gateway_uploads import Uploader
 
 NAMES = {"attacks.worst_bystander_x", "attacks.gateway_growth_mb", "attacks.failed_requests"}
 
@@ -20,6 +24,24 @@ def test_one_run_prints_every_figure(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert figures.keys() == NAMES
     assert figures["attacks.worst_bystander_x"] > 0
     assert figures["attacks.failed_requests"] == 0
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_the_attacker_s_slides_are_what_they_are_meant_to_be(tmp_path: Path) -> None:
+    with queue_of(tmp_path / "data") as settings:
+        gateway = start_gateway(settings)
+        try:
+            key = attacks.key_of(settings, "attacker")
+            means = means_of(gateway.port, key, tmp_path)
+            client = Uploader(gateway.port, key)
+            for bomb in Path(means["ATTACK_BOMBS"]).iterdir():
+                with pytest.raises(RuntimeError, match="slide_unreadable"):
+                    client.put(bomb)
+            tile = f"/v1/slides/{means['ATTACK_SLIDE']}/slide_files/{SLOW_LEVEL}/{SLOW_TILES - 1}_0.jpeg"
+            assert client.ask("GET", tile)[0]["content-type"] == "image/jpeg"
+        finally:
+            gateway.stop()
 
 
 def test_the_worst_attack_is_the_one_whose_median_is_worst() -> None:
