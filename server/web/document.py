@@ -39,8 +39,8 @@ HEADERS = {
 }
 """Headers of answers that mean something to a client. `told` puts them into what a route declares."""
 
-ALWAYS = ("X-Request-Id", "ETag", "Location", "WWW-Authenticate", "Tus-Resumable")
-"""Those that are there wherever they are declared, but for a `WWW-Authenticate` of a 403."""
+ALWAYS = ("X-Request-Id", "ETag", "Location")
+"""Those that are there wherever they are declared. A refusal at the gate knows no protocol of uploads, for example."""
 
 AT_THE_DOOR = (400, 408, 431, 503)
 OF_BODIES = (413, 415)
