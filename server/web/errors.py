@@ -76,7 +76,6 @@ HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "upload_too_larg
 PROBLEM = "application/problem+json"
 ERRORS_PATH = "/docs/errors"
 TYPES = f"{ERRORS_PATH}#mpp_missing"
-PATH_SHOWN_CHARS = 200
 
 
 class ErrorAnswer(Frozen):
@@ -120,7 +119,7 @@ def _body(status: int, code: str, message: str, value: object, accepted: str | N
         title=titles()[code],
         status=status,
         detail=message,
-        instance=request.path and request.path[:PATH_SHOWN_CHARS],
+        instance=request.path,
         request_id=request.name or None,
         error=ErrorBody(code=code, message=message, value=None if value is None else str(value), accepted=accepted),
     ).model_dump()

@@ -18,6 +18,7 @@ OWN = ("assets", "docs", "healthz", "openapi.json", "readyz", "v1")
 
 ACCEPTED = f"empty, or a path such as /wsi of letters, digits and -._~; first part none of {', '.join(OWN)}"
 ROOT_MAX_CHARS = 256
+_HALF = re.compile("%.?$")
 _ROOT = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 
 
@@ -46,9 +47,17 @@ def path_of(scope: Scope) -> str:
     return path[len(root) :] or "/" if _is_below(path, root) else path
 
 
-def shown_path(scope: Scope) -> str:
-    """Return the path of a request as a client writes it, with the prefix, percent-encoded, without its query."""
-    return quote(str(scope["path"]))
+def shown_path(scope: Scope, most: int = 200) -> str:
+    """Return the path of a request as a client writes it, with the prefix, percent-encoded, without its query.
+
+    A path that begins with two slashes would mean another host, where it stands as a reference: of them one is left.
+
+    Args:
+        scope: Of the request.
+        most: Characters; none is cut in half.
+    """
+    whole = "/" + quote(str(scope["path"]).lstrip("/"))
+    return _HALF.sub("", whole[:most]) if len(whole) > most else whole
 
 
 def link_to(root_path: str, path: str) -> str:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from server.app import create_app
-from server.web.root_path import OWN, RootPath, link_to, path_of, root_path_of, without_root
+from server.web.root_path import OWN, RootPath, link_to, path_of, root_path_of, shown_path, without_root
 from workers.core.errors.base import RequestInvalid
 from workers.core.settings import Settings
 
@@ -169,6 +170,19 @@ def test_a_body_is_bounded_and_an_upload_is_not(rooted_world: World, below_root:
     assert below_root("POST", "/v1/jobs", content=much).status_code == 413
     answer = below_root("PUT", "/v1/slides?filename=a.tif", content=much)
     assert answer.json()["error"]["code"] == "slide_unreadable", answer.text
+
+
+@given(path=st.text(max_size=300))
+def test_a_path_that_is_shown_is_a_reference_to_this_server(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return  # no server gives such a path
+    shown = shown_path({"type": "http", "path": path})
+    assert re.fullmatch(r"/(?:[A-Za-z0-9._~/-]|%[0-9A-F]{2})*", shown)
+    assert not shown.startswith("//")
+    assert len(shown) <= 200
+    assert unquote_to_bytes(f"/{quote(path.lstrip('/'))}").startswith(unquote_to_bytes(shown))
 
 
 def test_the_prefix_twice_is_not_the_server(rooted_world: World) -> None:
