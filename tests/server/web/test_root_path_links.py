@@ -181,5 +181,5 @@ def test_without_its_last_slash_the_page_is_found(rooted_world: World) -> None:
 
 def test_what_is_refused_says_so_with_the_prefix_too(below_root: Asked) -> None:
     answer = below_root("PUT", "/v1/jobs")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
     assert below_root("GET", "/v1/nothing").json()["error"]["value"] == f"GET {ROOT}/v1/nothing"
