@@ -32,7 +32,7 @@ from server.process.children import module_command, module_environment
 from server.process.embedded_redis import EmbeddedRedis
 from server.process.serve import read_address
 from workers.core.command_line import CONTEXT
-from workers.core.model_catalogue import find_model
+from workers.core.model.catalogue import find_model
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys
 from workers.core.queue.leases import holder_of
