@@ -1,6 +1,7 @@
 """Security headers, and whose requests are taken: which host they name, which page sends them. Pure ASGI."""
 
 import re
+from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -57,7 +58,8 @@ class SecurityHeaders:
                 for name, value in EVERYWHERE.items():
                     headers.setdefault(name, value)
                 is_page = headers.get("content-type", "").partition(";")[0].strip().lower() == "text/html"
-                headers.setdefault("content-security-policy", PAGE_POLICY if is_page else DATA_POLICY)
+                if message["status"] != HTTPStatus.NOT_MODIFIED:  # a browser would put it upon the page that it kept
+                    headers.setdefault("content-security-policy", PAGE_POLICY if is_page else DATA_POLICY)
             await send(message)
 
         await self._app(scope, receive, send_guarded)

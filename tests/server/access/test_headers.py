@@ -84,6 +84,7 @@ def test_the_pages_for_programmers_need_no_key_and_nothing_of_others(
         assert b"<script>" not in answer.body
         kept = call(app, "GET", path, [("if-none-match", answer.headers["etag"])], access=access)
         assert (kept.status, kept.body) == (304, b"")
+        assert "content-security-policy" not in kept.headers  # else a page that is kept would have that of data
 
 
 def test_without_a_build_the_page_of_the_interface_lists_every_address(
