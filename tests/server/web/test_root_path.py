@@ -148,7 +148,8 @@ def shape_of(answer: httpx.Response) -> tuple[Any, ...]:
             body = {**body, "error": body["error"]["code"]} if isinstance(body.get("error"), dict) else body
     elif answer.headers.get("content-type", "").startswith("text/html") or b"expires=" in answer.content:
         body = None
-    return answer.status_code, {k: v for k, v in answer.headers.items() if k not in DIFFERENT}, body
+    left = {*DIFFERENT, "etag"} if isinstance(body, dict) and "openapi" in body else DIFFERENT  # it names the prefix
+    return answer.status_code, {k: v for k, v in answer.headers.items() if k not in left}, body
 
 
 def test_every_route_answers_alike_with_the_prefix_and_without(rooted_world: World, below_root: Asked) -> None:
