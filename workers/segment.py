@@ -1,7 +1,8 @@
 """The same stages in one process, without server and queue: `python -m workers.segment SLIDE -o OUT --model NAME`.
 
 The output folder is complete when it holds `result.json`. Started again on a folder that a run left incomplete, it
-goes on from the regions that are there; a complete folder is left alone unless `--overwrite` is given.
+goes on from the regions that are there; a complete folder is left alone unless `--overwrite` is given. Of many slides
+each has a folder and a process of its own: `workers.many`.
 """
 
 import hashlib
@@ -39,6 +40,7 @@ from workers.core.slides.names import display_name
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
 from workers.core.text import printable
+from workers.many.command import Asked, of_many, segment_many
 from workers.masks import load_area
 from workers.pipeline import bad_tiles, stitch
 from workers.pipeline.inference import Engine, Segmenter, cpu_threads, segment_regions
@@ -72,8 +74,9 @@ class Run:
 
 
 @click.command(cls=TellsErrors, context_settings=CONTEXT)
-@click.argument("slide", type=click.Path(path_type=Path))
+@click.argument("slides", nargs=-1, metavar="SLIDE...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@of_many
 @click.option("--model", default="nuclei", show_default=True, help="Name of an installed model, or its folder.")
 @click.option("--mpp", type=float, help="µm per level-0 pixel; overrides the slide's own.")
 @click.option(
@@ -98,9 +101,15 @@ class Run:
 @click.option("--device", type=click.Choice(get_args(Device)), help="Where the model runs.")
 @click.option("--engine", type=click.Choice(get_args(EngineChoice)), help="What the model computes in.")
 @click.option("--threads", type=int, help="CPU threads; all cores this process may use if not given.")
+@click.pass_context
 def main(
-    slide: Path,
+    context: click.Context,
+    /,
+    slides: tuple[Path, ...],
     output: Path,
+    manifest: Path | None,
+    jobs: int,
+    summary: Path | None,
     model: str,
     overwrite: bool,
     device: Device | None,
@@ -108,8 +117,16 @@ def main(
     threads: int | None,
     **asked: Any,
 ) -> None:
-    """Segment SLIDE with a model and write overlay, labels, objects, polygons, statistics and preview."""
+    """Segment slides with a model and write overlay, labels, objects, polygons, statistics and preview.
+
+    SLIDE is a file; several, folders, patterns in quotes or a --manifest: each slide gets a folder in that of -o, what
+    is complete there is skipped, and a table is printed at the end.
+    """
     settings = settings_with(device=device, engine=engine, torch_threads=threads)
+    many = Asked(slides, output, manifest, jobs, summary, overwrite)
+    if not many.is_one:
+        context.exit(segment_many(many, settings, request_of, model=model, **asked))
+    (slide,) = slides
     folder, name = locate(model, settings.models_dir)
     threads = cpu_threads(settings.torch_threads, 1)
     request = request_of(model=name, **asked)

@@ -17,8 +17,8 @@ import click
 
 from server.cli.submit import submit
 from server.process.children import module_command, module_environment
-from server.process.parent_death import die_with_parent
 from server.process.serve import STOP_S, read_address
+from workers.core.children.parent_death import die_with_parent
 from workers.core.errors.base import RequestInvalid, Unavailable
 from workers.core.settings import Settings
 from workers.core.store import atomic_write

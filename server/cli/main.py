@@ -57,7 +57,7 @@ def worker(arguments: tuple[str, ...]) -> None:
 @main.command(context_settings=PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def segment(arguments: tuple[str, ...]) -> None:
-    """Segment one slide in this process, without server and queue."""
+    """Segment slides without server and queue: one, or a folder, a pattern, a list of them."""
     need("segment", "worker")
     become("workers.segment", arguments)
 

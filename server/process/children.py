@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from server.process.parent_death import die_with_parent
+from workers.core.children.parent_death import die_with_parent
 from workers.core.errors.base import Unavailable
 from workers.core.settings import Settings
 

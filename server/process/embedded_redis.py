@@ -25,7 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from server.process.damaged_queue import complains, set_aside
-from server.process.parent_death import die_with_parent
+from workers.core.children.parent_death import die_with_parent
 from workers.core.errors.base import QueueUnavailable
 
 SOCKET_PATH_MAX_BYTES = 100
