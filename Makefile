@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 COMPOSE_SCHEMA := vendor.compose-spec
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-fast test-all coverage lint bench clean viewer lock sbom
+.PHONY: help setup demo serve test test-fast test-all test-faults coverage lint bench clean viewer lock sbom
 
 help:
 	@echo "make demo [SLIDE=...] [MPP=0.5] [MODEL=nuclei-paper]    a slide through upload, job and results, into demo-output/"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-fast                     tests without processes, browser, Java and real slides; about a minute"
 	@echo "make test                          what CI runs; within half an hour"
 	@echo "make test-all                      that, and an upload past 4 GiB"
+	@echo "make test-faults [SEED=0] [INTO=docs/reliability.md]    kills and breaks servers; about 12 minutes"
 	@echo "make coverage                      which lines are reached, with a floor"
 	@echo "make lint                          ruff, mypy, import contracts, Dockerfiles, compose file"
 	@echo "make lock                          hashes of what goes into the images, from constraints.txt: docker/*.lock"
@@ -72,7 +73,7 @@ $(VIEWER_TESTS): tests/viewer/package-lock.json
 	cd tests/viewer && npm ci --no-audit --no-fund --ignore-scripts
 
 # Sorted by markers: tests/fixtures/markers.py. Small tensors are quicker on one thread. Properties are tried on fewer examples.
-FAST := not (process or browser or java or real_slide or slow or huge)
+FAST := not (process or browser or java or real_slide or slow or huge or faults)
 TEST_FAST := -m pytest -m '$(FAST)' --hypothesis-profile fast --durations 10
 
 test-fast: $(STAMP)
@@ -85,10 +86,14 @@ coverage: $(STAMP)
 TEST_TOOLS := $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT)) $(if $(BUILDS_PAGE),$(VIEWER) $(VIEWER_TESTS)) $(if $(shell command -v java),$(BIOFORMATS))
 
 test: $(TEST_TOOLS)
-	LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest -m 'not huge'
+	LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest -m 'not (huge or faults)'
 
 test-all: $(TEST_TOOLS)
-	LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest
+	LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest -m 'not faults'
+
+# What is killed, and when, follows from the seed; the table of what came of it is printed, and put into INTO.
+test-faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -m faults --faults-seed $(or $(SEED),0) $(if $(INTO),--faults-into $(INTO))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

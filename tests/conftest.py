@@ -33,6 +33,8 @@ pytest_plugins = [
         "fiducials",
         "https_files",
         "case_fixtures",
+        "fault_report",
+        "fault_fixtures",
     ),
     "root_path_fixtures",
     "viewer_fixtures",
