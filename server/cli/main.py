@@ -119,7 +119,11 @@ def data(arguments: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.argument("slide", type=click.Path(exists=True, path_type=Path))
+@click.argument("slides", nargs=-1, metavar="SLIDE...", type=click.Path(path_type=Path))
+@click.option(
+    "--manifest", type=click.Path(path_type=Path), help="CSV of slides: path and, if wanted, mpp, model, labels."
+)
+@click.option("--summary", type=click.Path(path_type=Path), help="Write a row a slide: .parquet or .csv.")
 @click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of results.")
 @click.option("--model", default="nuclei", show_default=True, help="Name of an installed model.")
 @click.option("--mpp", type=click.FloatRange(min=0, min_open=True), help="µm per pixel; overrides the slide's own.")
@@ -144,8 +148,13 @@ def data(arguments: tuple[str, ...]) -> None:
 )
 @click.option("--fresh", is_flag=True, help="A new slide and job, also where the server has the same.")
 @remote.of_server
+@click.pass_context
 def submit(
-    slide: Path,
+    context: click.Context,
+    /,
+    slides: tuple[Path, ...],
+    manifest: Path | None,
+    summary: Path | None,
     out: Path,
     url: str,
     key: str | None,
@@ -155,11 +164,22 @@ def submit(
     fresh: bool,
     **request: Any,
 ) -> None:
-    """Send a slide to a server, follow the job, fetch and check all results. Killed and started again, it goes on."""
-    need("submit", "client")
+    """Send slides to a server, follow their jobs, fetch and check all results. Killed and started again, it goes on.
+
+    SLIDE is a file, or the folder of a DICOM series; several, folders, patterns in quotes or a --manifest: each slide
+    gets a folder in that of -o, and a table is printed at the end.
+    """
+    need("submit", "client", *(["worker"] if summary is not None and summary.suffix == ".parquet" else []))
     from server.cli.submit import submit as submit_slide
+    from server.cli.submit_many import Wanted, submit_many
 
     asked = {name: value for name, value in request.items() if value is not None and value != ()}
+    wanted = Wanted(slides, out, manifest, summary, asked, products, fresh)
+    if not wanted.is_one:
+        context.exit(submit_many(wanted, url, key, ca_file))
+    (slide,) = slides
+    if not slide.exists():
+        raise click.BadParameter(f"Path {str(slide)!r} does not exist.", param_hint="'SLIDE...'")
     submit_slide(url, slide, out, asked, key, products, fresh=fresh, ca_file=ca_file)
 
 
