@@ -1,6 +1,8 @@
 """Jobs over HTTP without a worker: what is refused at once, what is queued, canceled and deleted."""
 
+import errno
 import shutil
+from pathlib import Path
 
 import httpx
 import pytest
@@ -29,6 +31,24 @@ def test_a_job_is_queued_and_can_be_followed(gateway: httpx.Client, store: Store
     assert gateway.get("/v1/jobs").json()["items"] == [job]
     stored = store.read_request(job["id"])
     assert stored.request == JobRequest(slide_id=slide_id, model="made-model", seed=7)
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, "disk_full"), (errno.EROFS, "storage_fault")])
+def test_of_a_job_that_the_disk_does_not_take_nothing_stays(
+    gateway: httpx.Client, store: Store, monkeypatch: pytest.MonkeyPatch, number: int, code: str
+) -> None:
+    slide_id = add_slide(store, 0.25)
+
+    def fail(path: Path, model: object) -> None:
+        if path.name == "job.json":
+            raise OSError(number, "made")
+
+    monkeypatch.setattr("workers.core.store.write_json", fail)
+    assert code_of(submit(gateway, slide_id))[1] == code
+    assert store.list_jobs() == []
+    monkeypatch.undo()
+    job_id = submit(gateway, slide_id).json()["id"]
+    assert store.list_jobs() == [job_id]
 
 
 def test_a_slide_without_resolution_is_refused_at_once(gateway: httpx.Client, store: Store) -> None:
