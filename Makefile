@@ -20,7 +20,7 @@ help:
 	@echo "make test-fast                     tests without processes, browser, Java and real slides; about a minute"
 	@echo "make test                          what CI runs; within half an hour"
 	@echo "make test-all                      that, and an upload past 4 GiB"
-	@echo "make test-faults [SEED=0] [INTO=docs/reliability.md]    kills and breaks servers; about 12 minutes"
+	@echo "make test-faults [SEED=0] [INTO=docs/reliability.md]    kills and breaks servers, for a quarter of an hour"
 	@echo "make coverage                      which lines are reached, with a floor"
 	@echo "make lint                          ruff, mypy, import contracts, Dockerfiles, compose file"
 	@echo "make lock                          hashes of what goes into the images, from constraints.txt: docker/*.lock"
