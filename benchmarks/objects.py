@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ class OneColour:
     def read_level(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> UInt8:  # noqa: ARG002
         """Return uint8 (height, width, 3), wherever it is read."""
         return np.full((height, width, 3), (120, 80, 160), np.uint8)
+
+    def expect(self, level: int, places: Iterable[tuple[int, int, int, int]]) -> None:
+        """Nothing is to be got ready."""
 
 
 def plan_of(objects: int) -> Plan:
@@ -96,7 +100,7 @@ def run_step(step: str, folder: Path, plan: Plan) -> None:
 def measured(step: str, folder: Path, objects: int) -> dict[str, Any]:
     """Run a step in a process of its own."""
     line = [sys.executable, "-m", "benchmarks.objects", "--objects", str(objects), "--folder", str(folder)]
-    done = subprocess.run([*line, "--step", step], capture_output=True, text=True, check=True)
+    done = subprocess.run([*line, "--step", step], stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 

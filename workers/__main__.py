@@ -9,11 +9,13 @@ again.
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -54,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(tell_fd: int | None) -> int:
     """Run the tasks of LDIFFUSION_REDIS_URL. All settings are LDIFFUSION_<NAME>."""
     stay_private()
+    signal.signal(signal.SIGTERM, _end)  # until the queue's own; loading torch takes a while
     on_task = _teller(tell_fd)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     settings = Settings()
@@ -122,6 +125,11 @@ def preload(runtime: "Runtime", models_dir: Path) -> None:
         runtime.engine(chosen)
     except LDiffusionError as error:  # jobs that ask for it will say so; others can still run
         logger.warning("model %s cannot be loaded: %s", chosen, error.message)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """End in order, before there is a task."""
+    raise SystemExit(0)
 
 
 def _teller(descriptor: int | None) -> Callable[[str], None]:

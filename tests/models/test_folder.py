@@ -31,7 +31,7 @@ CONFIG = ModelConfig(
 ZOO = Path(__file__).parents[2] / "models" / "zoo"
 DIGESTS = {
     "glands-paper": "20e8bf54566e58ee922781dd2ff2692166917bff3d6efedbd8a171b6a3a81c76",
-    "nuclei-paper": "1b1aaadd2f00d0ef232aa2b5865e6a28c5d68c4a117c32142e22e4691996284f",
+    "nuclei-paper": "e9723f12249a68638c59c8c0cee91934a70a9761c4835a8431948366ce706e8e",
 }
 
 
