@@ -80,7 +80,7 @@ def test_a_key_that_is_revoked_is_asked_for_once_and_a_new_one_goes_on(
     gateway_settings.data_dir.mkdir()
     both = [Keys(gateway_settings.data_dir).create(name, "lab-a", ("read", "submit"))[1] for name in ("one", "two")]
     walk = walker("revoked", slide, " ".join(both), is_held=True)
-    assert walk.said["links"] == ["Licences", "Forget key"]
+    assert walk.said["links"] == ["Interface", "Licences", "Forget key"]
     assert walk.said["dialogs"] == 1
     assert is_like(walk.at("new-key", 600, 500), RED_INK)
     posts = [line for line in walk.said["requests"] if line.startswith("POST /v1/uploads ")]
