@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from workers import stages
 from workers.core.model.catalogue import find_model
+from workers.core.model.precision import choose_precision
 from workers.core.schemas import JobRequest
 from workers.core.slides.readers.registry import open_slide
 from workers.pipeline import stitch
@@ -67,7 +68,7 @@ def together(case: Case, out: Path, region_px: int, count: int = 2) -> Path:
         info = describe(case.slide, slide)
         request = JobRequest(slide_id=info.id, model=card.name, region_px=region_px, roi=case.roi)
         job_id = Run(slide, info, card, request, out).job_id  # polygons have it in their names
-        plan = stages.plan_job(slide, info, request, card, out, job_id)
+        plan = stages.plan_job(slide, info, request, card, out, job_id, choose_precision("auto", "cpu", card))
         with workers(case, out, count, plan.regions):
             pass
         stages.finish_job(slide, info, plan, out, created_at=datetime.now(UTC), timings_s={})
