@@ -22,6 +22,7 @@ from typing import IO, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from workers.core.children.priority import step_back
 from workers.core.children.told import told_error
 from workers.core.confinement.environment import child_environment
 from workers.core.confinement.lock import OUTPUT_MAX_BYTES, RULES, Limits, lock_in
@@ -89,6 +90,7 @@ def run_confined(module: str, order: BaseModel, report: type[T], folder: Path, l
             stderr=complaints,
             start_new_session=True,
         )
+        step_back(child.pid)
         try:
             if not _has_ended(child, timeout_s):
                 raise SlideUnreadable(f"Looking into the slide took more than {timeout_s:g} seconds.")

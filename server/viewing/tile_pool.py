@@ -75,7 +75,7 @@ class TilePool:
     def __init__(self, settings: Settings, module: str = TILE_CHILD) -> None:
         self._settings = settings
         self._marks = Marks(settings.tile_refuse_s)
-        self._nursery = Nursery(module)
+        self._nursery = Nursery(module, steps_back=True)
         self._idle: OrderedDict[int, _Child] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pydantic import BaseModel
 
 from workers.core.children.line import ORDER_MAX_BYTES, READY
+from workers.core.children.priority import step_back
 from workers.core.confinement.environment import child_environment
 from workers.core.errors.base import Unavailable
 
@@ -63,10 +64,12 @@ class Nursery:
 
     Args:
         module: What it runs.
+        steps_back: Its children get the processor after this process.
     """
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, *, steps_back: bool = False) -> None:
         self._module = module
+        self._steps_back = steps_back
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._orders: socket.socket | None = None
@@ -117,6 +120,8 @@ class Nursery:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        if self._steps_back:
+            step_back(self._process.pid)
         ours.settimeout(START_S)
         self._orders, self._is_ready = ours, False
         return ours

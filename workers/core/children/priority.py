@@ -1,0 +1,19 @@
+"""Children that look at strangers' files get the processor after whoever answers requests."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+NICENESS: Final = 10
+
+
+def step_back(pid: int) -> None:
+    """Give a child, and what it forks, a lower priority; where the system does not let us, it stays as it is.
+
+    A session of its own is scheduled as a group by some kernels (autogroup), whatever the niceness within it.
+    """
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+    with suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(NICENESS))
