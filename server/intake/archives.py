@@ -95,7 +95,7 @@ def check_name(name: str, deepest: int = DEPTH_MAX) -> None:
         reason = "is an absolute path"
     elif any(part in ("", ".", "..") for part in components):
         reason = "leads to another folder"
-    elif any(_DEVICE.fullmatch(part) or part[-1] in ". " for part in components):
+    elif any(_DEVICE.fullmatch(part) or part[-1] == "." or part[-1].isspace() for part in components):
         reason = "means a device or another name on some systems"
     elif len(components) > deepest or any(len(part.encode()) > NAME_MAX_BYTES for part in components):
         reason = "is too long or too deep"

@@ -55,7 +55,7 @@ def test_a_good_archive_is_unpacked_under_names_of_ours(tmp_path: Path, unpacked
 NAMES = [
     *("/etc/cron.d/x", "../s/Data0001.dat", "s/../../Data0001.dat", "s/./Data0001.dat", "s//Data0001.dat"),
     *("C:/Data0001.dat", "C:Data0001.dat", "s\\Data0001.dat", "..\\Data0001.dat", "s/Data0001.dat\n", "s/\x7f.dat"),
-    *("s/CON", "s/nul.dat", "aux/Data0001.dat", "s/COM1.dat", "s/lpt9", "s/Data0001.dat.", "s/Data0001.dat "),
+    *("s/CON", "s/nul.dat", "aux/Data0001.dat", "s/COM1.dat", "s/lpt9", "s/Data0001.dat.", "s/Data0001.dat ", "s/\xa0"),
     *("a/" * 9 + "x", "s/" + "x" * 300, "s/Data\u202e0001.dat", ".", ".."),
 ]
 
