@@ -5,7 +5,7 @@ gives its tasks away; should the worker wake up after all, its next check tells 
 between are the same bytes as the other one's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -147,9 +147,7 @@ class Leases:
         """
         keys = JobKeys(lease.task.job_id)
 
-        def write(pipe: Transaction) -> bool:
-            if not _is_held(pipe, keys, lease):
-                return False
+        def write(pipe: Transaction) -> None:
             record = decode(pipe.hgetall(keys.record))
             pipe.multi()
             counts = {"regions_total": str(total), "regions_before": str(total - len(todo)), "plan_s": str(plan_s)}
@@ -161,10 +159,8 @@ class Leases:
                 self.jobs.turns.wait(pipe, lease.task.job_id, record, todo)
             else:
                 self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"), priority_in(record))
-            return True
 
-        if not self.jobs.transact(write, keys.record, keys.leases):
-            self.check(lease)
+        self._while_held(lease, write, keys.record, keys.leases)
         self.jobs.turns.took("plan", plan_s)
         self.jobs.turns.feed()
 
@@ -181,9 +177,7 @@ class Leases:
         """
         keys = JobKeys(lease.task.job_id)
 
-        def write(pipe: Transaction) -> bool:
-            if not _is_held(pipe, keys, lease):
-                return False
+        def write(pipe: Transaction) -> None:
             record = decode(pipe.hgetall(keys.record))
             is_due = bool(pipe.sismember(keys.todo, lease.task.index))
             left = pipe.scard(keys.todo) - is_due
@@ -201,10 +195,8 @@ class Leases:
             else:
                 change(pipe, keys, record, {**sums, "state": "finishing"})
                 self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"), priority_in(record))
-            return True
 
-        if not self.jobs.transact(write, keys.record, keys.leases, keys.todo):
-            self.check(lease)
+        self._while_held(lease, write, keys.record, keys.leases, keys.todo)
 
     def measured(self, model_digest: str, segment_s: float, tiles: int) -> None:
         """Take a region into the running mean of a model's seconds per forward pass."""
@@ -219,16 +211,12 @@ class Leases:
         """
         keys = JobKeys(lease.task.job_id)
 
-        def write(pipe: Transaction) -> bool:
-            if not _is_held(pipe, keys, lease):
-                return False
+        def write(pipe: Transaction) -> None:
             record = decode(pipe.hgetall(keys.record))
             pipe.multi()
             change(pipe, keys, record, {"phase": phase}, kind="progress")
-            return True
 
-        if not self.jobs.transact(write, keys.record, keys.leases):
-            self.check(lease)
+        self._while_held(lease, write, keys.record, keys.leases)
 
     def landed(self, lease: Lease, name: str) -> None:
         """Say that an output of a finish is complete: a later worker goes on after it, with all its tries.
@@ -238,14 +226,10 @@ class Leases:
         """
         keys = JobKeys(lease.task.job_id)
 
-        def write(pipe: Transaction) -> bool:
-            if not _is_held(pipe, keys, lease):
-                return False
+        def write(pipe: Transaction) -> None:
             count_landed(pipe, keys, name)
-            return True
 
-        if not self.jobs.transact(write, keys.leases, keys.attempts):
-            self.check(lease)
+        self._while_held(lease, write, keys.leases, keys.attempts)
 
     def finished(self, lease: Lease) -> None:
         """Mark a job whose `result.json` is on disk.
@@ -255,18 +239,14 @@ class Leases:
         """
         keys = JobKeys(lease.task.job_id)
 
-        def write(pipe: Transaction) -> bool:
-            if not _is_held(pipe, keys, lease):
-                return False
+        def write(pipe: Transaction) -> None:
             record = decode(pipe.hgetall(keys.record))
             fields = {"state": "succeeded", "finished_at": datetime.now(UTC).isoformat()}
             pipe.multi()
             pipe.hdel(OUT, lease.task.out)
             close_record(pipe, lease.task.job_id, record, fields)
-            return True
 
-        if not self.jobs.transact(write, keys.record, keys.leases):
-            self.check(lease)
+        self._while_held(lease, write, keys.record, keys.leases)
 
     def timings(self, job_id: str) -> Mapping[str, float]:
         """Return seconds of the phases so far: `plan`, and `segment` as a sum over regions."""
@@ -283,6 +263,27 @@ class Leases:
         value = pipe.hget(keys.leases, task.name)
         holder = None if value is None else holder_of(value.decode())
         return holder in (None, self.worker_id) or not pipe.exists(worker_key(holder))
+
+    def _while_held(self, lease: Lease, write: Callable[[Transaction], None], *watched: str) -> None:
+        """Change what Redis says of a task, if this lease is still its own, all at once.
+
+        Args:
+            lease: Of the task.
+            write: Reads what it needs, then writes.
+            watched: Keys that it reads.
+
+        Raises:
+            JobCanceled, Superseded: As `check`.
+        """
+
+        def guarded(pipe: Transaction) -> bool:
+            if not _is_held(pipe, JobKeys(lease.task.job_id), lease):
+                return False
+            write(pipe)
+            return True
+
+        if not self.jobs.transact(guarded, *watched):
+            self.check(lease)
 
 
 def _is_held(pipe: Transaction, keys: JobKeys, lease: Lease) -> bool:
