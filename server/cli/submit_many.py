@@ -16,7 +16,7 @@ from workers.core.cohort.manifest import Entry, entries_of, read_manifest
 from workers.core.cohort.rows import RESULT, Row, State, row_of
 from workers.core.cohort.slides_in import DICOM, find_slides, means_many
 from workers.core.cohort.tables import check_summary, exit_status, table, write_summary
-from workers.core.command_line import error_line
+from workers.core.command_line import error_line, require_slides
 from workers.core.errors.base import ModelNotFound, RequestInvalid
 from workers.core.schemas import JobRequest, Provenance
 from workers.core.text import printable
@@ -56,10 +56,7 @@ class Wanted:
         Raises:
             UsageError: No slide was named, or in two ways.
         """
-        if not self.slides and self.manifest is None:
-            raise click.UsageError("Missing argument 'SLIDE...', or a --manifest.")
-        if self.slides and self.manifest is not None:
-            raise click.UsageError("Slides and a --manifest: one of the two.")
+        require_slides(self.slides, self.manifest)
         if self.manifest is not None or self.summary is not None or not means_many(self.slides):
             return self.manifest is None and self.summary is None
         return len(self.slides) == 1 and self.slides[0].is_dir() and _is_series(self.slides[0])

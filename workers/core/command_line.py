@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -52,3 +53,15 @@ def run(command: click.Command, prog: str, arguments: Sequence[str] | None = Non
         error.show()
         return error.exit_code
     return status
+
+
+def require_slides(slides: Sequence[Path], manifest: Path | None) -> None:
+    """Check that slides were named, in one way.
+
+    Raises:
+        UsageError: None was, or both on the line and in a table.
+    """
+    if not slides and manifest is None:
+        raise click.UsageError("Missing argument 'SLIDE...', or a --manifest.")
+    if slides and manifest is not None:
+        raise click.UsageError("Slides and a --manifest: one of the two.")

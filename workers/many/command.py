@@ -13,6 +13,7 @@ from workers.core.cohort.manifest import Entry, entries_of, read_manifest
 from workers.core.cohort.rows import Row, State, row_of
 from workers.core.cohort.slides_in import means_many
 from workers.core.cohort.tables import check_summary, exit_status, table, write_summary
+from workers.core.command_line import require_slides
 from workers.core.errors.base import RequestInvalid
 from workers.core.model.catalogue import find_model, locate
 from workers.core.model.schemas import ModelCard
@@ -72,10 +73,7 @@ class Asked:
         Raises:
             UsageError: No slide was named, or in two ways.
         """
-        if not self.slides and self.manifest is None:
-            raise click.UsageError("Missing argument 'SLIDE...', or a --manifest.")
-        if self.slides and self.manifest is not None:
-            raise click.UsageError("Slides and a --manifest: one of the two.")
+        require_slides(self.slides, self.manifest)
         return self.manifest is None and self.summary is None and not means_many(self.slides)
 
 
