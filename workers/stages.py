@@ -150,7 +150,7 @@ def read_plan(out_dir: Path) -> Plan | None:
 
 def segment_one(
     slide: Slide, plan: Plan, index: int, engine: Segmenter, out_dir: Path, check: Check = unchecked
-) -> tuple[float, int]:
+) -> tuple[float, float]:
     """Segment one region and write its chunk. Runs twice with the same bytes.
 
     Args:
@@ -162,7 +162,7 @@ def segment_one(
         check: Called before each tile and before the chunk is written; raises if the work is no longer wanted.
 
     Returns:
-        Seconds and forward passes it took.
+        Seconds it took, and what it was worth in forward passes of whole tiles.
 
     Raises:
         ModelInvalid: The model is not the one that was planned for.
@@ -173,7 +173,7 @@ def segment_one(
     plane = WorkingPlane.from_plan(plan)
     reader = PlaneReader(slide, plane, plan.level)
     region = region_at(plane, plan.region_px, index)
-    tiles = 0
+    tiles = 0.0
     with closing(segment_regions(reader, [region], engine, plan, load_area(out_dir, plan), check)) as results:
         for done in results:
             check()

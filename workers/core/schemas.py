@@ -138,7 +138,9 @@ class Preflight(Frozen):
 
     region_px: int | None = Field(default=None, description="Side of a region that is used, working px.")
     regions_max: int = Field(description="Regions, if all of the slide or of the region of interest were tissue.")
-    tiles_max: int = Field(description="Forward passes of the model, likewise.")
+    tiles_max: int = Field(
+        description="Tiles of the model, likewise; of a tile, only boxes around tissue are computed."
+    )
     estimated_s: float | None = Field(
         description="Seconds they would take the workers that are there, at the rate measured with this model; "
         "None before its first job."
@@ -157,7 +159,9 @@ class JobView(Frozen):
     regions_done: int = 0
     regions_total: int | None = Field(default=None, description="Known once the job is planned.")
     phase: str | None = Field(default=None, description="What is done: planning, segmenting, or the output being made.")
-    tiles_per_s: float | None = Field(default=None, description="Forward passes per second so far, all workers.")
+    tiles_per_s: float | None = Field(
+        default=None, description="Whole tiles per second so far, all workers; parts count by their pixels."
+    )
     eta_s: float | None = Field(default=None, description="Estimated seconds to the end of the running phase.")
     waiting: Waiting | None = Field(default=None, description="Its place; None once its turn has come, and in lists.")
     preflight: Preflight | None = Field(default=None, description="What was estimated when the job was submitted.")

@@ -20,9 +20,10 @@ from workers.core.errors.base import ModelInvalid
 from workers.core.model.schemas import Precision
 from workers.core.schemas import Plan
 from workers.core.slides.slide import Pixels
+from workers.pipeline.cutting import cut
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.roi import Mask, Tissue, without
-from workers.pipeline.tiling import Box, Region, read_box, tiles
+from workers.pipeline.tiling import Box, Region, ceil_to, read_box, tiles
 from workers.process.cancellation import interruptible
 from workers.process.watchdog import out_of_memory
 
@@ -108,9 +109,9 @@ def cpu_threads(configured: int, workers: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One forward pass: a tile of a region, its box and the tissue in its core."""
+    """One forward pass: a part of a tile of a region, its box and the tissue in its core."""
 
-    tile: Region
+    core: Region
     box: Box
     mask: Mask
 
@@ -124,7 +125,7 @@ class Segmented:
         labels: Class index, uint8 (region.height, region.width).
         confidence: round(255 × largest probability), of the same shape.
         interior: round(255 × interior), of the same shape; None of a model without it.
-        tiles: Forward passes it took.
+        tiles: Forward passes of whole tiles that it was worth: a part of a tile counts by its pixels, halo included.
         holes: Boxes of the working plane that were left out of it because the slide could not be read there.
     """
 
@@ -132,7 +133,7 @@ class Segmented:
     labels: Labels
     confidence: Labels
     interior: Labels | None = None
-    tiles: int = 0
+    tiles: float = 0.0
     holes: tuple[Box, ...] = ()
 
     @classmethod
@@ -158,8 +159,8 @@ def segment_regions(
 ) -> Generator[Segmented]:
     """Segment regions, in their order.
 
-    Tiles are cells of the plane's own grid, so the regions' size does not matter; tiles without tissue are not read.
-    Close the iterator when it is not read to its end.
+    Tiles are cells of the plane's own grid, so the regions' size does not matter; of each, boxes around its tissue are
+    read (`cutting.cut`). Close the iterator when it is not read to its end.
 
     Args:
         reader: Reads the working plane; used in a thread of this function alone while it runs.
@@ -167,7 +168,7 @@ def segment_regions(
         engine: The plan's model.
         plan: Tile, halo, seed, and what to do about tiles of the slide that cannot be read.
         tissue: Outside of it all planes are 0.
-        check: Called before each tile; raises if the work is no longer wanted.
+        check: Called before each forward pass; raises if the work is no longer wanted.
 
     Yields:
         The result of each region.
@@ -178,6 +179,7 @@ def segment_regions(
     pieces = ((region, _pieces(reader, region, plan, tissue)) for region in regions)
     flat = ((region, piece) for region, found in pieces for piece in (*found, None))
     read = partial(_read, reader, tissue)
+    whole_px = (plan.tile_px + 2 * ceil_to(plan.halo_px, plan.stride_px)) ** 2
     current: Segmented | None = None
     for (region, piece), (image, holes) in read_ahead(read, flat):
         if current is None:
@@ -186,12 +188,13 @@ def segment_regions(
             yield current
             current = None
         elif plan.on_bad_tile == "skip" and holes:
-            tile = Box(piece.tile.w_x0, piece.tile.w_y0, piece.tile.width, piece.tile.height)
-            current = replace(current, holes=(*current.holes, tile))
+            core = Box(piece.core.w_x0, piece.core.w_y0, piece.core.width, piece.core.height)
+            current = replace(current, holes=(*current.holes, core))
         else:
             check()
             _infer(engine, plan, piece, image, holes, current)
-            current = replace(current, tiles=current.tiles + 1, holes=(*current.holes, *holes))
+            share = piece.box.width * piece.box.height / whole_px
+            current = replace(current, tiles=current.tiles + share, holes=(*current.holes, *holes))
 
 
 def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Generator[tuple[T, R]]:
@@ -214,8 +217,10 @@ def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Generator[tuple[T,
 def _pieces(reader: PlaneReader, region: Region, plan: Plan, tissue: Tissue) -> Iterator[Piece]:
     for tile in tiles(region, plan.tile_px):
         mask = tissue.crop(Box(tile.w_x0, tile.w_y0, tile.width, tile.height), reader.plane)
-        if mask.any():
-            yield Piece(tile, read_box(tile, plan.halo_px, plan.stride_px), mask)
+        for core in cut(tile, mask, plan.halo_px, plan.stride_px):
+            top, left = core.w_y0 - tile.w_y0, core.w_x0 - tile.w_x0
+            part = mask[top : top + core.height, left : left + core.width]
+            yield Piece(core, read_box(core, plan.halo_px, plan.stride_px), part)
 
 
 def _read(reader: PlaneReader, tissue: Tissue, work: tuple[Region, Piece | None]) -> tuple[Pixels, tuple[Box, ...]]:
@@ -234,12 +239,12 @@ def _read(reader: PlaneReader, tissue: Tissue, work: tuple[Region, Piece | None]
 def _infer(
     engine: Segmenter, plan: Plan, piece: Piece, image: Pixels, holes: tuple[Box, ...], result: Segmented
 ) -> None:
-    """Run one tile and lay its core, where there is tissue and no hole, into the arrays of its region."""
-    core, region = piece.box.crop(piece.tile), result.region
-    top, left = piece.tile.w_y0 - region.w_y0, piece.tile.w_x0 - region.w_x0
-    place = slice(top, top + piece.tile.height), slice(left, left + piece.tile.width)
-    mask = without(piece.mask, (piece.tile.w_x0, piece.tile.w_y0), holes)
+    """Run one piece and lay its core, where there is tissue and no hole, into the arrays of its region."""
+    core, region, inside = piece.core, result.region, piece.box.crop(piece.core)
+    top, left = core.w_y0 - region.w_y0, core.w_x0 - region.w_x0
+    place = slice(top, top + core.height), slice(left, left + core.width)
+    mask = without(piece.mask, (core.w_x0, core.w_y0), holes)
     with interruptible():
         answers = engine.predict(image[np.newaxis], [(piece.box.w_x, piece.box.w_y)], plan.seed, plan.precision)
     for out, answer in zip(result.planes, answers, strict=True):
-        out[place] = np.where(mask, answer[0][core], 0)
+        out[place] = np.where(mask, answer[0][inside], 0)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_models import write_model_config
+from scipy.ndimage import maximum_filter
 
 from workers.core.errors.base import ModelInvalid, SlideUnreadable
 from workers.core.errors.jobs import OutOfMemory
@@ -110,7 +111,48 @@ def test_outside_the_tissue_all_is_background_and_nothing_is_asked(
     inside[100:200, 200:400] = True
     assert np.array_equal(labels, np.where(inside, colour.label_of(pixels), 0))
     assert np.array_equal(confidence, np.where(inside, colour.confidence_of(pixels), 0))
-    assert [origin for _, origin, _ in engine.asked] == [[(-16, -16)], [(240, -16)]]
+    assert [origin for _, origin, _ in engine.asked] == [[(176, 48)], [(240, 48)]]  # from 64 px to 64 px around it
+    assert [shape for shape, _, _ in engine.asked] == [(1, 224, 96, 3), (1, 224, 224, 3)]
+
+
+class Neighbours:
+    """A model that sees as far as its halo: a pixel's label hangs on all pixels within 16 px."""
+
+    digest = "0" * 64
+
+    def predict(self, images: Pixels, *_: object) -> tuple[Pixels, ...]:
+        labels = np.stack([self.of(image) for image in images])
+        return labels, 255 - labels
+
+    @staticmethod
+    def of(image: Pixels) -> Pixels:
+        total = image.astype(np.uint32).sum(axis=2)
+        largest: Pixels = (maximum_filter(total, 33, mode="constant") % 251).astype(np.uint8)
+        return largest
+
+
+def test_boxes_around_tissue_give_the_labels_of_the_whole_plane(reader: PlaneReader, pixels: Pixels) -> None:
+    mask = np.random.default_rng(3).random((35, 55)) < 0.1  # islands of 20 px
+    tissue = TissueMask(mask, np.zeros_like(mask), Fraction(20), Fraction(20))
+    labels, confidence = whole(reader, plan_of(reader), Neighbours(), tissue)
+    inside = np.kron(mask, np.ones((20, 20), np.bool_))
+    near_edge = np.ones_like(inside)
+    near_edge[16:-16, 16:-16] = False  # what lies beyond the slide's edge is white, and not of `pixels`
+    expected = Neighbours.of(pixels)
+    compared = inside & ~near_edge
+    assert compared.sum() > 20_000
+    assert np.array_equal(labels[compared], expected[compared])
+    assert np.array_equal(confidence[compared], 255 - expected[compared])
+    assert not labels[~inside].any()
+
+
+def test_a_tile_counts_by_what_was_computed_of_it(reader: PlaneReader, engine: Any) -> None:
+    mask = np.zeros((7, 11), np.bool_)
+    mask[1, 2:4] = True
+    tissue = TissueMask(mask, np.zeros_like(mask), Fraction(100), Fraction(100))
+    plan = plan_of(reader)
+    done = list(segment_regions(reader, regions(reader.plane, plan.region_px), engine, plan, tissue))
+    assert sum(one.tiles for one in done) == pytest.approx((224 * 96 + 224 * 224) / 288**2)
 
 
 def test_a_check_that_raises_stops_before_the_next_tile(reader: PlaneReader, engine: Any) -> None:

@@ -164,13 +164,13 @@ class Leases:
         self.jobs.turns.took("plan", plan_s)
         self.jobs.turns.feed()
 
-    def region_done(self, lease: Lease, segment_s: float, tiles: int = 0) -> None:
+    def region_done(self, lease: Lease, segment_s: float, tiles: float = 0.0) -> None:
         """Mark a region that is on disk. With the last one the finish is queued, in the same transaction: once.
 
         Args:
             lease: Of the region task.
             segment_s: Seconds the region took.
-            tiles: Forward passes it took.
+            tiles: What it was worth in forward passes of whole tiles.
 
         Raises:
             JobCanceled, Superseded: As `check`.
@@ -188,7 +188,7 @@ class Leases:
             pipe.hdel(OUT, lease.task.out)
             sums = {
                 "segment_s": str(float(record.get("segment_s", 0)) + segment_s),
-                "tiles": str(int(record.get("tiles", 0)) + tiles),
+                "tiles": str(float(record.get("tiles", 0)) + tiles),
             }
             if left or not is_due:
                 change(pipe, keys, record, sums, left, "progress")
@@ -198,7 +198,7 @@ class Leases:
 
         self._while_held(lease, write, keys.record, keys.leases, keys.todo)
 
-    def measured(self, model_digest: str, segment_s: float, tiles: int) -> None:
+    def measured(self, model_digest: str, segment_s: float, tiles: float) -> None:
         """Take a region into the running mean of a model's seconds per forward pass."""
         self.jobs.turns.took("region", segment_s)
         note_region(self.jobs.redis, model_digest, segment_s, tiles)

@@ -73,7 +73,7 @@ def _elapsed_s(record: Mapping[str, str]) -> float | None:
 
 
 def _tiles_per_s(record: Mapping[str, str], elapsed_s: float | None) -> float | None:
-    tiles = int(record.get("tiles", 0))
+    tiles = float(record.get("tiles", 0))
     return round(tiles / elapsed_s, 3) if tiles and elapsed_s is not None and elapsed_s > 0 else None
 
 

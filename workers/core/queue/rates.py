@@ -1,4 +1,4 @@
-"""How quick models are, as measured of late: seconds of one forward pass, in the mean and of the slowest region."""
+"""How quick models are, as measured of late: seconds of one whole tile, in the mean and of the slowest region."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ FORGET = 0.99
 
 
 def s_per_tile(redis: Any, model_digest: str) -> float | None:
-    """Return the seconds of one forward pass of a model; None before its first region."""
+    """Return the seconds of a forward pass of a whole tile; None before its first region."""
     return _read(redis, model_digest)
 
 
 def slowest_s_per_tile(redis: Any, model_digest: str) -> float | None:
-    """Return the seconds of one forward pass in the slowest region of late, of any worker; None before the first."""
+    """Return the seconds of a whole tile in the slowest region of late, of any worker; None before the first."""
     return _read(redis, _slowest(model_digest))
 
 
-def note_region(redis: Any, model_digest: str, seconds: float, tiles: int) -> None:
+def note_region(redis: Any, model_digest: str, seconds: float, tiles: float) -> None:
     """Take a region into the rates of its model. Of two workers at once one is not counted: no harm to a mean."""
     if not tiles:
         return
