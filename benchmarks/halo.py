@@ -57,7 +57,7 @@ def main(slide: Path, model: str, mpp: float | None, side: int, tile_px: int) ->
         print(f"{model}: theoretical reach {reach} px; tiles of {tile_px} px against {side} px in one piece")
         print(f"{'halo px':>8}{'same labels %':>16}   needed {NEEDED_PERCENT} %")
         shares = {}
-        for halo in sorted({0, 16, 32, 48, 64, 96, 128, predictor.halo_px, reach}):
+        for halo in sorted({0, 16, 32, 48, 64, 80, 96, 128, predictor.halo_px, reach}):
             labels = segment(predictor, reader, square, tiles(square, tile_px), halo)
             shares[halo] = 100 * float((labels == whole).mean())
             shipped = "   shipped" if halo == predictor.halo_px else ""

@@ -23,7 +23,7 @@ from workers.core.slides.slide import Pixels
 from workers.pipeline.cutting import cut
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.roi import Mask, Tissue, without
-from workers.pipeline.tiling import Box, Region, ceil_to, read_box, tiles
+from workers.pipeline.tiling import Box, Region, WorkingPlane, ceil_to, read_box, tiles
 from workers.process.cancellation import interruptible
 from workers.process.watchdog import out_of_memory
 
@@ -107,6 +107,22 @@ def cpu_threads(configured: int, workers: int) -> int:
     return configured or max(1, len(os.sched_getaffinity(0)) // max(1, workers))
 
 
+class Tiling(Protocol):
+    """What of a plan, or of a model's card, says how tiles lie; working px."""
+
+    @property
+    def tile_px(self) -> int:
+        """Side of a tile."""
+
+    @property
+    def halo_px(self) -> int:
+        """What is read around it."""
+
+    @property
+    def stride_px(self) -> int:
+        """Step of the grid on which boxes begin."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """One forward pass: a part of a tile of a region, its box and the tissue in its core."""
@@ -176,8 +192,8 @@ def segment_regions(
     Raises:
         SlideUnreadable: A tile of the slide cannot be decoded.
     """
-    pieces = ((region, _pieces(reader, region, plan, tissue)) for region in regions)
-    flat = ((region, piece) for region, found in pieces for piece in (*found, None))
+    found = ((region, pieces(reader.plane, region, plan, tissue)) for region in regions)
+    flat = ((region, piece) for region, those in found for piece in (*those, None))
     read = partial(_read, reader, tissue)
     whole_px = (plan.tile_px + 2 * ceil_to(plan.halo_px, plan.stride_px)) ** 2
     current: Segmented | None = None
@@ -214,13 +230,14 @@ def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Generator[tuple[T,
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _pieces(reader: PlaneReader, region: Region, plan: Plan, tissue: Tissue) -> Iterator[Piece]:
-    for tile in tiles(region, plan.tile_px):
-        mask = tissue.crop(Box(tile.w_x0, tile.w_y0, tile.width, tile.height), reader.plane)
-        for core in cut(tile, mask, plan.halo_px, plan.stride_px):
+def pieces(plane: WorkingPlane, region: Region, tiling: Tiling, tissue: Tissue) -> Iterator[Piece]:
+    """Yield what of a region goes through the model, tile by tile."""
+    for tile in tiles(region, tiling.tile_px):
+        mask = tissue.crop(Box(tile.w_x0, tile.w_y0, tile.width, tile.height), plane)
+        for core in cut(tile, mask, tiling.halo_px, tiling.stride_px):
             top, left = core.w_y0 - tile.w_y0, core.w_x0 - tile.w_x0
             part = mask[top : top + core.height, left : left + core.width]
-            yield Piece(core, read_box(core, plan.halo_px, plan.stride_px), part)
+            yield Piece(core, read_box(core, tiling.halo_px, tiling.stride_px), part)
 
 
 def _read(reader: PlaneReader, tissue: Tissue, work: tuple[Region, Piece | None]) -> tuple[Pixels, tuple[Box, ...]]:
