@@ -66,6 +66,9 @@ class Doctor:
 
     def _job(self, job_id: str, *, is_known: bool) -> Iterator[Finding]:
         view = stored_view(self._store, job_id)
+        if view is None and not (self._store.job_dir(job_id) / "job.json").exists():
+            yield self._told("folder_without_request", job_id, "it says of no job what was asked", self._drop)
+            return
         if view is None:
             yield Finding(kind="job_unreadable", id=job_id, detail="a file of its folder cannot be read")
             return
@@ -126,6 +129,9 @@ class Doctor:
 
     def _forget(self, job_id: str) -> None:
         self._jobs.forget(job_id)
+
+    def _drop(self, job_id: str) -> None:
+        self._store.job_dir(job_id).rmdir()  # one that holds anything stays, for somebody to look at
 
     def _submit(self, job_id: str) -> None:
         with suppress(JobNotFound):

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from shutil import disk_usage
@@ -10,7 +10,7 @@ from shutil import disk_usage
 from server.access.limits import Wanted
 from server.jobs.idempotency import Reservation
 from server.jobs.webhooks import check_webhook
-from workers.core.errors.base import DiskFull, JobNotFound, LDiffusionError, Unavailable
+from workers.core.errors.base import JobNotFound, LDiffusionError, Unavailable
 from workers.core.errors.jobs import SlideDamaged
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.modality_match import require_modality
@@ -86,12 +86,7 @@ class Admission:
         """
         created_at = datetime.now(UTC)
         size = estimate.estimated_disk_bytes or 0
-        try:
-            is_new = self.jobs.store.save_request(job_id, request, created_at, self.tenant, size)
-        except (OSError, DiskFull):
-            with suppress(OSError):  # it holds something if an earlier request was written
-                self.jobs.store.job_dir(job_id).rmdir()
-            raise
+        is_new = self.jobs.store.save_request(job_id, request, created_at, self.tenant, size)
         try:
             self.jobs.submit(job_id, request, created_at, estimate, self.tenant)
         except Unavailable:

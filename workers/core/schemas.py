@@ -223,6 +223,18 @@ class BadTile(Frozen):
     l0_height: int
 
 
+class StoredRequest(Frozen):
+    """`job.json`: what was asked, by whom, and when."""
+
+    id: str
+    tenant: str = LOCAL_TENANT
+    created_at: datetime
+    request: JobRequest
+    estimated_bytes: int = Field(
+        default=0, ge=0, description="Of the disk, at most; until `size.json` says it. 0: not known."
+    )
+
+
 class Provenance(Frozen):
     """`result.json`: written last; a job directory that holds it is complete."""
 

@@ -2,6 +2,7 @@
 
 The data folder:
     slides/<id>/original.*, slide.json      jobs/<id>/job.json, plan.json, …, result.json (written last)
+    jobs/.making-<random>/                  jobs whose job.json is being written; swept at start
     incoming/<random>/                      uploads of one request under way; swept at start
     uploads/<id>/                           resumable uploads; the gateway's own, see `server.uploads.store`
     trash/<random>/                         on its way out; swept at start and by retention
@@ -14,7 +15,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -22,12 +23,13 @@ from pydantic import BaseModel
 
 from workers.core.errors.base import DiskFull, JobNotFound, NotFound, ResultNotReady, SlideNotFound
 from workers.core.frozen import LOCAL_TENANT
-from workers.core.schemas import JobRequest, Plan, Provenance
+from workers.core.schemas import JobRequest, Plan, Provenance, StoredRequest
 from workers.core.slide_schemas import SlideInfo
-from workers.core.stored_request import StoredRequest
+from workers.core.trash import Trash, removed
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_MAKING = ".making-"
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +104,8 @@ class Store:
         self._slides = root / "slides"
         self._jobs = root / "jobs"
         self._incoming = root / "incoming"
-        self._trash = root / "trash"
-        for folder in (self._slides, self._jobs, self._incoming, self._trash):
+        self._trash = Trash(root / "trash")
+        for folder in (self._slides, self._jobs, self._incoming, self._trash.folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def slide_dir(self, slide_id: str) -> Path:
@@ -138,23 +140,17 @@ class Store:
             raise JobNotFound("No job has this id.", value=job_id, accepted="32 hexadecimal characters")
         return self._jobs / job_id
 
-    @contextmanager
-    def incoming(self) -> Iterator[Path]:
+    def incoming(self) -> AbstractContextManager[Path]:
         """Give a fresh folder for an upload. What is not committed when the context ends is removed."""
-        folder = self._incoming / new_id()
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        return _made(self._incoming / new_id())
 
     def sweep_incoming(self) -> int:
-        """Remove what uploads and deletions left behind when the process died. Call before taking uploads.
+        """Remove what uploads, new jobs and deletions left behind when the process died. Call before taking any.
 
         Returns:
             The number of folders removed.
         """
-        stale = list(self._incoming.iterdir())
+        stale = [*self._incoming.iterdir(), *self._jobs.glob(f"{_MAKING}*")]
         for folder in stale:
             shutil.rmtree(folder, ignore_errors=True)
         return len(stale) + self.empty_trash()
@@ -165,7 +161,7 @@ class Store:
         Returns:
             The number of folders removed.
         """
-        return sum(_removed(folder) for folder in self._trash.iterdir())
+        return self._trash.empty()
 
     def commit_slide(self, info: SlideInfo, tmp_dir: Path) -> None:
         """Turn an incoming folder that holds `original.*` into the slide `info.id`, durably and at once."""
@@ -217,14 +213,18 @@ class Store:
         tenant: str = LOCAL_TENANT,
         estimated_bytes: int = 0,
     ) -> bool:
-        """Make the folder of a job with its `job.json`; say whether there was no folder before."""
+        """Make the folder of a job, whole, with its `job.json`; say whether there was no folder before."""
         folder = self.job_dir(job_id)
-        is_new = not folder.exists()
-        folder.mkdir(exist_ok=True)
         fields = {"id": job_id, "tenant": tenant, "created_at": created_at, "estimated_bytes": estimated_bytes}
-        write_json(folder / "job.json", StoredRequest(request=request, **fields))
+        stored = StoredRequest(request=request, **fields)
+        if folder.exists():
+            write_json(folder / "job.json", stored)
+            return False
+        with _made(self._jobs / f"{_MAKING}{new_id()}") as making:
+            write_json(making / "job.json", stored)
+            making.rename(folder)
         fsync_dir(self._jobs)
-        return is_new
+        return True
 
     def read_request(self, job_id: str) -> StoredRequest:
         """Return what was asked.
@@ -281,19 +281,19 @@ class Store:
 
     def _discard(self, folder: Path, missing: NotFound) -> bool:
         """Move a folder out of sight in one step, then remove it; say whether its bytes are gone."""
-        doomed = self._trash / new_id()
         try:
-            folder.rename(doomed)
+            doomed = self._trash.take(folder)
         except FileNotFoundError:
             raise missing from None
         fsync_dir(folder.parent)
-        return _removed(doomed)
+        return removed(doomed)
 
 
-def _removed(folder: Path) -> bool:
-    """Remove a folder that is out of sight, as far as the disk lets us; say whether it is gone."""
-    shutil.rmtree(folder, ignore_errors=True)
-    is_gone = not folder.exists()
-    if not is_gone:
-        logger.error("%s cannot be removed; it is tried again", folder)
-    return is_gone
+@contextmanager
+def _made(folder: Path) -> Iterator[Path]:
+    """Make a folder; remove what is not elsewhere when the context ends."""
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

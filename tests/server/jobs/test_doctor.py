@@ -14,7 +14,7 @@ from workers.core.digests import sha256_of
 from workers.core.job_files import ENDING
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys
-from workers.core.store import write_json
+from workers.core.store import new_id, write_json
 
 pytestmark = pytest.mark.process
 
@@ -77,6 +77,12 @@ def trash(jobs: Jobs) -> str:
     return "a"
 
 
+def no_request(jobs: Jobs) -> str:
+    job_id = new_id()
+    jobs.store.job_dir(job_id).mkdir()
+    return job_id
+
+
 @pytest.mark.parametrize(
     ("spoil", "kind"),
     [
@@ -87,6 +93,7 @@ def trash(jobs: Jobs) -> str:
         (half_written, "temporary_files"),
         (results_left, "results_of_an_ended_job"),
         (trash, "trash"),
+        (no_request, "folder_without_request"),
     ],
 )
 def test_what_is_left_behind_is_found_and_mended(jobs: Jobs, spoil: Callable[[Jobs], str], kind: str) -> None:
@@ -111,6 +118,14 @@ def test_results_that_are_not_what_was_written_are_told(jobs: Jobs) -> None:
     assert {job_id for kind, job_id in quick if kind != "job_unreadable"} == {two, three}
     whole = {finding.id for finding in Doctor(jobs, digests=True).findings() if finding.kind.startswith("result")}
     assert whole == {one, two, three}
+
+
+def test_a_folder_without_request_that_holds_something_is_kept(jobs: Jobs) -> None:
+    job_id = no_request(jobs)
+    kept = jobs.store.job_dir(job_id) / "labels.ome.tif"
+    kept.write_bytes(b"labels")
+    (found,) = Doctor(jobs, repair=True).findings()
+    assert (found.kind, found.mended, kept.read_bytes()) == ("folder_without_request", False, b"labels")
 
 
 def test_what_is_being_written_is_left_alone(jobs: Jobs) -> None:

@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import signal
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -163,6 +165,49 @@ def test_a_job_from_request_to_deletion(store: Store) -> None:
             ask_again(job_id)
 
 
+def killed_at(call: Callable[[], object], change: int) -> bool:
+    """Call in a child that is killed right before its n-th change of a file system; say whether there was one."""
+    child = os.fork()
+    if child == 0:
+        left = [change]
+
+        def hear(event: str, args: tuple[Any, ...]) -> None:
+            is_change = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir") or (
+                event == "open" and isinstance(args[2], int) and args[2] & os.O_CREAT
+            )
+            left[0] -= is_change
+            if is_change and left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hear)
+        try:
+            call()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+@pytest.mark.process
+def test_a_gateway_that_dies_at_any_step_of_a_new_job_leaves_it_whole_or_not_at_all(store: Store) -> None:
+    request = JobRequest(slide_id=new_id())
+    found: list[bool] = []
+    while True:
+        job_id = new_id()
+        was_killed = killed_at(lambda: store.save_request(job_id, request, NOW), len(found))  # noqa: B023
+        found.append(job_id in store.list_jobs())
+        if found[-1]:
+            assert store.read_request(job_id).request == request
+            store.delete_job(job_id)
+        store.sweep_incoming()
+        assert list((store.root / "jobs").iterdir()) == []
+        if not was_killed:
+            break
+    assert found == sorted(found)
+    assert len(found) > 4, "a folder, a file, its name, the folder's name"
+    assert found[-1]
+
+
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "labels.ome.tif"
     path.write_bytes(b"old")
@@ -221,6 +266,15 @@ def test_a_slide_is_durable_when_it_is_acknowledged(store: Store, monkeypatch: p
     slide_id = put(store)
     assert events[-2:] == [f"rename {slide_id}", "fsync ['slides']"]
     assert events[0] == "fsync ['slide', 'json']"
+
+
+def test_a_job_is_durable_when_it_is_acknowledged(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    events, job_id = record_durability(monkeypatch), new_id()
+    assert store.save_request(job_id, JobRequest(slide_id="x"), NOW)
+    assert events[0] == "fsync ['job', 'json']"
+    assert events[-2:] == [f"rename {job_id}", "fsync ['jobs']"]
+    assert not store.save_request(job_id, JobRequest(slide_id="y"), NOW), "it was there before"
+    assert store.read_request(job_id).request.slide_id == "y"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

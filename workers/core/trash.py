@@ -1,0 +1,46 @@
+"""What is on its way out: out of sight in one step, then removed, however long that takes."""
+
+import logging
+import shutil
+import uuid
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+class Trash:
+    """A folder of folders that nobody sees any more.
+
+    Args:
+        folder: On the disk of what is thrown away.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def take(self, folder: Path) -> Path:
+        """Move a folder out of sight in one step; return where it is now, to be removed.
+
+        Raises:
+            FileNotFoundError: It is not there.
+        """
+        doomed = self.folder / uuid.uuid4().hex
+        folder.rename(doomed)
+        return doomed
+
+    def empty(self) -> int:
+        """Remove all of it. What still cannot be removed is logged, and stays.
+
+        Returns:
+            The number of folders removed.
+        """
+        return sum(removed(folder) for folder in self.folder.iterdir())
+
+
+def removed(folder: Path) -> bool:
+    """Remove a folder that is out of sight, as far as the disk lets us; say whether it is gone."""
+    shutil.rmtree(folder, ignore_errors=True)
+    is_gone = not folder.exists()
+    if not is_gone:
+        logger.error("%s cannot be removed; it is tried again", folder)
+    return is_gone
