@@ -14,6 +14,7 @@ from server.access.quotas import Quotas
 from server.access.signing import FIELDS
 from server.intake.admission import Admission
 from server.intake.scrub import Scrub, scrub_for_ever
+from server.jobs.checkups import Checkups
 from server.jobs.retention import Retention
 from server.jobs.retention_sweep import (
     ledger_forgetter,
@@ -24,6 +25,7 @@ from server.jobs.retention_sweep import (
 )
 from server.jobs.webhook_dispatch import WebhookDispatch
 from server.routes import (
+    admin,
     batches,
     events,
     health,
@@ -73,6 +75,7 @@ TAGS = [
     {"name": "results", "description": "Files of a succeeded job. They never change: cache them by their ETag."},
     {"name": "viewing", "description": "Deep Zoom tiles and thumbnails, for viewers in a browser."},
     {"name": "access", "description": "Signed links, for what cannot send a key; what a tenant has."},
+    {"name": "admin", "description": "What concerns the whole server; the key needs the scope `admin` besides."},
     {"name": "models", "description": "The installed models."},
     {"name": "health", "description": "For supervisors and load balancers."},
 ]
@@ -117,6 +120,7 @@ def create_app(settings: Settings) -> FastAPI:
                     "jobs": queue,
                     "quotas": quotas,
                     "retention": retention,
+                    "checkups": Checkups(queue),
                     "intake": Intake(store, settings, admission),
                     "resumable": resumable,
                     "imports": imports,
@@ -155,6 +159,7 @@ def create_app(settings: Settings) -> FastAPI:
         qupath,
         results,
         tenant,
+        admin,
         models,
         health,
         page,

@@ -20,7 +20,7 @@ from ldiffusion_client import uploads as upload_steps
 from ldiffusion_client.jobs import JobFilter, JobOptions, SeenBatch, SeenJob
 from ldiffusion_client.methods import Awaiting, Blocking, Method
 from ldiffusion_client.protocol import PATIENCE_S, Ask, Seen, Steps, listed, look, once, parsed
-from ldiffusion_client.records import Provenance
+from ldiffusion_client.records import Finding, Provenance
 from ldiffusion_client.roi_views import RoiCheck
 from ldiffusion_client.views import BatchView, JobView, Link, ModelCard, Page, ProductView, SlideInfo, Usage
 
@@ -244,6 +244,11 @@ class Methods:
     def usage(self) -> Steps[Usage]:
         """Return how much the tenant of the key has stored and under way, and how much it may have."""
         return look("/v1/usage", Usage, self._patience_s)
+
+    @Method
+    def doctor(self, *, digests: bool = False) -> Steps[list[Finding]]:
+        """Return what of the store is not as it should be, for keys with `admin`; with `digests`, read all results."""
+        return listed("/v1/admin/doctor", Page[Finding], None, digests=str(digests).lower())
 
     @Method
     def link(self, path: str, life_s: int = 600) -> Steps[str]:

@@ -1,4 +1,5 @@
-"""The record of a job, `result.json`, as far as a client shows it: views like those of `views`."""
+"""The record of a job, `result.json`, as far as a client shows it, and what is wrong with stored jobs: views like
+those of `views`."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -66,3 +67,11 @@ class Provenance(View):
     excluded_mm2: float | None = None
     created_at: datetime
     finished_at: datetime
+
+
+class Finding(View):
+    """Something in the store of a server that is not as it should be."""
+
+    kind: str
+    id: str
+    detail: str

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import Field
+
 from workers.core.digests import sha256_of
 from workers.core.errors.base import JobNotFound, LDiffusionError
 from workers.core.frozen import Frozen
@@ -26,9 +28,14 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\..+|.+\.partial")
 class Finding(Frozen):
     """Something that is not as it should be."""
 
-    kind: str
-    id: str
-    detail: str
+    kind: str = Field(description="What, as in docs/reliability.md.")
+    id: str = Field(description="Job that it is about, of whatever tenant; of `trash`, a name in it.")
+    detail: str = Field(description="For people.")
+
+
+class Treated(Finding):
+    """Something that was not as it should be, and what came of it."""
+
     mended: bool = False
 
 
@@ -47,42 +54,68 @@ class Doctor:
         self._repair = repair
         self._digests = digests
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Treated]:
         """Yield what is wrong, one by one.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
+        for _, found in self.looks():
+            yield from found
+
+    def looks(self, after: str = "") -> Iterator[tuple[str, Iterator[Treated]]]:
+        """Yield each job with what is wrong with it, in the order of ids, then the trash, which has none.
+
+        Args:
+            after: Only jobs with a greater id.
 
         Raises:
             QueueUnavailable: Redis does not answer.
         """
         with answering():
             known = {member.decode() for member in self._jobs.redis.zrange(JOBS, 0, -1)}
-        on_disk = set(self._store.list_jobs())
-        for job_id in sorted(known - on_disk):
-            yield self._told("record_without_folder", job_id, "the queue knows it, the disk does not", self._forget)
-        for job_id in sorted(on_disk):
-            yield from self._job(job_id, is_known=job_id in known)
+        for job_id in sorted(known | set(self._store.list_jobs())):
+            if job_id > after:
+                yield job_id, self._job(job_id, is_known=job_id in known)
+        yield "", self._trash()
+
+    def _trash(self) -> Iterator[Treated]:
         for folder in sorted((self._store.root / "trash").iterdir()):
             detail = "what was deleted is still on the disk"
             yield self._told("trash", folder.name, detail, lambda _name: self._store.empty_trash())
 
-    def _job(self, job_id: str, *, is_known: bool) -> Iterator[Finding]:
-        view = stored_view(self._store, job_id)
-        if view is None and not (self._store.job_dir(job_id) / "job.json").exists():
-            yield self._told("folder_without_request", job_id, "it says of no job what was asked", self._drop)
+    def _job(self, job_id: str, *, is_known: bool) -> Iterator[Treated]:
+        folder = self._store.job_dir(job_id)
+        if not folder.exists():
+            if self._is_known(job_id):  # else it was deleted meanwhile
+                yield self._told("record_without_folder", job_id, "the queue knows it, the disk does not", self._forget)
             return
+        view = stored_view(self._store, job_id)
         if view is None:
-            yield Finding(kind="job_unreadable", id=job_id, detail="a file of its folder cannot be read")
+            yield from self._without_view(job_id, folder)
             return
         if view.state not in FINAL_STATES and not is_known:
-            yield self._told(
-                "folder_without_record", job_id, "it has not ended, and the queue does not know it", self._submit
-            )
+            if not self._is_known(job_id):  # else it came meanwhile
+                yield self._told(
+                    "folder_without_record", job_id, "it has not ended, and the queue does not know it", self._submit
+                )
         elif is_known:
             yield from self._end(job_id, view.state)
         yield from self._leftovers(job_id)
         if view.state == "succeeded":
             yield from self._results(job_id)
 
-    def _end(self, job_id: str, on_disk: str) -> Iterator[Finding]:
+    def _without_view(self, job_id: str, folder: Path) -> Iterator[Treated]:
+        if (folder / "job.json").exists():
+            yield Treated(kind="job_unreadable", id=job_id, detail="a file of its folder cannot be read")
+        elif folder.exists():  # else it was deleted meanwhile
+            yield self._told("folder_without_request", job_id, "it says of no job what was asked", self._drop)
+
+    def _is_known(self, job_id: str) -> bool:
+        with answering():
+            return self._jobs.redis.zscore(JOBS, job_id) is not None
+
+    def _end(self, job_id: str, on_disk: str) -> Iterator[Treated]:
         with answering():
             state = decode(self._jobs.redis.hgetall(JobKeys(job_id).record)).get("state", on_disk)
         if state == on_disk or {state, on_disk}.isdisjoint(FINAL_STATES):
@@ -92,7 +125,7 @@ class Doctor:
         detail = f"it is {state} in the queue and {on_disk} on the disk"
         yield self._told("end_not_written", job_id, detail, self._jobs.settle)
 
-    def _leftovers(self, job_id: str) -> Iterator[Finding]:
+    def _leftovers(self, job_id: str) -> Iterator[Treated]:
         folder = self._store.job_dir(job_id)
         stale = [path for path in folder.rglob("*") if _TEMPORARY.fullmatch(path.name) and _is_stale(path)]
         if stale:
@@ -108,24 +141,24 @@ class Doctor:
                 detail = f"it is {ending.state} and still has {', '.join(left[:3])}"
                 yield self._told("results_of_an_ended_job", job_id, detail, self._jobs.ends.clear)
 
-    def _results(self, job_id: str) -> Iterator[Finding]:
+    def _results(self, job_id: str) -> Iterator[Treated]:
         result, folder = self._store.read_result(job_id), self._store.job_dir(job_id)
         for name, digest in result.files.items():
             path, size = folder / name, result.sizes_bytes.get(name)
             if not path.is_file():
-                yield Finding(kind="result_missing", id=job_id, detail=f"{name} is not there")
+                yield Treated(kind="result_missing", id=job_id, detail=f"{name} is not there")
             elif size is not None and path.stat().st_size != size:
-                yield Finding(kind="result_changed", id=job_id, detail=f"{name} has another size than was written")
+                yield Treated(kind="result_changed", id=job_id, detail=f"{name} has another size than was written")
             elif self._digests and sha256_of(path) != digest:
-                yield Finding(kind="result_changed", id=job_id, detail=f"{name} has another digest than was written")
+                yield Treated(kind="result_changed", id=job_id, detail=f"{name} has another digest than was written")
 
-    def _told(self, kind: str, subject: str, detail: str, mend: Callable[[str], object]) -> Finding:
+    def _told(self, kind: str, subject: str, detail: str, mend: Callable[[str], object]) -> Treated:
         mended = False
         if self._repair:
             with suppress(OSError, LDiffusionError):
                 mend(subject)
                 mended = True
-        return Finding(kind=kind, id=subject, detail=detail, mended=mended)
+        return Treated(kind=kind, id=subject, detail=detail, mended=mended)
 
     def _forget(self, job_id: str) -> None:
         self._jobs.forget(job_id)

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from server.access.gate import Access
 from server.access.guards import CallerDep
 from server.access.quotas import Quotas
+from server.jobs.checkups import Checkups
 from server.jobs.retention import Retention
 from server.results.product_answers import Ask
 from server.uploads.imports import Imports
@@ -29,6 +30,7 @@ class State(TypedDict):
     jobs: Jobs
     quotas: Quotas
     retention: Retention
+    checkups: Checkups
     intake: Intake
     viewing: Viewing
     resumable: Resumable
@@ -81,6 +83,11 @@ async def get_retention(request: Request) -> Retention:
     return cast("Retention", request.state.retention)
 
 
+async def get_checkups(request: Request) -> Checkups:
+    """The looker at the store."""
+    return cast("Checkups", request.state.checkups)
+
+
 async def get_viewing(request: Request) -> Viewing:
     """The maker of pictures for viewers."""
     return cast("Viewing", request.state.viewing)
@@ -96,6 +103,7 @@ StoreDep = Annotated[Store, Depends(get_store)]
 JobsDep = Annotated[Jobs, Depends(get_jobs)]
 QuotasDep = Annotated[Quotas, Depends(get_quotas)]
 RetentionDep = Annotated[Retention, Depends(get_retention)]
+CheckupsDep = Annotated[Checkups, Depends(get_checkups)]
 IntakeDep = Annotated[Intake, Depends(get_intake)]
 ResumableDep = Annotated[Resumable, Depends(get_resumable)]
 ImportsDep = Annotated[Imports, Depends(get_imports)]

@@ -23,26 +23,22 @@ from workers.core.store import Store, new_id
 ALL: tuple[Scope, ...] = ("read", "submit")
 TUS = {"Tus-Resumable": "1.0.0"}
 CHUNK = TUS | {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
-EVERYBODY, LIST, MAKES, ONE, PUBLIC = "everybody", "list", "makes", "one", "public"
+ADMIN, EVERYBODY, LIST, MAKES, ONE, PUBLIC = "admin", "everybody", "list", "makes", "one", "public"
 JOB, SLIDE = "/v1/jobs/{job_id}", "/v1/slides/{slide_id}"
 UPLOAD, BATCH = "/v1/uploads/{upload_id}", "/v1/batches/{batch_id}"
 ZARR = f"{JOB}/labels.ome.zarr/{{part:path}}"
 
 KINDS = {
     PUBLIC: [
-        "GET /healthz",
-        "GET /readyz",
-        "GET /",
-        "GET /assets/{name}",
-        "GET /docs",
-        "GET /docs/errors",
-        "GET /openapi.json",
+        *("GET /healthz", "GET /readyz", "GET /", "GET /assets/{name}"),
+        *("GET /docs", "GET /docs/errors", "GET /openapi.json"),
     ],
     EVERYBODY: [
         *("GET /v1/models", "GET /v1/models/{name}", "OPTIONS /v1/uploads", "OPTIONS /v1/uploads/{upload_id}"),
         "POST /v1/links",
         "GET /v1/usage",
     ],
+    ADMIN: ["GET /v1/admin/doctor"],
     LIST: ["GET /v1/slides", "GET /v1/jobs", "GET /v1/batches", "GET /v1/uploads"],
     MAKES: [
         *("POST /v1/slides", "POST /v1/slides/sets", "PUT /v1/slides"),
@@ -182,7 +178,7 @@ def test_without_a_key_nothing_but_what_is_public_answers(world: World, route: s
         assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-@pytest.mark.parametrize("route", of(EVERYBODY, LIST, MAKES, ONE))
+@pytest.mark.parametrize("route", of(ADMIN, EVERYBODY, LIST, MAKES, ONE))
 def test_a_key_without_the_scope_is_refused(world: World, route: str) -> None:
     looks = route.split(" ", maxsplit=1)[0] in ("GET", "HEAD", "OPTIONS") or route == "POST /v1/links"
     held: Scope = "submit" if looks else "read"
@@ -192,6 +188,14 @@ def test_a_key_without_the_scope_is_refused(world: World, route: str) -> None:
     if not route.startswith("HEAD"):
         body = answer.json()["error"]
         assert (body["code"], body["accepted"]) == ("scope_missing", "read" if looks else "submit")
+
+
+@pytest.mark.parametrize("route", of(ADMIN))
+def test_what_concerns_the_whole_server_needs_its_scope(world: World, route: str) -> None:
+    with world.client("lab-a") as client, world.client("lab-a", "read", "admin") as admin:
+        assert world.ask(admin, route).status_code == 200
+        refused = world.ask(client, route)
+    assert (refused.status_code, refused.json()["error"]["accepted"]) == (403, "admin")
 
 
 @pytest.mark.parametrize("route", of(ONE))
