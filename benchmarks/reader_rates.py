@@ -22,10 +22,10 @@ from imagecodecs import jpeg8_decode
 from PIL import Image
 
 from benchmarks.report import Figure
-from server.viewing.tiff_tiles import JPEG, TiledLevel, tiled_levels
 from workers.core.children.readers import Readers
 from workers.core.settings import Settings
 from workers.core.slides.slide import Pixels
+from workers.core.slides.tiff.tiled import JPEG, TiledLevel, tiled_levels
 from workers.core.slides.tiff.values import reader_of
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import WorkingPlane

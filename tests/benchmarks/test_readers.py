@@ -12,8 +12,8 @@ from made_slides import write_slide
 
 from benchmarks import reader_rates, readers
 from benchmarks.readers import Pair, Pass, figures_of, grids
-from server.viewing.tiff_tiles import TiledLevel
 from workers.core.slides.readers.registry import open_slide
+from workers.core.slides.tiff.tiled import TiledLevel
 from workers.core.slides.tiff.values import Values
 
 NAMES = {

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from server.viewing.deepzoom import grid_of
-from server.viewing.jpeg_tiles import StoredTiles, assembled, decoded_at
-from server.viewing.tiff_tiles import reader_at_hand, tiled_levels
+from server.viewing.jpeg_tiles import StoredTiles, decoded_at
 from workers.core.errors.base import SlideUnreadable
-from workers.core.slides.tiff.values import reader_of
+from workers.core.slides.tiff.stored_jpeg import assembled
+from workers.core.slides.tiff.tiled import tiled_levels
+from workers.core.slides.tiff.values import reader_at_hand, reader_of
 
 WIDTH, HEIGHT, TILE = 1300, 1100, 256
 UInt8 = NDArray[np.uint8]
@@ -150,7 +151,7 @@ def jpeg_of(size: int = 32, **options: object) -> bytes:
 def test_notes_and_what_lies_behind_the_end_stay_out() -> None:
     note = b"\xff\xfe" + struct.pack(">H", 2 + len(b"patient name")) + b"patient name"
     plain = jpeg_of()
-    given = assembled(HEAD, plain[:2] + note + plain[2:] + b"after the end", 32)
+    given = assembled(HEAD, plain[:2] + note + plain[2:] + b"after the end", (32, 32))
     assert given is not None
     assert b"patient" not in given
     assert b"JFIF" not in given
@@ -175,7 +176,7 @@ def test_notes_and_what_lies_behind_the_end_stay_out() -> None:
     ids=["nothing", "start", "text", "progressive", "size", "cut", "cut head", "arithmetic", "empty scan"],
 )
 def test_what_is_not_of_the_usual_kind_is_not_given(stored: bytes) -> None:
-    assert assembled(HEAD, stored, 32) is None
+    assert assembled(HEAD, stored, (32, 32)) is None
 
 
 @given(data=st.data())
@@ -185,7 +186,7 @@ def test_whatever_a_tile_holds_it_is_a_jpeg_of_its_size_or_not_given(data: st.Da
         start = data.draw(st.integers(0, len(content)))
         stop = data.draw(st.integers(start, min(start + 8, len(content))))
         content[start:stop] = data.draw(st.binary(max_size=8))
-    given_back = assembled(HEAD, bytes(content), 32)
+    given_back = assembled(HEAD, bytes(content), (32, 32))
     assert given_back is None or (given_back[:2] == HEAD and given_back[-2:] == b"\xff\xd9")
     if given_back is not None:
         pixels = decoded_at(given_back, 16)
@@ -194,13 +195,13 @@ def test_whatever_a_tile_holds_it_is_a_jpeg_of_its_size_or_not_given(data: st.Da
 
 @given(st.lists(st.sampled_from([b"\xff", b"\xd8", b"\xda", b"\xc0", b"\xdb", b"\0", b"\2", b"\3", b"\xd9", b"\x20"])))
 def test_markers_in_any_order_are_no_surprise(pieces: list[bytes]) -> None:
-    assert isinstance(assembled(HEAD, HEAD + b"".join(pieces), 32), (bytes, type(None)))
+    assert isinstance(assembled(HEAD, HEAD + b"".join(pieces), (32, 32)), (bytes, type(None)))
 
 
 def test_grey_is_not_given() -> None:
     file = io.BytesIO()
     Image.new("L", (32, 32), 90).save(file, "JPEG")
-    assert assembled(HEAD, file.getvalue(), 32) is None
+    assert assembled(HEAD, file.getvalue(), (32, 32)) is None
 
 
 def test_a_damaged_tile_is_no_part_of_a_level_in_between() -> None:

@@ -33,6 +33,25 @@ def reader_of(file: int) -> Reader:
     return lambda at, length: os.pread(file, length, at)
 
 
+def reader_at_hand(file: int) -> Reader:
+    """Return a reader that never waits for the disk.
+
+    It raises BlockingIOError where the kernel has not all of the bytes in memory, or cannot tell.
+    """
+
+    def read(at: int, length: int) -> bytes:
+        data = bytearray(length)
+        try:
+            got = os.preadv(file, [data], at, os.RWF_NOWAIT)
+        except OSError as error:  # some file systems do not know the flag
+            raise BlockingIOError from error
+        if got < length:
+            raise BlockingIOError
+        return bytes(data)
+
+    return read
+
+
 class Tag(IntEnum):
     """Numbers of the tags that say where pixels lie and how they are coded."""
 

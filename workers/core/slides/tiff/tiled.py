@@ -3,7 +3,6 @@
 Of the places of tiles only where the table of them lies is kept, so that the memory does not grow with the slide.
 """
 
-import os
 from typing import NamedTuple
 
 from workers.core.slides.tiff.directories import Directory, open_tiff
@@ -13,25 +12,6 @@ MAX_TABLES_BYTES = 64 * 1024
 JPEG = 7
 
 _NEEDED = {Tag.WIDTH, Tag.HEIGHT, Tag.TILE_WIDTH, Tag.TILE_HEIGHT, Tag.TILE_OFFSETS, Tag.TILE_SIZES}
-
-
-def reader_at_hand(file: int) -> Reader:
-    """Return a reader that never waits for the disk.
-
-    It raises BlockingIOError where the kernel has not all of the bytes in memory, or cannot tell.
-    """
-
-    def read(at: int, length: int) -> bytes:
-        data = bytearray(length)
-        try:
-            got = os.preadv(file, [data], at, os.RWF_NOWAIT)
-        except OSError as error:  # some file systems do not know the flag
-            raise BlockingIOError from error
-        if got < length:
-            raise BlockingIOError
-        return bytes(data)
-
-    return read
 
 
 class TiledLevel(NamedTuple):
