@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { context, drawn, folder, goTo, inspect, key, opaque, open, said, segment, shoot, slide, url, way } from './tools.mjs'
 import { jobWays } from './ways_jobs.mjs'
 import { overlayWays } from './ways_overlay.mjs'
+import { regionWays } from './ways_regions.mjs'
 import { uploadWays } from './ways_uploads.mjs'
 
 const STILL_MS = 800 // longer than a move of the view goes on
@@ -14,6 +15,7 @@ const STILL_MS = 800 // longer than a move of the view goes on
 const ways = {
   ...jobWays,
   ...overlayWays,
+  ...regionWays,
   ...uploadWays,
 
   async whole() {
@@ -231,4 +233,6 @@ try {
 } finally {
   await context.close()
 }
-console.log(JSON.stringify(said))
+const told = JSON.stringify(said)
+writeFileSync(join(folder, 'said.json'), told) // to look at beside the pictures
+console.log(told)

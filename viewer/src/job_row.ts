@@ -2,8 +2,10 @@
 
 import { button, el, progressBar } from './dom'
 import { duration, moment } from './measure'
-import { isFinal, type JobView } from './types'
 import { failure } from './error_messages'
+import { inFull, inShort } from './parameters'
+import { JOB } from './strings'
+import { isFinal, type JobView, type SlideInfo } from './types'
 
 export const WORDS: Record<JobView['state'], string> = {
   queued: 'Waits for a worker',
@@ -15,9 +17,10 @@ export const WORDS: Record<JobView['state'], string> = {
   canceled: 'Canceled',
 }
 
-/** What can be done with a job. `end` cancels one that goes on and deletes one that has ended; false: it did not. */
+/** What can be done with a job. `again` takes its region for the next one; `end` cancels one that goes on and deletes one that has ended; false: it did not. */
 export interface JobActions {
   choose: () => void
+  again: () => void
   end: () => Promise<boolean>
 }
 
@@ -27,18 +30,21 @@ export class JobRow {
   readonly #end: HTMLButtonElement
   readonly #bar = progressBar(null, 'Progress of the job')
   readonly #text = el('div')
+  readonly #parameters = el('div')
 
-  /** `slideName` is how people call the slide. */
   constructor(
     job: JobView,
-    private readonly slideName: string,
+    private readonly slide: SlideInfo,
     actions: JobActions,
   ) {
     this.#choose = button('', actions.choose)
     this.#choose.className = 'choose'
-    this.#choose.append(el('span', {}, el('strong', { textContent: job.request.model }), el('small', { textContent: moment(job.created_at) })))
+    const lines = [moment(job.created_at), inShort(job, slide)].map((textContent) => el('small', { textContent }))
+    this.#choose.append(el('span', {}, el('strong', { textContent: job.request.model }), ...lines))
+    const again = job.request.roi === null ? null : button(JOB.again, actions.again)
+    const more = el('details', {}, el('summary', { textContent: JOB.parameters }), this.#parameters, again)
     this.#end = button('', () => void this.#ending(actions.end))
-    this.item = el('li', {}, this.#choose, this.#end, this.#bar, this.#text)
+    this.item = el('li', {}, this.#choose, this.#end, this.#bar, this.#text, more)
     this.mark(false)
     this.show(job)
   }
@@ -57,11 +63,12 @@ export class JobRow {
       this.#end.setAttribute('aria-label', `${hasEnded ? 'Delete' : 'Cancel'} job of ${moment(job.created_at)}`)
       if (hasEnded) this.#end.disabled = false
     }
+    this.#parameters.replaceChildren(inFull(job, this.slide))
     this.#bar.hidden = hasEnded
     const known = job.state === 'running' && job.regions_total
     if (known) this.#bar.value = job.regions_done / known
     else this.#bar.removeAttribute('value')
-    if (job.state === 'failed') this.#text.replaceChildren(...failure(job.error, this.slideName))
+    if (job.state === 'failed') this.#text.replaceChildren(...failure(job.error, this.slide.filename))
     else this.#text.textContent = wordsFor(job)
   }
 

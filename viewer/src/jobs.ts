@@ -30,8 +30,15 @@ export class JobList {
   #stream = new AbortController()
   #chosen: string | null = null
 
-  /** `onChoose` is told the job of which something is to be shown, and again whenever there is more of it. */
-  constructor(private readonly onChoose: (job: JobView | null) => void) {}
+  /**
+   * `onMark` is told the chosen job, `onChoose` the job of which something is to be shown, and again whenever there is
+   * more of it. `onAgain` is told a job whose region is wanted for the next one.
+   */
+  constructor(
+    private readonly onChoose: (job: JobView | null) => void,
+    private readonly onMark: (job: JobView | null) => void,
+    private readonly onAgain: (job: JobView) => void,
+  ) {}
 
   /** Show no jobs, and nothing of any. */
   clear(): void {
@@ -92,6 +99,7 @@ export class JobList {
     this.#chosen = jobId
     for (const [id, { row }] of this.#entries) row.mark(id === jobId)
     const job = jobId === null ? undefined : this.#entries.get(jobId)?.job
+    this.onMark(job ?? null)
     this.onChoose(job && isVisible(job) ? job : null)
     if (job && !isFinal(job.state)) void this.#follow(job, this.#stream.signal)
   }
@@ -101,8 +109,8 @@ export class JobList {
   }
 
   #made(job: JobView, slide: SlideInfo): JobRow {
-    const actions = { choose: () => this.choose(job.id), end: () => this.#end(job.id) }
-    const row = new JobRow(job, slide.filename, actions)
+    const actions = { choose: () => this.choose(job.id), again: () => this.onAgain(job), end: () => this.#end(job.id) }
+    const row = new JobRow(job, slide, actions)
     this.#entries.set(job.id, { job, row })
     return row
   }

@@ -1,12 +1,14 @@
 /** The page: what is chosen in one part is handed to the others. */
 
 import './style.css'
+import './sketches.css'
 import { currentKey, enterKey, findJson, forgetKey, isKeyWanted, keyEvents } from './api'
 import { byId } from './dom'
 import { JobList } from './jobs'
 import { showLink } from './link_box'
 import { clearNotices, report } from './notices'
 import { ResultPanel } from './result'
+import { ringsOf } from './shapes'
 import { Slides } from './slides'
 import { SubmitForm } from './submit_form'
 import type { JobView, SlideInfo } from './types'
@@ -19,8 +21,12 @@ const ZOOM_STEP = 1.6
 class App {
   readonly #viewer = new SlideViewer(() => this.#writeLink(), () => void this.#openAgain().catch(report))
   readonly #slides = new Slides((slide) => void this.#openSlide(slide, null).catch(report))
-  readonly #jobs = new JobList((job) => void this.#showResult(job).catch(report))
-  readonly #form = new SubmitForm((job) => this.#jobs.add(job))
+  readonly #jobs = new JobList(
+    (job) => void this.#showResult(job).catch(report),
+    (job) => this.#showRegion(job),
+    (job) => this.#form.where.take(job.request.roi),
+  )
+  readonly #form = new SubmitForm(this.#viewer, (job) => this.#jobs.add(job))
   readonly #result = new ResultPanel(this.#viewer, (model) => this.#form.classesOf(model))
   readonly #uploads = new Uploads((slideId) => void this.#arrived(slideId).catch(report))
   #slide: SlideInfo | null = null
@@ -138,6 +144,11 @@ class App {
     const shown = this.#result.show(job, this.#slide)
     if (isOther) this.#writeLink()
     await shown
+  }
+
+  #showRegion(job: JobView | null): void {
+    const region = job?.request.roi ?? null
+    this.#viewer.sketches.set('job', region && { lines: ringsOf(region), isClosed: true, kind: 'job' })
   }
 
   #writeLink(): void {

@@ -16,8 +16,8 @@ export function scaleBar(umPerPx: number, maxPx: number): ScaleBar {
 }
 
 /** Return a number without the noise of binary fractions. */
-function plain(value: number): string {
-  return String(Number(value.toPrecision(6)))
+function plain(value: number, digits = 6): string {
+  return String(Number(value.toPrecision(digits)))
 }
 
 export function bytes(count: number): string {
@@ -39,6 +39,13 @@ export function duration(seconds: number): string {
 
 export function area(mm2: number): string {
   return `${mm2 === 0 ? '0' : mm2 < 0.001 ? '< 0.001' : mm2.toFixed(mm2 < 10 ? 3 : 1)} mm²`
+}
+
+/** Return an area of level-0 px in words: µm² or mm², or px² where nobody knows how wide a px is. */
+export function areaOf(px2: number, mpp: [number, number] | null): string {
+  if (mpp === null) return `${Math.round(px2).toLocaleString('en')} px²`
+  const um2 = px2 * mpp[0] * mpp[1]
+  return um2 >= 10_000 ? `${plain(um2 / 1e6, 3)} mm²` : `${plain(um2, 3)} µm²`
 }
 
 export function share(value: number | null): string {

@@ -4,6 +4,8 @@ import { getJson, postJson } from './api'
 import { byId, el } from './dom'
 import { clearNotices, report } from './notices'
 import type { JobView, ModelCard, Page, SlideInfo } from './types'
+import { Where } from './where'
+import type { SlideViewer } from './viewer'
 
 /** What the server takes where a job names no model. */
 const DEFAULT_MODEL = 'nuclei'
@@ -14,10 +16,15 @@ export class SubmitForm {
   readonly #mpp = byId('mpp', HTMLInputElement)
   readonly #tissue = byId('tissue', HTMLInputElement)
   readonly #tolerant = byId('tolerant', HTMLInputElement)
+  readonly where: Where
   #cards: ModelCard[] = []
   #slide: SlideInfo | null = null
 
-  constructor(private readonly onSubmit: (job: JobView) => void) {
+  constructor(
+    viewer: SlideViewer,
+    private readonly onSubmit: (job: JobView) => void,
+  ) {
+    this.where = new Where(viewer)
     this.#models.addEventListener('change', () => this.#describe())
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault()
@@ -41,6 +48,7 @@ export class SubmitForm {
   /** Offer jobs on this slide. */
   show(slide: SlideInfo): void {
     this.#slide = slide
+    this.where.show(slide)
     const own = slide.geometry.mpp_x
     this.#mpp.value = ''
     this.#mpp.required = own === null
@@ -69,8 +77,10 @@ export class SubmitForm {
     try {
       const mpp = this.#mpp.value === '' ? {} : { mpp: Number(this.#mpp.value) }
       const on_bad_tile = this.#tolerant.checked ? 'mask' : 'fail'
+      const region = this.where.region()
+      const roi = region === null ? {} : { roi: region }
       const asked = { slide_id: this.#slide.id, model: this.#models.value, tissue: this.#tissue.checked, on_bad_tile }
-      this.onSubmit(await postJson<JobView>('/v1/jobs', { ...asked, ...mpp }))
+      this.onSubmit(await postJson<JobView>('/v1/jobs', { ...asked, ...mpp, ...roi }))
     } catch (error) {
       report(error)
     } finally {

@@ -47,16 +47,35 @@ export interface ModelCard {
 
 export type JobState = 'queued' | 'planning' | 'running' | 'finishing' | 'succeeded' | 'failed' | 'canceled'
 
+/** Rings of positions, level-0 px of the full plane; the first of a polygon is the outer one. */
+export type Region =
+  | { type: 'Polygon'; coordinates: [number, number][][] }
+  | { type: 'MultiPolygon'; coordinates: [number, number][][][] }
+
+/** What was asked of a job. */
+export interface JobRequest {
+  slide_id: string
+  model: string
+  mpp: number | null
+  outputs: string[]
+  seed: number
+  tissue: boolean
+  roi: Region | null
+  on_bad_tile: 'fail' | 'mask' | 'skip'
+}
+
 export interface JobView {
   id: string
   state: JobState
-  request: { slide_id: string; model: string; mpp: number | null; outputs: string[] }
+  request: JobRequest
   regions_done: number
   regions_total: number | null
   phase: string | null
   tiles_per_s: number | null
   eta_s: number | null
   created_at: string
+  started_at?: string | null
+  finished_at?: string | null
   error: ErrorBody | null
   results: Record<string, string>
   warnings: TrustWarning[]

@@ -3,10 +3,14 @@
 import OpenSeadragon from 'openseadragon'
 import { addressOf, currentKey, hasOtherKey, keyHeaders, send } from './api'
 import { byId } from './dom'
+import { DrawTool } from './draw_tool'
 import { scaleBar } from './measure'
 import { report } from './notices'
 import type { Look } from './overlay'
 import { type LayerOptions, OverlayLayer } from './overlay_layer'
+import { Plane } from './plane'
+import type { Mpp } from './shapes'
+import { Sketches } from './sketches'
 import type { SlideInfo } from './types'
 import type { Place } from './view_link'
 
@@ -23,12 +27,15 @@ export class SlideViewer {
   readonly #bar = byId('scale-bar', HTMLElement)
   readonly #position = byId('position', HTMLElement)
   readonly #overlay: OverlayLayer
+  readonly plane: Plane
+  readonly sketches: Sketches
+  readonly pen: DrawTool
   #opened = 0
   #pending = 0
   /** With which tiles are asked for. */
   #key: string | null = null
   readonly #missingSaid = new Set<string>()
-  #mpp: [number, number] | null = null
+  #mpp: Mpp = null
 
   /** `onMove` is told whenever the view has come to rest; `openAgain` fetches anew what could not be shown. */
   constructor(
@@ -62,6 +69,9 @@ export class SlideViewer {
     this.#osd.canvas.setAttribute('role', 'application')
     this.#osd.canvas.setAttribute('aria-label', 'Slide. Arrow keys move, plus and minus zoom, 0 shows all of it.')
     this.#overlay = new OverlayLayer(this.#osd, (tileSource, options) => this.#add(tileSource, options))
+    this.plane = new Plane(this.#osd)
+    this.sketches = new Sketches(this.#osd, this.plane)
+    this.pen = new DrawTool(this.plane, this.sketches)
     this.#osd.addHandler('update-viewport', () => this.#measure())
     this.#osd.addHandler('tile-load-failed', (event) => this.#missed(event))
     for (const rest of ['animation-finish', 'open'] as const) this.#osd.addHandler(rest, onMove)
@@ -81,6 +91,7 @@ export class SlideViewer {
     const turn = ++this.#opened
     this.#missingSaid.clear()
     this.#overlay.clear()
+    this.sketches.clear()
     this.setMpp(slide.geometry.mpp_x, slide.geometry.mpp_y)
     this.#osd.close()
     const image = await this.#add(`/v1/slides/${slide.id}/slide.dzi`).catch((error: unknown) => {
@@ -104,6 +115,7 @@ export class SlideViewer {
   close(): void {
     this.#opened += 1
     this.#overlay.clear()
+    this.sketches.clear()
     this.#osd.close()
   }
 
@@ -111,6 +123,11 @@ export class SlideViewer {
   setMpp(x: number | null, y: number | null): void {
     this.#mpp = x !== null && y !== null ? [x, y] : null
     this.#measure()
+  }
+
+  /** Return how wide a level-0 px is, in µm. */
+  mpp(): Mpp {
+    return this.#mpp
   }
 
   /** Lay tiles over the slide, in place of those that lie there; see `OverlayLayer.show`. */
@@ -134,14 +151,14 @@ export class SlideViewer {
 
   /** Return where the view is; null before a slide is open. */
   place(): Place | null {
-    const image = this.#slideImage()
+    const image = this.plane.image()
     if (image === null) return null
     const center = image.viewportToImageCoordinates(this.#osd.viewport.getCenter(true))
     return { x: center.x, y: center.y, z: image.viewportToImageZoom(this.#osd.viewport.getZoom(true)) }
   }
 
   goTo(place: Place): void {
-    const image = this.#slideImage()
+    const image = this.plane.image()
     if (image === null) return
     this.#osd.viewport.zoomTo(image.imageToViewportZoom(place.z), undefined, true)
     this.#osd.viewport.panTo(image.imageToViewportCoordinates(place.x, place.y), true)
@@ -198,15 +215,11 @@ export class SlideViewer {
       void hasOtherKey(this.#key) // with a new one, all of it is opened again
       return
     }
-    const what = tiledImage === this.#slideImage() ? 'this slide' : 'the overlay'
+    const what = tiledImage === this.plane.image() ? 'this slide' : 'the overlay'
     if (!maxReached || this.#missingSaid.has(what)) return
     this.#missingSaid.add(what)
     const reason = 'the server could not read them, or did not answer.'
     report(new Error(`Parts of ${what} cannot be shown: ${reason}`), this.openAgain)
-  }
-
-  #slideImage(): OpenSeadragon.TiledImage | null {
-    return this.#osd.world.getItemCount() > 0 ? this.#osd.world.getItemAt(0) : null
   }
 
   #measure(): void {
@@ -222,19 +235,14 @@ export class SlideViewer {
 
   /** Write where the pointer is, or else the centre of the view. */
   #say(event: PointerEvent | null): void {
-    const image = this.#slideImage()
+    const image = this.plane.image()
     this.#position.hidden = image === null
     if (image === null) return
-    const at = event ? this.#imagePoint(image, event) : image.viewportToImageCoordinates(this.#osd.viewport.getCenter(true))
+    const centre = image.viewportToImageCoordinates(this.#osd.viewport.getCenter(true))
+    const at = (event && this.plane.under(event)) ?? centre
     const [x, y] = [Math.floor(at.x), Math.floor(at.y)]
     const um = this.#mpp && ` · ${(at.x * this.#mpp[0]).toFixed(1)}, ${(at.y * this.#mpp[1]).toFixed(1)} µm`
     this.#position.textContent = `${event ? 'Pointer' : 'Centre'} ${x}, ${y} px${um ?? ''}`
-  }
-
-  #imagePoint(image: OpenSeadragon.TiledImage, event: PointerEvent): OpenSeadragon.Point {
-    const box = this.#osd.element.getBoundingClientRect()
-    const pixel = new OpenSeadragon.Point(event.clientX - box.left, event.clientY - box.top)
-    return image.viewportToImageCoordinates(this.#osd.viewport.pointFromPixel(pixel, true))
   }
 }
 
