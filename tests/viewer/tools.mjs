@@ -69,7 +69,7 @@ export async function shoot(page, name) {
   const box = await page.locator('#slide').boundingBox()
   const over = (visibility) =>
     page.evaluate((value) => {
-      for (const element of document.querySelectorAll('#tools, #scale-bar, #position, .navigator')) {
+      for (const element of document.querySelectorAll('#over, #scale-bar, #no-scale, #position-line, .navigator')) {
         element.style.visibility = value
       }
     }, visibility)

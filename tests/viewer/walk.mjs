@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { context, drawn, folder, goTo, inspect, key, opaque, open, said, segment, shoot, slide, url, way } from './tools.mjs'
 import { jobWays } from './ways_jobs.mjs'
 import { overlayWays } from './ways_overlay.mjs'
+import { readingWays } from './ways_reading.mjs'
 import { regionWays } from './ways_regions.mjs'
 import { uploadWays } from './ways_uploads.mjs'
 
@@ -15,6 +16,7 @@ const STILL_MS = 800 // longer than a move of the view goes on
 const ways = {
   ...jobWays,
   ...overlayWays,
+  ...readingWays,
   ...regionWays,
   ...uploadWays,
 

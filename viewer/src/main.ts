@@ -6,6 +6,7 @@ import { currentKey, enterKey, findJson, forgetKey, isKeyWanted, keyEvents } fro
 import { byId } from './dom'
 import { JobList } from './jobs'
 import { showLink } from './link_box'
+import { Measuring } from './measuring'
 import { clearNotices, report } from './notices'
 import { ResultPanel } from './result'
 import { ringsOf } from './shapes'
@@ -26,8 +27,9 @@ class App {
     (job) => this.#showRegion(job),
     (job) => this.#form.where.take(job.request.roi),
   )
-  readonly #form = new SubmitForm(this.#viewer, (job) => this.#jobs.add(job))
+  readonly #form = new SubmitForm(this.#viewer, (job) => this.#jobs.add(job), (slide) => void this.#slideChanged(slide).catch(report))
   readonly #result = new ResultPanel(this.#viewer, (model) => this.#form.classesOf(model))
+  readonly #measuring = new Measuring(this.#viewer)
   readonly #uploads = new Uploads((slideId) => void this.#arrived(slideId).catch(report))
   #slide: SlideInfo | null = null
   /** Of two slides that were asked for, the later one counts. */
@@ -56,6 +58,11 @@ class App {
     byId('zoom-in', HTMLButtonElement).onclick = () => this.#viewer.zoomBy(ZOOM_STEP)
     byId('zoom-out', HTMLButtonElement).onclick = () => this.#viewer.zoomBy(1 / ZOOM_STEP)
     byId('home', HTMLButtonElement).onclick = () => this.#viewer.home()
+    byId('turn', HTMLButtonElement).onclick = () => this.#viewer.turn()
+    byId('mirror', HTMLButtonElement).onclick = () => this.#viewer.mirror()
+    for (const step of document.querySelectorAll<HTMLButtonElement>('button[data-magnification]')) {
+      step.onclick = () => this.#viewer.magnify(Number(step.dataset['magnification']))
+    }
     byId('copy-link', HTMLButtonElement).onclick = () => {
       this.#writeLink()
       void showLink(location.href)
@@ -115,6 +122,7 @@ class App {
     this.#slide = slide
     this.#isOpening = true
     this.#jobs.clear()
+    this.#measuring.clear()
     clearNotices()
     this.#slides.mark(slide?.id ?? null)
     byId('chosen', HTMLElement).hidden = slide === null
@@ -137,6 +145,16 @@ class App {
       if (turn === this.#turn) this.#isOpening = false
     }
     this.#writeLink()
+  }
+
+  /** Read all that depends on the slide anew; what is looked at stays. */
+  async #slideChanged(slide: SlideInfo): Promise<void> {
+    this.#slides.replace(slide)
+    if (this.#slide?.id !== slide.id) return
+    this.#slide = slide
+    const { mpp_x, mpp_y } = slide.geometry
+    this.#viewer.setMpp(mpp_x, mpp_y)
+    await this.#jobs.show(slide, this.#result.jobId())
   }
 
   async #showResult(job: JobView | null): Promise<void> {

@@ -48,6 +48,12 @@ export function areaOf(px2: number, mpp: [number, number] | null): string {
   return um2 >= 10_000 ? `${plain(um2 / 1e6, 3)} mm²` : `${plain(um2, 3)} µm²`
 }
 
+/** Return a length in words: µm or mm, or px where nobody knows how wide a px is. */
+export function lengthOf(length: number, mpp: [number, number] | null): string {
+  if (mpp === null) return `${Math.round(length)} px`
+  return length >= 1000 ? `${plain(length / 1000, 3)} mm` : `${plain(length, 3)} µm`
+}
+
 export function share(value: number | null): string {
   return value === null ? '–' : `${(100 * value).toFixed(1)} %`
 }

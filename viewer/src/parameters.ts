@@ -6,10 +6,12 @@ import { type Mpp, regionArea } from './shapes'
 import { JOB } from './strings'
 import type { JobView, SlideInfo } from './types'
 
-/** Return µm per level-0 px as a job took them: what was given for it, or else what the slide says. */
+/** Return µm per level-0 px as a job took them: what was given for it, or else what the slide said at that time. */
 export function mppOf(job: JobView, slide: SlideInfo): Mpp {
   const given = job.request.mpp
-  const { mpp_x: x, mpp_y: y } = slide.geometry
+  const file = slide.file_mpp
+  const isEarlier = file !== null && Date.parse(job.created_at) < Date.parse(file.replaced_at)
+  const { mpp_x: x, mpp_y: y } = isEarlier ? file : slide.geometry
   if (given !== null) return [given, given]
   return x === null || y === null ? null : [x, y]
 }

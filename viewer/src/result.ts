@@ -6,6 +6,7 @@ import { downloadsOf } from './downloads'
 import { legendTable } from './legend'
 import { report } from './notices'
 import { Look } from './overlay'
+import { mppOf } from './parameters'
 import type { JobView, ModelClass, SlideInfo, Statistics, TrustWarning } from './types'
 import type { SlideViewer } from './viewer'
 
@@ -52,8 +53,8 @@ export class ResultPanel {
     if (slide === null) return
     // A job that waits has no warnings yet, its slide may.
     showWarnings(job === null || job.warnings.length > 0 ? (job?.warnings ?? []) : slide.warnings)
-    const mpp = job?.request.mpp ?? null
-    this.viewer.setMpp(mpp ?? slide.geometry.mpp_x, mpp ?? slide.geometry.mpp_y)
+    const { mpp_x, mpp_y } = slide.geometry
+    this.viewer.setMpp(...((job && mppOf(job, slide)) ?? ([mpp_x, mpp_y] as const)))
     if (job === null) return
     if (job.state === 'succeeded') await this.#showAll(job, slide)
     else await this.#showSoFar(job)

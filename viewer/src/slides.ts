@@ -37,6 +37,12 @@ export class Slides {
     }
   }
 
+  /** Take what has changed of a slide. */
+  replace(slide: SlideInfo): void {
+    this.#list.querySelector(`button.choose[data-id="${slide.id}"]`)?.closest('li')?.replaceWith(this.#item(slide))
+    this.mark(this.#chosen)
+  }
+
   async #load(cursor: string | null): Promise<void> {
     const query = new URLSearchParams({ limit: String(PAGE), ...(cursor === null ? {} : { cursor }) })
     const turn = ++this.#turn

@@ -3,6 +3,7 @@
 import { getJson, postJson } from './api'
 import { byId, el } from './dom'
 import { clearNotices, report } from './notices'
+import { PixelSize } from './pixel_size'
 import type { JobView, ModelCard, Page, SlideInfo } from './types'
 import { Where } from './where'
 import type { SlideViewer } from './viewer'
@@ -13,7 +14,7 @@ const DEFAULT_MODEL = 'nuclei'
 export class SubmitForm {
   readonly #form = byId('submit', HTMLFormElement)
   readonly #models = byId('model', HTMLSelectElement)
-  readonly #mpp = byId('mpp', HTMLInputElement)
+  readonly #pixelSize: PixelSize
   readonly #tissue = byId('tissue', HTMLInputElement)
   readonly #tolerant = byId('tolerant', HTMLInputElement)
   readonly where: Where
@@ -23,7 +24,9 @@ export class SubmitForm {
   constructor(
     viewer: SlideViewer,
     private readonly onSubmit: (job: JobView) => void,
+    onSlide: (slide: SlideInfo) => void,
   ) {
+    this.#pixelSize = new PixelSize(onSlide)
     this.where = new Where(viewer)
     this.#models.addEventListener('change', () => this.#describe())
     this.#form.addEventListener('submit', (event) => {
@@ -49,12 +52,7 @@ export class SubmitForm {
   show(slide: SlideInfo): void {
     this.#slide = slide
     this.where.show(slide)
-    const own = slide.geometry.mpp_x
-    this.#mpp.value = ''
-    this.#mpp.required = own === null
-    this.#mpp.placeholder = own === null ? 'for example 0.5' : String(Number(own.toPrecision(5)))
-    byId('mpp-hint', HTMLElement).textContent =
-      own === null ? 'The file does not say it. 0.25 is usual for 40×, 0.5 for 20×.' : 'From the file, if left empty.'
+    this.#pixelSize.show(slide)
   }
 
   /** Return the classes of a model, none if it is not installed any more. */
@@ -75,7 +73,7 @@ export class SubmitForm {
     start.disabled = true
     clearNotices()
     try {
-      const mpp = this.#mpp.value === '' ? {} : { mpp: Number(this.#mpp.value) }
+      const mpp = this.#pixelSize.forJob()
       const on_bad_tile = this.#tolerant.checked ? 'mask' : 'fail'
       const region = this.where.region()
       const roi = region === null ? {} : { roi: region }

@@ -24,8 +24,12 @@ export interface SlideInfo {
     l0_height: number
     mpp_x: number | null
     mpp_y: number | null
+    mpp_origin: string | null
+    implausible_mpp: [number, number] | null
     bounds: [number, number, number, number] | null
   }
+  /** What the file says, where a person has said otherwise. */
+  file_mpp: { mpp_x: number | null; mpp_y: number | null; replaced_at: string } | null
   warnings: TrustWarning[]
   created_at: string
 }

@@ -1,10 +1,12 @@
-/** The part of the address that says what is looked at: `#slide=…&job=…&x=…&y=…&z=…`. */
+/** The part of the address that says what is looked at: `#slide=…&job=…&x=…&y=…&z=…&r=…&m=1`. */
 
-/** Centre in level-0 px of the full plane, and screen px per level-0 px. */
+/** Centre in level-0 px of the full plane, screen px per level-0 px, degrees clockwise, and whether it is mirrored. */
 export interface Place {
   x: number
   y: number
   z: number
+  turn: number
+  isMirrored: boolean
 }
 
 export interface View {
@@ -20,7 +22,8 @@ export function parseView(hash: string): View {
   const fields = new URLSearchParams(hash.replace(/^#/, ''))
   const [x, y, z] = ['x', 'y', 'z'].map((name) => Number.parseFloat(fields.get(name) ?? '')) as [number, number, number]
   const isPlace = Number.isFinite(x) && Number.isFinite(y) && Number.isFinite(z) && z > 0
-  return { slide: idOf(fields.get('slide')), job: idOf(fields.get('job')), place: isPlace ? { x, y, z } : null }
+  const place = isPlace ? { x, y, z, turn: upTo360(fields.get('r')), isMirrored: fields.get('m') === '1' } : null
+  return { slide: idOf(fields.get('slide')), job: idOf(fields.get('job')), place }
 }
 
 export function formatView(view: View): string {
@@ -31,6 +34,9 @@ export function formatView(view: View): string {
     fields.set('x', view.place.x.toFixed(1))
     fields.set('y', view.place.y.toFixed(1))
     fields.set('z', String(Number(view.place.z.toPrecision(5))))
+    const turn = upTo360(String(view.place.turn))
+    if (turn !== 0) fields.set('r', String(turn))
+    if (view.place.isMirrored) fields.set('m', '1')
   }
   const text = fields.toString()
   return text ? `#${text}` : ''
@@ -38,4 +44,9 @@ export function formatView(view: View): string {
 
 function idOf(text: string | null): string | null {
   return text !== null && ID.test(text) ? text : null
+}
+
+function upTo360(text: string | null): number {
+  const degrees = Number.parseFloat(text ?? '')
+  return Number.isFinite(degrees) ? ((degrees % 360) + 360) % 360 : 0
 }

@@ -1,20 +1,19 @@
-/** The slide and the overlay on it: OpenSeadragon, with a scale bar and positions in level-0 px and µm. */
+/** The slide and the overlay on it: OpenSeadragon, with what is read off it and drawn over it. */
 
 import OpenSeadragon from 'openseadragon'
 import { addressOf, currentKey, hasOtherKey, keyHeaders, send } from './api'
 import { byId } from './dom'
 import { DrawTool } from './draw_tool'
-import { scaleBar } from './measure'
 import { report } from './notices'
 import type { Look } from './overlay'
 import { type LayerOptions, OverlayLayer } from './overlay_layer'
 import { Plane } from './plane'
+import { Readout, UM_AT_1X } from './readout'
 import type { Mpp } from './shapes'
 import { Sketches } from './sketches'
 import type { SlideInfo } from './types'
 import type { Place } from './view_link'
 
-const MAX_SCALE_BAR_PX = 160
 const MOST_SCREEN_PX_PER_PX = 8
 const SCROLL_ZOOM = 1.4
 const TILE_RETRIES = 2
@@ -24,12 +23,13 @@ const UNAUTHORIZED = 401
 export class SlideViewer {
   readonly #osd: OpenSeadragon.Viewer
   readonly #element = byId('slide', HTMLElement)
-  readonly #bar = byId('scale-bar', HTMLElement)
-  readonly #position = byId('position', HTMLElement)
+  readonly #readout: Readout
   readonly #overlay: OverlayLayer
   readonly plane: Plane
   readonly sketches: Sketches
   readonly pen: DrawTool
+  /** Tells `mpp` when a level-0 px has another width than before. */
+  readonly changes = new EventTarget()
   #opened = 0
   #pending = 0
   /** With which tiles are asked for. */
@@ -72,14 +72,14 @@ export class SlideViewer {
     this.plane = new Plane(this.#osd)
     this.sketches = new Sketches(this.#osd, this.plane)
     this.pen = new DrawTool(this.plane, this.sketches)
+    this.#readout = new Readout(this.#osd, this.plane)
     this.#osd.addHandler('update-viewport', () => this.#measure())
+    this.#osd.addHandler('canvas-key', (event) => this.#pressed(event))
     this.#osd.addHandler('tile-load-failed', (event) => this.#missed(event))
-    for (const rest of ['animation-finish', 'open'] as const) this.#osd.addHandler(rest, onMove)
+    for (const rest of ['animation-finish', 'open', 'rotate', 'flip'] as const) this.#osd.addHandler(rest, onMove)
     this.#osd.world.addHandler('add-item', ({ item }) => {
       item.addHandler('fully-loaded-change', () => this.#sayWhetherBusy())
     })
-    element.addEventListener('pointermove', (event) => this.#say(event))
-    element.addEventListener('pointerleave', () => this.#say(null))
   }
 
   /**
@@ -105,6 +105,7 @@ export class SlideViewer {
     // Opening a slide shows a panel beside it. OpenSeadragon sees the new size only with its next frame.
     const { clientWidth, clientHeight } = this.#element
     this.#osd.viewport.resize(new OpenSeadragon.Point(clientWidth, clientHeight), true)
+    this.#upright(true)
     this.#osd.viewport.goHome(true)
     if (place !== null) this.goTo(place)
     this.#measure()
@@ -123,6 +124,7 @@ export class SlideViewer {
   setMpp(x: number | null, y: number | null): void {
     this.#mpp = x !== null && y !== null ? [x, y] : null
     this.#measure()
+    this.changes.dispatchEvent(new Event('mpp'))
   }
 
   /** Return how wide a level-0 px is, in µm. */
@@ -154,12 +156,16 @@ export class SlideViewer {
     const image = this.plane.image()
     if (image === null) return null
     const center = image.viewportToImageCoordinates(this.#osd.viewport.getCenter(true))
-    return { x: center.x, y: center.y, z: image.viewportToImageZoom(this.#osd.viewport.getZoom(true)) }
+    const { viewport } = this.#osd
+    const z = image.viewportToImageZoom(viewport.getZoom(true))
+    return { x: center.x, y: center.y, z, turn: viewport.getRotation(), isMirrored: viewport.getFlip() }
   }
 
   goTo(place: Place): void {
     const image = this.plane.image()
     if (image === null) return
+    this.#osd.viewport.setRotation(place.turn, true)
+    this.#osd.viewport.setFlip(place.isMirrored)
     this.#osd.viewport.zoomTo(image.imageToViewportZoom(place.z), undefined, true)
     this.#osd.viewport.panTo(image.imageToViewportCoordinates(place.x, place.y), true)
   }
@@ -169,8 +175,38 @@ export class SlideViewer {
     this.#osd.viewport.applyConstraints()
   }
 
+  /** Show as much as a microscope does with this magnification. */
+  magnify(times: number): void {
+    const image = this.plane.image()
+    if (image === null || this.#mpp === null) return
+    this.#osd.viewport.zoomTo(image.imageToViewportZoom((times * this.#mpp[0]) / UM_AT_1X))
+    this.#osd.viewport.applyConstraints()
+  }
+
+  /** Turn what is seen by 90° clockwise. */
+  turn(): void {
+    const { viewport } = this.#osd
+    viewport.setRotation(viewport.getRotation() + (viewport.getFlip() ? -90 : 90))
+    viewport.applyConstraints()
+  }
+
+  mirror(): void {
+    this.#osd.viewport.toggleFlip()
+  }
+
+  /** Show all of the slide, upright and not mirrored. */
   home(): void {
+    this.#upright(false)
     this.#osd.viewport.goHome()
+  }
+
+  #upright(isAtOnce: boolean): void {
+    this.#osd.viewport.setRotation(0, isAtOnce)
+    this.#osd.viewport.setFlip(false)
+  }
+
+  #pressed(event: OpenSeadragon.CanvasKeyEvent): void {
+    if ((event.originalEvent as KeyboardEvent).key === '0') this.#upright(false) // OpenSeadragon itself goes home
   }
 
   /** Add tiles on top. What is wrong with them the server says in its own words, so it is asked first. */
@@ -223,26 +259,7 @@ export class SlideViewer {
   }
 
   #measure(): void {
-    const place = this.place()
-    this.#bar.hidden = place === null || this.#mpp === null
-    if (place !== null && this.#mpp !== null) {
-      const { px, label } = scaleBar(this.#mpp[0] / place.z, MAX_SCALE_BAR_PX)
-      this.#bar.style.width = `${px}px`
-      this.#bar.textContent = label
-    }
-    this.#say(null)
-  }
-
-  /** Write where the pointer is, or else the centre of the view. */
-  #say(event: PointerEvent | null): void {
-    const image = this.plane.image()
-    this.#position.hidden = image === null
-    if (image === null) return
-    const centre = image.viewportToImageCoordinates(this.#osd.viewport.getCenter(true))
-    const at = (event && this.plane.under(event)) ?? centre
-    const [x, y] = [Math.floor(at.x), Math.floor(at.y)]
-    const um = this.#mpp && ` · ${(at.x * this.#mpp[0]).toFixed(1)}, ${(at.y * this.#mpp[1]).toFixed(1)} µm`
-    this.#position.textContent = `${event ? 'Pointer' : 'Centre'} ${x}, ${y} px${um ?? ''}`
+    this.#readout.show(this.place()?.z ?? null, this.#mpp)
   }
 }
 

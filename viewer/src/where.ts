@@ -26,6 +26,7 @@ export class Where {
   constructor(private readonly viewer: SlideViewer) {
     this.#all.addEventListener('click', () => this.#take(null, this.#all))
     this.#view.addEventListener('click', () => this.#drawn(viewer.plane.seen(), this.#view))
+    viewer.changes.addEventListener('mpp', () => this.#describe())
     for (const [shape, choice] of this.#shapes) choice.addEventListener('click', () => this.#draw(shape, choice))
   }
 
@@ -76,7 +77,14 @@ export class Where {
     this.#by = by ?? this.#view
     this.#mark(by)
     this.viewer.sketches.set(NAME, region && { lines: ringsOf(region), isClosed: true, kind: 'draft' })
-    this.#say(region === null ? WHERE.all : WHERE.region(areaOf(regionArea(region), this.viewer.mpp())))
+    announce(this.#describe())
+  }
+
+  #describe(): string {
+    const region = this.#region
+    const words = region === null ? WHERE.all : WHERE.region(areaOf(regionArea(region), this.viewer.mpp()))
+    this.#hint.textContent = words
+    return words
   }
 
   #mark(chosen: HTMLButtonElement | null): void {
