@@ -85,11 +85,15 @@ coverage: $(STAMP)
 
 TEST_TOOLS := $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT)) $(if $(BUILDS_PAGE),$(VIEWER) $(VIEWER_TESTS)) $(if $(shell command -v java),$(BIOFORMATS))
 
+# A process for each core, four at most, file by file: a file's tests share what its fixtures start. One thread in each.
+BESIDE := -n logical --maxprocesses 4 --dist loadfile
+ALL_TESTS := OMP_NUM_THREADS=1 LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest $(BESIDE)
+
 test: $(TEST_TOOLS)
-	LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest -m 'not (huge or faults)'
+	$(ALL_TESTS) -m 'not (huge or faults)'
 
 test-all: $(TEST_TOOLS)
-	LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest -m 'not faults'
+	$(ALL_TESTS) -m 'not faults'
 
 # What is killed, and when, follows from the seed; the table of what came of it is printed, and put into INTO.
 test-faults: $(STAMP)
