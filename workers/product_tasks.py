@@ -28,8 +28,9 @@ from workers.core.schemas import Plan
 from workers.core.store import Store
 from workers.outputs.dicom_ann import write_annotations
 from workers.outputs.dicom_seg import Coding, write_segmentation
+from workers.outputs.levels import Levels
 from workers.outputs.ome_zarr import write_ome_zarr
-from workers.outputs.pyramid import write_confidence, write_overlay
+from workers.outputs.pyramid import Layout, write_confidence, write_overlay
 from workers.outputs.vector.features import write_features
 from workers.outputs.vector.vectorize import Stain, write_geojson, write_simplified
 from workers.pipeline import stitch
@@ -178,6 +179,16 @@ def _annotations(path: Path, source: Source) -> None:
     write_annotations(path, source.arrays, source.plan, _slide_file(source), room_bytes=source.room_bytes)
 
 
+def _confidence(path: Path, source: Source) -> None:
+    with Levels(source.arrays.confidence, path.parent) as levels:
+        write_confidence(path, levels, source.plan)
+
+
+def _overlay(path: Path, source: Source, layout: Layout) -> None:
+    with Levels(source.arrays.labels, path.parent) as levels:
+        write_overlay(path, levels, source.plan, layout)
+
+
 def _features(path: Path, source: Source) -> None:
     geojson = source.job_dir / REGIONS
     if not geojson.exists():  # not among the outputs that were asked for
@@ -194,9 +205,9 @@ def _simplifier(step_px: int) -> Callable[[Path, Source], object]:
 
 MAKERS: Mapping[str, Callable[[Path, Source], object]] = {
     "labels.ome.zarr": lambda path, source: write_ome_zarr(path, source.arrays, source.plan, source.check),
-    "confidence.ome.tif": lambda path, source: write_confidence(path, source.arrays, source.plan),
-    "overlay-ome.ome.tif": lambda path, source: write_overlay(path, source.arrays, source.plan, "ome"),
-    "overlay-pages.tif": lambda path, source: write_overlay(path, source.arrays, source.plan, "pages"),
+    "confidence.ome.tif": _confidence,
+    "overlay-ome.ome.tif": lambda path, source: _overlay(path, source, "ome"),
+    "overlay-pages.tif": lambda path, source: _overlay(path, source, "pages"),
     "segmentation.dcm": lambda path, source: _segmentation(path, source, "LABELMAP"),
     "segmentation-binary.dcm": lambda path, source: _segmentation(path, source, "BINARY"),
     "annotations.dcm": _annotations,

@@ -32,6 +32,7 @@ from workers.core.slides.slide import Slide
 from workers.core.store import write_json
 from workers.masks import QUALITY, TISSUE, area_of, find_masks, left_out, load_area, load_quality
 from workers.outputs.landed import NOBODY, Told, make_outputs, sweep_temporaries
+from workers.outputs.levels import Levels
 from workers.outputs.preview import write_preview
 from workers.outputs.provenance import describe
 from workers.outputs.pyramid import write_labels, write_overlay
@@ -235,7 +236,8 @@ def finish_job(
     arrays = stitch.open_labels(out_dir)
     area = replace(load_area(out_dir, plan), holes=bad_tiles.read_bad_tiles(out_dir).holes)
     made = (*plan.outputs, *((LAYER,) if plan.layer else ()))
-    landed = make_outputs(out_dir, made, _outputs(slide, plan, arrays, area), slide, told)
+    with Levels(arrays.labels, out_dir) as levels:
+        landed = make_outputs(out_dir, made, _outputs(slide, plan, arrays, area, levels), slide, told)
     timings |= {name: landed[name].seconds for name in made}
     masks = (TISSUE, *((QUALITY,) if plan.quality is not None else ()))
     files = {name: landed[name].sha256 for name in made} | {name: sha256_of(out_dir / name) for name in (PLAN, *masks)}
@@ -261,11 +263,13 @@ def read_statistics(out_dir: Path) -> Statistics:
     return Statistics.model_validate_json((out_dir / "statistics.json").read_bytes())
 
 
-def _outputs(slide: Slide, plan: Plan, arrays: LabelArrays, area: Area) -> Mapping[str, Callable[[Path], object]]:
+def _outputs(
+    slide: Slide, plan: Plan, arrays: LabelArrays, area: Area, levels: Levels
+) -> Mapping[str, Callable[[Path], object]]:
     """Return how to write each result, in order."""
     return {
-        "overlay.ome.tif": lambda path: write_overlay(path, arrays, plan),
-        "labels.ome.tif": lambda path: write_labels(path, arrays, plan),
+        "overlay.ome.tif": lambda path: write_overlay(path, levels, plan),
+        "labels.ome.tif": lambda path: write_labels(path, levels, plan),
         OBJECT_TABLE: lambda path: _write_objects(path, slide, arrays, plan, area),
         "regions.geojson.gz": lambda path: write_geojson(path, arrays, plan, stain_of(path.parent, plan)),
         "statistics.json": lambda path: _write_statistics(path, arrays, plan, area),

@@ -1,10 +1,10 @@
-"""Label plane → tiled pyramidal TIFFs, streamed: one row of tiles in memory, labels never averaged.
+"""Label plane → tiled pyramidal TIFFs, tile by tile (`levels`), labels never averaged.
 
 Level k holds every 2^k-th pixel of every 2^k-th row, so each level has legal labels only and any pixel of it can be
 named in level 0. Every tile is written, also empty ones: OpenSlide takes missing tiles for a smaller slide.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +13,12 @@ import tifffile
 from numpy.typing import NDArray
 
 from workers.core.class_colours import color_table
-from workers.core.label_layout import TILE_PX, level_steps
+from workers.core.label_layout import TILE_PX
 from workers.core.model.schemas import ModelClass
 from workers.core.schemas import Plan
 from workers.core.store import atomic_write
+from workers.outputs.levels import Levels
 from workers.outputs.ometiff import CREATOR, chain_levels, ome_xml, pixels_per_cm
-from workers.pipeline.stitch import LabelArrays, PlaneArray, UInt8, read_rows
 from workers.pipeline.tiling import exact
 
 Layout = Literal["hybrid", "ome", "pages"]
@@ -28,7 +28,7 @@ BACKGROUND = (255, 255, 255)
 GREY = {"photometric": "minisblack"}
 
 
-def write_overlay(path: Path, arrays: LabelArrays, plan: Plan, layout: Layout = "hybrid") -> None:
+def write_overlay(path: Path, labels: Levels, plan: Plan, layout: Layout = "hybrid") -> None:
     """Write the picture for viewers: a palette BigTIFF whose levels are SubIFDs and pages at once.
 
     Pixel values are class indices, shown in the classes' colours. One file is a pyramid for OpenSlide (and so QuPath),
@@ -37,42 +37,42 @@ def write_overlay(path: Path, arrays: LabelArrays, plan: Plan, layout: Layout = 
 
     Args:
         path: Where to; replaced atomically.
-        arrays: Labels of the working plane.
+        labels: Class indices of the working plane.
         plan: The plan they were made for: classes and µm per px.
         layout: How the levels hang together.
     """
     with atomic_write(path) as temporary:
         look = {"photometric": "palette", "colormap": palette(plan.classes)}
-        xml = None if layout == "pages" else _xml("overlay", arrays.labels, plan)
-        _write_levels(temporary, arrays.labels, plan, xml, look)
+        xml = None if layout == "pages" else _xml("overlay", labels, plan)
+        _write_levels(temporary, labels, plan, xml, look)
         if layout == "hybrid":
             chain_levels(temporary)
 
 
-def write_labels(path: Path, arrays: LabelArrays, plan: Plan) -> None:
+def write_labels(path: Path, labels: Levels, plan: Plan) -> None:
     """Write the mask for analysis: a grey OME-TIFF of class indices whose levels are SubIFDs, as the OME format says.
 
     Args:
         path: Where to; replaced atomically.
-        arrays: Labels of the working plane.
+        labels: Class indices of the working plane.
         plan: The plan they were made for; its classes are kept as annotations.
     """
     with atomic_write(path) as temporary:
-        _write_levels(temporary, arrays.labels, plan, _xml("labels", arrays.labels, plan), GREY)
+        _write_levels(temporary, labels, plan, _xml("labels", labels, plan), GREY)
 
 
-def write_confidence(path: Path, arrays: LabelArrays, plan: Plan) -> None:
+def write_confidence(path: Path, confidence: Levels, plan: Plan) -> None:
     """Write round(255 × probability of the chosen class) as a grey OME-TIFF; 0 is where nothing was segmented.
 
     Args:
         path: Where to; replaced atomically.
-        arrays: Confidence of the working plane.
+        confidence: That of the working plane.
         plan: The plan it was made for.
     """
-    height, width = arrays.confidence.shape
+    height, width = confidence.shape
     xml = ome_xml("confidence", width, height, exact(plan.model_mpp), (), "round(255 x probability)")
     with atomic_write(path) as temporary:
-        _write_levels(temporary, arrays.confidence, plan, xml, GREY)
+        _write_levels(temporary, confidence, plan, xml, GREY)
 
 
 def palette(classes: Sequence[ModelClass]) -> NDArray[np.uint16]:
@@ -82,21 +82,21 @@ def palette(classes: Sequence[ModelClass]) -> NDArray[np.uint16]:
     return colors.T * np.uint16(257)
 
 
-def _xml(name: str, labels: PlaneArray, plan: Plan) -> bytes:
+def _xml(name: str, labels: Levels, plan: Plan) -> bytes:
     height, width = labels.shape
     return ome_xml(name, width, height, exact(plan.model_mpp), plan.classes)
 
 
-def _write_levels(path: Path, labels: PlaneArray, plan: Plan, xml: bytes | None, look: dict[str, Any]) -> None:
+def _write_levels(path: Path, levels: Levels, plan: Plan, xml: bytes | None, look: dict[str, Any]) -> None:
     """Write all levels: as SubIFDs of the page that carries the OME-XML, or, without one, as pages."""
-    height, width = labels.shape
+    height, width = levels.shape
     mpp = exact(plan.model_mpp)
-    steps = level_steps(width, height)
+    steps = levels.steps
     with tifffile.TiffWriter(path, bigtiff=True, byteorder="<", ome=False, shaped=False) as tiff:
         for step in steps:
             is_main = step == 1
             tiff.write(
-                _tiles(labels, step),
+                levels.tiles(step),
                 shape=(-(-height // step), -(-width // step)),
                 dtype=np.uint8,
                 tile=(TILE_PX, TILE_PX),
@@ -109,18 +109,6 @@ def _write_levels(path: Path, labels: PlaneArray, plan: Plan, xml: bytes | None,
                 description=xml if is_main else None,
                 software=CREATOR,
                 metadata=None,
-                maxworkers=1,  # more would gather tiles by the hundred
+                maxworkers=1,
                 **look,
             )
-
-
-def _tiles(labels: PlaneArray, step: int) -> Iterator[UInt8]:
-    """Yield the tiles of a level row by row, each whole: past the plane's edge they are background."""
-    height = labels.shape[0]
-    for w_y in range(0, height, TILE_PX * step):
-        rows = read_rows(labels, w_y, w_y + TILE_PX * step, step)
-        for left in range(0, rows.shape[1], TILE_PX):
-            part = rows[:, left : left + TILE_PX]
-            tile = np.zeros((TILE_PX, TILE_PX), np.uint8)
-            tile[: part.shape[0], : part.shape[1]] = part
-            yield tile

@@ -23,6 +23,7 @@ from workers.core.label_layout import STORE, chunk_path
 from workers.core.schemas import Plan
 from workers.core.settings import Settings
 from workers.core.store import write_json
+from workers.outputs.levels import Levels
 from workers.outputs.pyramid import write_labels
 from workers.pipeline import stitch
 from workers.pipeline.tiling import WorkingPlane, region_at
@@ -82,7 +83,8 @@ def test_tiles_are_those_of_the_finished_job_made_of_the_same_regions(
     for landed in ((), (5, 2), (0, 1, 3)):  # the overview grows
         for index in landed:
             land(tmp_path, plan, index)
-        write_labels(tmp_path / "labels.ome.tif", stitch.open_labels(tmp_path), plan)
+        with Levels(stitch.open_labels(tmp_path).labels, tmp_path) as levels:
+            write_labels(tmp_path / "labels.ome.tif", levels, plan)
         expected = dict(every_tile(LabelPyramid(tmp_path / "labels.ome.tif", plan)))
         for address, tile in every_tile(live):
             assert np.array_equal(tile, expected[address]), address

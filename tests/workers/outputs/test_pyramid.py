@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from workers.core.label_layout import level_steps
 from workers.core.schemas import Plan
 from workers.outputs import ometiff, pyramid
+from workers.outputs.levels import Levels
 from workers.pipeline import stitch
-from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane, regions
 
 UInt8 = NDArray[np.uint8]
@@ -46,7 +46,8 @@ def write(make_plan: MakePlan, watched: Callable[..., Any], tmp_path: Path) -> C
     def make(kind: str, labels: UInt8, **changes: Any) -> Path:
         path = tmp_path / f"{kind}.ome.tif"
         array = watched(labels, 256)
-        WRITERS[kind](path, LabelArrays(array, array), make_plan(labels.shape[1], labels.shape[0], **changes))
+        with Levels(array, tmp_path) as levels:
+            WRITERS[kind](path, levels, make_plan(labels.shape[1], labels.shape[0], **changes))
         return path
 
     return make
@@ -211,20 +212,11 @@ def test_the_same_labels_give_the_same_bytes_whatever_the_regions(
         for region in regions(WorkingPlane.from_plan(plan), region_px):
             core = labels[region.w_y0 : region.w_y1, region.w_x0 : region.w_x1]
             stitch.write_region(folder, plan, region, core, core)
-        WRITERS[kind](folder / "made.tif", stitch.open_labels(folder), plan)
+        with Levels(stitch.open_labels(folder).labels, folder) as levels:
+            WRITERS[kind](folder / "made.tif", levels, plan)
         files.append((folder / "made.tif").read_bytes())
         assert [path.name for path in sorted(folder.iterdir())] == ["labels.zarr", "made.tif"]
     assert files[0] == files[1]
-
-
-@pytest.mark.parametrize("kind", WRITERS)
-def test_no_read_spans_more_than_a_block(
-    make_plan: MakePlan, watched: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    monkeypatch.setattr(stitch, "READ_PX", 512)
-    array = watched(speckles(1500, 2000), 256)
-    WRITERS[kind](tmp_path / "made.tif", LabelArrays(array, array), make_plan(2000, 1500))
-    assert max(max(size) for size in array.reads) <= 512
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(
@@ -241,7 +233,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
     path = tmp_path / "overlay.ome.tif"
     path.write_bytes(b"old")
     with pytest.raises(OSError, match="no such chunk"):
-        pyramid.write_overlay(path, LabelArrays(Broken(), Broken()), make_plan(600, 600))
+        pyramid.write_overlay(path, Levels(Broken(), tmp_path), make_plan(600, 600))
     assert [each.name for each in tmp_path.iterdir()] == ["overlay.ome.tif"]
     assert path.read_bytes() == b"old"
 

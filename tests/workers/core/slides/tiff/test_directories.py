@@ -19,6 +19,7 @@ from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.tiff.directories import MAX_TAGS, Directory, Tiff, open_tiff
 from workers.core.slides.tiff.structure import check_tiff
 from workers.core.slides.tiff.values import Tag
+from workers.outputs.levels import Levels
 from workers.outputs.pyramid import write_labels, write_overlay
 from workers.pipeline.stitch import create_label_array, open_labels
 
@@ -135,9 +136,9 @@ def test_our_own_overlay_and_labels_open_again(tmp_path: Path, make_plan: Callab
     """Levels of the overlay are SubIFDs and pages at once."""
     plan = make_plan(1300, 1200)
     create_label_array(tmp_path, plan)
-    arrays = open_labels(tmp_path)
-    write_overlay(tmp_path / "overlay.ome.tif", arrays, plan)
-    write_labels(tmp_path / "labels.ome.tif", arrays, plan)
+    with Levels(open_labels(tmp_path).labels, tmp_path) as levels:
+        write_overlay(tmp_path / "overlay.ome.tif", levels, plan)
+        write_labels(tmp_path / "labels.ome.tif", levels, plan)
     for name in ("overlay.ome.tif", "labels.ome.tif"):
         content = (tmp_path / name).read_bytes()
         assert check_tiff(tmp_path / name)
