@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models import checkpoint
 from models.engine.allocator import keep_freed_memory
-from models.engine.device import pick_device
+from models.engine.device import answers, pick_device
 from models.engine.precision import computing, keep_full
 from models.folder import ModelClass, ModelSpec, Precision
 from models.ldiffusion import LDiffusion, NoiseSource
@@ -50,6 +50,11 @@ class Predictor:
         if spec.half is not None:
             keep_full(model, spec.half.full)
         return cls(model, spec, digest, pick_device(device))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the device still computes. One that is lost does not come back within this process."""
+        return answers(self.device)
 
     @property
     def stride_px(self) -> int:

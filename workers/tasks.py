@@ -16,7 +16,7 @@ from pathlib import Path
 from workers import stages
 from workers.core.children.readers import Readers
 from workers.core.disk_room import storage_error
-from workers.core.errors.base import DiskFull, JobCanceled, LDiffusionError, QueueUnavailable
+from workers.core.errors.base import DiskFull, JobCanceled, JobLost, LDiffusionError, QueueUnavailable
 from workers.core.errors.jobs import OutOfMemory
 from workers.core.job_files import count_size
 from workers.core.model.catalogue import find_model, model_dir
@@ -30,10 +30,10 @@ from workers.core.slides.slide import Slide
 from workers.core.store import Store
 from workers.outputs.landed import Told
 from workers.pipeline import stitch
-from workers.pipeline.inference import Engine, Segmenter, cpu_threads
+from workers.pipeline.inference import DeviceLost, Engine, Segmenter, cpu_threads
 from workers.process.cancellation import Watch
 from workers.process.deadlines import output_s, region_s
-from workers.process.watchdog import Limits, Watchdog, out_of_memory
+from workers.process.watchdog import Limits, Watchdog, end_process, out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -204,6 +204,11 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
     except LDiffusionError as error:
         outcome = error.code
         runtime.leases.jobs.fail(task.job_id, error)
+    except DeviceLost as loss:
+        outcome = "device_lost"
+        logger.error("this process ends itself, its accelerator computes no more: %s", loss)  # noqa: TRY400 (torch's)
+        _give_up(runtime, lease, JobLost("The accelerator was lost each time a part of the job ran."))
+        end_process()
     except (OSError, KeyError, ValueError, MemoryError) as error:
         if not _is_wanted(runtime, lease):  # its folder was cleared under its hands
             outcome = "canceled"

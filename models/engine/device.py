@@ -8,3 +8,14 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def answers(device: torch.device) -> bool:
+    """Return whether a device still computes: a GPU that fell off the bus, or whose context broke, does not."""
+    if device.type != "cuda":
+        return True
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return False
+    return True

@@ -56,6 +56,10 @@ class Segmenter(Protocol):
         """
 
 
+class DeviceLost(Exception):
+    """The accelerator computes no more: whatever this process asks of it fails, and another process may have luck."""
+
+
 class Engine:
     """A model in memory.
 
@@ -92,11 +96,16 @@ class Engine:
 
         Raises:
             OutOfMemory: The accelerator has too little memory.
+            DeviceLost: It computes no more.
         """
         try:
             return self._predictor.predict(images, w_origins, seed, precision)
         except self._out_of_memory as error:
             raise out_of_memory() from error
+        except RuntimeError as error:
+            if self._predictor.is_alive:
+                raise
+            raise DeviceLost(str(error)) from error
 
 
 def cpu_threads(configured: int, workers: int) -> int:

@@ -19,7 +19,7 @@ from workers.core.model.schemas import ModelClass, ObjectRules
 from workers.core.schemas import Plan
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels
-from workers.pipeline.inference import Engine, cpu_threads, read_ahead, segment_regions
+from workers.pipeline.inference import DeviceLost, Engine, cpu_threads, read_ahead, segment_regions
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import Region, WorkingPlane, regions
 from workers.pipeline.tissue import TissueMask
@@ -255,4 +255,18 @@ def test_an_accelerator_without_memory_is_named(random_model: Path, monkeypatch:
     engine = Engine(random_model, "cpu", 1)
     monkeypatch.setattr(engine._predictor, "predict", full)
     with pytest.raises(OutOfMemory, match="region_px"):
+        engine.predict(np.zeros((1, 64, 64, 3), np.uint8), [(0, 0)], 0, "float32")
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_fault_of_torch_is_the_devices_if_that_computes_no_more(
+    random_model: Path, monkeypatch: pytest.MonkeyPatch, alive: bool
+) -> None:
+    def faulty(*_: object) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    engine = Engine(random_model, "cpu", 1)
+    monkeypatch.setattr(engine._predictor, "predict", faulty)
+    monkeypatch.setattr("models.predictor.answers", lambda _device: alive)
+    with pytest.raises(RuntimeError if alive else DeviceLost, match="launch failure"):
         engine.predict(np.zeros((1, 64, 64, 3), np.uint8), [(0, 0)], 0, "float32")
