@@ -26,6 +26,7 @@ from server.access.keys import Keys
 from server.process.children import BACKOFF_MAX_S, BACKOFF_S, Child, module_command, module_environment
 from server.process.embedded_redis import EmbeddedRedis
 from server.process.gateway_health import GatewayHealth, answers
+from server.process.gpus import gpus_of, with_gpu
 from server.web.root_path import link_to, root_path_of
 from workers.core.confinement.private import make_private, stay_private
 from workers.core.errors.base import QueueUnavailable, RequestInvalid
@@ -59,10 +60,13 @@ class Supervisor:
         environment = module_environment(settings)
         gateway = module_command("server.process.gateway", "--fd", str(listener.fileno()))
         worker = module_command("workers")
+        gpus = gpus_of(settings, environment)
+        if 0 < len(gpus) < settings.workers:
+            logger.warning("%d workers share %d GPU: one worker for each is enough", settings.workers, len(gpus))
         self.children = [
             Child("gateway", gateway, environment, (listener.fileno(),)),
             *(
-                Child(f"worker {number}", worker, environment, on_end=self._on_worker_end)
+                Child(f"worker {number}", worker, with_gpu(environment, gpus, number), on_end=self._on_worker_end)
                 for number in range(1, settings.workers + 1)
             ),
         ]
