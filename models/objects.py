@@ -5,6 +5,7 @@ beside the classes: 0 at the border of an object, 255 from `interior_um` inwards
 torch.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -17,8 +18,19 @@ from models.config import ObjectConfig
 
 Numbers: TypeAlias = NDArray[np.int32]
 Depth: TypeAlias = NDArray[np.int16]
+Box: TypeAlias = tuple[slice, slice]
 _FULL: Final = 255
 _CROSS: Final = ndimage.generate_binary_structure(2, 1)
+_NEIGHBOURS: Final = (
+    (np.s_[1:], np.s_[:-1]),
+    (np.s_[:-1], np.s_[1:]),
+    (np.s_[:, 1:], np.s_[:, :-1]),
+    (np.s_[:, :-1], np.s_[:, 1:]),
+)
+BATCH_PX: Final = 2**18
+"""Px of the components that are looked at together."""
+SHELF_PX: Final = 512
+GROWTH_STEPS: Final = 96
 SMALL_UM: Final = 16.0
 """Longest side of a component that `shallow` asks about; small against any halo."""
 
@@ -77,14 +89,13 @@ def split_objects(
     depth = _smoothed(interior, numbers, round(2 * (config.smooth_um / mpp) ** 2))
     several, last = _with_several_maxima(numbers, depth, count), count
     boxes = ndimage.find_objects(numbers) if several else []
-    for piece in several:
-        box = boxes[piece - 1]
-        inside = numbers[box] == piece
-        markers, found = _markers(np.where(inside, depth[box], 0), config.prominence)
-        if found > 1:
+    for batch in _batches(several, boxes):
+        for piece, markers in _markers(batch, boxes, numbers, depth, config.prominence):
+            box = boxes[piece - 1]
+            inside = numbers[box] == piece
             flooded = watershed(_FULL - depth[box], markers, mask=inside)
             numbers[box][inside] = last + flooded[inside]
-            last += found
+            last += int(markers.max())
     return _in_raster_order(numbers, last) if last > count else numbers
 
 
@@ -114,12 +125,83 @@ def _with_several_maxima(pieces: Numbers, depth: Depth, count: int) -> list[int]
     return several
 
 
-def _markers(depth: Depth, prominence: float) -> tuple[Numbers, int]:
-    """Number the maxima of one component, 0 around it, that stand out by more than `prominence`, and count them."""
+def _batches(pieces: Sequence[int], boxes: Sequence[Box]) -> Iterator[list[int]]:
+    """Group components, in order, until their boxes hold `BATCH_PX`."""
+    batch: list[int] = []
+    held = 0
+    for piece in pieces:
+        batch.append(piece)
+        held += _height(boxes[piece - 1]) * _width(boxes[piece - 1])
+        if held >= BATCH_PX:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
+
+
+def _markers(
+    batch: list[int], boxes: Sequence[Box], pieces: Numbers, depth: Depth, prominence: float
+) -> Iterator[tuple[int, Numbers]]:
+    """Yield the components of a batch with several maxima that stand out by more than `prominence`, and those.
+
+    The components are laid beside one another with 0 between them, and looked at all at once: each by itself would
+    take ten times as long, all of it in preparations. They do not see each other across the 0.
+
+    Yields:
+        Number of the component; its maxima in its box, int32 (height, width), numbered from 1, 0 elsewhere.
+    """
+    places, (height, width) = _beside(batch, boxes)
+    laid = np.zeros((height, width), depth.dtype)
+    for piece, place in places.items():
+        box = boxes[piece - 1]
+        np.copyto(laid[place], depth[box], where=pieces[box] == piece)
     least = max(1, round(prominence * _FULL))
     # The map with its tops cut off: a top that does not stand out more is gone.
-    level = reconstruction(np.maximum(depth - least, 0), depth, footprint=_CROSS)
-    return ndimage.label(local_maxima(level, connectivity=1))  # type: ignore[no-any-return]
+    tops, _ = ndimage.label(local_maxima(_grown(np.maximum(laid - least, 0), laid), connectivity=1))
+    for piece, place in places.items():
+        own = tops[place]
+        found = np.unique(own[own > 0])
+        if len(found) > 1:
+            yield piece, np.where(own > 0, np.searchsorted(found, own) + 1, 0).astype(np.int32)
+
+
+def _grown(low: Depth, high: Depth) -> Depth:
+    """Return the reconstruction of `high` from `low` by dilation: `low` grows over neighbours, never above `high`.
+
+    A nucleus is through after some tens of steps, each a few passes over the pixels. What winds further is left to
+    skimage, which sorts all pixels first.
+    """
+    level, before = low.copy(), np.empty_like(low)
+    for _ in range(GROWTH_STEPS):
+        np.copyto(before, level)
+        for there, here in _NEIGHBOURS:
+            np.maximum(level[there], level[here], out=level[there])
+            np.minimum(level[there], high[there], out=level[there])  # after each: two steps could leap a gap
+        if np.array_equal(level, before):
+            return level
+    return reconstruction(level, high, footprint=_CROSS)  # type: ignore[no-any-return]
+
+
+def _beside(batch: list[int], boxes: Sequence[Box]) -> tuple[dict[int, Box], tuple[int, int]]:
+    """Lay boxes on shelves, the highest first, a px apart; return the place of each and the size of it all."""
+    width = max(SHELF_PX, *(_width(boxes[piece - 1]) for piece in batch))
+    places: dict[int, Box] = {}
+    top = left = shelf = 0
+    for piece in sorted(batch, key=lambda piece: -_height(boxes[piece - 1])):
+        across, down = _width(boxes[piece - 1]), _height(boxes[piece - 1])
+        if left + across > width:
+            top, left, shelf = top + shelf + 1, 0, 0
+        places[piece] = np.s_[top : top + down, left : left + across]
+        left, shelf = left + across + 1, max(shelf, down)
+    return places, (top + shelf, width)
+
+
+def _height(box: Box) -> int:
+    return int(box[0].stop - box[0].start)
+
+
+def _width(box: Box) -> int:
+    return int(box[1].stop - box[1].start)
 
 
 def _in_raster_order(numbers: Numbers, largest: int) -> Numbers:

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.morphology import reconstruction
 
+from models import objects
 from models.config import ObjectConfig
 from models.objects import SMALL_UM, shallow, split_objects
 
@@ -130,3 +132,54 @@ def test_a_tile_with_as_much_context_finds_the_same_shallow_places(seed: int, at
     tile = shallow(mask[box].astype(np.uint8), interior[box], 2.0, 0.6)
     inner = tuple(slice(one.start - out.start, one.stop - out.start) for one, out in zip(core, box, strict=True))
     np.testing.assert_array_equal(tile[inner], whole[core])
+
+
+def spiral(side: int) -> NDArray[np.bool_]:
+    """A corridor of one px that winds inwards: some hundred steps from end to end."""
+    inside = np.zeros((side, side), np.bool_)
+    y, x, dy, dx = 0, 0, 0, 1
+    inside[y, x] = True
+    while True:
+        for _ in range(2):
+            ahead = y + 2 * dy, x + 2 * dx
+            is_free = 0 <= y + dy < side and 0 <= x + dx < side and not inside[y + dy, x + dx]
+            beyond = 0 <= ahead[0] < side and 0 <= ahead[1] < side and inside[ahead]
+            if is_free and not beyond:
+                break
+            dy, dx = dx, -dy
+        else:
+            return inside
+        y, x = y + dy, x + dx
+        inside[y, x] = True
+
+
+@given(seed=st.integers(0, 2**20), least=st.integers(1, 120))
+def test_growth_below_a_map_is_the_reconstruction_of_others(seed: int, least: int) -> None:
+    mask, interior = clusters(seed, steps=9)
+    high = np.where(mask, interior, 0).astype(np.int16)
+    low = np.maximum(high - np.int16(least), 0)
+    cross = ndimage.generate_binary_structure(2, 1)
+    np.testing.assert_array_equal(objects._grown(low, high), reconstruction(low, high, footprint=cross))
+
+
+@pytest.mark.parametrize(("valley", "parts"), [(220, 1), (120, 2)])
+def test_a_winding_object_has_the_maxima_that_a_flood_from_above_finds(valley: int, parts: int) -> None:
+    """Its ends are high; the way between them is longer than what grows step by step."""
+    inside = spiral(41)
+    places = np.argwhere(inside)
+    assert len(places) > 2 * objects.GROWTH_STEPS
+    interior = np.where(inside, valley, 0).astype(np.uint8)
+    interior[0, 0], interior[20, 20] = 255, 250
+    assert inside[20, 20]
+    numbers = split_objects(inside, interior, 0.5, ObjectConfig(smooth_um=0.0, prominence=0.25))
+    assert numbers.max() == parts == outstanding(interior.astype(np.int64), inside, round(0.25 * 255))
+
+
+def test_components_that_fill_several_batches_are_split_as_they_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask, interior = clusters(11, side=200)
+    config = ObjectConfig(smooth_um=0.0)
+    at_once = split_objects(mask, interior, 0.5, config)
+    monkeypatch.setattr(objects, "BATCH_PX", 300)
+    monkeypatch.setattr(objects, "SHELF_PX", 20)
+    np.testing.assert_array_equal(split_objects(mask, interior, 0.5, config), at_once)
+    assert at_once.max() > ndimage.label(mask)[1]
