@@ -1,11 +1,6 @@
 """Pictures for viewers: which files are open for them, and what is remembered between two tiles. All of it bounded."""
 
 import logging
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import Generic, TypeVar
-from weakref import WeakValueDictionary
 
 import numpy as np
 from anyio import CapacityLimiter
@@ -15,6 +10,7 @@ from server.jobs.retention import Removed
 from server.viewing import deepzoom
 from server.viewing.deepzoom import Address, Grid, grid_of
 from server.viewing.jpeg_tiles import StoredTiles
+from server.viewing.kept import SingleFlightCache
 from server.viewing.label_tiles import LabelPyramid
 from server.viewing.live_labels import LiveLabels
 from server.viewing.tile_pool import Decoder, TilePool
@@ -24,56 +20,7 @@ from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.slide import Pixels
 from workers.core.store import Store, slide_missing
 
-REMEMBERED = 16
-"""Overviews (3 MB each at most), of running jobs too, and tables of tiles that are kept."""
-
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-
-class _Turn:
-    """Held by who makes a thing; forgotten when nobody makes it or waits for it any more."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-
-class SingleFlightCache(Generic[T]):
-    """The last few things that were asked for, by name. Who asks for what is being made waits for it."""
-
-    def __init__(self) -> None:
-        self._order: OrderedDict[str, T] = OrderedDict()
-        self._making: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
-        self._lock = threading.Lock()
-
-    def get(self, name: str, make: Callable[[], T]) -> T:
-        """Return what has this name, made if it is not known."""
-        with self._lock:
-            if name in self._order:
-                self._order.move_to_end(name)
-                return self._order[name]
-            turn = self._making.setdefault(name, _Turn())
-        with turn.lock:
-            found = self.known(name)
-            return self._put(name, make()) if found is None else found
-
-    def _put(self, name: str, made: T) -> T:
-        with self._lock:
-            self._order[name] = made
-            while len(self._order) > REMEMBERED:
-                self._order.popitem(last=False)
-        return made
-
-    def known(self, name: str) -> T | None:
-        """Return what has this name, if it is known."""
-        with self._lock:
-            return self._order.get(name)
-
-    def drop(self, name: str) -> None:
-        """Forget what has this name."""
-        with self._lock:
-            self._order.pop(name, None)
 
 
 class Viewing:
@@ -98,6 +45,7 @@ class Viewing:
         self._store = store
         self._pool = decoder or TilePool(settings)
         self._overviews = SingleFlightCache[Pixels]()
+        self._thumbnails = SingleFlightCache[bytes]()
         self._labels = SingleFlightCache[LabelPyramid]()
         self._stored = SingleFlightCache[StoredTiles]()
         self._live = SingleFlightCache[LiveLabels]()
@@ -116,6 +64,7 @@ class Viewing:
         if removed.kind == "slide":
             self._pool.drop(self._store.slide_dir(removed.id))
             self._overviews.drop(removed.id)
+            self._thumbnails.drop(removed.id)
             self._stored.drop(removed.id)
         else:
             self._labels.drop(removed.id)
@@ -140,7 +89,7 @@ class Viewing:
         return None
 
     def slide_tile(self, info: SlideInfo, address: Address) -> bytes:
-        """Return a tile of a slide as JPEG.
+        """Return a tile of a slide that is not ready as JPEG: decoded, or cut from what is.
 
         Raises:
             ResultNotFound: There is no such tile.
@@ -148,9 +97,6 @@ class Viewing:
             SlideTooLarge: It has no level that is small enough for this tile.
             TileFailed: Decoding it crashed, or took too much, now or a while ago.
         """
-        tile = self.ready_tile(info, address)
-        if tile is not None:
-            return tile
         grid = grid_of(info.geometry)
         if deepzoom.is_small(grid, address[0]):
             return deepzoom.jpeg(deepzoom.overview_tile(self._overview(info), grid, address))
@@ -165,8 +111,8 @@ class Viewing:
 
     def ready_thumbnail(self, info: SlideInfo, max_px: int) -> bytes | None:
         """Return the whole slide as JPEG if nothing has to be decoded for it, else None."""
-        overview = self._overviews.known(info.id)
-        return None if overview is None else deepzoom.jpeg(deepzoom.shrunk_to(overview, max_px))
+        overview, kept = self._overviews.known(info.id), self._thumbnails.known(f"{info.id}/{max_px}")
+        return kept if overview is None or kept is not None else self._thumbnail(info, max_px, overview)
 
     def thumbnail(self, info: SlideInfo, max_px: int) -> bytes:
         """Return the whole slide as JPEG, its longer side at most `max_px`, white where it cannot be decoded.
@@ -176,7 +122,7 @@ class Viewing:
             SlideTooLarge: It has no small level.
             TileFailed: Decoding it crashed, or took too much, now or a while ago.
         """
-        return deepzoom.jpeg(deepzoom.shrunk_to(self._overview(info), max_px))
+        return self._thumbnail(info, max_px, self._overview(info))
 
     def overlay_tile(self, job_id: str, address: Address) -> bytes:
         """Return a tile of the overlay of a succeeded job as PNG, background transparent.
@@ -209,7 +155,13 @@ class Viewing:
             except FileNotFoundError as error:  # deleted meanwhile
                 raise slide_missing(info.id) from error
 
-        return self._stored.get(info.id, make)
+        return self._stored.get(info.id, make, info.tenant)
+
+    def _thumbnail(self, info: SlideInfo, max_px: int, overview: Pixels) -> bytes:
+        def make() -> bytes:
+            return deepzoom.jpeg(deepzoom.shrunk_to(overview, max_px))
+
+        return self._thumbnails.get(f"{info.id}/{max_px}", make, info.tenant)
 
     def _overview(self, info: SlideInfo) -> Pixels:
         def make() -> Pixels:
@@ -218,4 +170,4 @@ class Viewing:
                 logger.warning("slide %s: %d blocks of its overview cannot be decoded", info.id, head.lost)
             return np.frombuffer(body, np.uint8).reshape(head.height, head.width, 3)
 
-        return self._overviews.get(info.id, make)
+        return self._overviews.get(info.id, make, info.tenant)

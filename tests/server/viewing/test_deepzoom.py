@@ -22,8 +22,8 @@ from PIL import Image
 
 from server.viewing import deepzoom
 from server.viewing.deepzoom import Grid, grid_of
+from server.viewing.kept import REMEMBERED, SingleFlightCache
 from server.viewing.label_tiles import nearest
-from server.viewing.service import REMEMBERED, SingleFlightCache
 from server.viewing.tile_pool import TilePool
 from server.viewing.tile_protocol import Wanted
 from workers.core.errors.base import ResultNotFound

@@ -3,7 +3,6 @@
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +12,15 @@ from made_slides import write_slide
 from numpy.typing import NDArray
 from PIL import Image
 from spoiled_tiles import spoil_tile
+from stored_slides import stored
 
 from server.viewing import deepzoom
 from server.viewing.deepzoom import grid_of
-from server.viewing.service import SingleFlightCache, Viewing
+from server.viewing.kept import SingleFlightCache
+from server.viewing.service import Viewing
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.settings import Settings
-from workers.core.slide_schemas import SlideInfo
-from workers.core.slides.readers.registry import open_slide
-from workers.core.store import Store, new_id
-
-
-def stored(store: Store, path: Path) -> SlideInfo:
-    """Make a slide of a file, checked or not."""
-    with store.incoming() as folder, open_slide(path) as slide:
-        info = SlideInfo(
-            id=new_id(), filename=path.name, size_bytes=path.stat().st_size, sha256="a" * 64, vendor=slide.vendor,
-            backend=slide.backend, geometry=slide.geometry, created_at=datetime.now(UTC),
-        )  # fmt: skip
-        path.rename(folder / "original.tif")
-        store.commit_slide(info, folder)
-    return info
+from workers.core.store import Store
 
 
 def decoded(picture: bytes) -> NDArray[np.uint8]:
