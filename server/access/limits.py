@@ -17,6 +17,9 @@ BUCKETS_MAX = 10_000
 IPV6_BLOCK = 64
 """Bits of an IPv6 address that count: one machine commands all addresses of such a block."""
 
+ALONE_S = 1.0
+"""Whoever was let in within so many seconds is there."""
+
 JOBS_RETRY_S = 30.0
 RATE = "requests"
 """What the headers call the limit of requests."""
@@ -135,6 +138,7 @@ class Rates:
     def __init__(self, settings: Settings) -> None:
         self.known = Buckets(settings.request_rate_per_s, settings.request_burst)
         self.unknown = Buckets(settings.request_rate_per_s, settings.request_burst)
+        self._let_in: OrderedDict[str, float] = OrderedDict()  # tenants, whoever was there last at the end
 
     def admit(self, principal: Principal, now: float) -> None:
         """Count a request of somebody who is known: by key, or for a link by tenant. An open server counts nothing.
@@ -144,6 +148,15 @@ class Rates:
         """
         if principal.means != "open":
             self.known.take(_name_of(principal), now)
+            self._let_in[principal.tenant] = now
+            self._let_in.move_to_end(principal.tenant)
+            if len(self._let_in) > BUCKETS_MAX:
+                self._let_in.popitem(last=False)
+
+    def is_alone(self, tenant: str, now: float) -> bool:
+        """Whether nobody else was there lately: all that the server can is this tenant's."""
+        other = next((each for each in reversed(self._let_in) if each != tenant), None)
+        return other is None or now - self._let_in[other] > ALONE_S
 
     def standing(self, principal: Principal) -> Standing | None:
         """Return how much of its rate somebody has left who was just counted; None if nothing is counted."""

@@ -21,13 +21,26 @@ class FairQueue:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # whose turn is next comes first
 
     @asynccontextmanager
-    async def turn(self, tenant: str) -> AsyncIterator[None]:
-        """Have a place while the context lasts; waits for one."""
+    async def turn(self, tenant: str, least_s: float = 0.0) -> AsyncIterator[None]:
+        """Have a place while the context lasts; waits for one.
+
+        Args:
+            tenant: Whose work it is.
+            least_s: Seconds for which the place counts in the tenant's share at least. When the work is over, others
+                may have the place at once.
+        """
         await self._take(tenant)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + least_s
         try:
             yield
         finally:
-            self._give_back(tenant)
+            self._free += 1
+            if (left := until - loop.time()) > 0:
+                loop.call_later(left, self._let_go, tenant)
+                self._give_out()
+            else:
+                self._let_go(tenant)
 
     async def _take(self, tenant: str) -> None:
         if self._may_have(tenant):
@@ -39,7 +52,8 @@ class FairQueue:
             await place
         except asyncio.CancelledError:
             if not place.cancelled():  # it had been given to us already
-                self._give_back(tenant)
+                self._free += 1
+                self._let_go(tenant)
             raise
 
     def _may_have(self, tenant: str) -> bool:
@@ -49,11 +63,13 @@ class FairQueue:
         self._free -= 1
         self._held[tenant] += 1
 
-    def _give_back(self, tenant: str) -> None:
-        self._free += 1
+    def _let_go(self, tenant: str) -> None:
         self._held[tenant] -= 1
         if not self._held[tenant]:
             del self._held[tenant]
+        self._give_out()
+
+    def _give_out(self) -> None:
         while (waiting := next(filter(self._may_have, self._waiting), None)) is not None:
             places = self._waiting.pop(waiting)
             place = places.popleft()

@@ -1,6 +1,7 @@
 """Pictures for viewers: which files are open for them, and what is remembered between two tiles. All of it bounded."""
 
 import logging
+from contextlib import AbstractAsyncContextManager
 
 import numpy as np
 from anyio import CapacityLimiter
@@ -20,6 +21,12 @@ from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.slide import Pixels
 from workers.core.store import Store, slide_missing
 
+TURN_S = 0.05
+"""While other tenants are there, what is decoded for one counts for so long at least in its share of the children.
+
+A tile that is decoded in no time costs the gateway more than the child, and what many of those cost others wait for.
+"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -33,15 +40,12 @@ class Viewing:
         store: The data folder.
         settings: How many threads, children and open slides.
         decoder: Who decodes; confined children if it is None.
-
-    Attributes:
-        turns: Gives each tenant a share of the children.
     """
 
     def __init__(self, store: Store, settings: Settings, decoder: Decoder | None = None) -> None:
         self.limiter = CapacityLimiter(settings.tile_threads)
         self.decoders = CapacityLimiter(settings.tile_children)
-        self.turns = FairQueue(settings.tile_children, share=settings.tile_children - 1)
+        self._turns = FairQueue(settings.tile_children, share=settings.tile_children - 1)
         self._store = store
         self._pool = decoder or TilePool(settings)
         self._overviews = SingleFlightCache[Pixels]()
@@ -49,6 +53,15 @@ class Viewing:
         self._labels = SingleFlightCache[LabelPyramid]()
         self._stored = SingleFlightCache[StoredTiles]()
         self._live = SingleFlightCache[LiveLabels]()
+
+    def turn(self, tenant: str, *, is_alone: bool) -> AbstractAsyncContextManager[None]:
+        """Return what waits for a child for this tenant, and has one while the context lasts.
+
+        Args:
+            tenant: Whose slide it is.
+            is_alone: No other tenant is there.
+        """
+        return self._turns.turn(tenant, 0.0 if is_alone else TURN_S)
 
     def start(self) -> None:
         """Have children ready to be made; does not wait for it."""

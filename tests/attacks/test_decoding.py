@@ -3,21 +3,25 @@
 import asyncio
 import os
 import select
-import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
 from acting_child import ACTS
+from decode_here import DecodeHere
 from made_slides import write_slide
 from starlette.requests import Request
+from stored_slides import stored
 
+from server.access.limits import Rates
+from server.access.principals import link_principal
 from server.routes.viewers import deepzoom as routes
 from server.viewing.deepzoom import grid_of
 from server.viewing.service import Viewing
@@ -29,23 +33,11 @@ from workers.core.confinement.lock import LIBC
 from workers.core.errors.base import LDiffusionError, SlideUnreadable, TileFailed
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
-from workers.core.slides.readers.registry import open_slide
-from workers.core.store import Store, new_id
+from workers.core.store import Store
 
 SETTINGS = Settings(tile_cpu_s=2, tile_timeout_s=4, tile_children=2)
 ACTING = "tests.fixtures.acting_child"
 COSTLY = ("hoard", "crash", "spin", "hang", "babble", "flood")
-
-
-def stored(store: Store, path: Path) -> SlideInfo:
-    with store.incoming() as folder, open_slide(path) as slide:
-        info = SlideInfo(
-            id=new_id(), filename=path.name, size_bytes=path.stat().st_size, sha256="a" * 64, vendor=slide.vendor,
-            backend=slide.backend, geometry=slide.geometry, created_at=datetime.now(UTC),
-        )  # fmt: skip
-        shutil.copy(path, folder / "original.tif")
-        store.commit_slide(info, folder)
-    return info
 
 
 @pytest.fixture
@@ -147,8 +139,13 @@ def test_the_process_that_makes_children_is_started_again(
     assert ask(slides[1], "nothing").body
 
 
-def request() -> Request:
-    return Request({"type": "http", "method": "GET", "headers": [], "state": {"settings": SETTINGS}})
+def request(*there: str) -> Request:
+    """Return a request of somebody, while these tenants are there."""
+    rates = Rates(SETTINGS)
+    for tenant in there:
+        rates.admit(link_principal(tenant), time.monotonic())
+    state = {"settings": SETTINGS, "access": SimpleNamespace(rates=rates)}
+    return Request({"type": "http", "method": "GET", "headers": [], "state": state})
 
 
 @pytest.mark.process
@@ -177,6 +174,37 @@ def test_bombs_of_one_tenant_hold_up_no_other(store: Store, slides: tuple[SlideI
     asyncio.run(play())
     viewing.close()
     assert ended == ["b", "a", "a"]
+
+
+@pytest.mark.parametrize("there", [("a",), ("a", "b")])
+def test_quick_tiles_of_one_tenant_leave_time_to_who_is_there(
+    store: Store, slides: tuple[SlideInfo, SlideInfo], monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...]
+) -> None:
+    """A flood of tiles that take no time to decode is slow once somebody else is there, and else as fast as it can."""
+    viewing, ended = Viewing(store, SETTINGS, DecodeHere()), list[str]()
+    monkeypatch.setattr("server.viewing.service.TURN_S", 3600)
+    top = grid_of(slides[0].geometry).top
+
+    async def picture(tenant: str, col: int) -> None:
+        address = top, col, 0
+        ready, make = partial(viewing.ready_tile, slides[0], address), partial(viewing.slide_tile, slides[0], address)
+        others = there if tenant == "a" else ()
+        await routes._picture(request(*others), "etag", tenant, viewing, ready, make)
+        ended.append(tenant)
+
+    async def play() -> None:
+        flood = [asyncio.create_task(picture("a", col)) for col in range(5)]
+        await asyncio.wait(flood, return_when="FIRST_COMPLETED")
+        for _ in range(20):
+            await picture("b", 5)  # for whom there is a place
+        if there == ("a",):
+            await asyncio.gather(*flood)
+        for task in flood:
+            task.cancel()
+
+    asyncio.run(play())
+    viewing.close()
+    assert ended.count("a") == (5 if there == ("a",) else 1)
 
 
 def test_marks_hold_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

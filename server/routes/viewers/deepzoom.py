@@ -1,5 +1,6 @@
 """Deep Zoom of slides and of overlays, and thumbnails: what a viewer in a browser asks for, a tile at a time."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, cast
@@ -7,6 +8,7 @@ from typing import Annotated, Any, cast
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from server.access.gate import Access
 from server.routes.deps import StoreDep, ViewingDep
 from server.routes.path_deps import OWN_JOB, SlideDep
 from server.viewing.answers import answer, etag_of, tile_etag
@@ -88,7 +90,8 @@ async def _picture(
     if not is_current(request.headers.get("if-none-match"), etag):
         found = await to_thread.run_sync(ready, limiter=viewing.limiter)
         if found is None:
-            async with viewing.turns.turn(tenant):
+            rates = cast("Access", request.state.access).rates
+            async with viewing.turn(tenant, is_alone=rates.is_alone(tenant, time.monotonic())):
                 found = await to_thread.run_sync(make, limiter=viewing.decoders)
         picture = found
     return _answer(request, etag, "image/jpeg", lambda: picture)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.access.limits import Buckets, Rates, Standing, block_of, check_jobs, check_storage
+from server.access.limits import ALONE_S, Buckets, Rates, Standing, block_of, check_jobs, check_storage
 from server.access.principals import LOCAL, Principal, link_principal
 from workers.core.errors.access import QuotaExceeded, RateLimited
 from workers.core.schemas import JobState
@@ -54,6 +54,30 @@ def test_names_do_not_share_a_bucket() -> None:
     assert passes(buckets, "a", 0)
     assert not passes(buckets, "a", 0)
     assert passes(buckets, "b", 0)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20)), max_size=30), st.integers(0, 20))
+def test_a_tenant_is_alone_while_no_other_was_let_in_lately(asked: list[tuple[str, int]], later: int) -> None:
+    """Times are eighths of a second."""
+    rates, now, last = Rates(Settings()), 0.0, dict[str, float]()
+    for tenant, pause in asked:
+        now += pause / 8
+        rates.admit(link_principal(tenant), now)
+        last[tenant] = now
+    now += later / 8
+    for tenant in "abcd":
+        others = [now - at for other, at in last.items() if other != tenant]
+        assert rates.is_alone(tenant, now) == all(since > ALONE_S for since in others)
+
+
+def test_who_is_not_let_in_is_not_there() -> None:
+    rates = Rates(Settings(request_burst=1, request_rate_per_s=0.001))
+    rates.admit(link_principal("a"), 0)
+    with pytest.raises(RateLimited):
+        rates.admit(link_principal("a"), 100)
+    assert rates.is_alone("b", 100)
+    rates.admit(LOCAL, 100)  # an open server has one tenant
+    assert rates.is_alone("b", 100)
 
 
 def test_of_a_run_of_refusals_only_the_first_is_marked() -> None:

@@ -17,8 +17,9 @@ async def settled() -> None:
 class Scene:
     """Work that notes when it gets its place and keeps it until told."""
 
-    def __init__(self, places: int, share: int | None = None) -> None:
+    def __init__(self, places: int, share: int | None = None, least_s: float = 0.0) -> None:
         self.turns = FairQueue(places, share)
+        self.least_s = least_s
         self.began: list[str] = []
         self.under_way: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -30,7 +31,7 @@ class Scene:
             await settled()
 
     async def _work(self, name: str) -> None:
-        async with self.turns.turn(name[0]):
+        async with self.turns.turn(name[0], self.least_s):
             self.began.append(name)
             self.under_way[name] = asyncio.Event()
             await self.under_way[name].wait()
@@ -81,6 +82,35 @@ def test_a_tenant_has_no_more_than_its_share_though_nobody_waits() -> None:
         assert scene.began == ["a1", "a2", "b1", "c1"]  # whose turn came after that of a3, which may not yet
         await scene.end_all()
         assert sorted(scene.began) == ["a1", "a2", "a3", "a4", "b1", "c1"]
+
+    asyncio.run(play())
+
+
+def test_a_short_turn_counts_for_longer_in_the_share_of_its_tenant_and_for_nobody_else() -> None:
+    async def play() -> None:
+        scene = Scene(2, share=1, least_s=3600)
+        await scene.ask("a1", "a2")
+        await scene.end_all()
+        assert scene.began == ["a1"]
+        await scene.ask("b1", "c1")
+        assert scene.began == ["a1", "b1", "c1"]  # both places are free
+        await scene.end_all()
+        assert scene.began == ["a1", "b1", "c1"]
+        scene.tasks["a2"].cancel()
+
+    asyncio.run(play())
+
+
+def test_who_waits_for_a_turn_that_counts_for_longer_comes_by_himself() -> None:
+    async def play() -> None:
+        scene = Scene(2, share=1, least_s=0.01)
+        await scene.ask("a1", "a2", "a3")
+        while len(scene.under_way) < 3:
+            for ended in scene.under_way.values():
+                ended.set()
+            await asyncio.sleep(0.001)
+        await scene.end_all()
+        assert scene.began == ["a1", "a2", "a3"]
 
     asyncio.run(play())
 
