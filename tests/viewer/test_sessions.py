@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from made_slides import write_slide
-from viewer_fixtures import BLUE, CLASSES, RED, RED_INK, Walker, assert_lies_at, drawn_slide, is_like
+from viewer_fixtures import BLUE, RED, RED_INK, SHOWN, Walker, assert_lies_at, drawn_slide, is_like
 
 from server.access.keys import Keys
 from workers.core.settings import Settings
@@ -26,8 +26,8 @@ def test_of_two_slides_each_shows_its_own_jobs_and_what_is_missing_is_told(
     assert said["ownLink"] is True
     assert said["unopened"] == [0, False]  # nothing of the slide before stays where one cannot be opened
     assert said["gone"] == [False, False]
-    assert_lies_at(walk, "again", RED, CLASSES["red"])  # tiles that were lost are asked for again
-    assert_lies_at(walk, "again", BLUE, CLASSES["blue"])
+    assert_lies_at(walk, "again", RED, SHOWN["red"])  # tiles that were lost are asked for again
+    assert_lies_at(walk, "again", BLUE, SHOWN["blue"])
     assert said["reached"] == []
     assert said["afterEscape"] == ["", "copy-link"]
     assert said["jobs"] == 1
@@ -47,6 +47,17 @@ def test_many_unfinished_jobs_leave_the_page_alive(walker: Walker, slide: Path) 
     assert said["streams"] == 2  # of the jobs that were chosen; a browser has six connections
     assert said["canceled"] == 1
     assert said["focused"] is True
+    last, first = said["rows"]
+    assert "Queued · next in line · starts in about 12 s · then takes up to 5 min" in first
+    assert "Queued · place 2 in line · then takes up to 5 min" in last
+    assert said["start"] is True  # Start is seen without scrolling
+    for line in ("µm per pixel\n0.5; slides of up to 1", "Classes\nred, blue", "Limits\n"):
+        assert line in said["card"]
+    assert said["unsuited"][0] is True
+    assert said["unsuited"][1].endswith("(does not suit this slide)")
+    assert said["unsuited"][2] == "The slide has 1.5 µm per pixel, the model takes at most 1."
+    assert said["unsuited"][3] == "mpp_out_of_range"  # the server says the same
+    assert said["suited"] is False
 
 
 def test_an_upload_is_halted_and_goes_on_after_a_reload_where_it_was(walker: Walker, tmp_path: Path) -> None:

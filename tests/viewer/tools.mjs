@@ -88,6 +88,13 @@ export async function inspect(page, state) {
   }
 }
 
+/** Open what is folded once a slide has jobs. */
+export async function settings(page) {
+  await page.locator('#settings').evaluate((each) => {
+    each.open = true
+  })
+}
+
 export async function opaque(page) {
   await page.locator('#opacity').focus()
   await page.keyboard.press('End')

@@ -2,7 +2,7 @@
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { context, drawn, folder, inspect, opaque, open, said, shoot, slide, url } from './tools.mjs'
+import { context, drawn, folder, inspect, opaque, open, said, settings, shoot, slide, url } from './tools.mjs'
 
 const NOBODY = '0'.repeat(32)
 
@@ -95,6 +95,7 @@ export const jobWays = {
     page.on('dialog', (dialog) => dialog.accept())
     const bar = () => page.locator('#scale-bar').textContent()
     const before = await bar()
+    await settings(page)
     await page.fill('#mpp', '0.5')
     await start(page).click()
     await page.locator('#jobs li[data-state="succeeded"]').nth(1).waitFor()
@@ -110,6 +111,7 @@ export const jobWays = {
   async early() {
     const page = await open(url)
     const begin = async () => {
+      await settings(page)
       await page.getByLabel('Skip glass').uncheck()
       await start(page).click()
       await page.locator('#jobs li').first().waitFor()
@@ -156,18 +158,21 @@ export const jobWays = {
     }
     const jobs = async () => (await (await page.request.get(`${url}/v1/jobs`)).json()).items
     while (!(await jobs()).some(({ regions_done: done }) => done === 3)) await page.waitForTimeout(100)
+    said.rows = await placesOf(page, jobs)
     let streams = 0
     page.on('request', (request) => {
       streams += request.url().endsWith('/events') ? 1 : 0
     })
     await page.reload()
     await page.locator('#jobs li').nth(7).waitFor()
+    await inspect(page, 'queue')
+    said.start = await start(page).evaluate((button) => button.getBoundingClientRect().bottom <= innerHeight)
     const begun = page.locator('#jobs li', { hasText: '3 of 6 regions' })
     await begun.locator('.choose').click()
     await page.getByText('Shows 3 of 6 regions.').waitFor()
     said.answered = await page.evaluate(async () => (await fetch('/v1/models')).status)
     said.streams = streams // of the job that was chosen first, and of this one
-    const waiting = page.locator('#jobs li', { hasText: ' 0 of 6 regions' })
+    const waiting = page.locator('#jobs li:not([data-state="canceled"])', { hasNotText: '3 of 6 regions' })
     const before = await waiting.count()
     await waiting.first().getByRole('button', { name: 'Cancel' }).click()
     await page.locator('#jobs li[data-state="canceled"]').waitFor()
@@ -180,8 +185,42 @@ export const jobWays = {
     await page.waitForFunction((each) => each.closest('li')?.dataset.state === 'succeeded', button)
     said.focused = await button.evaluate((each) => each === document.activeElement)
     await inspect(page, 'many jobs')
+    await page.getByText('About this model').click()
+    said.card = await page.locator('#card-body').innerText()
+    await inspect(page, 'card')
+    await page.screenshot({ path: join(folder, 'card.png'), caret: 'initial' })
+    await settings(page)
+    await page.fill('#mpp', '1.5')
+    const model = await page.locator('#model').evaluate((list) => [list.options[0].disabled, list.options[0].text])
+    const refused = page.waitForResponse((answer) => answer.request().method() === 'POST')
+    await start(page).click()
+    said.unsuited = [...model, await page.locator('#model-hint').innerText(), (await (await refused).json()).error.code]
+    await page.fill('#mpp', '0.9')
+    said.suited = await page.locator('#model').evaluate((list) => list.options[0].disabled)
     await context.pages()[0].close()
   },
+}
+
+/** Return what the rows of two jobs say that wait, as the server tells of them where there is more to do than here. */
+async function placesOf(page, jobs) {
+  const [last, first] = (await jobs()).map((job, i) => ({ ...job, state: 'queued', preflight: { ...job.preflight, estimated_s: 300 - i } }))
+  const told = new Map([[first.id, { place: 1, starts_in_s: 12 }], [last.id, { place: 2, starts_in_s: null }]])
+  await page.route(/v1\/jobs\?/, async (route) => {
+    const answer = await route.fetch()
+    const { items } = await answer.json()
+    await route.fulfill({ response: answer, json: { items: items.map((job) => (told.has(job.id) ? { ...job, state: 'queued', preflight: last.preflight } : job)) } })
+  })
+  await page.route(/v1\/jobs\/[0-9a-f]+$/, async (route) => {
+    const id = route.request().url().split('/').pop()
+    if (told.has(id)) await route.fulfill({ json: { ...first, id, waiting: told.get(id) } })
+    else await route.continue()
+  })
+  await page.reload()
+  await page.locator('#jobs li', { hasText: 'in line' }).nth(1).waitFor()
+  const rows = await page.locator('#jobs li', { hasText: 'in line' }).allInnerTexts()
+  await page.screenshot({ path: join(folder, 'places.png'), caret: 'initial' })
+  await page.unrouteAll()
+  return rows
 }
 
 /** Press Tab through the page; return what could be reached by a pointer and was not reached. */

@@ -4,11 +4,11 @@ import { button, el, progressBar } from './dom'
 import { duration, moment } from './measure'
 import { failure } from './error_messages'
 import { inFull, inShort } from './parameters'
-import { JOB } from './strings'
+import { JOB, QUEUE } from './strings'
 import { isFinal, type JobView, type SlideInfo } from './types'
 
 export const WORDS: Record<JobView['state'], string> = {
-  queued: 'Waits for a worker',
+  queued: QUEUE.queued,
   planning: 'Looks for tissue',
   running: 'Segments',
   finishing: 'Writes results',
@@ -83,11 +83,23 @@ export class JobRow {
 
 /** Return how far a job is. */
 function wordsFor(job: JobView): string {
+  if (job.state === 'queued') return wordsWhileWaiting(job)
   const words = [
     job.state === 'finishing' && job.phase ? `Writes ${job.phase}` : WORDS[job.state],
     job.state === 'running' && job.regions_total !== null ? `${job.regions_done} of ${job.regions_total} regions` : '',
     job.warnings.length > 0 ? `${job.warnings.length} ${job.warnings.length === 1 ? 'warning' : 'warnings'}` : '',
     job.state === 'running' && job.eta_s !== null ? `about ${duration(job.eta_s)} left` : '',
+  ]
+  return words.filter(Boolean).join(' · ')
+}
+
+/** Return which place it has among those that wait, when its turn comes, and how long it takes then. */
+function wordsWhileWaiting({ waiting, preflight }: JobView): string {
+  const words = [
+    QUEUE.queued,
+    waiting ? QUEUE.place(waiting.place) : '',
+    waiting?.starts_in_s != null ? QUEUE.starts(duration(waiting.starts_in_s)) : '',
+    preflight?.estimated_s != null ? QUEUE.takes(duration(preflight.estimated_s)) : '',
   ]
   return words.filter(Boolean).join(' · ')
 }

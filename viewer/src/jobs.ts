@@ -9,6 +9,8 @@ import { isFinal, isVisible, type JobView, type Page, type SlideInfo } from './t
 
 const PAGE = 50
 const POLL_MS = 5000
+/** So many jobs that wait are asked for their places each time, those that come first. */
+const PLACES_ASKED = 10
 
 interface Entry {
   job: JobView
@@ -51,6 +53,11 @@ export class JobList {
     this.choose(null)
   }
 
+  /** Whether nothing has been segmented on the slide. */
+  isEmpty(): boolean {
+    return this.#entries.size === 0
+  }
+
   /** List the jobs of a slide; shows `wanted`, or else the newest of which there is something to see. */
   async show(slide: SlideInfo, wanted: string | null): Promise<void> {
     this.clear()
@@ -62,6 +69,7 @@ export class JobList {
     for (const job of items) if (!this.#entries.has(job.id)) this.#list.append(this.#made(job, slide).item)
     this.#empty.hidden = this.#entries.size > 0
     void this.#poll(slide, signal)
+    void this.#askPlaces(signal)
     if (this.#chosen !== null) return
     if (wanted !== null) await this.open(wanted)
     else this.choose((items.find(isVisible) ?? items.find(({ state }) => !isFinal(state)))?.id ?? null)
@@ -91,6 +99,7 @@ export class JobList {
     if (!this.#entries.has(job.id)) this.#list.prepend(this.#made(job, this.#slide).item)
     this.#empty.hidden = true
     this.choose(job.id)
+    void this.#askPlaces(this.#shown.signal)
   }
 
   choose(jobId: string | null): void {
@@ -128,6 +137,7 @@ export class JobList {
   async #poll(slide: SlideInfo, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await pause(POLL_MS)
+      void this.#askPlaces(signal)
       const unfinished = [...this.#entries.values()].filter(({ job }) => !isFinal(job.state) && job.id !== this.#chosen)
       if (signal.aborted || unfinished.length === 0) continue
       try {
@@ -136,6 +146,17 @@ export class JobList {
       } catch (error) {
         if (!(error instanceof Refused && error.mayPass())) return
       }
+    }
+  }
+
+  /** Ask for the places of those that wait: neither lists nor events tell them. */
+  async #askPlaces(signal: AbortSignal): Promise<void> {
+    const queued = [...this.#entries.values()].filter(({ job }) => job.state === 'queued')
+    for (const { job } of queued.slice(-PLACES_ASKED)) {
+      const told = await findJson<JobView>(`/v1/jobs/${job.id}`).catch(() => null)
+      const known = this.#entries.get(job.id)?.job
+      if (signal.aborted) return
+      if (told?.state === 'queued' && known?.state === 'queued') this.#update({ ...known, waiting: told.waiting ?? null })
     }
   }
 

@@ -141,6 +141,7 @@ class App {
     try {
       const isShown = await this.#viewer.open(slide, view?.place ?? null)
       if (isShown) await this.#jobs.show(slide, view?.job ?? null)
+      if (turn === this.#turn) this.#form.fold(!this.#jobs.isEmpty())
     } finally {
       if (turn === this.#turn) this.#isOpening = false
     }

@@ -3,6 +3,7 @@
 import { send } from './api'
 import { byId } from './dom'
 import { clearNotices, report } from './notices'
+import type { Mpp } from './shapes'
 import { PIXEL } from './strings'
 import type { SlideInfo } from './types'
 
@@ -13,13 +14,19 @@ export class PixelSize {
   readonly #drop = byId('drop-mpp', HTMLButtonElement)
   #slide: SlideInfo | null = null
 
-  /** `onChange` is told the slide as it is kept now. */
-  constructor(private readonly onChange: (slide: SlideInfo) => void) {
+  /** `onChange` is told the slide as it is kept now, `onInput` that the next job gets another number. */
+  constructor(
+    private readonly onChange: (slide: SlideInfo) => void,
+    private readonly onInput: () => void,
+  ) {
     this.#keep.addEventListener('click', () => {
       if (this.#field.reportValidity()) void this.#give(Number(this.#field.value)).catch(report)
     })
     this.#drop.addEventListener('click', () => void this.#give(null).catch(report))
-    this.#field.addEventListener('input', () => this.#offer())
+    this.#field.addEventListener('input', () => {
+      this.#offer()
+      this.onInput()
+    })
   }
 
   show(slide: SlideInfo): void {
@@ -40,6 +47,14 @@ export class PixelSize {
     const geometry = this.#slide?.geometry
     // What a person keeps on the slide may change: the job says which it was.
     return geometry?.mpp_origin === 'person' && geometry.mpp_x !== null ? { mpp: geometry.mpp_x } : {}
+  }
+
+  /** Return what the next job takes. */
+  current(): Mpp {
+    const given = Number(this.#field.value)
+    const { mpp_x: x = null, mpp_y: y = null } = this.#slide?.geometry ?? {}
+    if (given > 0) return [given, given]
+    return x === null || y === null ? null : [x, y]
   }
 
   #offer(): void {

@@ -28,7 +28,10 @@ export class Readout {
     const element = osd.element
     element.addEventListener('pointermove', (event) => this.#say(event))
     element.addEventListener('pointerleave', () => this.#say(null))
-    this.#noScale.addEventListener('click', () => byId('mpp', HTMLInputElement).focus())
+    this.#noScale.addEventListener('click', () => {
+      byId('settings', HTMLDetailsElement).open = true
+      byId('mpp', HTMLInputElement).focus()
+    })
   }
 
   #mpp: Mpp = null

@@ -49,3 +49,53 @@ export const PIXEL = {
   odd: ([x, y]: [number, number]) => `The file says ${x} × ${y}, which no scanner makes. Keep the right number on the slide.`,
   kept: (own: number | null) => `Kept by a person. The file says ${own === null ? 'nothing' : String(Number(own.toPrecision(5)))}.`,
 }
+
+export const CARD = {
+  title: 'For',
+  mpp: 'µm per pixel',
+  native: (mpp: number, coarsest: number) => `${mpp}; slides of up to ${coarsest}`,
+  kind: 'Trained on',
+  classes: 'Classes',
+  smallest: 'Smallest object',
+  limits: 'Limits',
+  license: 'Licence',
+  weights: 'Version',
+  figures: 'Measured on images that it was not trained on; in brackets 95 %',
+  noFigures: 'Nothing was measured of this model.',
+  columns: ['Images', 'Figure', 'Value'],
+  metrics: { pq: 'Panoptic quality', f1: 'F1 of objects', count_error: 'Error of counts', ece: 'Calibration error' },
+  otherKind: (slide: string, model: string) => `The slide is ${slide}, the model was trained on ${model}.`,
+  tooCoarse: (mpp: number, coarsest: number) => `The slide has ${Number(mpp.toPrecision(4))} µm per pixel, the model takes at most ${coarsest}.`,
+  none: 'The server has no model installed.',
+  line: (title: string, mpp: number) => `${title}. Works at ${mpp} µm per pixel.`,
+  unsuited: 'does not suit this slide',
+}
+
+export const QUEUE = {
+  queued: 'Queued',
+  place: (place: number) => (place === 1 ? 'next in line' : `place ${place} in line`),
+  starts: (time: string) => `starts in about ${time}`,
+  takes: (time: string) => `then takes up to ${time}`,
+}
+
+export const LEGEND = {
+  colour: (name: string) => `Colour of ${name}`,
+  usual: 'Usual colours',
+  models: 'Colours of the model',
+}
+
+export const LIST = {
+  none: 'There are no slides on the server yet.',
+  noneFits: 'No slide fits.',
+  count: (shown: number, all: number) => (shown === all ? `${all} slides` : `${shown} of ${all} slides`),
+  pick: (name: string) => `Choose ${name} with others`,
+  picked: (count: number) => `${count} chosen`,
+  remove: (name: string) => `Delete ${name} from the server?`,
+  removeAll: (count: number) => `Delete ${count} slides with their results from the server?`,
+  batch: (made: number) => `${made} jobs wait for their turn.`,
+  refused: (name: string, why: string) => `${name}: ${why}`,
+  any: 'All states',
+  orders: { newest: 'Newest first', oldest: 'Oldest first', name: 'By name', size: 'Largest first' },
+  filters: { running: 'Running', done: 'Done', warning: 'With warnings', failed: 'Failed', none: 'Without jobs' },
+  badges: { running: 'running', done: 'done', warning: 'warning', failed: 'failed' },
+}

@@ -3,7 +3,9 @@
 import { getJson, postJson } from './api'
 import { byId, el } from './dom'
 import { clearNotices, report } from './notices'
+import { cardOf, unsuited } from './model_card'
 import { PixelSize } from './pixel_size'
+import { CARD } from './strings'
 import type { JobView, ModelCard, Page, SlideInfo } from './types'
 import { Where } from './where'
 import type { SlideViewer } from './viewer'
@@ -17,6 +19,7 @@ export class SubmitForm {
   readonly #pixelSize: PixelSize
   readonly #tissue = byId('tissue', HTMLInputElement)
   readonly #tolerant = byId('tolerant', HTMLInputElement)
+  readonly #settings = byId('settings', HTMLDetailsElement)
   readonly where: Where
   #cards: ModelCard[] = []
   #slide: SlideInfo | null = null
@@ -26,9 +29,10 @@ export class SubmitForm {
     private readonly onSubmit: (job: JobView) => void,
     onSlide: (slide: SlideInfo) => void,
   ) {
-    this.#pixelSize = new PixelSize(onSlide)
+    this.#pixelSize = new PixelSize(onSlide, () => this.#describe())
     this.where = new Where(viewer)
     this.#models.addEventListener('change', () => this.#describe())
+    this.#form.addEventListener('invalid', () => (this.#settings.open = true), { capture: true })
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault()
       void this.#send()
@@ -39,10 +43,7 @@ export class SubmitForm {
   async load(): Promise<void> {
     this.#cards = (await getJson<Page<ModelCard>>('/v1/models')).items
     const wanted = [this.#models.value, DEFAULT_MODEL]
-    this.#models.replaceChildren(
-      // The name comes first: titles that begin alike are cut alike.
-      ...this.#cards.map(({ name, title }) => el('option', { value: name, textContent: `${name}: ${title}` })),
-    )
+    this.#models.replaceChildren(...this.#cards.map(({ name }) => el('option', { value: name, textContent: this.#titleOf(name) })))
     const chosen = wanted.find((wish) => this.#cards.some(({ name }) => name === wish))
     if (chosen !== undefined) this.#models.value = chosen
     this.#describe()
@@ -53,6 +54,12 @@ export class SubmitForm {
     this.#slide = slide
     this.where.show(slide)
     this.#pixelSize.show(slide)
+    this.#describe()
+  }
+
+  /** Fold what is seldom changed, once something has been segmented; open it where something has to be filled in. */
+  fold(isFolded: boolean): void {
+    this.#settings.open = !isFolded || this.#pixelSize.current() === null
   }
 
   /** Return the classes of a model, none if it is not installed any more. */
@@ -60,11 +67,31 @@ export class SubmitForm {
     return this.#cards.find((card) => card.name === model)?.classes ?? []
   }
 
+  /** Say what the chosen model is, and grey those that do not suit the slide. */
   #describe(): void {
+    const reasons = new Map(this.#cards.map((card) => [card.name, this.#unsuited(card)]))
+    for (const option of this.#models.options) {
+      const reason = reasons.get(option.value) ?? null
+      option.disabled = reason !== null
+      option.title = reason ?? ''
+      option.textContent = [this.#titleOf(option.value), reason && `(${CARD.unsuited})`].filter(Boolean).join(' ')
+    }
     const card = this.#cards.find(({ name }) => name === this.#models.value)
-    byId('model-hint', HTMLElement).textContent = card
-      ? `${card.title}. Works at ${card.mpp} µm per pixel. ${card.intended_use} ${card.license}`
-      : 'The server has no model installed.'
+    const reason = reasons.get(this.#models.value) ?? null
+    const hint = byId('model-hint', HTMLElement)
+    hint.classList.toggle('error', reason !== null)
+    hint.textContent = reason ?? (card ? CARD.line(card.title, card.mpp) : CARD.none)
+    byId('card', HTMLElement).hidden = card === undefined
+    if (card) byId('card-body', HTMLElement).replaceChildren(...cardOf(card))
+  }
+
+  /** The name comes first: titles that begin alike are cut alike. */
+  #titleOf(model: string): string {
+    return `${model}: ${this.#cards.find(({ name }) => name === model)?.title ?? ''}`
+  }
+
+  #unsuited(card: ModelCard): string | null {
+    return this.#slide && unsuited(card, this.#slide, this.#pixelSize.current())
   }
 
   async #send(): Promise<void> {
