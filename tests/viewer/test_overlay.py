@@ -6,7 +6,22 @@ import numpy as np
 import pytest
 from fiducials import remove_tiles
 from made_slides import write_slide
-from viewer_fixtures import BLUE, BLUE_INK, CLASSES, GLASS, HEIGHT, RED, RED_INK, WIDTH, Walk, Walker, assert_lies_at
+from numpy.typing import NDArray
+from viewer_fixtures import (
+    BLUE,
+    BLUE_INK,
+    CLASSES,
+    COLOUR_ERROR,
+    GLASS,
+    HEIGHT,
+    RED,
+    RED_INK,
+    WIDTH,
+    Walk,
+    Walker,
+    assert_lies_at,
+    is_like,
+)
 
 from workers.core.slides.readers.registry import open_slide
 
@@ -44,6 +59,29 @@ def assert_is_sharp(walk: Walk, name: str, *, is_left: bool) -> None:
     assert is_class[0, -1] == is_left
 
 
+def is_class(pixels: NDArray[np.uint8], name: str) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(pixels.astype(int) - CLASSES[name]).max(axis=-1) <= COLOUR_ERROR)
+
+
+def assert_is_one_line(walk: Walk, name: str, l0_x: float, l0_y: float) -> None:
+    """Check that an upright edge is drawn one or two screen px wide, at most two px off."""
+    column, row = walk.screen(name, l0_x, l0_y)
+    found = np.flatnonzero(is_class(walk.pixels(name)[int(row), int(column) - 25 : int(column) + 26], "red"))
+    assert 1 <= len(found) <= 2, name
+    assert np.abs(found - 25).max() <= 2, name
+
+
+def assert_has_no_gap(walk: Walk, name: str, box: tuple[int, int, int, int]) -> None:
+    """Check that the outline of a rectangle is drawn along all of its edges, which are those of a tile."""
+    x, y, width, height = box
+    drawn = is_class(walk.pixels(name), "red")
+    for at in np.linspace(0.01, 0.99, 200):
+        edges = ((x, y + at * height), (x + width, y + at * height), (x + at * width, y), (x + at * width, y + height))
+        for l0_x, l0_y in edges:
+            column, row = (int(each) for each in walk.screen(name, l0_x, l0_y))
+            assert drawn[row - 2 : row + 3, column - 2 : column + 3].any(), (l0_x, l0_y)
+
+
 def test_on_a_slide_with_bounds_the_overlay_lies_where_it_should_and_is_sharp(walker: Walker, slide: Path) -> None:
     walk = walker("close", slide)
     for name in ("both", "near"):
@@ -53,3 +91,8 @@ def test_on_a_slide_with_bounds_the_overlay_lies_where_it_should_and_is_sharp(wa
         assert_is_sharp(walk, name, is_left=True)
     for name in ("right", "right-shrunk"):
         assert_is_sharp(walk, name, is_left=False)
+    half = tuple(round((ink + color) / 2) for ink, color in zip(BLUE_INK, CLASSES["blue"], strict=True))
+    assert is_like(walk.at("faint", 1400, 900), half)  # type: ignore[arg-type]
+    for name in ("line-far", "line-near", "line-close"):
+        assert_is_one_line(walk, name, RED[0], 512)
+    assert_has_no_gap(walk, "line-tile", WHOLE_TILE)

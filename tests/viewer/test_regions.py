@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from viewer_fixtures import CLASSES, RED_INK, Walk, Walker, is_like
+from viewer_fixtures import RED_INK, SHOWN, Walk, Walker, is_like
 
 FRAME = (27, 37, 40)
 """Colour of the line around the region of a job."""
@@ -38,9 +38,9 @@ def test_what_is_drawn_is_segmented_and_framed_and_jobs_can_be_told_apart(walker
     assert np.allclose(seen.max(axis=0), [1400 + half[0], min(900 + half[1], 1536)], atol=1)
     assert asked["all"] is None
 
-    assert is_like(walk.at("rectangle", 700, 500), CLASSES["red"])
+    assert is_like(walk.at("rectangle", 700, 500), SHOWN["red"])
     assert is_like(walk.at("rectangle", 400, 320), RED_INK)  # of the red without the region
-    assert is_like(walk.at("rectangle", 1400, 900), CLASSES["blue"])
+    assert is_like(walk.at("rectangle", 1400, 900), SHOWN["blue"])
     for x, y in ((500, 700), (1500, 700), (1000, 400), (1000, 1000)):
         assert is_on_line(walk, "rectangle", x, y)
     for x, y in ((550, 550), (750, 200)):  # the middle of a slope of the polygon, and a corner

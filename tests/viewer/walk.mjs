@@ -44,6 +44,7 @@ const ways = {
     said.shots.push(await shoot(page, 'near'))
     await page.getByRole('checkbox', { name: 'red' }).uncheck()
     said.shots.push(await shoot(page, 'toggled'))
+    await page.getByLabel('Colour of red').fill('#ff00ff')
     await page.reload()
     await page.locator('#result').waitFor()
     await opaque(page)

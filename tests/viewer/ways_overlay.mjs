@@ -1,6 +1,7 @@
 // A walk that looks closely at how the overlay lies on the slide.
 
-import { goTo, opaque, open, said, segment, shoot, url } from './tools.mjs'
+import { join } from 'node:path'
+import { folder, goTo, inspect, opaque, open, said, segment, shoot, url } from './tools.mjs'
 
 export const overlayWays = {
   async close() {
@@ -8,6 +9,9 @@ export const overlayWays = {
     await segment(page)
     await page.locator('#result').waitFor()
     await page.waitForFunction(() => performance.getEntriesByType('resource').some(({ name }) => name.includes('/overlay_files/')))
+    await page.getByText('Opacity and colours of classes').click()
+    await page.getByRole('button', { name: 'Colours of the model' }).click()
+    await inspect(page, 'colours')
     said.shots = []
     for (const [name, x, y] of [['left', '300.07', '512.07'], ['right', '1792.07', '384.07']]) {
       await goTo(page, { x, y, z: '6' })
@@ -20,5 +24,14 @@ export const overlayWays = {
     said.shots.push(await shoot(page, 'both'))
     await goTo(page, { x: '1150', y: '750', z: '1' })
     said.shots.push(await shoot(page, 'near'))
+    await page.screenshot({ path: join(folder, 'colours.png'), caret: 'initial' })
+    await page.locator('#class-paints').getByLabel('blue').fill('50')
+    said.shots.push(await shoot(page, 'faint'))
+    await page.getByRole('radio', { name: 'Outlines' }).check()
+    for (const [name, x, y, z] of [['line-far', '1152', '768', '0.3'], ['line-near', '300', '512', '0.77'], ['line-close', '300', '512', '6'], ['line-tile', '1664', '384', '1.5']]) {
+      await goTo(page, { x, y, z })
+      said.shots.push(await shoot(page, name))
+    }
+    await page.screenshot({ path: join(folder, 'lines.png'), caret: 'initial' })
   },
 }

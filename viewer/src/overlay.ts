@@ -1,22 +1,26 @@
-/** How an overlay is drawn: which classes, filled or as outlines. Its tiles are PNG in the classes' colours, background transparent. */
+/** How an overlay is drawn: which classes, in which colours. Its tiles are PNG in the model's colours, background transparent. */
 
+import { type Paint, type Palette, rgb } from './palette'
 import type { ModelClass } from './types'
 
-const OUTLINE_PX = 4
-
-/** Return an opaque colour as one number, as it is found in the tiles. */
-function packed(red: number, green: number, blue: number): number {
-  return new Uint32Array(Uint8Array.of(red, green, blue, 255).buffer)[0] ?? 0
+/** Return a colour as one number, as it is found in the tiles. */
+function packed(red: number, green: number, blue: number, alpha = 255): number {
+  return new Uint32Array(Uint8Array.of(red, green, blue, alpha).buffer)[0] ?? 0
 }
 
-/** What of an overlay is to be seen. Two classes of one colour cannot be told apart: they go when both are off. */
+/** What of an overlay is to be seen. Two classes of one colour in the tiles cannot be told apart: the first counts. */
 export class Look {
   readonly #off = new Set<number>()
+  /** Index of the class whose colour it is. */
+  readonly #indices = new Map<number, number>()
 
   constructor(
-    private readonly classes: ModelClass[],
+    readonly classes: ModelClass[],
     public outlines: boolean,
-  ) {}
+    readonly palette: Palette,
+  ) {
+    for (const { index, color } of [...classes].reverse()) if (index > 0) this.#indices.set(packed(...color), index)
+  }
 
   isHidden(index: number): boolean {
     return this.#off.has(index)
@@ -27,44 +31,36 @@ export class Look {
     else this.#off.add(index)
   }
 
-  /** Whether the tiles are shown as they come. */
-  isPlain(): boolean {
-    return this.#off.size === 0 && !this.outlines
+  /** Return how the classes that are shown are painted, by index. */
+  paints(): Map<number, Paint> {
+    const shown = this.classes.filter(({ index }) => index > 0 && !this.#off.has(index))
+    return new Map(shown.map((each) => [each.index, this.palette.paintOf(each)]))
   }
 
-  /** Make transparent what is not to be seen, in place. */
-  paint(context: CanvasRenderingContext2D): void {
-    const { width, height } = context.canvas
-    const image = context.getImageData(0, 0, width, height)
+  /** Return the class of each pixel of a tile; 0 where there is none. */
+  indicesOf(image: ImageData): Uint8Array {
     const pixels = new Uint32Array(image.data.buffer)
-    const before = pixels.slice()
-    const hidden = this.#hiddenColors()
-    for (let i = 0; i < before.length; i += 1) {
-      const color = before[i] ?? 0
-      if (color !== 0 && (hidden.has(color) || (this.outlines && isWithin(before, width, i)))) pixels[i] = 0
+    const indices = new Uint8Array(pixels.length)
+    let [last, index] = [0, 0]
+    pixels.forEach((color, i) => {
+      if (color !== last) [last, index] = [color, color === 0 ? 0 : (this.#indices.get(color) ?? 0)]
+      indices[i] = index
+    })
+    return indices
+  }
+
+  /** Paint a tile, or leave nothing of it where outlines are drawn instead. */
+  paint(context: CanvasRenderingContext2D, indices: Uint8Array): void {
+    const { width, height } = context.canvas
+    const image = context.createImageData(width, height)
+    if (!this.outlines) {
+      const colors = new Uint32Array(256)
+      for (const [index, { color, opacity }] of this.paints()) colors[index] = packed(...rgb(color), Math.round(255 * opacity))
+      const pixels = new Uint32Array(image.data.buffer)
+      indices.forEach((index, i) => {
+        pixels[i] = colors[index] ?? 0
+      })
     }
     context.putImageData(image, 0, 0)
   }
-
-  /** Return the colours of which no class is shown. */
-  #hiddenColors(): Set<number> {
-    const shown = new Set<number>()
-    const hidden = new Set<number>()
-    for (const { index, color } of this.classes) (this.#off.has(index) ? hidden : shown).add(packed(...color))
-    return new Set([...hidden].filter((color) => !shown.has(color)))
-  }
-}
-
-/** Whether all pixels beside this one are of its colour. Beyond the tile everything counts as such: no seams are drawn. */
-function isWithin(pixels: Uint32Array, width: number, i: number): boolean {
-  const color = pixels[i]
-  const column = i % width
-  for (let step = 1; step <= OUTLINE_PX; step += 1) {
-    const down = step * width
-    if (column >= step && pixels[i - step] !== color) return false
-    if (column < width - step && pixels[i + step] !== color) return false
-    if (i >= down && pixels[i - down] !== color) return false
-    if (i < pixels.length - down && pixels[i + down] !== color) return false
-  }
-  return true
 }

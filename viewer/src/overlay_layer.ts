@@ -1,7 +1,10 @@
 /** The overlay as a layer over the slide. New tiles take the place of old ones once they are there, so nothing flickers. */
 
 import OpenSeadragon from 'openseadragon'
+import { edgesOf } from './edges'
+import { OutlineCanvas } from './outline_canvas'
 import type { Look } from './overlay'
+import type { Plane } from './plane'
 
 /** How tiles are laid over others. */
 export interface LayerOptions {
@@ -18,14 +21,23 @@ export class OverlayLayer {
   #opacity = 0.5
   #turn = 0
   #giveUp = (): void => undefined
+  /** Tiles of the overlay that this frame shows. */
+  #drawn: OpenSeadragon.Tile[] = []
+  readonly #outlines: OutlineCanvas
 
   /** `add` lays tiles over what is there. */
   constructor(
     private readonly osd: OpenSeadragon.Viewer,
+    plane: Plane,
     private readonly add: Add,
   ) {
+    this.#outlines = new OutlineCanvas(osd, plane)
     osd.addHandler('tile-invalidated', (event) => this.#filter(event))
     osd.addHandler('tile-drawing', (event) => this.#sharpen(event))
+    osd.addHandler('update-viewport', () => {
+      this.#outlines.draw(this.#drawn, this.#image, this.#look, this.#opacity)
+      this.#drawn = []
+    })
   }
 
   /** Take the overlay away. */
@@ -72,11 +84,13 @@ export class OverlayLayer {
   setOpacity(opacity: number): void {
     this.#opacity = opacity
     this.#image?.setOpacity(opacity)
+    this.osd.forceRedraw()
   }
 
   /** Draw anew after the look has changed. */
   async redraw(): Promise<void> {
     await Promise.all([this.#image, this.#coming].map((image) => image?.requestInvalidate(true)))
+    this.osd.forceRedraw()
   }
 
   /** Give up what is on its way, and return the number of what comes now. */
@@ -93,13 +107,19 @@ export class OverlayLayer {
 
   /** Draw the pixels of a tile as they are: no third colour between two classes. It holds for this tile alone. */
   #sharpen(event: OpenSeadragon.TileDrawingEvent): void {
-    if (this.#isOurs(event.tiledImage)) event.context.imageSmoothingEnabled = false
+    if (!this.#isOurs(event.tiledImage)) return
+    event.context.imageSmoothingEnabled = false
+    if (event.tiledImage === this.#image) this.#drawn.push(event.tile)
   }
 
   async #filter(event: OpenSeadragon.TileInvalidatedEvent): Promise<void> {
-    if (!this.#isOurs(event.tiledImage) || this.#look === null || this.#look.isPlain()) return
+    const look = this.#look
+    if (look === null || !this.#isOurs(event.tiledImage)) return
     const context = (await event.getData('context2d')) as CanvasRenderingContext2D
-    this.#look.paint(context)
+    const { width, height } = context.canvas
+    const indices = look.indicesOf(context.getImageData(0, 0, width, height))
+    this.#outlines.keep(event.tile, edgesOf(indices, width))
+    look.paint(context, indices)
     await event.setData(context, 'context2d')
   }
 }

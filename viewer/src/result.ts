@@ -3,9 +3,10 @@
 import { getJson } from './api'
 import { byId, el, pause } from './dom'
 import { downloadsOf } from './downloads'
-import { legendTable } from './legend'
+import { classPaints, legendTable } from './legend'
 import { report } from './notices'
 import { Look } from './overlay'
+import { Palette } from './palette'
 import { mppOf } from './parameters'
 import type { JobView, ModelClass, SlideInfo, Statistics, TrustWarning } from './types'
 import type { SlideViewer } from './viewer'
@@ -17,6 +18,7 @@ export class ResultPanel {
   readonly #outlines = byId('outlines', HTMLInputElement)
   #job: JobView | null = null
   #look: Look | null = null
+  readonly #palette = new Palette()
   /** The running job whose overlay is kept up to date. */
   #following: string | null = null
 
@@ -105,12 +107,21 @@ export class ResultPanel {
 
   /** Draw the legend anew; what was switched off stays so. */
   #drawLegend(classes: ModelClass[]): Look {
-    const look = new Look(classes, this.#outlines.checked)
+    const look = new Look(classes, this.#outlines.checked, this.#palette)
     for (const { index } of classes) look.set(index, !this.#look?.isHidden(index))
     this.#look = look
-    const table = legendTable(classes, look, () => void this.viewer.redrawOverlay().catch(report))
-    byId('legend', HTMLElement).replaceChildren(table)
+    this.#showLegend(classes, look)
     return look
+  }
+
+  #showLegend(classes: ModelClass[], look: Look): void {
+    const redraw = (): void => void this.viewer.redrawOverlay().catch(report)
+    const again = (): void => {
+      this.#showLegend(classes, look)
+      redraw()
+    }
+    byId('legend', HTMLElement).replaceChildren(legendTable(classes, look, redraw))
+    byId('class-paints', HTMLElement).replaceChildren(...classPaints(classes, look, redraw, again))
   }
 }
 

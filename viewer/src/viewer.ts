@@ -68,8 +68,8 @@ export class SlideViewer {
     })
     this.#osd.canvas.setAttribute('role', 'application')
     this.#osd.canvas.setAttribute('aria-label', 'Slide. Arrow keys move, plus and minus zoom, 0 shows all of it.')
-    this.#overlay = new OverlayLayer(this.#osd, (tileSource, options) => this.#add(tileSource, options))
     this.plane = new Plane(this.#osd)
+    this.#overlay = new OverlayLayer(this.#osd, this.plane, (tileSource, options) => this.#add(tileSource, options))
     this.sketches = new Sketches(this.#osd, this.plane)
     this.pen = new DrawTool(this.plane, this.sketches)
     this.#readout = new Readout(this.#osd, this.plane)
@@ -77,6 +77,7 @@ export class SlideViewer {
     this.#osd.addHandler('canvas-key', (event) => this.#pressed(event))
     this.#osd.addHandler('tile-load-failed', (event) => this.#missed(event))
     for (const rest of ['animation-finish', 'open', 'rotate', 'flip'] as const) this.#osd.addHandler(rest, onMove)
+    onlyTheSlide(this.#osd.navigator?.world)
     this.#osd.world.addHandler('add-item', ({ item }) => {
       item.addHandler('fully-loaded-change', () => this.#sayWhetherBusy())
     })
@@ -271,4 +272,11 @@ function withoutInlineStyle(): void {
   const mark = document.createElementNS('urn:mark', 'style')
   mark.setAttribute('data-openseadragon-mobile-css', 'true')
   document.head.append(mark)
+}
+
+/** Keep overlays out of the small picture of all: it has them in the model's colours, also of classes that are off. */
+function onlyTheSlide(world: OpenSeadragon.World | undefined): void {
+  world?.addHandler('add-item', ({ item }) => {
+    if (world.getIndexOfItem(item) > 0) setTimeout(() => world.removeItem(item)) // once it has been added for good
+  })
 }
