@@ -221,6 +221,11 @@ class Methods:
         return job_steps.list_batches(limit)
 
     @Method
+    def cohort(self, batch_id: str) -> Steps[list[dict[str, str]]]:
+        """Return a batch as a table: for each slide its areas, counts and warnings, as text; empty where unknown."""
+        return job_steps.cohort(batch_id, self._patience_s)
+
+    @Method
     def wait_batch(
         self, batch_id: str, *, timeout_s: float | None = None, progress: SeenBatch = unseen
     ) -> Steps[BatchView]:

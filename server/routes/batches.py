@@ -6,9 +6,10 @@ from fastapi import APIRouter, Query, Response
 
 from server.access.guards import CallerDep
 from server.jobs.batch_records import BatchRequest, BatchView
+from server.jobs.batch_table import batch_csv
 from server.jobs.batches import Batches
 from server.jobs.pagination import read_cursor
-from server.routes.deps import JobsDep, QuotasDep, RetentionDep, RootPathDep
+from server.routes.deps import JobsDep, QuotasDep, RetentionDep, RootPathDep, StoreDep
 from server.routes.jobs import CursorQuery, KeyHeader, requester_of
 from server.routes.path_deps import BatchesDep
 from server.web.document import told
@@ -58,6 +59,21 @@ def list_batches(
 def get_batch(batch_id: str, batches: BatchesDep) -> BatchView:
     """Look at one batch: how many of its jobs stand where, and each of them."""
     return batches.view(batch_id)
+
+
+@router.get(
+    "/{batch_id}/cohort.csv",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {}}}, **error_responses(404, 503)},
+)
+def get_cohort(batch_id: str, batches: BatchesDep, store: StoreDep) -> Response:
+    """Return a batch as a table: a row for each slide with area, share, counts and warnings, and where its job stands.
+
+    The columns are those of `--summary` on the command line.
+    """
+    table = batch_csv(batches.view(batch_id), store)
+    headers = {"content-disposition": f'attachment; filename="cohort-{batch_id}.csv"', "cache-control": "no-store"}
+    return Response(table, headers=headers, media_type="text/csv")
 
 
 @router.delete(

@@ -215,6 +215,12 @@ def test_a_batch_is_waited_for_and_canceled(client: Client, small: Path) -> None
     batch = client.submit_batch([slide.id, "0" * 32], model="made-model")
     assert [item.state for item in batch.items] == ["queued", "refused"]
     assert client.batches() == [batch]
+    rows = client.cohort(batch.id)
+    assert [(row["name"], row["slide"], row["state"]) for row in rows] == [
+        (small.name, slide.id, "queued"),
+        ("", "0" * 32, "refused"),
+    ]
+    assert rows[1]["error"].startswith("slide_not_found: ")
     with pytest.raises(TookTooLong):
         client.wait_batch(batch.id, timeout_s=0)
     assert client.cancel_batch(batch.id).counts == {"canceled": 1, "refused": 1}

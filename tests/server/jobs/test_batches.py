@@ -1,11 +1,15 @@
 """Batches, lists and repeated requests over HTTP, on a gateway without a worker."""
 
+import io
+import json
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import pyarrow.csv as arrow_csv
 import pytest
+from finished_jobs import finished_job
 from gateway_fixtures import GatewayWith
 from job_requests import add_slide, code_of, submit
 
@@ -58,6 +62,29 @@ def test_one_bad_slide_fails_alone(gateway: httpx.Client, store: Store, queue: J
     job = gateway.get(f"/v1/jobs/{batch['items'][3]['job_id']}").json()
     assert (job["request"]["slide_id"], job["request"]["seed"], job["request"]["priority"]) == (other, 4, "batch")
     assert (queue.batch_control.count, queue.control.count) == (1, 0)  # one at a time, as batches
+
+
+def test_a_batch_is_a_table_with_the_numbers_of_those_that_are_done(
+    gateway: httpx.Client, store: Store, queue: Jobs
+) -> None:
+    slides = [add_slide(store, 0.5), add_slide(store, 0.5), add_slide(store, None)]
+    batch = submit_batch(gateway, slides).json()
+    done = store.job_dir(batch["items"][0]["job_id"])
+    (store.job_dir(finished_job(store))).rename(done.with_name("made"))
+    for name in ("result.json", "statistics.json"):
+        (done.with_name("made") / name).rename(done / name)
+    nuclei = {"index": 1, "name": "nucleus, small", "mm2": 0.25, "share_of_tissue": 0.125, "count": 7}
+    (done / "statistics.json").write_text(json.dumps({"slide_mm2": 4.0, "tissue_mm2": 2.0, "classes": [nuclei]}))
+    queue.redis.delete(JobKeys(batch["items"][0]["job_id"]).record)  # it ended, and Redis knows no more of it
+    answer = gateway.get(f"/v1/batches/{batch['id']}/cohort.csv")
+    assert answer.headers["content-type"].startswith("text/csv")
+    table = arrow_csv.read_csv(io.BytesIO(answer.content)).to_pydict()
+    assert table["slide"] == slides
+    assert table["state"] == ["succeeded", "queued", "refused"]
+    assert table["tissue_mm2"] == [2.0, None, None]
+    assert table["count_nucleus, small"] == [7, None, None]
+    assert [error.partition(":")[0] for error in table["error"]] == ["", "", "mpp_missing"]
+    assert gateway.get(f"/v1/batches/{'0' * 32}/cohort.csv").status_code == 404
 
 
 def test_cancel_stops_what_has_not_started_and_the_rest_if_told(

@@ -102,7 +102,7 @@ def test_operation_ids_are_stable_and_unique() -> None:
         *("delete_job", "delete_slide", "get_job", "get_model", "get_result", "get_slide", "healthz"),
         *("list_jobs", "list_models", "list_slides", "readyz", "submit_job", "upload_slide", "upload_slide_form"),
         "upload_slide_set",
-        *("delete_batch", "follow_job", "get_batch", "list_batches", "submit_batch"),
+        *("delete_batch", "follow_job", "get_batch", "get_cohort", "list_batches", "submit_batch"),
         *("append_chunk", "create_upload", "delete_upload", "describe_uploads", "get_upload", "list_uploads"),
         *("change_slide", "check_roi", "import_slide", "locate_upload", "make_link"),
         *("get_overlay_dzi", "get_overlay_tile", "get_slide_dzi", "get_slide_tile", "get_thumbnail"),

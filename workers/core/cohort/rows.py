@@ -21,7 +21,7 @@ class Row:
     Args:
         name: Of its folder.
         slide: Where it is, as it was named.
-        state: What became of it.
+        state: What became of it: a `State` of a run here, or where its job stands on a server.
         error: Why it failed: code and sentence.
         labels: What the manifest says of it.
         record: Its `result.json`, if it is complete.
@@ -29,8 +29,8 @@ class Row:
     """
 
     name: str
-    slide: Path
-    state: State
+    slide: Path | str
+    state: str
     error: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     record: Provenance | None = None
@@ -58,7 +58,9 @@ class Row:
         return list(dict.fromkeys(each.code for each in self.record.warnings)) if self.record else []
 
 
-def row_of(folder: Path, slide: Path, state: State, *, error: str = "", labels: Mapping[str, str] | None = None) -> Row:
+def row_of(
+    folder: Path, slide: Path | str, state: State, *, error: str = "", labels: Mapping[str, str] | None = None
+) -> Row:
     """Return the row of a slide; of one that is not complete nothing is read from its folder."""
     record, statistics = None, None
     if state in GOOD:

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from workers.core.cohort.rows import GOOD, Row
 from workers.core.errors.base import RequestInvalid
@@ -59,14 +59,12 @@ def check_summary(path: Path) -> None:
 
 def write_summary(path: Path, rows: Sequence[Row]) -> None:
     """Write a row for each slide, those that failed included, whose numbers are empty; replaced atomically."""
-    columns = _columns(rows)
     with atomic_write(path) as temporary:
         if path.suffix.lower() == ".csv":
             with temporary.open("w", encoding="utf-8", newline="") as text:
-                writer = csv.writer(text)
-                writer.writerow(columns)
-                writer.writerows(zip(*(values for _, values in columns.values()), strict=True))
+                write_csv(text, rows)
             return
+        columns = _columns(rows)
         import pyarrow as pa  # noqa: PLC0415 (a gateway has none)
         import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -74,6 +72,14 @@ def write_summary(path: Path, rows: Sequence[Row]) -> None:
         table = pa.table({name: pa.array(values, kinds[kind]) for name, (kind, values) in columns.items()})
         with temporary.open("wb") as file:
             pq.write_table(table, file, compression="zstd")
+
+
+def write_csv(text: TextIO, rows: Sequence[Row]) -> None:
+    """Write the same as CSV (RFC 4180); what there is no number for is an empty field."""
+    columns = _columns(rows)
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(zip(*(values for _, values in columns.values()), strict=True))
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -1,0 +1,38 @@
+"""A batch as one table: a row for each slide, with the numbers of those that are done."""
+
+import io
+
+from server.jobs.batch_records import BatchItem, BatchView
+from workers.core.cohort.rows import Row, row_of
+from workers.core.cohort.tables import write_csv
+from workers.core.errors.base import JobNotFound, SlideNotFound
+from workers.core.store import Store
+
+
+def batch_csv(batch: BatchView, store: Store) -> str:
+    """Return a batch as CSV, in the columns of a summary on the command line (docs/many-slides.md).
+
+    `name` is the slide's file name, `slide` its id, `state` that of its job.
+    """
+    text = io.StringIO(newline="")
+    write_csv(text, [_row(item, store) for item in batch.items])
+    return text.getvalue()
+
+
+def _row(item: BatchItem, store: Store) -> Row:
+    name = _name(item.slide_id, store)
+    if item.state == "succeeded" and item.job_id is not None:
+        try:
+            done = row_of(store.job_dir(item.job_id), item.slide_id, "done")
+        except (FileNotFoundError, JobNotFound):  # it was deleted just now
+            return Row(name, item.slide_id, "deleted")
+        return Row(name, item.slide_id, item.state, record=done.record, statistics=done.statistics)
+    error = "" if item.error is None else f"{item.error.code}: {item.error.message}"
+    return Row(name, item.slide_id, item.state, error)
+
+
+def _name(slide_id: str, store: Store) -> str:
+    try:
+        return store.read_slide(slide_id).filename
+    except SlideNotFound:
+        return ""
