@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from server.viewing.deepzoom import TILE_PX
 from workers.core.command_line import CONTEXT
 
 CROWD = 1_030
@@ -29,7 +30,8 @@ LINES = 4
 SLOW_PX, SLOW_TILE_PX = 8192, 2048
 """Of the slide with slow tiles: 12 MiB of pixels each, which deflate packs to almost nothing."""
 
-SLOW_TILES, SLOW_LEVEL = SLOW_PX // SLOW_TILE_PX, 13
+SLOW_TILES, SLOW_LEVEL = SLOW_PX // TILE_PX, 13
+"""Tiles of its grid a side, and the level that has them; many of them are parts of one that is stored."""
 NICENESS = 10
 """Attackers are elsewhere: what their own work takes from this machine is not the gateway's fault."""
 
@@ -132,17 +134,24 @@ def bombs(target: Target) -> None:
     lines(target.port, one)
 
 
-def slow_tiles(target: Target) -> None:
-    """Ask for tiles that are slow to decode, each of which is another one."""
-    places = cycle([(x, y) for y in range(SLOW_TILES) for x in range(SLOW_TILES)])
+def ask_tiles(target: Target, places: Iterable[tuple[int, int]]) -> None:
+    """Ask for tiles at these places, again and again."""
+    going_round = cycle(places)
 
     def one() -> Iterable[bytes]:
-        x, y = next(places)
+        x, y = next(going_round)
         path = f"/v1/slides/{target.slide_id}/slide_files/{SLOW_LEVEL}/{x}_{y}.jpeg"
         return (target.head(b"GET", path.encode()) + b"\r\n",)
 
     lines(target.port, one)
 
+
+STEP = SLOW_TILE_PX // TILE_PX
+SLOW_PLACES = tuple((x, y) for x in range(0, SLOW_TILES, STEP) for y in range(0, SLOW_TILES, STEP))
+"""Each lies in another stored tile, so that each has to be decoded anew."""
+
+QUICK_PLACES = tuple((x, y) for x in range(STEP) for y in range(STEP))
+"""All lie in one stored tile, which a child remembers: it takes no time, and the gateway's is what is asked for."""
 
 PIPELINED = OPEN_HEAD + b"\r\n"
 
@@ -164,7 +173,8 @@ ATTACKS: dict[str, Callable[[Target], None]] = {
     "many members": lambda at: post(at, b"/v1/jobs", b"{%s}" % MEMBERS),
     "deep JSON": lambda at: post(at, b"/v1/jobs", b"[" * 2_000_000),
     "decoding bombs": bombs,
-    "slow tiles": slow_tiles,
+    "slow tiles": lambda at: ask_tiles(at, SLOW_PLACES),
+    "quick tiles": lambda at: ask_tiles(at, QUICK_PLACES),
 }
 """By name; each runs until its process is killed."""
 

@@ -3,7 +3,7 @@
 One client asks a real gateway for a fixed mix (list, thumbnail, tile, submission, a chunk of 1 MiB), each on a new
 connection: first alone, then while an attack of another tenant goes on in another process. Told are the 95th
 percentile of the one and the other, their quotient, and how far the memory of the gateway and of what it started grew
-over that before.
+over that before; what they share counts once.
 """
 
 import http.client
@@ -26,7 +26,7 @@ import psutil
 from benchmarks.attack_kinds import ATTACKS
 from benchmarks.attack_slides import means_of
 from benchmarks.gateway import made_slide
-from benchmarks.gateway_process import PeakMemory, Server, queue_of, start_gateway
+from benchmarks.gateway_process import PeakMemory, Server, held_mb, queue_of, start_gateway
 from benchmarks.gateway_uploads import METADATA, MIB, Uploader, bearer
 from benchmarks.report import Figure, figure
 from server.cli.keys import keys_of
@@ -148,18 +148,13 @@ def under(name: str, port: int, means: dict[str, str]) -> Iterator[None]:
 def measure(name: str, bystander: Bystander, gateway: Server, means: dict[str, str], count: int) -> Run:
     """Measure the mix alone, and under an attack with these means."""
     pid = gateway.process.pid
-    alone_ms, _ = bystander.wait(count)
-    before_mb = resident_mb(pid)
+    with PeakMemory(pid):  # which takes a little of the processor: in both
+        alone_ms, _ = bystander.wait(count)
+    before_mb = held_mb(psutil.Process(pid))
     with PeakMemory(pid) as peak, under(name, gateway.port, means):
         attacked_ms, failed = bystander.wait(count)
     time.sleep(SETTLE_S)
     return Run(alone_ms, attacked_ms, failed, max(0.0, peak.all_mb - before_mb))
-
-
-def resident_mb(pid: int) -> float:
-    """Return the resident memory of a process and of those it started."""
-    process = psutil.Process(pid)
-    return float(sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))) / 1e6
 
 
 def key_of(settings: Settings, tenant: str) -> str:

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +19,8 @@ from workers.core.settings import Settings
 
 START_S = 60.0
 POLL_S = 0.02
+LOOK_S = 0.2
+"""Between two looks at the memory of all processes, each of which takes milliseconds."""
 
 
 class Server:
@@ -87,12 +89,34 @@ def _answers(port: int) -> bool:
         return False
 
 
+def held_mb(process: psutil.Process) -> float:
+    """Return the resident memory of a process and of those it started.
+
+    Memory that several of them share counts once where the kernel tells so much, which it does to root; else as often
+    as they are. A child that has not begun yet has all of its parent's memory, and none of its own.
+    """
+    command = process.cmdline()
+    total = _own_bytes(process)
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            if child.ppid() != process.pid or child.cmdline() != command:
+                total += _own_bytes(child)
+    return total / 1e6
+
+
+def _own_bytes(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.AccessDenied:
+        return int(process.memory_info().rss)
+
+
 class PeakMemory:
     """The largest resident memory of a process and of those it started, while the context lasts.
 
     Attributes:
         own_mb: Of the process alone, as the kernel kept it.
-        all_mb: Of all at the same time, looked at many times a second.
+        all_mb: Of all at the same time, looked at several times a second.
     """
 
     def __init__(self, pid: int) -> None:
@@ -103,14 +127,8 @@ class PeakMemory:
         self.all_mb = 0.0
 
     def _look(self) -> None:
-        while not self._ended.wait(POLL_S):
-            total = self._process.memory_info().rss
-            for child in self._process.children(recursive=True):
-                try:
-                    total += child.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            self.all_mb = max(self.all_mb, total / 1e6)
+        while not self._ended.wait(LOOK_S):
+            self.all_mb = max(self.all_mb, held_mb(self._process))
 
     def __enter__(self) -> Self:
         self._watch.start()
