@@ -1,6 +1,7 @@
 """Pictures for viewers: which files are open for them, and what is remembered between two tiles. All of it bounded."""
 
 import logging
+import os
 from contextlib import AbstractAsyncContextManager
 
 import numpy as np
@@ -30,6 +31,19 @@ A tile that is decoded in no time costs the gateway more than the child, and wha
 logger = logging.getLogger(__name__)
 
 
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def share_of(children: int, processors: int) -> int:
+    """Return how many children may decode for one tenant at once.
+
+    One is left to the others always. More than there are processors would be no faster, and each takes its memory.
+    """
+    return max(1, min(children - 1, processors))
+
+
 class Viewing:
     """Makes tiles and thumbnails. What takes long belongs into a thread.
 
@@ -45,7 +59,7 @@ class Viewing:
     def __init__(self, store: Store, settings: Settings, decoder: Decoder | None = None) -> None:
         self.limiter = CapacityLimiter(settings.tile_threads)
         self.decoders = CapacityLimiter(settings.tile_children)
-        self._turns = FairQueue(settings.tile_children, share=settings.tile_children - 1)
+        self._turns = FairQueue(settings.tile_children, share=share_of(settings.tile_children, processors()))
         self._store = store
         self._pool = decoder or TilePool(settings)
         self._overviews = SingleFlightCache[Pixels]()

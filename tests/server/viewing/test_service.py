@@ -1,5 +1,6 @@
 """Pictures for viewers: what is remembered between two tiles, and what a damaged slide or one of one level shows."""
 
+import asyncio
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from decode_here import DecodeHere
+from hypothesis import given
+from hypothesis import strategies as st
 from made_slides import write_slide
 from numpy.typing import NDArray
 from PIL import Image
@@ -17,7 +20,7 @@ from stored_slides import stored
 from server.viewing import deepzoom
 from server.viewing.deepzoom import grid_of
 from server.viewing.kept import SingleFlightCache
-from server.viewing.service import Viewing
+from server.viewing.service import Viewing, share_of
 from workers.core.errors.base import SlideTooLarge, SlideUnreadable
 from workers.core.settings import Settings
 from workers.core.store import Store
@@ -74,6 +77,34 @@ def test_a_slide_without_a_small_level_shows_what_is_near(
     assert viewing.slide_tile(one, (grid.top - 1, 0, 0))
     assert viewing.slide_tile(many, (grid.top - 3, 0, 0))
     viewing.close()
+
+
+@given(st.integers(2, 64), st.integers(1, 64))
+def test_no_tenant_has_all_children_nor_more_than_can_work_at_once(children: int, processors: int) -> None:
+    share = share_of(children, processors)
+    assert 1 <= share < children
+    assert share <= processors
+    assert share in (children - 1, processors)  # and no fewer than that leaves
+
+
+def test_on_one_processor_a_tenant_decodes_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.viewing.service.processors", lambda: 1)
+    viewing, began = Viewing(Store(tmp_path / "data"), Settings(tile_children=4), DecodeHere()), list[str]()
+
+    async def decode(tenant: str) -> None:
+        async with viewing.turn(tenant, is_alone=True):
+            began.append(tenant)
+            await asyncio.Event().wait()
+
+    async def play() -> None:
+        tasks = [asyncio.create_task(decode(tenant)) for tenant in "aaabc"]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+
+    asyncio.run(play())
+    assert began == ["a", "b", "c"]
 
 
 def test_what_many_ask_for_at_once_is_made_once() -> None:
