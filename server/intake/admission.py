@@ -14,9 +14,11 @@ from anyio import CapacityLimiter, to_thread
 
 from server.access.quotas import Quotas
 from server.intake.fair_queue import FairQueue
+from server.intake.parts import Parts
 from server.intake.probe import ProbeReport, probe
+from server.intake.sandbox import may_lack_memory
 from server.intake.unpack import Prepared, prepare
-from workers.core.errors.base import RequestInvalid, UploadEmpty
+from workers.core.errors.base import RequestInvalid, SlideUnreadable, UploadEmpty
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
@@ -59,6 +61,7 @@ class Admission:
         self._settings = settings
         self._quotas = quotas
         self._fair_queue = FairQueue(PROBES_AT_ONCE)
+        self._memory = Parts(PROBES_AT_ONCE)
         self._probes = CapacityLimiter(PROBES_AT_ONCE)
 
     async def admit(self, slide_id: str, file: Path, received: Received, folder: Path) -> SlideInfo:
@@ -90,12 +93,26 @@ class Admission:
         )
         more = prepared.size_bytes - received.size
         async with self._quotas.room(received.tenant, more) if more > 0 else nullcontext():
-            report = await to_thread.run_sync(probe, prepared.first, self._settings, limiter=self._probes)
+            report = await self._probe(prepared.first)
             if report.backend != "openslide":
                 logger.warning("slide %s is read by %s: openslide does not take it", slide_id, report.backend)
             info = _info(slide_id, received, prepared, report)
             await to_thread.run_sync(self._commit, info, file, folder)
         return info
+
+    async def _probe(self, file: Path) -> ProbeReport:
+        """Probe a file with its part of the memory, and if that may have been too little, alone with all of it."""
+        try:
+            return await self._probe_with(1, file)
+        except SlideUnreadable as error:
+            if not may_lack_memory(error):
+                raise
+        return await self._probe_with(PROBES_AT_ONCE, file)
+
+    async def _probe_with(self, parts: int, file: Path) -> ProbeReport:
+        memory_bytes = self._settings.probe_memory_bytes * parts // PROBES_AT_ONCE
+        async with self._memory.take(parts):
+            return await to_thread.run_sync(probe, file, self._settings, memory_bytes, limiter=self._probes)
 
     def _commit(self, info: SlideInfo, file: Path, folder: Path) -> None:
         if file.parent == folder:  # the archive, or the slide before it was stripped

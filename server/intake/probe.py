@@ -47,8 +47,13 @@ class ProbeOrder(Frozen):
     max_pixels: int
 
 
-def probe(path: Path, settings: Settings) -> ProbeReport:
+def probe(path: Path, settings: Settings, memory_bytes: int | None = None) -> ProbeReport:
     """Open a slide and read a few places of every level in a child process with limits.
+
+    Args:
+        path: The slide's first file.
+        settings: The other limits.
+        memory_bytes: What the child may have; None: all that the settings let probes have.
 
     Raises:
         SlideUnreadable: No reader takes the file, it is cut off, or the child crashed or ran out of time or memory.
@@ -56,6 +61,8 @@ def probe(path: Path, settings: Settings) -> ProbeReport:
     """
     order = ProbeOrder(name=path.name, max_pixels=settings.slide_max_pixels)
     limits = limits_of(settings)
+    if memory_bytes is not None:
+        limits = limits.model_copy(update={"memory_bytes": memory_bytes})
     return run_confined("server.intake.probe", order, ProbeReport, path.parent, limits, settings.probe_timeout_s)
 
 

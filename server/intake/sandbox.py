@@ -40,15 +40,19 @@ _ERRORS: tuple[type[LDiffusionError], ...] = (
 )
 """What a child may say of a file."""
 
+OUT_OF_TIME = (-signal.SIGXCPU, -signal.SIGKILL)
+"""How a child ends that takes more CPU than it may."""
+
 T = TypeVar("T", bound=BaseModel)
 Order = TypeVar("Order", bound=BaseModel)
 
 
 class _Answer(BaseModel, Generic[T]):
-    """What the child says: one of the two."""
+    """What the child says: a report, or an error, and whether that is for want of memory."""
 
     report: T | None = None
     error: ErrorBody | None = None
+    lacks_memory: bool = False
 
 
 def limits_of(settings: Settings, file_bytes: int = 0, cpu_s: float = 0) -> Limits:
@@ -60,6 +64,11 @@ def limits_of(settings: Settings, file_bytes: int = 0, cpu_s: float = 0) -> Limi
         may_write=file_bytes > 0,
         bare_root=settings.confine_bare_root,
     )
+
+
+def may_lack_memory(error: LDiffusionError) -> bool:
+    """Whether a child that `run_confined` tells of had too little memory, or crashed, which may come of that."""
+    return isinstance(error.__cause__, MemoryError)
 
 
 def run_confined(module: str, order: BaseModel, report: type[T], folder: Path, limits: Limits, timeout_s: float) -> T:
@@ -125,11 +134,12 @@ def _report(status: int, output: IO[bytes], complaints: IO[bytes], report: type[
     except ValidationError:
         logger.warning("a child that looks at slides said nothing that can be understood")
     if answer.error is not None:
-        raise told_error(answer.error, _ERRORS)
+        raise told_error(answer.error, _ERRORS) from (MemoryError() if answer.lacks_memory else None)
     if status != 0 or answer.report is None:
         logger.warning("a child that looks at slides ended with %d: %s", status, _end_of(complaints))
         ending = f"signal {-status}" if status < 0 else f"status {status}"
-        raise SlideUnreadable(f"The reader gave up on this file ({ending}): it is damaged, or asks for too much.")
+        refusal = SlideUnreadable(f"The reader gave up on this file ({ending}): it is damaged, or asks for too much.")
+        raise refusal from (None if status in OUT_OF_TIME else MemoryError())
     return answer.report
 
 
@@ -159,6 +169,6 @@ def serve_confined(
         answer = {"error": error.as_dict()}
     except MemoryError:
         too_much = SlideUnreadable("Reading the slide takes more memory than a probe may have.")
-        answer = {"error": too_much.as_dict()}
+        answer = {"error": too_much.as_dict(), "lacks_memory": True}
     sys.stdout.write(json.dumps(answer))
     return 0

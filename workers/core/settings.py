@@ -119,7 +119,12 @@ class Settings(BaseSettings):
 
     probe_timeout_s: float = Field(default=60.0, gt=0, description="Wall-clock seconds a slide probe may take.")
     probe_cpu_s: int = Field(default=60, gt=0, description="CPU seconds a slide probe may take.")
-    probe_memory_bytes: int = Field(default=4 * 2**30, gt=0, description="Address space of the probe process.")
+    probe_memory_bytes: int = Field(
+        default=4 * 2**30,
+        gt=0,
+        description="Address space of all probes that run at once: each has half of it, and all of it alone, once "
+        "more, if that may have been too little.",
+    )
     confine_bare_root: bool = Field(
         default=False,
         description="Let children that look at slides run as root where the kernel has no Landlock to keep them from "

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confined_acts import Order, Report
 
-from server.intake.sandbox import run_confined
+from server.intake.sandbox import may_lack_memory, run_confined
 from workers.core.confinement import lock
 from workers.core.confinement.lock import Limits
 from workers.core.confinement.system_calls import known_machine
@@ -25,18 +25,19 @@ def act(name: str, folder: Path, timeout_s: float = 60) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "words", "may_lack"),
     [
-        ("spin", "signal"),  # SIGXCPU, or SIGKILL a moment later
-        ("hoard", "more memory"),
-        ("write", "gave up"),
-        ("open_many", "gave up"),
-        ("fail", "internal detail of ours"),
+        ("spin", "signal", False),  # SIGXCPU, or SIGKILL a moment later
+        ("hoard", "more memory", True),
+        ("write", "gave up", True),
+        ("open_many", "gave up", True),
+        ("fail", "internal detail of ours", False),
     ],
 )
-def test_what_is_too_much_is_a_refusal(tmp_path: Path, name: str, words: str) -> None:
-    with pytest.raises(SlideUnreadable, match=words):
+def test_what_is_too_much_is_a_refusal(tmp_path: Path, name: str, words: str, may_lack: bool) -> None:
+    with pytest.raises(SlideUnreadable, match=words) as caught:
         act(name, tmp_path)
+    assert may_lack_memory(caught.value) == may_lack
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= lock.OUTPUT_MAX_BYTES
 
 
@@ -105,7 +106,7 @@ PARENT = """
 import sys
 from pathlib import Path
 from tests.fixtures.confined_acts import Order, Report
-from server.intake.sandbox import run_confined
+from server.intake.sandbox import may_lack_memory, run_confined
 from workers.core.confinement.lock import Limits
 limits = Limits(cpu_s=9, memory_bytes=2**31, may_write=True)
 run_confined("tests.fixtures.confined_acts", Order(act="linger"), Report, Path.cwd(), limits, 60)
