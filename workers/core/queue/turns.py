@@ -113,7 +113,10 @@ class Turns:
             lane = self._lane(pipe, priority, room)
             if lane is None:
                 return False
-            tenant = pipe.zrange(turns_key(priority, lane), 0, 0)[0].decode()
+            tenants = pipe.zrange(turns_key(priority, lane), 0, 0)
+            if not tenants:  # another took the last one since `_lane` looked
+                return True
+            tenant = tenants[0].decode()
             first = pipe.zrange(turns_key(priority, lane, tenant), 0, 0)
             if not first:
                 pipe.multi()

@@ -5,17 +5,18 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from queue_fixtures import REQUEST, begun, drain, entries, running, stored, submitted, sweep, until, worker
 
 from workers.core.queue.dequeue import dequeue
 from workers.core.queue.jobs import Jobs
-from workers.core.queue.keys import OUT, JobKeys, Task
+from workers.core.queue.keys import OUT, JobKeys, Task, turns_key
 from workers.core.queue.leases import Leases
 from workers.core.queue.pulse import Heartbeat
 from workers.core.queue.reaper import Reaper
-from workers.core.queue.turns import QUEUED_SPARE, TURN_REGIONS
+from workers.core.queue.turns import QUEUED_SPARE, TURN_REGIONS, Turns
 from workers.core.schemas import Priority
 from workers.core.store import new_id
 
@@ -233,3 +234,21 @@ def test_who_waits_is_handed_out_when_the_queue_is_freed_by_a_cancel(jobs: Jobs)
     assert {args[0] for function, args in entries(jobs) if function == "segment_region"} == {late}
     assert stored(jobs)
     assert dequeue(jobs.redis, jobs.queues, large) == 0
+
+
+def test_two_who_hand_out_at_once_do_not_meet(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs.redis.zadd(turns_key("interactive", "region"), {"local": 0})  # all it had is out; who looks next removes it
+    look = Turns._lane
+    meanwhile: list[tuple[object, int]] = []
+
+    def slow(turns: Turns, *given: Any) -> object:
+        lane = look(turns, *given)
+        if not meanwhile:  # the other one does between two looks what this one is about to do
+            meanwhile.append((lane, jobs.redis.delete(turns_key("interactive", "region"))))
+        return lane
+
+    monkeypatch.setattr(Turns, "_lane", slow)
+    jobs.turns.feed()
+    assert meanwhile == [("region", 1)]
+    job_id = asked(jobs, "local")
+    assert entries(jobs) == [("plan_slide", [job_id])]
