@@ -9,7 +9,8 @@ from benchmarks import recovery
 
 @pytest.mark.process
 @pytest.mark.slow
-def test_one_kill_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_kill_is_measured(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "ROW", 2)
     recovery.main(["--kills", "1", "--way", "supervised", "--model", "nuclei-fast"], standalone_mode=False)
     figures = {line["figure"]: line["value"] for line in map(json.loads, capsys.readouterr().out.splitlines()[-2:])}
     assert figures.keys() == {"recovery.supervised_max_s", "recovery.lost_regions"}
