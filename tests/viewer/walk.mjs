@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { context, drawn, folder, goTo, inspect, key, opaque, open, said, segment, shoot, slide, url, way } from './tools.mjs'
 import { jobWays } from './ways_jobs.mjs'
+import { libraryWays } from './ways_library.mjs'
 import { overlayWays } from './ways_overlay.mjs'
 import { readingWays } from './ways_reading.mjs'
 import { regionWays } from './ways_regions.mjs'
@@ -15,6 +16,7 @@ const STILL_MS = 800 // longer than a move of the view goes on
 
 const ways = {
   ...jobWays,
+  ...libraryWays,
   ...overlayWays,
   ...readingWays,
   ...regionWays,

@@ -34,12 +34,14 @@ export class JobList {
 
   /**
    * `onMark` is told the chosen job, `onChoose` the job of which something is to be shown, and again whenever there is
-   * more of it. `onAgain` is told a job whose region is wanted for the next one.
+   * more of it. `onAgain` is told a job whose region is wanted for the next one,
+   * `onState` that a job has come, has gone or stands elsewhere.
    */
   constructor(
     private readonly onChoose: (job: JobView | null) => void,
     private readonly onMark: (job: JobView | null) => void,
     private readonly onAgain: (job: JobView) => void,
+    private readonly onState: () => void,
   ) {}
 
   /** Show no jobs, and nothing of any. */
@@ -99,6 +101,7 @@ export class JobList {
     if (!this.#entries.has(job.id)) this.#list.prepend(this.#made(job, this.#slide).item)
     this.#empty.hidden = true
     this.choose(job.id)
+    this.onState()
     void this.#askPlaces(this.#shown.signal)
   }
 
@@ -174,6 +177,7 @@ export class JobList {
     entry.job = job
     entry.row.show(job)
     const isOther = before.state !== job.state
+    if (isOther) this.onState()
     if (isOther && (job.state === 'running' || isFinal(job.state))) announce(`${job.request.model}: ${WORDS[job.state]}`)
     const hasMore = isOther || before.regions_done !== job.regions_done
     if (hasMore && this.#chosen === job.id) this.onChoose(isVisible(job) ? job : null)
@@ -199,5 +203,6 @@ export class JobList {
     this.#entries.delete(jobId)
     this.#empty.hidden = this.#entries.size > 0
     if (this.#chosen === jobId) this.choose(null)
+    this.onState()
   }
 }

@@ -2,17 +2,19 @@
 
 import './style.css'
 import './sketches.css'
-import { currentKey, enterKey, findJson, forgetKey, isKeyWanted, keyEvents } from './api'
+import './library.css'
+import { currentKey, enterKey, findJson, forgetKey, isKeyWanted, keyEvents, postJson } from './api'
 import { byId } from './dom'
 import { JobList } from './jobs'
 import { showLink } from './link_box'
 import { Measuring } from './measuring'
-import { clearNotices, report } from './notices'
+import { announce, clearNotices, report } from './notices'
 import { ResultPanel } from './result'
 import { ringsOf } from './shapes'
-import { Slides } from './slides'
+import { fillChoices, Slides } from './slides'
+import { LIST } from './strings'
 import { SubmitForm } from './submit_form'
-import type { JobView, SlideInfo } from './types'
+import type { BatchView, JobView, SlideInfo } from './types'
 import { Uploads } from './uploads'
 import { formatView, parseView, type View } from './view_link'
 import { SlideViewer } from './viewer'
@@ -21,11 +23,15 @@ const ZOOM_STEP = 1.6
 
 class App {
   readonly #viewer = new SlideViewer(() => this.#writeLink(), () => void this.#openAgain().catch(report))
-  readonly #slides = new Slides((slide) => void this.#openSlide(slide, null).catch(report))
+  readonly #slides = new Slides(
+    (slide) => void this.#openSlide(slide, null).catch(report),
+    (slides) => this.#startOnAll(slides),
+  )
   readonly #jobs = new JobList(
     (job) => void this.#showResult(job).catch(report),
     (job) => this.#showRegion(job),
     (job) => this.#form.where.take(job.request.roi),
+    () => this.#slides.jobsChanged(),
   )
   readonly #form = new SubmitForm(this.#viewer, (job) => this.#jobs.add(job), (slide) => void this.#slideChanged(slide).catch(report))
   readonly #result = new ResultPanel(this.#viewer, (model) => this.#form.classesOf(model))
@@ -165,6 +171,22 @@ class App {
     await shown
   }
 
+  /** Start the job that the form describes on each of these slides, on all of it. */
+  async #startOnAll(slides: SlideInfo[]): Promise<void> {
+    clearNotices()
+    const slide_ids = slides.map(({ id }) => id)
+    const { items } = await postJson<BatchView>('/v1/batches', { ...this.#form.asked(), slide_ids })
+    const names = new Map(slides.map(({ id, filename }) => [id, filename]))
+    const refused = items.filter(({ error }) => error !== null)
+    const made = LIST.batch(items.length - refused.length)
+    byId('picked-note', HTMLElement).textContent = made
+    announce(made)
+    const reasons = refused.map(({ slide_id, error }) => LIST.refused(names.get(slide_id) ?? '', error?.message ?? ''))
+    if (reasons.length > 0) report(new Error(reasons.join(' ')))
+    this.#slides.jobsChanged()
+    if (this.#slide !== null && names.has(this.#slide.id)) await this.#jobs.show(this.#slide, this.#result.jobId())
+  }
+
   #showRegion(job: JobView | null): void {
     const region = job?.request.roi ?? null
     this.#viewer.sketches.set('job', region && { lines: ringsOf(region), isClosed: true, kind: 'job' })
@@ -177,4 +199,5 @@ class App {
   }
 }
 
+fillChoices()
 new App().start().catch(report)

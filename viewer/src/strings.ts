@@ -92,7 +92,7 @@ export const LIST = {
   picked: (count: number) => `${count} chosen`,
   remove: (name: string) => `Delete ${name} from the server?`,
   removeAll: (count: number) => `Delete ${count} slides with their results from the server?`,
-  batch: (made: number) => `${made} jobs wait for their turn.`,
+  batch: (made: number) => (made === 1 ? '1 job waits for its turn.' : `${made} jobs wait for their turn.`),
   refused: (name: string, why: string) => `${name}: ${why}`,
   any: 'All states',
   orders: { newest: 'Newest first', oldest: 'Oldest first', name: 'By name', size: 'Largest first' },

@@ -67,6 +67,11 @@ export class SubmitForm {
     return this.#cards.find((card) => card.name === model)?.classes ?? []
   }
 
+  /** Return what is asked of any slide. */
+  asked(): { model: string; tissue: boolean; on_bad_tile: 'mask' | 'fail' } {
+    return { model: this.#models.value, tissue: this.#tissue.checked, on_bad_tile: this.#tolerant.checked ? 'mask' : 'fail' }
+  }
+
   /** Say what the chosen model is, and grey those that do not suit the slide. */
   #describe(): void {
     const reasons = new Map(this.#cards.map((card) => [card.name, this.#unsuited(card)]))
@@ -100,12 +105,10 @@ export class SubmitForm {
     start.disabled = true
     clearNotices()
     try {
-      const mpp = this.#pixelSize.forJob()
-      const on_bad_tile = this.#tolerant.checked ? 'mask' : 'fail'
       const region = this.where.region()
-      const roi = region === null ? {} : { roi: region }
-      const asked = { slide_id: this.#slide.id, model: this.#models.value, tissue: this.#tissue.checked, on_bad_tile }
-      this.onSubmit(await postJson<JobView>('/v1/jobs', { ...asked, ...mpp, ...roi }))
+      const { mpp } = this.#pixelSize.forJob()
+      const own = { slide_id: this.#slide.id, ...(mpp === undefined ? {} : { mpp }), ...(region === null ? {} : { roi: region }) }
+      this.onSubmit(await postJson<JobView>('/v1/jobs', { ...this.asked(), ...own }))
     } catch (error) {
       report(error)
     } finally {

@@ -94,6 +94,11 @@ export interface JobView {
   warnings: TrustWarning[]
 }
 
+/** A batch: one job for each slide, or why there is none. */
+export interface BatchView {
+  items: { slide_id: string; error: ErrorBody | null }[]
+}
+
 export interface UploadView {
   id: string
   state: 'uploading' | 'checking' | 'ready' | 'rejected'
