@@ -20,7 +20,7 @@ help:
 	@echo "make test-fast                     tests without processes, browser, Java and real slides; about a minute"
 	@echo "make test                          what CI runs; within half an hour"
 	@echo "make test-all                      that, and an upload past 4 GiB"
-	@echo "make test-faults [SEED=0] [INTO=docs/reliability.md]    kills and breaks servers, for a quarter of an hour"
+	@echo "make test-faults [SEED=0] [SHORT=1] [INTO=docs/reliability.md]    kills and breaks servers, for minutes; SHORT: a few of each kind"
 	@echo "make coverage                      which lines are reached, with a floor"
 	@echo "make lint                          ruff, mypy, import contracts, Dockerfiles, compose file"
 	@echo "make lock                          hashes of what goes into the images, from constraints.txt: docker/*.lock"
@@ -95,9 +95,10 @@ test: $(TEST_TOOLS)
 test-all: $(TEST_TOOLS)
 	$(ALL_TESTS) -m 'not faults'
 
-# What is killed, and when, follows from the seed; the table of what came of it is printed, and put into INTO.
+# What is killed, and when, follows from the seed, which is drawn and printed if not given; the table of what came of it
+# is printed, and put into INTO. SHORT does a few faults of each kind.
 test-faults: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -m faults --faults-seed $(or $(SEED),0) $(if $(INTO),--faults-into $(INTO))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -m faults $(if $(SEED),--faults-seed $(SEED)) $(if $(SHORT),--faults-short) $(if $(INTO),--faults-into $(INTO))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -7,12 +7,11 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
-from fault_fixtures import BUSY, Faulted, Serve, settle
+from fault_fixtures import BUSY, CROWD, Faulted, settle
 from fault_report import Faults
 
 pytestmark = [pytest.mark.process, pytest.mark.faults, pytest.mark.timeout(900)]
 
-EACH = 200
 PATIENCE_S = 240
 Seen = list[int]
 
@@ -57,26 +56,25 @@ async def follow(client: httpx.AsyncClient, job_id: str) -> Seen:
 
 @pytest.mark.parametrize("way", [poll, follow])
 def test_crowds(
-    serve_faulted: Serve,
+    faulted: Faulted,
     faults: Faults,
     chance: random.Random,
     way: Callable[[httpx.AsyncClient, str], Awaitable[Seen]],
 ) -> None:
-    server: Faulted = serve_faulted(event_listeners=2 * EACH, event_listeners_per_tenant=2 * EACH, request_burst=10**6)
-    jobs = [server.submit() for _ in range(4)]
+    jobs = [faulted.submit() for _ in range(4)]
 
     async def crowd() -> list[Seen]:
-        limits = httpx.Limits(max_connections=2 * EACH)
+        limits = httpx.Limits(max_connections=2 * CROWD)
         async with httpx.AsyncClient(
-            base_url=server.http.base_url, timeout=60, limits=limits, trust_env=False
+            base_url=faulted.http.base_url, timeout=60, limits=limits, trust_env=False
         ) as client:
-            everybody = [asyncio.ensure_future(way(client, jobs[number % len(jobs)])) for number in range(EACH)]
+            everybody = [asyncio.ensure_future(way(client, jobs[number % len(jobs)])) for number in range(CROWD)]
             await asyncio.sleep(1 + 2 * chance.random())
-            await asyncio.to_thread(server.kill, "gateway")
-            faults.did(f"gateway killed among {EACH} who {way.__name__}")
+            await asyncio.to_thread(faulted.kill, "gateway")
+            faults.did(f"gateway killed among {CROWD} who {way.__name__}")
             return await asyncio.wait_for(asyncio.gather(*everybody), PATIENCE_S)
 
     for seen in asyncio.run(crowd()):
         assert seen == sorted(seen)
         assert seen[-1] == 12
-    settle(server, faults)
+    settle(faulted, faults)

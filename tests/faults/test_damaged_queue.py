@@ -6,16 +6,16 @@ import time
 
 import pytest
 from fault_fixtures import Faulted, settle
-from fault_report import Faults
+from fault_report import Extent, Faults
 
 pytestmark = [pytest.mark.process, pytest.mark.faults, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize("harm", ["noise", "cut"])
 def test_an_append_only_file_that_is_damaged(
-    faulted: Faulted, faults: Faults, chance: random.Random, harm: str
+    faulted: Faulted, faults: Faults, chance: random.Random, extent: Extent, harm: str
 ) -> None:
-    for _ in range(2):
+    for _ in extent.times(2):
         for _ in range(2):
             faulted.submit()
         time.sleep(chance.random() * 2)

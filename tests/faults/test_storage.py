@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fault_fixtures import Faulted, Serve, settle
 from fault_processes import awaited
-from fault_report import Faults
+from fault_report import Extent, Faults
 
 pytestmark = [pytest.mark.process, pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -73,16 +73,16 @@ def read_only(server: Faulted) -> Iterator[None]:
         assert mount("-o", "remount,rw", folder)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_disk_that_is_full(small_disk: Faulted, faults: Faults, stage: str) -> None:
-    job_id = small_disk.submit()
-    awaited(partial(small_disk.at_work, stage, job_id))
-    with full(small_disk):
-        faults.did(f"disk full at a {stage}")
-        small_disk.failing[job_id] = "disk_full"
-        assert small_disk.ended(job_id)["state"] == "failed"
-    small_disk.submit()
-    settle(small_disk, faults)
+def test_a_disk_that_is_full(small_disk: Faulted, faults: Faults, extent: Extent) -> None:
+    for stage in extent.some(STAGES):
+        job_id = small_disk.submit()
+        awaited(partial(small_disk.at_work, stage, job_id))
+        with full(small_disk):
+            faults.did(f"disk full at a {stage}")
+            small_disk.failing[job_id] = "disk_full"
+            assert small_disk.ended(job_id)["state"] == "failed"
+        small_disk.submit()
+        settle(small_disk, faults)
 
 
 @pytest.mark.parametrize(("harm", "status", "code"), [(full, 507, "disk_full"), (read_only, 503, "storage_fault")])
@@ -101,13 +101,13 @@ def test_a_disk_that_takes_no_job(
     settle(small_disk, faults)
 
 
-@pytest.mark.parametrize("stage", STAGES)
 def test_a_disk_that_is_read_only_for_seconds(
-    small_disk: Faulted, faults: Faults, chance: random.Random, stage: str
+    small_disk: Faulted, faults: Faults, chance: random.Random, extent: Extent
 ) -> None:
-    job_id = small_disk.submit()
-    awaited(partial(small_disk.at_work, stage, job_id))
-    with read_only(small_disk):
-        faults.did(f"disk read-only at a {stage}")
-        time.sleep(chance.uniform(1, 4))
-    settle(small_disk, faults)
+    for stage in extent.some(STAGES):
+        job_id = small_disk.submit()
+        awaited(partial(small_disk.at_work, stage, job_id))
+        with read_only(small_disk):
+            faults.did(f"disk read-only at a {stage}")
+            time.sleep(chance.uniform(1, 4))
+        settle(small_disk, faults)
