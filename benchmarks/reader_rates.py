@@ -163,7 +163,7 @@ def turns_of(path: Path, folder: Path, side: int, count: int, repeat: int) -> di
     with closing(Readers(Settings())) as readers:
         readers.open(path).close()  # from here on children can be made
         for name, scale in SCALES.items():
-            squares = blocks(path, level, scale, side, count)
+            squares = blocks(path, level, scale, side, count * (2 if scale < 2 else 1) ** 2)  # as much of the slide
             for number in range(repeat):
                 boxes = squares[number % len(squares)]
                 own = folder / f"{name}{number}{path.suffix}"  # another name: another slide, and so a new child

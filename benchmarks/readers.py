@@ -3,7 +3,8 @@
 The tiles of a model are read from a slide, in this process and by a child, in turns: the same tiles, other ones in each
 repeat. First from a slide that stays open, then as the regions of a job, for each of which a worker opens the slide.
 No model runs, so this is the most that reading through children can cost. Then, of slides with JPEG tiles, how fast a
-job reads against what decodes its tiles and against OpenSlide: `benchmarks.reader_rates`.
+job reads against what decodes its tiles and against OpenSlide (`benchmarks.reader_rates`), and whether it sees the same
+(`benchmarks.reader_pixels`).
 """
 
 import os
@@ -22,7 +23,7 @@ import click
 import numpy as np
 import psutil
 
-from benchmarks import reader_rates
+from benchmarks import reader_pixels, reader_rates
 from benchmarks.gateway import made_slide
 from benchmarks.report import Figure, figure
 from workers.core.children.readers import Readers
@@ -162,11 +163,12 @@ def main(slide: Path | None, side: int, tiles: int, repeat: int) -> None:
         readers.open(path).close()  # from here on children can be made
         pairs = pairs_of(path, readers, side, tiles, repeat)
         turns = reader_rates.turns_of(path, Path(folder), side, tiles, repeat)
+        pixels = list(reader_pixels.figures_of(path, Path(folder)))
     for row in (f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs", *table(pairs, tiles)):
         print(row)
     for row in reader_rates.table(turns):
         print(row)
-    for each in (*figures_of(pairs), *reader_rates.figures_of(turns)):
+    for each in (*figures_of(pairs), *reader_rates.figures_of(turns), *pixels):
         figure(*each)
 
 

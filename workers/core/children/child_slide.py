@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
-import numpy as np
-
 from workers.core.children.reading import BUFFER_BYTES, Place
 from workers.core.children.reading_process import ReadingProcess
 from workers.core.errors.base import LDiffusionError
@@ -41,7 +39,7 @@ class ChildSlide(Slide):
         self.backend = opened.backend  # type: ignore[misc] # the reader's, not the class's
         self.vendor = opened.vendor
         self.geometry = opened.geometry
-        self.content, self.warnings = opened.content, opened.warnings
+        self.content, self.warnings, self.exact = opened.content, opened.warnings, frozenset(opened.exact)
 
     def close(self) -> None:
         """Let go of the child, which keeps the slide open for a while."""
@@ -50,12 +48,15 @@ class ChildSlide(Slide):
     def _expect(self, places: Iterable[tuple[int, int, int, int, int]]) -> None:
         self._held.ahead(Place(*each) for each in places)
 
-    def _read(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
+    def _fill(self, out: Pixels, level: int, lv_x: int, lv_y: int) -> None:
+        height, width = out.shape[:2]
         place = Place(level, lv_x, lv_y, width, height)
         if place.nbytes <= BUFFER_BYTES:
-            return self._held.do(lambda child: child.read(place), place)
-        half_width, half_height = (width // 2, height) if width > height else (width, height // 2)
-        right, below = (half_width, 0) if width > height else (0, half_height)
-        first = self._read(level, lv_x, lv_y, half_width, half_height)
-        second = self._read(level, lv_x + right, lv_y + below, width - right, height - below)
-        return np.concatenate((first, second), axis=1 if right else 0)
+            self._held.do(lambda child: child.read(place, out), place)
+            return
+        if width > height:
+            self._fill(out[:, : width // 2], level, lv_x, lv_y)
+            self._fill(out[:, width // 2 :], level, lv_x + width // 2, lv_y)
+        else:
+            self._fill(out[: height // 2], level, lv_x, lv_y)
+            self._fill(out[height // 2 :], level, lv_x, lv_y + height // 2)

@@ -91,6 +91,7 @@ class Opened(Frozen):
     geometry: SlideGeometry
     content: SlideContent
     warnings: tuple[TrustWarning, ...]
+    exact: tuple[int, ...] = Field(default=(), max_length=LEVELS_MAX)
 
     @property
     def is_possible(self) -> bool:

@@ -21,8 +21,15 @@ from workers.core.children.told import body_of
 from workers.core.errors.base import LDiffusionError, SlideUnreadable
 from workers.core.slides.doubts import Judged, judge_file
 from workers.core.slides.readers.registry import open_slide
+from workers.core.slides.readers.stored_tiles import KEPT_BYTES
 from workers.core.slides.slide import Pixels, Slide
 from workers.core.slides.tiff.structure import check_tiff
+
+READER_KEPT_BYTES = 2**26
+"""Decoded tiles that a child keeps: what the next region touches too, and on slides of up to 14000 px the row below."""
+
+KEPT_SHARE = 8
+"""They may be so much of the memory that it may have."""
 
 
 class SlideSource:
@@ -32,9 +39,11 @@ class SlideSource:
         path: The file.
         image: The number of the image to read, where the file holds several.
         is_checked: Whether the structure of a TIFF is looked at before it is opened.
+        kept_bytes: Decoded tiles that are kept.
     """
 
-    def __init__(self, path: Path, image: int | None, *, is_checked: bool) -> None:
+    def __init__(self, path: Path, image: int | None, *, is_checked: bool, kept_bytes: int = KEPT_BYTES) -> None:
+        self._kept_bytes = kept_bytes
         self._path = path
         self._image = image
         self._is_checked = is_checked
@@ -55,6 +64,7 @@ class SlideSource:
             geometry=slide.geometry,
             content=slide.content,
             warnings=slide.warnings,
+            exact=tuple(sorted(slide.exact)),
         )
 
     def judged(self) -> Judged:
@@ -65,24 +75,23 @@ class SlideSource:
         """
         return judge_file(self._path, self._image)
 
-    def read(self, place: Place) -> Pixels:
-        """Return the pixels of a place.
+    def read(self, place: Place, out: Pixels) -> None:
+        """Lay the pixels of a place.
 
         Raises:
             SlideUnreadable: A tile cannot be decoded.
         """
         slide, is_sound = self._open(), False
         try:
-            pixels = slide.read_level(*place)
+            slide.read_level(*place, out)
             is_sound = True
         finally:
             if not is_sound:
                 self._slide = None
                 slide.close()
-        return pixels
 
     def _open(self) -> Slide:
-        self._slide = self._slide or open_slide(self._path, self._image)
+        self._slide = self._slide or open_slide(self._path, self._image, self._kept_bytes)
         return self._slide
 
 
@@ -113,7 +122,8 @@ def serve(binding: Binding, line: socket.socket, shared: mmap.mmap, *, has_no_ne
         refusal = error if isinstance(error, LDiffusionError) else SlideUnreadable("The slide's folder is not there.")
         send(line, Answer(number=receive(line, Request).number, error=body_of(refusal), is_last=True))
         return
-    source = SlideSource(Path(binding.path.name), binding.image, is_checked=binding.is_checked)
+    kept_bytes = min(READER_KEPT_BYTES, binding.limits.memory_bytes // KEPT_SHARE)
+    source = SlideSource(Path(binding.path.name), binding.image, is_checked=binding.is_checked, kept_bytes=kept_bytes)
     while True:
         try:
             wanted = receive(line, Request, time.monotonic() + binding.idle_s)
@@ -138,7 +148,7 @@ def answered(source: SlideSource, wanted: Request, shared: mmap.mmap) -> Answer:
             return Answer(number=number, judged=source.judged())
         if (place := wanted.place) is not None:
             shape = place.height, place.width, 3
-            np.ndarray(shape, np.uint8, buffer=shared, offset=wanted.offset)[:] = source.read(place)
+            source.read(place, np.ndarray(shape, np.uint8, buffer=shared, offset=wanted.offset))
         return Answer(number=number)
     except LDiffusionError as error:
         return Answer(number=number, error=body_of(error))

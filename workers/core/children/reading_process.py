@@ -140,22 +140,27 @@ class ReadingProcess:
         if said:
             self._say(b"".join(said))
 
-    def read(self, place: Place) -> Pixels | LDiffusionError:
-        """Return the pixels of a place, uint8 (height, width, 3), or why it cannot be decoded.
+    def read(self, place: Place, out: Pixels) -> Pixels | LDiffusionError:
+        """Lay the pixels of a place, uint8 (height, width, 3), and return them, or why it cannot be decoded.
 
         Args:
             place: Of no more than `BUFFER_BYTES`.
+            out: Where to.
 
         Raises:
             ChildLost, ChildSpent.
         """
         if not self._is_on_its_way(place):
             while (offset := self._room(place.nbytes)) is None:
-                self._take()
+                self._keep()
             self._say(self._asking(place, offset))
-        while place not in self._come:
-            self._take()
-        return self._come.pop(place)
+        while place not in self._come and self._asked[0].place != place:
+            self._keep()
+        found = self._come.pop(place) if place in self._come else self._taken()
+        if isinstance(found, LDiffusionError):
+            return found
+        out[:] = found
+        return out
 
     def _is_on_its_way(self, place: Place) -> bool:
         return place in self._come or any(each.place == place for each in self._asked)
@@ -177,20 +182,25 @@ class ReadingProcess:
         self._asked.append(_Asked(place, self._numbers, offset))
         return said
 
-    def _take(self) -> None:
-        """Receive what was asked for first."""
+    def _taken(self) -> Pixels | LDiffusionError:
+        """Receive what was asked for first; the pixels are those of the shared memory, to be copied at once."""
         asked = self._asked[0]
         answer = self._answer(asked.number)
         self._asked.popleft()
         if answer.error is not None:
-            self._come[asked.place] = told_error(answer.error, TOLD)
-            return
+            return told_error(answer.error, TOLD)
         shape = asked.place.height, asked.place.width, 3
-        self._come[asked.place] = np.ndarray(shape, np.uint8, buffer=self._shared, offset=asked.offset).copy()
+        return np.ndarray(shape, np.uint8, buffer=self._shared, offset=asked.offset)
+
+    def _keep(self) -> None:
+        """Receive what was asked for first, for whoever reads it later."""
+        place = self._asked[0].place
+        found = self._taken()
+        self._come[place] = found if isinstance(found, LDiffusionError) else found.copy()
 
     def _exchange(self, kind: Literal["open", "judge"]) -> Answer:
         while self._asked:
-            self._take()
+            self._keep()
         self._say(self._request(kind))
         return self._answer(self._numbers)
 

@@ -50,6 +50,7 @@ class Slide(ABC):
         backend: The reader.
         content: What else is in the file.
         warnings: What of it cannot be trusted.
+        exact: Levels whose px are the same whatever rectangle they are read in.
         recovers: Whether it is as good as new after a tile that could not be decoded; most readers may fail ever after.
     """
 
@@ -59,8 +60,11 @@ class Slide(ABC):
     vendor: str
     content: SlideContent = PLAIN
     warnings: tuple[TrustWarning, ...] = ()
+    exact: frozenset[int] = frozenset()
 
-    def read_level(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
+    def read_level(
+        self, level: int, lv_x: int, lv_y: int, width: int, height: int, out: Pixels | None = None
+    ) -> Pixels:
         """Read a rectangle of a level.
 
         Args:
@@ -69,24 +73,23 @@ class Slide(ABC):
             lv_y: Top edge in px of this level; may be negative.
             width: Width in px of this level.
             height: Height in px of this level.
+            out: Where to lay them; new memory if there is none.
 
         Returns:
             uint8 (height, width, 3), white where the slide is transparent or ends. At a downsample that is no whole
-            number openslide places the rectangle to within half a level-0 px.
+            number openslide places the rectangle to within half a level-0 px, unless the level is in `exact`.
 
         Raises:
             SlideUnreadable: A tile cannot be decoded.
         """
+        out = np.empty((height, width, 3), np.uint8) if out is None else out
         inside = self._within(level, lv_x, lv_y, width, height)
-        if inside is None:
-            return np.full((height, width, 3), WHITE, np.uint8)
-        with reading():
-            pixels = self._read(level, *inside)
-        if inside == (lv_x, lv_y, width, height) and pixels.base is None:  # else it is the reader's own memory
-            return pixels
-        out = np.full((height, width, 3), WHITE, np.uint8)
-        left, top, columns, rows = inside
-        out[top - lv_y : top - lv_y + rows, left - lv_x : left - lv_x + columns] = pixels
+        if inside != (lv_x, lv_y, width, height):
+            out[:] = WHITE
+        if inside is not None:
+            left, top, columns, rows = inside
+            with reading():
+                self._fill(out[top - lv_y : top - lv_y + rows, left - lv_x : left - lv_x + columns], level, left, top)
         return out
 
     def expect(self, level: int, places: Iterable[tuple[int, int, int, int]]) -> None:
@@ -152,9 +155,13 @@ class Slide(ABC):
     def _expect(self, places: Iterable[tuple[int, int, int, int, int]]) -> None:  # noqa: B027 (most readers cannot)
         """Get level, x, y, width and height of rectangles that are read next; each lies within its level."""
 
-    @abstractmethod
+    def _fill(self, out: Pixels, level: int, lv_x: int, lv_y: int) -> None:
+        """Lay the px of a rectangle of the size of `out` that lies within the level. A reader has this, or `_read`."""
+        out[:] = self._read(level, lv_x, lv_y, out.shape[1], out.shape[0])
+
     def _read(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
         """Read a rectangle that lies within the level."""
+        raise NotImplementedError
 
     @abstractmethod
     def close(self) -> None:

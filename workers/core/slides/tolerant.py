@@ -46,7 +46,7 @@ class TolerantSlide(Slide):
         self.backend = self._slide.backend  # type: ignore[misc] # the reader's, not the class's
         self.geometry = self._slide.geometry
         self.vendor = self._slide.vendor
-        self.content, self.warnings = self._slide.content, self._slide.warnings
+        self.content, self.warnings, self.exact = self._slide.content, self._slide.warnings, self._slide.exact
         self.bad: set[BadBlock] = set()
         self._costly = 0
 
@@ -58,31 +58,32 @@ class TolerantSlide(Slide):
         for level, *place in places:
             self._slide.expect(level, [(place[0], place[1], place[2], place[3])])
 
-    def _read(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
-        pixels = self._attempt(level, lv_x, lv_y, width, height)
-        if pixels is not None:
-            return pixels
-        out = np.full((height, width, 3), WHITE, np.uint8)
+    def _fill(self, out: Pixels, level: int, lv_x: int, lv_y: int) -> None:
+        if self._attempt(out, level, lv_x, lv_y):
+            return
+        height, width = out.shape[:2]
+        size = self.geometry.levels[level]
         for row, top, rows in _spans(lv_y, height):
             for col, left, columns in _spans(lv_x, width):
-                block = None
-                if (level, row, col) not in self.bad:
-                    block = self._attempt(level, left, top, columns, rows)
-                if block is None:
+                x, y = col * GRID_PX, row * GRID_PX
+                # the block as a whole, whatever was asked for: what is lost must not depend on that
+                block = np.empty((min(GRID_PX, size.height - y), min(GRID_PX, size.width - x), 3), np.uint8)
+                if (level, row, col) in self.bad or not self._attempt(block, level, x, y):
+                    block[:] = WHITE
                     self.bad.add((level, row, col))
-                else:
-                    out[top - lv_y : top - lv_y + rows, left - lv_x : left - lv_x + columns] = block
-        return out
+                found = block[top - y : top - y + rows, left - x : left - x + columns]
+                out[top - lv_y : top - lv_y + rows, left - lv_x : left - lv_x + columns] = found
 
-    def _attempt(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels | None:
+    def _attempt(self, out: Pixels, level: int, lv_x: int, lv_y: int) -> bool:
         try:
-            return self._slide.read_level(level, lv_x, lv_y, width, height)
+            self._slide.read_level(level, lv_x, lv_y, out.shape[1], out.shape[0], out)
         except (SlideUnreadable, SlideReaderFailed, SlideReadTimeout) as error:
             self._count(error)
             if not self._slide.recovers:
                 self._slide.close()
                 self._slide = self._open_it(self._path, self._image)
-            return None
+            return False
+        return True
 
     def _count(self, error: LDiffusionError) -> None:
         """Raise an error if it is one of too many that each cost a reader."""

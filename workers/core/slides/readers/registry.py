@@ -23,6 +23,7 @@ from workers.core.slides.readers import (
     ventana,
 )
 from workers.core.slides.readers.base import Candidate, Format
+from workers.core.slides.readers.stored_tiles import KEPT_BYTES, by_stored_tiles
 from workers.core.slides.slide import Slide
 
 FORMATS: tuple[Format, ...] = (
@@ -86,12 +87,13 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def open_slide(path: Path, image: int | None = None) -> Slide:
-    """Open a slide with the reader of its format.
+def open_slide(path: Path, image: int | None = None, kept_bytes: int = KEPT_BYTES) -> Slide:
+    """Open a slide with the reader of its format; JPEG tiles that the file holds as it shows them are decoded directly.
 
     Args:
         path: The file, or of several the one that stands for all; of an OME-Zarr a folder as well.
         image: The number of the image to read, where the file holds several; None takes the largest.
+        kept_bytes: Decoded tiles that are kept in memory, at most.
 
     Raises:
         SlideUnreadable: It is no slide, or none that can be read; the message says why, without the path.
@@ -99,7 +101,9 @@ def open_slide(path: Path, image: int | None = None) -> Slide:
     if not path.exists():
         raise SlideUnreadable("The slide file is not there.", value=path.name)
     with reading():
-        return format_of(path).open(path, image)
+        found = format_of(path)
+        slide = found.open(path, image)
+        return by_stored_tiles(path, slide, kept_bytes) if slide.backend in found.stored_tiles else slide
 
 
 if __name__ == "__main__":
