@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from jpeg_slides import smooth_pixels, write_jpeg_slide
 from made_slides import write_images, write_slide
 from numpy.typing import NDArray
 from spoiled_tiles import spoil_tile
@@ -54,7 +56,7 @@ def pid_of(slide: Slide) -> int:
 
 
 def said_of(slide: Slide) -> object:
-    return slide.geometry, slide.vendor, slide.backend, slide.content, slide.warnings
+    return slide.geometry, slide.vendor, slide.backend, slide.content, slide.warnings, slide.exact
 
 
 def test_it_is_the_same_slide(readers: Readers, slide: Path) -> None:
@@ -70,6 +72,20 @@ def test_it_is_the_same_slide(readers: Readers, slide: Path) -> None:
         assert np.array_equal(there.thumbnail(300), here.thumbnail(300))
         assert np.array_equal(there.reduced(0, 7), here.reduced(0, 7))
     assert readers.judge(slide) == judge_file(slide)
+
+
+def test_it_is_the_same_plane_of_stored_tiles(readers: Readers, tmp_path: Path) -> None:
+    path = write_jpeg_slide(tmp_path / "jpeg.tif", smooth_pixels(1500, 1900), "420")
+    with open_slide(path) as here, readers.open(path) as there, readers.open(path, "skip") as tolerant:
+        assert said_of(there) == said_of(here) == said_of(tolerant)
+        assert there.exact == {0, 1}
+        for scale in (Fraction(1), Fraction(2), Fraction(500, 499)):
+            plane = WorkingPlane(1900, 1500, scale, scale)
+            ours, theirs, third = (PlaneReader(each, plane, 0) for each in (there, here, tolerant))
+            for box in ((-20, -30, 700, 600), (100, 90, 640, 520), (0, 0, 1950, 1300)):
+                expected = theirs.read(*box)
+                assert np.array_equal(ours.read(*box), expected)
+                assert np.array_equal(third.read(*box), expected)
 
 
 def test_it_is_the_same_plane(readers: Readers, slide: Path) -> None:

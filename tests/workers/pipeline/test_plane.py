@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from workers.core.slide_schemas import SlideGeometry, SlideLevel
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Slide
-from workers.pipeline.plane import BLOCK_PX, CACHED_BLOCKS, PlaneReader, triangle_taps
+from workers.pipeline.plane import BLOCK_PX, CACHED_BLOCKS, PlaneReader
+from workers.pipeline.resampling import triangle_taps
 from workers.pipeline.tiling import WorkingPlane, level_downsample
 
 Image = NDArray[np.uint8]
@@ -78,6 +79,8 @@ def oracle(slide: ArraySlide, plane: WorkingPlane, level: int, w_x: int, w_y: in
         ("3/5", "7/3", 0),
         ("4", "4", 0),
         ("4", "4", 1),
+        ("2", "2", 0),
+        ("2", "500/499", 0),
         ("9/2", "500/101", 1),
         ("1250000000000000000/570437639757221750", "2.5", 0),
     ],
@@ -109,7 +112,10 @@ def pyramid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slide]:
 
 
 @settings(max_examples=60)
-@given(data=st.data(), case=st.sampled_from([("500/499", 0), ("7/3", 0), ("1/2", 0), ("1", 0), ("37/10", 1), ("9", 1)]))
+@given(
+    data=st.data(),
+    case=st.sampled_from([("500/499", 0), ("2", 0), ("7/3", 0), ("1/2", 0), ("1", 0), ("37/10", 1), ("9", 1)]),
+)
 def test_overlapping_boxes_agree_to_the_byte(pyramid: Slide, data: st.DataObject, case: tuple[str, int]) -> None:
     scale, level = Fraction(case[0]), case[1]
     plane = WorkingPlane(1500, 1200, scale, scale)
@@ -120,6 +126,41 @@ def test_overlapping_boxes_agree_to_the_byte(pyramid: Slide, data: st.DataObject
     width, height = data.draw(st.integers(1, 200)), data.draw(st.integers(1, 200))
     second = PlaneReader(pyramid, plane, level).read(x + dx, y + dy, width, height)
     np.testing.assert_array_equal(first[dy : dy + height, dx : dx + width], second[: 130 - dy, : 150 - dx])
+
+
+class ExactSlide(ArraySlide):
+    """One whose px are the same in any rectangle, so that rectangles are read as they are wanted."""
+
+    exact = frozenset({0})
+
+
+@settings(max_examples=40)
+@given(data=st.data(), scale=st.sampled_from(["1", "2", "500/499", "124/50", "4", "1/2"]))
+def test_what_is_read_at_once_is_what_is_read_by_blocks(data: st.DataObject, scale: str) -> None:
+    """At a scale of 2 that holds whole-number sums away from the edges against those of matrices."""
+    pixels = noise(900, 1000, 9)
+    plane = WorkingPlane(1000, 900, Fraction(scale), Fraction(scale))
+    x, y = data.draw(st.integers(-20, plane.w_width)), data.draw(st.integers(-20, plane.w_height))
+    width, height = data.draw(st.integers(1, 330)), data.draw(st.integers(1, 330))
+    read = PlaneReader(ExactSlide(pixels), plane, 0).read(x, y, width, height)
+    whole = PlaneReader(ArraySlide(pixels), plane, 0).read(-20, -20, plane.w_width + 350, plane.w_height + 350)
+    np.testing.assert_array_equal(read, whole[y + 20 : y + 20 + height, x + 20 : x + 20 + width])
+
+
+def test_sums_are_those_of_taps_one_after_the_other_in_float32() -> None:
+    """The definition as numpy writes it: labels of a job must be the same whatever makes the sums."""
+    pixels = noise(260, 300, 11)
+    for scale in (Fraction(500, 499), Fraction(2), Fraction(124, 50), Fraction(5, 7)):
+        plane = WorkingPlane(300, 260, scale, scale)
+        read = PlaneReader(ExactSlide(pixels), plane, 0).read(5, 3, 90, 80)
+        rows = np.zeros((80, 300, 3), np.float32)
+        down, across = triangle_taps(scale, 3, 83, 260), triangle_taps(scale, 5, 95, 300)
+        for k, weight in enumerate(down.weights):
+            rows += pixels[np.clip(down.first + k, 0, 259)] * weight[:, np.newaxis, np.newaxis]
+        expected = np.zeros((80, 90, 3), np.float32)
+        for k, weight in enumerate(across.weights):
+            expected += rows[:, np.clip(across.first + k, 0, 299)] * weight[:, np.newaxis]
+        np.testing.assert_array_equal(read, (expected + np.float32(0.5)).astype(np.uint8))
 
 
 def test_the_slides_own_scale_is_an_exact_copy() -> None:

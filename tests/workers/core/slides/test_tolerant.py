@@ -22,7 +22,8 @@ from workers.core.slides.slide import Pixels
 from workers.core.slides.tolerant import TolerantSlide, bad_blocks, open_for
 from workers.masks import load_area
 from workers.pipeline import bad_tiles, stitch
-from workers.pipeline.plane import touched, triangle_taps
+from workers.pipeline.plane import touched
+from workers.pipeline.resampling import triangle_taps
 from workers.pipeline.tiling import Box, WorkingPlane
 
 BAD = Box(512, 256, 256, 256)
