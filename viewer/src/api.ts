@@ -1,6 +1,7 @@
 /** Calls of the server. A key, where the server asks for one, lives in this tab only. */
 
 import { askForKey } from './key_dialog'
+import { SERVER } from './strings'
 import type { ErrorBody } from './types'
 
 /** Where the page lies, with the path below which a proxy may show it; ends with a slash. */
@@ -36,7 +37,7 @@ export class Refused extends Error {
 
 /** Return the sentence of an error, with what would have been accepted. */
 export function sentence(error: ErrorBody): string {
-  return [error.message, error.value && `Given: ${error.value}.`, error.accepted && `Accepted: ${error.accepted}.`]
+  return [error.message, error.value && SERVER.given(error.value), error.accepted && SERVER.accepted(error.accepted)]
     .filter(Boolean)
     .join(' ')
 }
@@ -108,7 +109,7 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
       answer = await fetch(addressOf(path), { ...init, headers: { ...init.headers, ...keyHeaders() } })
     } catch (error) {
       if (init.signal?.aborted) throw error
-      throw new Refused(0, 'unreachable', 'The server does not answer.')
+      throw new Refused(0, 'unreachable', SERVER.silent)
     }
     if (answer.ok) return answer
     if (answer.status !== 401 || !(await hasOtherKey(used))) throw await refusalOf(answer)
@@ -143,6 +144,6 @@ async function refusalOf(answer: Response): Promise<Refused> {
     const { error } = (await answer.json()) as { error: ErrorBody }
     return new Refused(answer.status, error.code, sentence(error))
   } catch {
-    return new Refused(answer.status, 'unknown', `The server answered ${answer.status}.`)
+    return new Refused(answer.status, 'unknown', SERVER.answered(answer.status))
   }
 }

@@ -3,47 +3,27 @@
 import { addressOf, currentKey, postJson, send } from './api'
 import { button, el, pause } from './dom'
 import { report } from './notices'
+import { DOWNLOADS, FILES, MADE, MADE_OF_DICOM } from './strings'
 import type { JobView, SlideInfo } from './types'
 
 const WAIT_MS = 2000
 const LIFE_S = 600
 const REVOKE_MS = 60_000
 
-/** What each result is good for; results that are not listed go under their own name. */
-const TITLES: Record<string, string> = {
-  'overlay.ome.tif': 'Overlay (OME-TIFF)',
-  'labels.ome.tif': 'Labels (OME-TIFF)',
-  'objects.parquet': 'Objects (GeoParquet)',
-  'regions.geojson.gz': 'Polygons (GeoJSON)',
-  'statistics.csv': 'Areas (CSV)',
-  'preview.png': 'Preview (PNG)',
-  'quality.geojson.gz': 'Ink, folds, blur (GeoJSON)',
-  result: 'Record (JSON)',
-}
-const MADE: Record<string, string> = {
-  'confidence.ome.tif': 'Confidence (OME-TIFF)',
-  'features.fgb': 'Polygons (FlatGeobuf)',
-}
-/** What only a slide that came as DICOM has. */
-const MADE_OF_DICOM: Record<string, string> = {
-  'segmentation.dcm': 'Segmentation (DICOM)',
-  'annotations.dcm': 'Annotations (DICOM)',
-}
-
 const QUPATH = 'open-in-qupath.groovy'
 
 /** Return what can be downloaded of a succeeded job: a script for QuPath, and a list of files. */
 export function downloadsOf(job: JobView, slide: SlideInfo): HTMLElement[] {
-  const list = el('details', {}, el('summary', { textContent: 'Download' }), downloadList(job, slide))
+  const list = el('details', {}, el('summary', { textContent: DOWNLOADS.title }), downloadList(job, slide))
   if (!('regions.geojson.gz' in job.results)) return [list]
-  const script = button('Open in QuPath', () => void saveScript(job).catch(report))
-  const hint = el('p', { className: 'hint', id: 'qupath-hint', textContent: 'A script: run it in QuPath with this slide open.' })
+  const script = button(DOWNLOADS.qupath, () => void saveScript(job).catch(report))
+  const hint = el('p', { className: 'hint', id: 'qupath-hint', textContent: DOWNLOADS.qupathHint })
   script.setAttribute('aria-describedby', hint.id)
   return [script, hint, list]
 }
 
 function downloadList(job: JobView, slide: SlideInfo): HTMLUListElement {
-  const ready = Object.entries(TITLES).filter(([name]) => name in job.results)
+  const ready = Object.entries(FILES).filter(([name]) => name in job.results)
   const made = Object.entries(slide.vendor === 'dicom' ? { ...MADE, ...MADE_OF_DICOM } : MADE)
   const items = [...ready, ...made].map(([name, title]) => el('li', {}, download(job, name, title)))
   return el('ul', { className: 'downloads' }, ...items)
@@ -68,7 +48,7 @@ async function start(item: HTMLButtonElement, path: string, name: string): Promi
   item.disabled = true
   try {
     await untilMade(path, () => {
-      item.textContent = `${title}: being made…`
+      item.textContent = DOWNLOADS.making(title ?? '')
     })
     const signed = currentKey() !== null ? `?${(await postJson<{ query: string }>('/v1/links', { path, life_s: LIFE_S })).query}` : ''
     const href = addressOf(path) + signed

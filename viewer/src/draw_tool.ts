@@ -99,6 +99,7 @@ export class DrawTool {
 
   #key(event: KeyboardEvent): void {
     if (this.#order === null) return
+    if (event.key !== 'Escape' && event.target instanceof HTMLInputElement) return // somebody types
     if (event.key === 'Escape') this.stop()
     else if (event.key === 'Enter' && this.#order.shape === 'polygon' && this.#points.length >= 3) this.#finish()
     else if (event.key === 'Backspace' && this.#points.length > 0) this.#points.pop()

@@ -2,6 +2,7 @@
 
 import { getJson, Refused, send } from './api'
 import { pause } from './dom'
+import { JOB } from './strings'
 import { isFinal, type JobView } from './types'
 
 const PAUSE_MS = 3000
@@ -50,7 +51,7 @@ function isRefusal(error: unknown): boolean {
 
 function stateOf(event: Event): Partial<JobView> {
   const told = JSON.parse(event.data) as Partial<JobView> | { state: 'deleted' }
-  if (told.state === 'deleted') throw new Refused(404, 'job_not_found', 'The job was deleted.')
+  if (told.state === 'deleted') throw new Refused(404, 'job_not_found', JOB.deleted)
   return told
 }
 

@@ -9,12 +9,12 @@ import { isFinal, type JobView, type SlideInfo } from './types'
 
 export const WORDS: Record<JobView['state'], string> = {
   queued: QUEUE.queued,
-  planning: 'Looks for tissue',
-  running: 'Segments',
-  finishing: 'Writes results',
-  succeeded: 'Finished',
-  failed: 'Failed',
-  canceled: 'Canceled',
+  planning: JOB.planning,
+  running: JOB.running,
+  finishing: JOB.finishing,
+  succeeded: JOB.succeeded,
+  failed: JOB.failed,
+  canceled: JOB.canceled,
 }
 
 /** What can be done with a job. `again` takes its region for the next one; `end` cancels one that goes on and deletes one that has ended; false: it did not. */
@@ -28,7 +28,7 @@ export class JobRow {
   readonly item: HTMLLIElement
   readonly #choose: HTMLButtonElement
   readonly #end: HTMLButtonElement
-  readonly #bar = progressBar(null, 'Progress of the job')
+  readonly #bar = progressBar(null, JOB.progress)
   readonly #text = el('div')
   readonly #parameters = el('div')
 
@@ -59,8 +59,8 @@ export class JobRow {
     const hasEnded = isFinal(job.state)
     if (this.item.dataset['state'] !== job.state) {
       this.item.dataset['state'] = job.state
-      this.#end.textContent = hasEnded ? '×' : 'Cancel'
-      this.#end.setAttribute('aria-label', `${hasEnded ? 'Delete' : 'Cancel'} job of ${moment(job.created_at)}`)
+      this.#end.textContent = hasEnded ? '×' : JOB.cancel
+      this.#end.setAttribute('aria-label', (hasEnded ? JOB.deleteOf : JOB.cancelOf)(moment(job.created_at)))
       if (hasEnded) this.#end.disabled = false
     }
     this.#parameters.replaceChildren(inFull(job, this.slide))
@@ -85,10 +85,10 @@ export class JobRow {
 function wordsFor(job: JobView): string {
   if (job.state === 'queued') return wordsWhileWaiting(job)
   const words = [
-    job.state === 'finishing' && job.phase ? `Writes ${job.phase}` : WORDS[job.state],
-    job.state === 'running' && job.regions_total !== null ? `${job.regions_done} of ${job.regions_total} regions` : '',
-    job.warnings.length > 0 ? `${job.warnings.length} ${job.warnings.length === 1 ? 'warning' : 'warnings'}` : '',
-    job.state === 'running' && job.eta_s !== null ? `about ${duration(job.eta_s)} left` : '',
+    job.state === 'finishing' && job.phase ? JOB.writes(job.phase) : WORDS[job.state],
+    job.state === 'running' && job.regions_total !== null ? JOB.regions(job.regions_done, job.regions_total) : '',
+    job.warnings.length > 0 ? JOB.count(job.warnings.length) : '',
+    job.state === 'running' && job.eta_s !== null ? JOB.left(duration(job.eta_s)) : '',
   ]
   return words.filter(Boolean).join(' · ')
 }

@@ -5,6 +5,7 @@ import { byId, pause } from './dom'
 import { followJob } from './follow'
 import { JobRow, WORDS } from './job_row'
 import { announce, report } from './notices'
+import { JOB } from './strings'
 import { isFinal, isVisible, type JobView, type Page, type SlideInfo } from './types'
 
 const PAGE = 50
@@ -85,7 +86,7 @@ export class JobList {
       const job = await findJson<JobView>(`/v1/jobs/${jobId}`)
       if (signal.aborted) return
       if (job?.request.slide_id !== slide.id) {
-        report(new Error('The job that the link names is not on the server any more. Choose another one, or start one.'))
+        report(new Error(JOB.gone))
         this.choose(null)
         return
       }
@@ -187,7 +188,7 @@ export class JobList {
     const job = this.#entries.get(jobId)?.job
     if (job === undefined) return false
     const hasEnded = isFinal(job.state)
-    if (hasEnded && !confirm('Delete this job and its results from the server?')) return false
+    if (hasEnded && !confirm(JOB.confirm)) return false
     try {
       await remove(`/v1/jobs/${jobId}`)
     } catch (error) {

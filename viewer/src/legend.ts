@@ -12,7 +12,7 @@ export function legendTable(
   look: Look,
   onChange: () => void,
 ): HTMLTableElement {
-  const head = el('tr', {}, ...['Class', 'Area', 'Of tissue', 'Objects'].map((text) => el('th', { scope: 'col', textContent: text })))
+  const head = el('tr', {}, ...LEGEND.columns.map((text) => el('th', { scope: 'col', textContent: text })))
   const rows = classes.map((each) => row(each, look, onChange))
   return el('table', { className: 'legend' }, el('thead', {}, head), el('tbody', {}, ...rows))
 }

@@ -1,6 +1,8 @@
 /** The page: what is chosen in one part is handed to the others. */
 
+import './theme.css'
 import './style.css'
+import './stage.css'
 import './sketches.css'
 import './library.css'
 import { currentKey, enterKey, findJson, forgetKey, isKeyWanted, keyEvents, postJson } from './api'
@@ -116,7 +118,7 @@ class App {
     const slide = await findJson<SlideInfo>(`/v1/slides/${view.slide}`)
     if (turn !== this.#turn) return
     await this.#openSlide(slide, slide && view)
-    if (slide === null) report(new Error('The slide that the link names is not on the server any more.'))
+    if (slide === null) report(new Error(LIST.gone))
   }
 
   async #openAgain(): Promise<void> {

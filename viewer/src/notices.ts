@@ -1,6 +1,7 @@
 /** One place for what went wrong and belongs to no part of the page, and one for what screen readers say. */
 
 import { button, byId, el } from './dom'
+import { NOTICE } from './strings'
 
 /** Show why something did not work, and offer to try again where that may help. */
 export function report(error: unknown, again?: () => void): void {
@@ -10,8 +11,8 @@ export function report(error: unknown, again?: () => void): void {
     notice.remove()
     again?.()
   }
-  if (again) notice.append(button('Try again', retry))
-  notice.append(button('×', () => notice.remove(), 'Dismiss'))
+  if (again) notice.append(button(NOTICE.again, retry))
+  notice.append(button('×', () => notice.remove(), NOTICE.dismiss))
   byId('notices', HTMLElement).replaceChildren(notice)
 }
 

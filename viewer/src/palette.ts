@@ -11,9 +11,9 @@ export interface Paint {
 
 /**
  * What classes are drawn in, in their order: colours of Okabe and Ito that the colour-blind tell apart, without those
- * near the violet of haematoxylin and the pink of eosin.
+ * near the violet of haematoxylin and the pink of eosin, and white. A test computes how far they are apart.
  */
-export const COLORS = ['#f0e442', '#009e73', '#000000', '#56b4e9', '#e69f00', '#ffffff', '#d55e00'] as const
+export const COLORS = ['#f0e442', '#009e73', '#000000', '#ffffff', '#e69f00', '#d55e00'] as const
 const STORED = 'ldiffusion-classes'
 
 export class Palette {

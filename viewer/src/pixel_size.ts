@@ -14,7 +14,7 @@ export class PixelSize {
   readonly #drop = byId('drop-mpp', HTMLButtonElement)
   #slide: SlideInfo | null = null
 
-  /** `onChange` is told the slide as it is kept now, `onInput` that the next job gets another number. */
+  /** `onChange` is told the slide as it is kept now, `onInput` that the next job gets another number than before. */
   constructor(
     private readonly onChange: (slide: SlideInfo) => void,
     private readonly onInput: () => void,
@@ -68,7 +68,10 @@ export class PixelSize {
     const headers = { 'Content-Type': 'application/json' }
     const answer = await send(`/v1/slides/${slide.id}`, { method: 'PATCH', headers, body: JSON.stringify({ mpp }) })
     const kept = (await answer.json()) as SlideInfo
-    if (this.#slide?.id === kept.id) this.show(kept)
+    if (this.#slide?.id === kept.id) {
+      this.show(kept)
+      this.onInput()
+    }
     this.onChange(kept)
   }
 }

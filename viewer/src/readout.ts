@@ -70,6 +70,6 @@ export class Readout {
     const at = (event && this.plane.under(event)) ?? centre
     const [x, y] = [Math.floor(at.x), Math.floor(at.y)]
     const um = this.#mpp && ` · ${(at.x * this.#mpp[0]).toFixed(1)}, ${(at.y * this.#mpp[1]).toFixed(1)} µm`
-    this.#position.textContent = `${event ? 'Pointer' : 'Centre'} ${x}, ${y} px${um ?? ''}`
+    this.#position.textContent = `${event ? VIEW.pointer : VIEW.centre} ${x}, ${y} px${um ?? ''}`
   }
 }

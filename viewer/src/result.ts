@@ -8,6 +8,7 @@ import { report } from './notices'
 import { Look } from './overlay'
 import { Palette } from './palette'
 import { mppOf } from './parameters'
+import { RESULT } from './strings'
 import type { JobView, ModelClass, SlideInfo, Statistics, TrustWarning } from './types'
 import type { SlideViewer } from './viewer'
 
@@ -63,7 +64,7 @@ export class ResultPanel {
   }
 
   async #showSoFar(job: JobView): Promise<void> {
-    byId('result-title', HTMLElement).textContent = 'Result so far'
+    byId('result-title', HTMLElement).textContent = RESULT.soFar
     byId('downloads', HTMLElement).hidden = true
     const look = this.#look ?? this.#drawLegend(this.classesOf(job.request.model))
     if (this.#following === job.id) return
@@ -84,8 +85,7 @@ export class ResultPanel {
       shown = job.regions_done
       await this.viewer.showOverlay(`/v1/jobs/${jobId}/live.dzi`, String(shown), look)
       if (this.#job?.id === jobId && this.#job.state !== 'succeeded') {
-        const regions = `Shows ${shown} of ${job.regions_total ?? '?'} regions.`
-        byId('result-note', HTMLElement).textContent = `${regions} Areas and downloads come when the job has finished.`
+        byId('result-note', HTMLElement).textContent = RESULT.shows(shown, job.regions_total)
       }
       await pause(REFRESH_MS)
     }
@@ -95,8 +95,8 @@ export class ResultPanel {
     const statistics = 'statistics' in job.results ? await getJson<Statistics>(`/v1/jobs/${job.id}/statistics`) : null
     if (this.#job !== job) return
     const hasLabels = LABELS in job.results
-    byId('result-title', HTMLElement).textContent = 'Result'
-    byId('result-note', HTMLElement).textContent = hasLabels ? '' : 'This job made no labels, so there is no overlay to show.'
+    byId('result-title', HTMLElement).textContent = RESULT.title
+    byId('result-note', HTMLElement).textContent = hasLabels ? '' : RESULT.noLabels
     const look = this.#drawLegend(statistics?.classes ?? this.classesOf(job.request.model))
     const downloads = byId('downloads', HTMLElement)
     downloads.hidden = false

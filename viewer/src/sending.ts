@@ -2,6 +2,7 @@
 
 import * as tus from 'tus-js-client'
 import { addressOf, currentKey, hasOtherKey, keyHeaders, sentence } from './api'
+import { UPLOAD } from './strings'
 
 export const ENDPOINT = '/v1/uploads'
 const CHUNK_BYTES = 32 * 1024 * 1024
@@ -15,7 +16,7 @@ type Told = Pick<tus.UploadOptions, 'onProgress' | 'onError' | 'onSuccess' | 'on
 /** Thrown into an upload whose key was refused. Were the answer left to tus, it would begin the file anew. */
 class KeyRefused extends Error {
   constructor(readonly hasOther: boolean) {
-    super('The server needs a key.')
+    super(UPLOAD.key)
   }
 }
 
@@ -50,13 +51,13 @@ export function isForWantOfAKey(error: Error): boolean {
 
 /** Return why an upload ended: what the server said, or that it said nothing. */
 export function reasonOf(error: Error): string {
-  if (isForWantOfAKey(error)) return 'The server needs a key. What has arrived is kept.'
-  if (!(error instanceof tus.DetailedError)) return 'The file cannot be read. Choose it again.'
+  if (isForWantOfAKey(error)) return UPLOAD.keyKept
+  if (!(error instanceof tus.DetailedError)) return UPLOAD.unreadable
   try {
     const body = error.originalResponse?.getBody() ?? ''
     return sentence((JSON.parse(body) as { error: Parameters<typeof sentence>[0] }).error)
   } catch {
-    return 'The line to the server was lost. What has arrived is kept.'
+    return UPLOAD.lost
   }
 }
 

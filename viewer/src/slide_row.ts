@@ -48,7 +48,7 @@ export class SlideRow {
     this.#choose.append(picture, text)
     this.#pick.setAttribute('aria-label', LIST.pick(slide.filename))
     this.#pick.addEventListener('change', () => actions.pick(this.#pick.checked))
-    const remove = button('×', actions.remove, `Delete ${slide.filename}`)
+    const remove = button('×', actions.remove, LIST.removeOf(slide.filename))
     this.item = el('li', {}, this.#pick, this.#choose, remove)
   }
 

@@ -144,8 +144,7 @@ export class Slides {
   async #showUsage(): Promise<void> {
     try {
       const { stored_bytes, quota_bytes } = await getJson<Usage>('/v1/usage')
-      const most = quota_bytes === 0 ? '' : ` of ${bytes(quota_bytes)}`
-      this.#usage.textContent = `Slides and results: ${bytes(stored_bytes)}${most}`
+      this.#usage.textContent = LIST.usage(bytes(stored_bytes), quota_bytes === 0 ? null : bytes(quota_bytes))
       this.#usage.hidden = false
     } catch {
       this.#usage.hidden = true

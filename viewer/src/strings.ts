@@ -1,4 +1,4 @@
-/** What the page says, in one place. */
+/** What the page says, in one place; beside it are the labels of `index.html`, and why things fail in `error_messages.ts`. */
 
 export const WHERE = {
   all: 'All of the slide.',
@@ -30,9 +30,33 @@ export const JOB = {
   none: 'none',
   onBadTile: { fail: 'end the job', mask: 'left out, pixel by pixel', skip: 'left out, tile by tile' },
   again: 'Take its region again',
+  planning: 'Looks for tissue',
+  running: 'Segments',
+  finishing: 'Writes results',
+  succeeded: 'Finished',
+  failed: 'Failed',
+  canceled: 'Canceled',
+  progress: 'Progress of the job',
+  writes: (output: string) => `Writes ${output}`,
+  regions: (done: number, total: number) => `${done} of ${total} regions`,
+  count: (warnings: number) => `${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`,
+  left: (time: string) => `about ${time} left`,
+  cancel: 'Cancel',
+  cancelOf: (moment: string) => `Cancel job of ${moment}`,
+  deleteOf: (moment: string) => `Delete job of ${moment}`,
+  deleted: 'The job was deleted.',
+  gone: 'The job that the link names is not on the server any more. Choose another one, or start one.',
+  confirm: 'Delete this job and its results from the server?',
 }
 
 export const VIEW = {
+  keys: 'Slide. Arrow keys move, plus and minus zoom, r turns, f mirrors, 0 shows all of it.',
+  pointer: 'Pointer',
+  centre: 'Centre',
+  slide: 'this slide',
+  overlay: 'the overlay',
+  missing: (what: string) => `Parts of ${what} cannot be shown: the server could not read them, or did not answer.`,
+  noTiles: 'The picture cannot be shown: the server does not give its tiles.',
   noMagnification: 'Not known before µm per pixel are.',
   turned: (degrees: number, isMirrored: boolean) =>
     [degrees % 360 !== 0 ? `turned ${((degrees % 360) + 360) % 360}°` : '', isMirrored ? 'mirrored' : ''].filter(Boolean).join(', '),
@@ -79,12 +103,16 @@ export const QUEUE = {
 }
 
 export const LEGEND = {
+  columns: ['Class', 'Area', 'Of tissue', 'Objects'],
   colour: (name: string) => `Colour of ${name}`,
   usual: 'Usual colours',
   models: 'Colours of the model',
 }
 
 export const LIST = {
+  gone: 'The slide that the link names is not on the server any more.',
+  usage: (stored: string, most: string | null) => `Slides and results: ${stored}${most === null ? '' : ` of ${most}`}`,
+  removeOf: (name: string) => `Delete ${name}`,
   none: 'There are no slides on the server yet.',
   noneFits: 'No slide fits.',
   count: (shown: number, all: number) => (shown === all ? `${all} slides` : `${shown} of ${all} slides`),
@@ -98,4 +126,81 @@ export const LIST = {
   orders: { newest: 'Newest first', oldest: 'Oldest first', name: 'By name', size: 'Largest first' },
   filters: { running: 'Running', done: 'Done', warning: 'With warnings', failed: 'Failed', none: 'Without jobs' },
   badges: { running: 'running', done: 'done', warning: 'warning', failed: 'failed' },
+}
+
+export const SERVER = {
+  given: (value: string) => `Given: ${value}.`,
+  accepted: (what: string) => `Accepted: ${what}.`,
+  silent: 'The server does not answer.',
+  answered: (status: number) => `The server answered ${status}.`,
+}
+
+export const LINK = {
+  label: 'Link to this view',
+  close: 'Close',
+  copied: 'Link copied',
+  copy: 'Copy it from here',
+}
+
+export const NOTICE = {
+  again: 'Try again',
+  dismiss: 'Dismiss',
+}
+
+export const RESULT = {
+  title: 'Result',
+  soFar: 'Result so far',
+  shows: (done: number, total: number | null) =>
+    `Shows ${done} of ${total ?? '?'} regions. Areas and downloads come when the job has finished.`,
+  noLabels: 'This job made no labels, so there is no overlay to show.',
+}
+
+export const UPLOAD = {
+  of: (name: string) => `Upload of ${name}`,
+  sent: (done: string, all: string) => `${done} of ${all}`,
+  pause: 'Pause',
+  goOn: 'Go on',
+  goesOn: 'Goes on…',
+  cancel: 'Cancel',
+  discard: 'Discard',
+  checking: 'The server checks the file…',
+  checks: (name: string) => `${name}: the server checks it.`,
+  silent: 'The server does not answer. It is asked again…',
+  fetches: (done: string, all: string) => `The server fetches it: ${done} of ${all}.`,
+  refused: (name: string) => `${name} was not taken as a slide.`,
+  ready: (name: string) => `${name} is ready.`,
+  gone: 'The server does not have this upload any more. Choose the file again.',
+  incomplete: (done: string, all: string) => `Not complete: ${done} of ${all}. Choose the same file again to go on.`,
+  key: 'The server needs a key.',
+  keyKept: 'The server needs a key. What has arrived is kept.',
+  unreadable: 'The file cannot be read. Choose it again.',
+  lost: 'The line to the server was lost. What has arrived is kept.',
+}
+
+export const DOWNLOADS = {
+  title: 'Download',
+  qupath: 'Open in QuPath',
+  qupathHint: 'A script: run it in QuPath with this slide open.',
+  making: (title: string) => `${title}: being made…`,
+}
+
+/** What each result is good for; results that are not listed go under their own name. */
+export const FILES: Record<string, string> = {
+  'overlay.ome.tif': 'Overlay (OME-TIFF)',
+  'labels.ome.tif': 'Labels (OME-TIFF)',
+  'objects.parquet': 'Objects (GeoParquet)',
+  'regions.geojson.gz': 'Polygons (GeoJSON)',
+  'statistics.csv': 'Areas (CSV)',
+  'preview.png': 'Preview (PNG)',
+  'quality.geojson.gz': 'Ink, folds, blur (GeoJSON)',
+  result: 'Record (JSON)',
+}
+export const MADE: Record<string, string> = {
+  'confidence.ome.tif': 'Confidence (OME-TIFF)',
+  'features.fgb': 'Polygons (FlatGeobuf)',
+}
+/** What only a slide that came as DICOM has. */
+export const MADE_OF_DICOM: Record<string, string> = {
+  'segmentation.dcm': 'Segmentation (DICOM)',
+  'annotations.dcm': 'Annotations (DICOM)',
 }

@@ -2,6 +2,7 @@
 
 import { el, progressBar } from './dom'
 import { bytes } from './measure'
+import { UPLOAD } from './strings'
 
 export class Row {
   readonly #name = el('strong')
@@ -26,7 +27,7 @@ export class Row {
   renamed(name: string): this {
     this.name = name
     this.#name.textContent = this.#name.title = name
-    this.#bar.setAttribute('aria-label', `Upload of ${name}`)
+    this.#bar.setAttribute('aria-label', UPLOAD.of(name))
     return this
   }
 
@@ -39,7 +40,7 @@ export class Row {
   }
 
   sayBytes(done: number, total: number): void {
-    this.say(`${bytes(done)} of ${bytes(total)}`, total ? done / total : 0)
+    this.say(UPLOAD.sent(bytes(done), bytes(total)), total ? done / total : 0)
   }
 
   fail(...reasons: HTMLElement[]): void {

@@ -6,6 +6,7 @@ import { button, byId, el, pause } from './dom'
 import { bytes } from './measure'
 import { announce, report } from './notices'
 import { ENDPOINT, isForWantOfAKey, reasonOf, uploadOf } from './sending'
+import { NOTICE, UPLOAD } from './strings'
 import type { Page, UploadView } from './types'
 import { Row } from './upload_row'
 import { rejection } from './error_messages'
@@ -94,13 +95,13 @@ export class Uploads {
 
   #controls(row: Row, upload: tus.Upload): HTMLButtonElement[] {
     let isRunning = true
-    const toggle = button('Pause', () => {
+    const toggle = button(UPLOAD.pause, () => {
       isRunning = !isRunning
-      toggle.textContent = isRunning ? 'Pause' : 'Go on'
+      toggle.textContent = isRunning ? UPLOAD.pause : UPLOAD.goOn
       if (isRunning) upload.start()
       else void upload.abort()
     })
-    const cancel = button('Cancel', () => {
+    const cancel = button(UPLOAD.cancel, () => {
       row.remove()
       void upload.abort(true).catch(() => undefined) // what stays on the server there ends by itself
     })
@@ -110,8 +111,8 @@ export class Uploads {
   /** Follow what the server does with a file until it is a slide, or is not going to be one. */
   async #check(row: Row, id: string): Promise<void> {
     row.actions()
-    row.say('The server checks the file…', null)
-    announce(`${row.name}: the server checks it.`)
+    row.say(UPLOAD.checking, null)
+    announce(UPLOAD.checks(row.name))
     for (;;) {
       try {
         const upload = await getJson<UploadView>(`${ENDPOINT}/${id}`)
@@ -121,7 +122,7 @@ export class Uploads {
           this.#showUnknown(row, id, error)
           return
         }
-        row.say('The server does not answer. It is asked again…', null)
+        row.say(UPLOAD.silent, null)
       }
       await pause(CHECK_MS)
     }
@@ -129,14 +130,14 @@ export class Uploads {
 
   /** Show where an upload stands; return whether that was the end. */
   #isDone(row: Row, upload: UploadView): boolean {
-    if (upload.state === 'uploading') row.say(`The server fetches it: ${bytes(upload.offset)} of ${bytes(upload.length)}.`, upload.offset / upload.length)
-    else if (upload.state === 'checking') row.say('The server checks the file…', null)
+    if (upload.state === 'uploading') row.say(UPLOAD.fetches(bytes(upload.offset), bytes(upload.length)), upload.offset / upload.length)
+    else if (upload.state === 'checking') row.say(UPLOAD.checking, null)
     else if (upload.state === 'rejected') {
       this.#showRejected(row, upload)
-      announce(`${upload.filename} was not taken as a slide.`)
+      announce(UPLOAD.refused(upload.filename))
     } else {
       row.remove()
-      announce(`${upload.filename} is ready.`)
+      announce(UPLOAD.ready(upload.filename))
       if (upload.slide_id !== null) this.onSlide(upload.slide_id)
     }
     return upload.state === 'rejected' || upload.state === 'ready'
@@ -152,7 +153,7 @@ export class Uploads {
   #showUnknown(row: Row, id: string, error: unknown): void {
     const status = error instanceof Refused ? error.status : 0
     if (status === 404 || status === 410) {
-      this.#showStopped(row, 'The server does not have this upload any more. Choose the file again.', false, null)
+      this.#showStopped(row, UPLOAD.gone, false, null)
     } else {
       const text = error instanceof Error ? error.message : String(error)
       this.#showStopped(row, text, status === 401, () => void this.#check(row, id))
@@ -164,28 +165,28 @@ export class Uploads {
     const listening = new AbortController()
     const again = (): void => {
       listening.abort()
-      row.say('Goes on…', null)
+      row.say(UPLOAD.goesOn, null)
       goOn?.()
     }
     if (needsKey) keyEvents.addEventListener('change', again, { signal: listening.signal })
     row.fail(el('p', { className: 'error', textContent: reason }))
     announce(`${row.name}: ${reason}`)
-    const dismiss = button('Dismiss', () => {
+    const dismiss = button(NOTICE.dismiss, () => {
       listening.abort()
       row.remove()
     })
-    row.actions(...(goOn ? [button('Try again', again)] : []), dismiss)
+    row.actions(...(goOn ? [button(NOTICE.again, again)] : []), dismiss)
   }
 
   #showIncomplete(row: Row, upload: UploadView): void {
-    const text = `Not complete: ${bytes(upload.offset)} of ${bytes(upload.length)}. Choose the same file again to go on.`
+    const text = UPLOAD.incomplete(bytes(upload.offset), bytes(upload.length))
     row.say(text, upload.offset / upload.length)
-    row.actions(this.#dismiss(row, upload.id, 'Discard'))
+    row.actions(this.#dismiss(row, upload.id, UPLOAD.discard))
   }
 
   #showRejected(row: Row, upload: UploadView): void {
     row.fail(...rejection(upload.error, upload.filename))
-    row.actions(this.#dismiss(row, upload.id, 'Dismiss'))
+    row.actions(this.#dismiss(row, upload.id, NOTICE.dismiss))
   }
 
   #dismiss(row: Row, id: string, text: string): HTMLButtonElement {

@@ -11,6 +11,7 @@ import { Plane } from './plane'
 import { Readout, UM_AT_1X } from './readout'
 import type { Mpp } from './shapes'
 import { Sketches } from './sketches'
+import { VIEW } from './strings'
 import type { SlideInfo } from './types'
 import type { Place } from './view_link'
 
@@ -67,7 +68,7 @@ export class SlideViewer {
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
     })
     this.#osd.canvas.setAttribute('role', 'application')
-    this.#osd.canvas.setAttribute('aria-label', 'Slide. Arrow keys move, plus and minus zoom, 0 shows all of it.')
+    this.#osd.canvas.setAttribute('aria-label', VIEW.keys)
     this.plane = new Plane(this.#osd)
     this.#overlay = new OverlayLayer(this.#osd, this.plane, (tileSource, options) => this.#add(tileSource, options))
     this.sketches = new Sketches(this.#osd, this.plane)
@@ -221,7 +222,7 @@ export class SlideViewer {
           ...options,
           tileSource: addressOf(tileSource),
           success: (event) => resolve((event as unknown as { item: OpenSeadragon.TiledImage }).item),
-          error: () => reject(new Error('The picture cannot be shown: the server does not give its tiles.')),
+          error: () => reject(new Error(VIEW.noTiles)),
         })
       })
     }
@@ -252,11 +253,10 @@ export class SlideViewer {
       void hasOtherKey(this.#key) // with a new one, all of it is opened again
       return
     }
-    const what = tiledImage === this.plane.image() ? 'this slide' : 'the overlay'
+    const what = tiledImage === this.plane.image() ? VIEW.slide : VIEW.overlay
     if (!maxReached || this.#missingSaid.has(what)) return
     this.#missingSaid.add(what)
-    const reason = 'the server could not read them, or did not answer.'
-    report(new Error(`Parts of ${what} cannot be shown: ${reason}`), this.openAgain)
+    report(new Error(VIEW.missing(what)), this.openAgain)
   }
 
   #measure(): void {
