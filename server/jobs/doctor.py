@@ -4,6 +4,7 @@ What others do at this very moment is left alone: half-written files count from 
 queue's.
 """
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from pydantic import Field
 
 from workers.core.digests import sha256_of
-from workers.core.errors.base import JobNotFound, LDiffusionError
+from workers.core.errors.base import JobNotFound, LDiffusionError, ResultNotReady
 from workers.core.frozen import Frozen
 from workers.core.job_files import KEPT, REGIONS, read_ending, stored_view
 from workers.core.queue.exchange import answering, decode
@@ -127,7 +128,7 @@ class Doctor:
 
     def _leftovers(self, job_id: str) -> Iterator[Treated]:
         folder = self._store.job_dir(job_id)
-        stale = [path for path in folder.rglob("*") if _TEMPORARY.fullmatch(path.name) and _is_stale(path)]
+        stale = [path for path in _files(folder) if _TEMPORARY.fullmatch(path.name) and _is_stale(path)]
         if stale:
             detail = f"{len(stale)} half-written files, such as {stale[0].name}"
             yield self._told("temporary_files", job_id, detail, lambda _job_id: _remove(stale))
@@ -142,6 +143,10 @@ class Doctor:
                 yield self._told("results_of_an_ended_job", job_id, detail, self._jobs.ends.clear)
 
     def _results(self, job_id: str) -> Iterator[Treated]:
+        with suppress(JobNotFound, ResultNotReady, FileNotFoundError):  # deleted meanwhile
+            yield from self._differing(job_id)
+
+    def _differing(self, job_id: str) -> Iterator[Treated]:
         result, folder = self._store.read_result(job_id), self._store.job_dir(job_id)
         for name, digest in result.files.items():
             path, size = folder / name, result.sizes_bytes.get(name)
@@ -170,6 +175,12 @@ class Doctor:
         with suppress(JobNotFound):
             stored = self._store.read_request(job_id)
             self._jobs.submit(job_id, stored.request, stored.created_at, tenant=stored.tenant)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield all files in a folder; folders in it may go meanwhile."""
+    for where, _, names in os.walk(folder):
+        yield from (Path(where, name) for name in names)
 
 
 def _is_stale(path: Path) -> bool:

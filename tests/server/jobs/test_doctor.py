@@ -1,6 +1,7 @@
 """The doctor finds what deaths leave behind, mends what can be mended, and leaves what is sound alone."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from queue_fixtures import entries, running, stored, submitted, sweep, write_result
 
 from server.cli.main import main
+from server.jobs import doctor
 from server.jobs.doctor import STALE_S, Doctor
 from workers.core.digests import sha256_of
 from workers.core.job_files import ENDING
@@ -132,6 +134,26 @@ def test_what_is_being_written_is_left_alone(jobs: Jobs) -> None:
     job_id = running(jobs, 2)
     (jobs.store.job_dir(job_id) / ".0123456789ab.overlay.ome.tif").write_bytes(b"half")
     assert list(Doctor(jobs, repair=True).findings()) == []
+
+
+def test_what_goes_while_it_is_looked_at_is_no_matter(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = jobs.store.job_dir(running(jobs, 2)) / "labels.zarr"
+    (array / "c" / "0").mkdir(parents=True)
+    (array / "c" / ".0123456789ab.1").write_bytes(b"half")
+
+    def gone(_path: Path) -> bool:
+        shutil.rmtree(array)
+        return False
+
+    monkeypatch.setattr(doctor, "_is_stale", gone)
+    assert list(Doctor(jobs).findings()) == []
+    assert not array.exists()
+    deleted = succeeded(jobs)
+    looks = [found for job_id, found in Doctor(jobs, digests=True).looks() if job_id == deleted]
+    jobs.store.delete_job(deleted)
+    jobs.forget(deleted)
+    assert [list(found) for found in looks] == [[]]
+    assert list(Doctor(jobs)._results(deleted)) == []
 
 
 def test_the_command_tells_mends_and_says_how_it_ended(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
