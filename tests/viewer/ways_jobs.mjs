@@ -216,8 +216,9 @@ async function placesOf(page, jobs) {
     else await route.continue()
   })
   await page.reload()
-  await page.locator('#jobs li', { hasText: 'in line' }).nth(1).waitFor()
-  const rows = await page.locator('#jobs li', { hasText: 'in line' }).allInnerTexts()
+  const those = page.locator('#jobs li', { hasText: /in line.*then takes/ }) // others may really wait
+  await those.nth(1).waitFor()
+  const rows = await those.allInnerTexts()
   await page.screenshot({ path: join(folder, 'places.png'), caret: 'initial' })
   await page.unrouteAll()
   return rows
