@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from math import ceil
@@ -22,7 +23,7 @@ from typing import IO, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from workers.core.children.priority import step_back
+from workers.core.children.priority import queued_s, step_back
 from workers.core.children.told import told_error
 from workers.core.confinement.environment import child_environment
 from workers.core.confinement.lock import OUTPUT_MAX_BYTES, RULES, Limits, lock_in
@@ -39,6 +40,9 @@ _ERRORS: tuple[type[LDiffusionError], ...] = (
     *(QuotaExceeded, DiskFull, ConfinementFailed),
 )
 """What a child may say of a file."""
+
+BUSY_FACTOR = 5
+"""A child that waits for a processor most of the time ends after so many times what it may take."""
 
 OUT_OF_TIME = (-signal.SIGXCPU, -signal.SIGKILL)
 """How a child ends that takes more CPU than it may."""
@@ -80,7 +84,7 @@ def run_confined(module: str, order: BaseModel, report: type[T], folder: Path, l
         report: Type of what it finds.
         folder: Where the file lies; no message can hold another path of the server.
         limits: What the child may use.
-        timeout_s: Wall-clock seconds it may take.
+        timeout_s: Wall-clock seconds it may take, without those for which others have the processor.
 
     Raises:
         Invalid: The file is refused, in the child's words.
@@ -109,12 +113,21 @@ def run_confined(module: str, order: BaseModel, report: type[T], folder: Path, l
 
 
 def _has_ended(child: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """Wait for a child to end, and leave it as it is then: while it is there, its group is nobody else's."""
+    """Wait for a child to end, and leave it as it is then: while it is there, its group is nobody else's.
+
+    What it waits for a processor that others have is not counted: a busy machine is not the file's fault.
+    """
     file = os.pidfd_open(child.pid)
+    started, left_s = time.monotonic(), timeout_s
     try:
         watch = select.poll()
         watch.register(file, select.POLLIN)
-        return bool(watch.poll(ceil(timeout_s * 1000)))
+        while left_s > 0:
+            if watch.poll(ceil(left_s * 1000)):
+                return True
+            allowed_s = min(timeout_s + queued_s(child.pid), BUSY_FACTOR * timeout_s)
+            left_s = started + allowed_s - time.monotonic()
+        return False
     finally:
         os.close(file)
 

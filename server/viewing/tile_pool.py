@@ -10,18 +10,22 @@ from typing import NamedTuple, Protocol
 
 from server.viewing.tile_marks import Marks
 from server.viewing.tile_protocol import Binding, Head, Wanted, receive_body
-from workers.core.children.line import ChildLost, receive, send
+from workers.core.children.line import ChildLost, ChildSilent, receive, send
 from workers.core.children.nursery import Child, Nursery
+from workers.core.children.priority import queued_s
 from workers.core.children.told import told_error
 from workers.core.confinement.lock import Limits
 from workers.core.errors.base import LDiffusionError, SlideTooLarge, SlideUnreadable, TileFailed
-from workers.core.errors.intake import ConfinementFailed
+from workers.core.errors.intake import ConfinementFailed, TileLate
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
 
 TILE_CHILD = "server.viewing.tile_child"
 LIFE_REQUESTS = 30
 """A child may take the CPU of so many of the costliest requests in its life. Half of it, and it is replaced."""
+
+BUSY_SHARE = 0.5
+"""A child that waited for a processor for so much of its time is late through no fault of the slide."""
 
 PICTURE_BYTES_PER_PX = 10
 TOLD = (SlideUnreadable, SlideTooLarge, TileFailed, ConfinementFailed)
@@ -94,20 +98,25 @@ class TilePool:
         Raises:
             SlideUnreadable, SlideTooLarge: In the child's words.
             TileFailed: The child crashed, or took too much; or a while ago this did so.
+            TileLate: It did not come in time as others had the processor; nothing of it is remembered.
             ConfinementFailed, Unavailable: There are no children.
         """
         self._marks.check(info.id, wanted.name)
         if not path.exists():
             raise SlideUnreadable("The slide file is not there.", value=path.name)
         child = self._take(path, info)
-        is_sound = False
+        is_sound, timeout_s = False, self._settings.tile_timeout_s
+        queued = queued_s(child.process.pid)
         try:
             send(child.line, wanted)
-            deadline = time.monotonic() + self._settings.tile_timeout_s
+            deadline = time.monotonic() + timeout_s
             head = receive(child.line, Head, deadline)
             body = b"" if head.error else receive_body(child.line, head, wanted, deadline)
             is_sound = not head.is_last
         except (ChildLost, OSError) as error:
+            if isinstance(error, ChildSilent) and queued_s(child.process.pid) - queued >= BUSY_SHARE * timeout_s:
+                message = "This part of the slide was not decoded in time: the machine is busy."
+                raise TileLate(message, value=wanted.name) from error
             raise self._lost(info, wanted, str(error)) from error
         finally:
             if is_sound:

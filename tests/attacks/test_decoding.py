@@ -23,6 +23,7 @@ from stored_slides import stored
 from server.access.limits import Rates
 from server.access.principals import link_principal
 from server.routes.viewers import deepzoom as routes
+from server.viewing import tile_pool
 from server.viewing.deepzoom import grid_of
 from server.viewing.service import Viewing
 from server.viewing.tile_marks import COSTLY_MAX, Marks
@@ -31,6 +32,7 @@ from server.viewing.tile_protocol import Wanted
 from workers.core.confinement.files import landlock_version
 from workers.core.confinement.lock import LIBC
 from workers.core.errors.base import LDiffusionError, SlideUnreadable, TileFailed
+from workers.core.errors.intake import TileLate
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
 from workers.core.store import Store
@@ -88,6 +90,21 @@ def test_a_bomb_costs_its_tile_and_is_remembered(
     pool._nursery._module = "nobody"  # no child could be made, and none is asked
     with pytest.raises(TileFailed, match=r"crashed|more memory"):
         ask(slide, act)
+
+
+@pytest.mark.process
+def test_what_is_late_as_the_machine_is_busy_is_not_held_against_the_slide(
+    ask: Ask, slides: tuple[SlideInfo, SlideInfo], pool: TilePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool._settings = SETTINGS.model_copy(update={"tile_timeout_s": 1.0})
+    waited = iter([0.0, 0.6] * (COSTLY_MAX + 1))
+    monkeypatch.setattr(tile_pool, "queued_s", lambda _pid: next(waited, 0.0))
+    for _ in range(COSTLY_MAX + 1):
+        with pytest.raises(TileLate):
+            ask(slides[0], "hang")
+    assert pool.idle == []  # that child is gone
+    with pytest.raises(TileFailed, match="crashed"):  # it waited for nobody
+        ask(slides[0], "hang")
 
 
 @pytest.mark.process

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from confined_acts import Order, Report
 
+from server.intake import sandbox
 from server.intake.sandbox import may_lack_memory, run_confined
 from workers.core.confinement import lock
 from workers.core.confinement.lock import Limits
@@ -44,6 +46,16 @@ def test_what_is_too_much_is_a_refusal(tmp_path: Path, name: str, words: str, ma
 def test_time_is_limited_by_the_clock_too(tmp_path: Path) -> None:
     with pytest.raises(SlideUnreadable, match="took more than"):
         act("spin", tmp_path, 0.2)
+
+
+def test_what_it_waits_for_a_processor_is_not_counted_up_to_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "queued_s", lambda _pid: 1e6)
+    started = time.monotonic()
+    with pytest.raises(SlideUnreadable, match=r"took more than 0\.02"):
+        act("spin", tmp_path, 0.02)
+    assert time.monotonic() - started >= 0.02 * sandbox.BUSY_FACTOR
 
 
 def test_no_socket_can_be_made(tmp_path: Path) -> None:
@@ -104,8 +116,10 @@ def test_a_child_that_cannot_be_locked_in_does_nothing(
 
 PARENT = """
 import sys
+import time
 from pathlib import Path
 from tests.fixtures.confined_acts import Order, Report
+from server.intake import sandbox
 from server.intake.sandbox import may_lack_memory, run_confined
 from workers.core.confinement.lock import Limits
 limits = Limits(cpu_s=9, memory_bytes=2**31, may_write=True)

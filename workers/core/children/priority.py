@@ -20,3 +20,11 @@ def step_back(pid: int) -> None:
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
     with suppress(OSError):
         Path(f"/proc/{pid}/autogroup").write_text(str(NICENESS))
+
+
+def queued_s(pid: int) -> float:
+    """Return for how long the main thread of a process has waited for a processor; 0 where the kernel does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0

@@ -37,3 +37,9 @@ class ConfinementFailed(Unavailable):
     """This system does not let a child that looks at slides lock itself in; none is looked at."""
 
     code = "confinement_failed"
+
+
+class TileLate(Unavailable):
+    """No child decoded this part of the slide in time: the machine was busy with other things."""
+
+    code = "tile_late"
