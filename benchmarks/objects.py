@@ -46,12 +46,18 @@ UInt8 = NDArray[np.uint8]
 class OneColour:
     """Stands for a slide: every pixel is the same violet."""
 
+    exact = frozenset({0})
+
     def __init__(self, geometry: SlideGeometry) -> None:
         self.geometry = geometry
 
-    def read_level(self, level: int, lv_x: int, lv_y: int, width: int, height: int) -> UInt8:  # noqa: ARG002
-        """Return uint8 (height, width, 3), wherever it is read."""
-        return np.full((height, width, 3), (120, 80, 160), np.uint8)
+    def read_level(
+        self, _level: int, _lv_x: int, _lv_y: int, width: int, height: int, out: UInt8 | None = None
+    ) -> UInt8:
+        """Return uint8 (height, width, 3), wherever it is read; the same array as `out`, if given."""
+        pixels = np.empty((height, width, 3), np.uint8) if out is None else out
+        pixels[:] = 120, 80, 160
+        return pixels
 
     def expect(self, level: int, places: Iterable[tuple[int, int, int, int]]) -> None:
         """Nothing is to be got ready."""

@@ -157,12 +157,15 @@ def _markers(
         np.copyto(laid[place], depth[box], where=pieces[box] == piece)
     least = max(1, round(prominence * _FULL))
     # The map with its tops cut off: a top that does not stand out more is gone.
-    tops, _ = ndimage.label(local_maxima(_grown(np.maximum(laid - least, 0), laid), connectivity=1))
+    tops, count = ndimage.label(local_maxima(_grown(np.maximum(laid - least, 0), laid), connectivity=1))
+    del laid
+    numbered = np.zeros(count + 1, np.int32)
     for piece, place in places.items():
         own = tops[place]
         found = np.unique(own[own > 0])
         if len(found) > 1:
-            yield piece, np.where(own > 0, np.searchsorted(found, own) + 1, 0).astype(np.int32)
+            numbered[found] = np.arange(1, len(found) + 1)
+            yield piece, numbered[own]
 
 
 def _grown(low: Depth, high: Depth) -> Depth:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 from scipy import ndimage
 
+from models.objects import BATCH_PX
 from workers import stages
 from workers.core import preflight
 from workers.core.label_layout import STORE
@@ -50,7 +51,10 @@ def test_telling_objects_apart_takes_no_more_memory_than_is_estimated(
     make_plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     side = 400
+    shrunk = (side / objects.SIDE_PX) ** 2
     monkeypatch.setattr(objects, "SIDE_PX", side)
+    monkeypatch.setattr("models.objects.BATCH_PX", int(BATCH_PX * shrunk))
+    monkeypatch.setattr("models.objects.SHELF_PX", side // 4)
     rules = ObjectRules(prominence=0.2, smooth_um=0.5, interior=True)
     plan = make_plan(2 * side + 2, 2 * side + 2).model_copy(update={"objects": rules})
     field = ndimage.gaussian_filter(np.random.default_rng(0).random((plan.w_height, plan.w_width)), 4)

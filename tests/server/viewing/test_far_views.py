@@ -15,6 +15,7 @@ from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.modality import sample
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels, Slide
+from workers.core.slides.tolerant import TolerantSlide
 from workers.core.store import Store, new_id
 from workers.pipeline.tissue import TissueMask
 
@@ -29,9 +30,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     seen: Counter[int] = Counter()
     answer = Slide.read_level
 
-    def read_level(slide: Slide, level: int, lv_x: int, lv_y: int, width: int, height: int) -> Pixels:
-        seen[level] += width * height
-        return answer(slide, level, lv_x, lv_y, width, height)
+    def read_level(slide: Slide, level: int, lv_x: int, lv_y: int, width: int, height: int, *out: Pixels) -> Pixels:
+        seen[level] += 0 if isinstance(slide, TolerantSlide) else width * height  # which asks the slide within it
+        return answer(slide, level, lv_x, lv_y, width, height, *out)
 
     monkeypatch.setattr(Slide, "read_level", read_level)
     return seen
@@ -70,4 +71,4 @@ def test_far_tiles_are_cut_from_the_small_level(far_slide: Path, tmp_path: Path,
                 for row in range(rows):
                     viewing.slide_tile(info, (level, col, row))
     viewing.close()
-    assert read == {1: 4 * SMALL_PX}  # the overview, seen at both of its doors, and the tiles of two levels beside it
+    assert read == {1: 3 * SMALL_PX}  # the overview, and the tiles of two levels beside it

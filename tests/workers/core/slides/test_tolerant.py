@@ -22,9 +22,10 @@ from workers.core.slides.slide import Pixels
 from workers.core.slides.tolerant import TolerantSlide, bad_blocks, open_for
 from workers.masks import load_area
 from workers.pipeline import bad_tiles, stitch
+from workers.pipeline.inference import pieces
 from workers.pipeline.plane import touched
 from workers.pipeline.resampling import triangle_taps
-from workers.pipeline.tiling import Box, WorkingPlane
+from workers.pipeline.tiling import Box, WorkingPlane, regions
 
 BAD = Box(512, 256, 256, 256)
 """The tile that is broken: column 2, row 1."""
@@ -135,16 +136,25 @@ def test_masked_pixels_are_background_and_not_counted(job: Callable[..., Any], h
 
 @pytest.mark.slow
 def test_skipped_tiles_are_those_whose_context_is_broken(job: Callable[..., Any]) -> None:
-    out_dir, _plan, result = job("skipped", on_bad_tile="skip")
+    out_dir, plan, result = job("skipped", on_bad_tile="skip")
     assert len(result.bad_tiles) == 1
     confidence = np.asarray(stitch.open_labels(out_dir).confidence[:, :])
-    cells = {
-        (x, y) for x in range(5) for y in range(3) if confidence[y * 256 : y * 256 + 256, x * 256 :][:, :256].any()
-    }
-    around = {(x, y) for x in (1, 2, 3) for y in (0, 1, 2)}  # the tile, and those whose halo reaches into it
-    assert cells
-    assert not cells & around
-    assert {tuple(hole[:2]) for hole in bad_tiles.read_bad_tiles(out_dir).w_holes} == {
-        (x * 256, y * 256) for x, y in around
-    }
+    plane = WorkingPlane.from_plan(plan)
+    area = load_area(out_dir, plan)
+    lost, kept = np.zeros(confidence.shape, np.bool_), np.zeros(confidence.shape, np.bool_)
+    boxes = set()
+    for region in regions(plane, plan.region_px):
+        for piece in pieces(plane, region, plan, area):
+            core, box = piece.core, piece.box
+            meets = box.w_x < 768 and box.w_x + box.width > 512 and box.w_y < 512 and box.w_y + box.height > 256
+            place = np.s_[core.w_y0 : core.w_y1, core.w_x0 : core.w_x1]
+            (lost if meets else kept)[place] = piece.mask
+            if meets:
+                boxes.add((core.w_x0, core.w_y0, core.width, core.height))
+    assert (512, 256, 256, 256) in boxes  # the tile itself
+    assert len(boxes) > 5  # and those around it whose halo reaches into it
+    assert not confidence[lost].any()
+    assert kept.any()
+    assert confidence[kept].all()
+    assert set(bad_tiles.read_bad_tiles(out_dir).w_holes) == boxes
     assert result.on_bad_tile == "skip"
