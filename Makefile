@@ -86,14 +86,17 @@ coverage: $(STAMP)
 TEST_TOOLS := $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT)) $(if $(BUILDS_PAGE),$(VIEWER) $(VIEWER_TESTS)) $(if $(shell command -v java),$(BIOFORMATS))
 
 # A process for each core, four at most, file by file: a file's tests share what its fixtures start. One thread in each.
+# What fails beside others is run again alone, and has to pass there: clients and servers of a test wait for one another,
+# and on two cores that others use they may wait too long. Both runs are printed.
 BESIDE := -n logical --maxprocesses 4 --dist loadfile
-ALL_TESTS := OMP_NUM_THREADS=1 LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest $(BESIDE)
+PYTEST := OMP_NUM_THREADS=1 LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest
+ALONE := --last-failed --last-failed-no-failures none
 
 test: $(TEST_TOOLS)
-	$(ALL_TESTS) -m 'not (huge or faults)'
+	$(PYTEST) -m 'not (huge or faults)' $(BESIDE) || $(PYTEST) -m 'not (huge or faults)' $(ALONE)
 
 test-all: $(TEST_TOOLS)
-	$(ALL_TESTS) -m 'not faults'
+	$(PYTEST) -m 'not faults' $(BESIDE) || $(PYTEST) -m 'not faults' $(ALONE)
 
 # What is killed, and when, follows from the seed, which is drawn and printed if not given; the table of what came of it
 # is printed, and put into INTO. SHORT does a few faults of each kind.
