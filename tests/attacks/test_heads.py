@@ -25,7 +25,7 @@ def send_until_refused(connection: socket.socket, piece: bytes, most: int) -> in
 
 
 def test_a_header_without_end_is_cut_off_and_holds_nobody_up(attacked: Attacked) -> None:
-    before = attacked.resident_mib()
+    before = attacked.settled_mib()
     sent = []
 
     def attack(number: int) -> None:
@@ -110,7 +110,7 @@ def test_what_is_no_request_is_told_in_the_one_shape(attacked: Attacked) -> None
 
 
 def test_requests_behind_one_another_are_bounded(attacked: Attacked) -> None:
-    before = attacked.resident_mib()
+    before = attacked.settled_mib()
     flood = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50_000
     connections = [attacked.connect() for _ in range(3)]
     for connection in connections:
