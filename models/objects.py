@@ -30,7 +30,9 @@ _NEIGHBOURS: Final = (
 BATCH_PX: Final = 2**18
 """Px of the components that are looked at together."""
 SHELF_PX: Final = 512
+"""Least width of the shelf on which they are laid beside one another."""
 GROWTH_STEPS: Final = 96
+"""Steps after which what still grows is left to skimage."""
 SMALL_UM: Final = 16.0
 """Longest side of a component that `shallow` asks about; small against any halo."""
 

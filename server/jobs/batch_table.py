@@ -1,6 +1,7 @@
 """A batch as one table: a row for each slide, with the numbers of those that are done."""
 
 import io
+from dataclasses import replace
 
 from server.jobs.batch_records import BatchItem, BatchView
 from workers.core.cohort.rows import Row, row_of
@@ -23,10 +24,9 @@ def _row(item: BatchItem, store: Store) -> Row:
     name = _name(item.slide_id, store)
     if item.state == "succeeded" and item.job_id is not None:
         try:
-            done = row_of(store.job_dir(item.job_id), item.slide_id, "done")
+            return replace(row_of(store.job_dir(item.job_id), item.slide_id, "done"), name=name, state=item.state)
         except (FileNotFoundError, JobNotFound):  # it was deleted just now
             return Row(name, item.slide_id, "deleted")
-        return Row(name, item.slide_id, item.state, record=done.record, statistics=done.statistics)
     error = "" if item.error is None else f"{item.error.code}: {item.error.message}"
     return Row(name, item.slide_id, item.state, error)
 

@@ -97,6 +97,11 @@ def region_side(asked_px: int | None, tile_px: int) -> int:
     return ceil((asked_px or tile_px) / tile_px) * tile_px
 
 
+def forward_side(tile_px: int, halo_px: int, stride_px: int) -> int:
+    """Return the side of what goes through the model for a whole tile, px: the halo is widened to the stride."""
+    return tile_px + 2 * ceil(halo_px / stride_px) * stride_px
+
+
 def parts_on_slide(roi: Polygon | MultiPolygon, geometry: SlideGeometry) -> list[Bounds]:
     """Return the boxes, level-0 px, that hold all that a region of interest has of the slide: one for each polygon.
 
@@ -162,7 +167,7 @@ def estimated_peak_bytes(card: ModelCard, region_px: int, geometry: SlideGeometr
     reader's cached blocks, the tiles read ahead, and the planes of a region, once as made and once as compressed.
     Finishing, where the model gives an interior map: a window in which objects are told apart.
     """
-    side = card.tile_px + 2 * -(-card.halo_px // card.stride_px) * card.stride_px
+    side = forward_side(card.tile_px, card.halo_px, card.stride_px)
     cache = min(READER_CACHE_BYTES, geometry.l0_width * geometry.l0_height * 3)
     planes = 3 if card.objects.interior else 2
     segmenting = BYTES_PER_TILE_PX * side**2 + cache + 4 * 3 * side**2 + 2 * planes * region_px**2

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from workers.core.errors.base import ModelInvalid
 from workers.core.model.schemas import Precision
+from workers.core.preflight import forward_side
 from workers.core.schemas import Plan
 from workers.core.slides.slide import Pixels
 from workers.pipeline.cutting import cut
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.roi import Mask, Tissue, without
-from workers.pipeline.tiling import Box, Region, WorkingPlane, ceil_to, read_box, tiles
+from workers.pipeline.tiling import Box, Region, WorkingPlane, read_box, tiles
 from workers.process.cancellation import interruptible
 from workers.process.watchdog import out_of_memory
 
@@ -204,7 +205,7 @@ def segment_regions(
     found = ((region, pieces(reader.plane, region, plan, tissue)) for region in regions)
     flat = ((region, piece) for region, those in found for piece in (*those, None))
     read = partial(_read, reader, tissue)
-    whole_px = (plan.tile_px + 2 * ceil_to(plan.halo_px, plan.stride_px)) ** 2
+    whole_px = forward_side(plan.tile_px, plan.halo_px, plan.stride_px) ** 2
     current: Segmented | None = None
     for (region, piece), (image, holes) in read_ahead(read, flat):
         if current is None:
