@@ -1,7 +1,8 @@
 """The same request sent twice makes one job: a key is remembered with what it asked for and what it made."""
 
 import hashlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from pydantic import BaseModel
@@ -17,8 +18,8 @@ KEY_TTL_S = 24 * 3600
 
 KEY_CHARS_MAX = 255
 
-TURN_S = 300.0
-"""How long one request may have its turn; then its gateway counts as gone, and another goes on with what it began."""
+TURN_S = 15.0
+"""How long a turn outlives its gateway; then another request goes on with what it began. A living one renews it."""
 
 WAIT_S = 5.0
 """How long a request waits for its turn while another with the same key is at work."""
@@ -58,7 +59,7 @@ class Reservation:
             KeyInUse: Another is at work, for longer than one waits here.
             QueueUnavailable: Redis does not answer.
         """
-        lock = self._redis.lock(f"{self._name}:turn", timeout=TURN_S)
+        lock = self._redis.lock(f"{self._name}:turn", timeout=TURN_S, thread_local=False)
         with answering():
             has_turn = lock.acquire(blocking_timeout=WAIT_S)
         if not has_turn:
@@ -67,10 +68,15 @@ class Reservation:
                 value=self._key,
                 accepted="the same request again, later",
             )
+        over = threading.Event()
+        renewing = threading.Thread(target=_keep, args=(lock.reacquire, over), daemon=True)
+        renewing.start()
         try:
             yield
         finally:
-            with suppress(QueueUnavailable), answering():  # it took too long, or Redis is gone: the turn ends by itself
+            over.set()
+            renewing.join()  # else it might renew what another has by now
+            with suppress(QueueUnavailable), answering():  # Redis is gone, or was: the turn ends by itself
                 lock.release()
 
     def take(self, fresh_id: str) -> str:
@@ -97,3 +103,10 @@ class Reservation:
         """Forget the key: nothing came of its request. For whoever has its turn."""
         with answering():
             self._redis.delete(self._name)
+
+
+def _keep(renew: Callable[[], object], over: threading.Event) -> None:
+    """Keep a turn for as long as its request is at work: the disk may be slow, a batch large."""
+    while not over.wait(TURN_S / 3):
+        with suppress(QueueUnavailable), answering():
+            renew()

@@ -16,5 +16,5 @@ def test_every_nucleus_that_is_drawn_is_found() -> None:
     figures = {each["figure"]: each["value"] for each in map(json.loads, done.output.splitlines()[-6:])}
     assert figures["objects.count"] == 400
     assert figures["objects.peak_mib"] > figures["objects.idle_mib"] > 0
-    assert "objects.pyramids_cpu_s_per_gpx" in figures  # next to nothing, of so small a plane
-    assert figures["objects.cpu_ms_per_1000"] > 0
+    # differences of two runs, next to nothing of so small a plane: of either sign on a busy machine
+    assert {"objects.pyramids_cpu_s_per_gpx", "objects.cpu_ms_per_1000"} < figures.keys()

@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import pytest
 from job_requests import add_slide
 from queue_fixtures import DEADLINE_S, REQUEST
+from redis.lock import Lock
 
 from server.access.ledger import batches_of
 from server.access.quotas import Quotas
@@ -104,6 +106,21 @@ def test_who_waits_too_long_is_told_and_frees_no_key(jobs: Jobs, monkeypatch: py
         with pytest.raises(KeyInUse):
             submit_job(jobs, request, requester)
     assert submit_job(jobs, request, requester).id == made_id  # the first died on the way: its id is used
+
+
+def test_a_turn_lasts_as_long_as_its_request_and_hardly_longer_than_its_gateway(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "TURN_S", 0.3)
+    monkeypatch.setattr(idempotency, "WAIT_S", 0.9)
+    reservation = Reservation(jobs, "job", "once", REQUEST)
+    with reservation.turn(), pytest.raises(KeyInUse), reservation.turn():
+        pass  # never reached: the first is still at work after three times its lease
+    with suppress(ZeroDivisionError), reservation.turn():
+        monkeypatch.setattr(Lock, "release", lambda _lock: None)  # as a gateway that is killed
+        raise ZeroDivisionError
+    with reservation.turn():
+        pass
 
 
 def test_a_turn_that_took_too_long_or_lost_its_queue_ends_without_an_error(jobs: Jobs) -> None:
