@@ -147,10 +147,11 @@ def has_result(store: Store, job_id: str) -> bool:
     return (store.job_dir(job_id) / RESULT).is_file()
 
 
-def clear_results(store: Store, job_id: str) -> None:
+def clear_results(store: Store, job_id: str, *, later: bool = False) -> None:
     """Remove everything from the folder of a job but the request and the ending, and regions where those are kept.
 
-    May run twice at once.
+    May run twice at once. With `later`, folders are only out of sight when it returns, and removed after that, by a
+    thread: for a process that goes on.
     """
     folder = store.job_dir(job_id)
     ending = read_ending(store, job_id)
@@ -159,7 +160,9 @@ def clear_results(store: Store, job_id: str) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name in kept:
             continue
-        if path.is_dir():
+        if path.is_dir() and later:
+            store.trash.drop(path)
+        elif path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)

@@ -104,8 +104,8 @@ class Store:
         self._slides = root / "slides"
         self._jobs = root / "jobs"
         self._incoming = root / "incoming"
-        self._trash = Trash(root / "trash")
-        for folder in (self._slides, self._jobs, self._incoming, self._trash.folder):
+        self.trash = Trash(root / "trash")
+        for folder in (self._slides, self._jobs, self._incoming, self.trash.folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def slide_dir(self, slide_id: str) -> Path:
@@ -161,7 +161,7 @@ class Store:
         Returns:
             The number of folders removed.
         """
-        return self._trash.empty()
+        return self.trash.empty()
 
     def commit_slide(self, info: SlideInfo, tmp_dir: Path) -> None:
         """Turn an incoming folder that holds `original.*` into the slide `info.id`, durably and at once."""
@@ -282,7 +282,7 @@ class Store:
     def _discard(self, folder: Path, missing: NotFound) -> bool:
         """Move a folder out of sight in one step, then remove it; say whether its bytes are gone."""
         try:
-            doomed = self._trash.take(folder)
+            doomed = self.trash.take(folder)
         except FileNotFoundError:
             raise missing from None
         fsync_dir(folder.parent)

@@ -2,7 +2,9 @@
 
 import logging
 import shutil
+import threading
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,14 @@ class Trash:
         doomed = self.folder / uuid.uuid4().hex
         folder.rename(doomed)
         return doomed
+
+    def drop(self, folder: Path) -> None:
+        """Move a folder out of sight in one step, and leave its removal to a thread: it may hold very many files.
+
+        One that is not there has gone already. A process that ends sooner leaves the rest to `empty`.
+        """
+        with suppress(FileNotFoundError):
+            threading.Thread(target=removed, args=(self.take(folder),), daemon=True).start()
 
     def empty(self) -> int:
         """Remove all of it. What still cannot be removed is logged, and stays.

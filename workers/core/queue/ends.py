@@ -57,17 +57,17 @@ class Ends:
             elif state is None:  # Redis was lost meanwhile: the disk knows
                 self.clear(job_id)
             return
-        self.clear(job_id)
+        self.clear(job_id, later=ending.state == "canceled")  # a gateway's doing; a worker that fails a job may end now
         if kept is None and self._keep(job_id, ending) is not None:  # there may be room now
             with answering():
                 self._redis.srem(UNWRITTEN, job_id)
         with answering():
             dequeue(self._redis, self._queues, job_id)
 
-    def clear(self, job_id: str) -> None:
-        """Remove what a job made that ended without a result, as far as the disk lets us."""
+    def clear(self, job_id: str, *, later: bool = False) -> None:
+        """Remove what a job made that ended without a result, as far as the disk lets us; `later`: in a thread."""
         try:
-            clear_results(self._store, job_id)
+            clear_results(self._store, job_id, later=later)
         except OSError as error:
             logger.warning("what job %s made cannot be removed: %s", job_id, error)
 

@@ -1,16 +1,30 @@
 """Ends that no death and no broken disk can undo: on disk first, in Redis after that, and reconciled."""
 
 import errno
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from queue_fixtures import begun, entries, finishing, running, submitted, sweep, worker, write_result
+from queue_fixtures import (
+    DEADLINE_S,
+    begun,
+    entries,
+    finishing,
+    running,
+    submitted,
+    sweep,
+    until,
+    worker,
+    write_result,
+)
 
 from server.jobs.retention import Retention
+from workers.core import trash
 from workers.core.errors.base import JobNotFound, MppMissing, QueueUnavailable, SlideInUse
-from workers.core.job_files import ENDING, keep_ending, stored_view
+from workers.core.job_files import ENDING, KEPT, keep_ending, stored_view
+from workers.core.label_layout import LABELS, chunk_path
 from workers.core.queue import ends
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import GOING, UNWRITTEN, JobKeys, Task
@@ -202,3 +216,21 @@ def test_an_end_is_written_where_there_are_no_hard_links(jobs: Jobs, monkeypatch
     job_id = submitted(jobs)
     jobs.cancel(job_id)
     assert sorted(path.name for path in jobs.store.job_dir(job_id).iterdir()) == ["ended.json", "job.json"]
+
+
+def test_a_cancel_does_not_wait_until_very_many_files_are_removed(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, sound = threading.Event(), trash.removed
+
+    def slow(folder: Path) -> bool:
+        return held.wait(DEADLINE_S) and sound(folder)
+
+    monkeypatch.setattr(trash, "removed", slow)
+    job_id = running(jobs, 2)
+    chunk = chunk_path(jobs.store.job_dir(job_id), LABELS, 0, 0)
+    chunk.parent.mkdir(parents=True)
+    chunk.touch()
+    assert jobs.cancel(job_id).state == "canceled"
+    assert {path.name for path in jobs.store.job_dir(job_id).iterdir()} == KEPT - {"webhook.json"}
+    assert any(jobs.store.trash.folder.iterdir())
+    held.set()
+    until(lambda: not any(jobs.store.trash.folder.iterdir()))
