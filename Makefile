@@ -14,7 +14,7 @@ COMPOSE_SCHEMA := vendor.compose-spec
 .PHONY: help setup demo serve test test-fast test-all test-faults coverage lint bench clean viewer lock sbom
 
 help:
-	@echo "make demo [SLIDE=...] [MPP=0.5] [MODEL=nuclei-paper]    a slide through upload, job and results, into demo-output/"
+	@echo "make demo [SLIDE=...] [MPP=0.5] [MODEL=nuclei-paper] [OPEN=1]    a slide through upload, job and results, into demo-output/; OPEN: then the page"
 	@echo "make serve                         server, queue and one worker; prints the URL"
 	@echo "make viewer                        the page of the server, from viewer/; needs node"
 	@echo "make test-fast                     tests without processes, browser, Java and real slides; about a minute"
@@ -36,8 +36,8 @@ $(STAMP): pyproject.toml client/pyproject.toml constraints.txt
 
 setup: $(STAMP)
 
-demo: $(STAMP)
-	$(BIN)/ldiffusion demo --out demo-output $(if $(SLIDE),--slide '$(SLIDE)') $(if $(MPP),--mpp $(MPP)) $(if $(MODEL),--model $(MODEL))
+demo: $(STAMP) $(if $(OPEN),viewer)
+	$(BIN)/ldiffusion demo --out demo-output $(if $(SLIDE),--slide '$(SLIDE)') $(if $(MPP),--mpp $(MPP)) $(if $(MODEL),--model $(MODEL)) $(if $(OPEN),--open)
 
 serve: $(STAMP)
 	$(BIN)/ldiffusion serve

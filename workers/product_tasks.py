@@ -31,6 +31,7 @@ from workers.outputs.dicom_seg import Coding, write_segmentation
 from workers.outputs.levels import Levels
 from workers.outputs.ome_zarr import write_ome_zarr
 from workers.outputs.pyramid import Layout, write_confidence, write_overlay
+from workers.outputs.report import write_report
 from workers.outputs.vector.features import write_features
 from workers.outputs.vector.vectorize import Stain, write_geojson, write_simplified
 from workers.pipeline import stitch
@@ -211,6 +212,7 @@ MAKERS: Mapping[str, Callable[[Path, Source], object]] = {
     "segmentation.dcm": lambda path, source: _segmentation(path, source, "LABELMAP"),
     "segmentation-binary.dcm": lambda path, source: _segmentation(path, source, "BINARY"),
     "annotations.dcm": _annotations,
+    "report.pdf": lambda path, source: write_report(path, source.job_dir, source.store.read_result(source.job_id)),
     "features.fgb": _features,
     **{name: _simplifier(step_px) for step_px, name in SIMPLIFIED.items()},
 }

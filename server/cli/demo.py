@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import webbrowser
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from server.process.children import module_command, module_environment
 from server.process.serve import STOP_S, read_address
 from workers.core.children.parent_death import die_with_parent
 from workers.core.errors.base import RequestInvalid, Unavailable
+from workers.core.schemas import Provenance
 from workers.core.settings import Settings
 from workers.core.store import atomic_write
 
@@ -35,8 +37,10 @@ START_S = 60
 POLL_S = 0.1
 
 
-def run_demo(settings: Settings, slide: Path | None, out: Path, request: dict[str, Any]) -> None:
-    """Start a server, send it a slide, fetch the results into `out`, stop it.
+def run_demo(
+    settings: Settings, slide: Path | None, out: Path, request: dict[str, Any], *, opens: bool = False
+) -> None:
+    """Start a server, send it a slide, fetch the results into `out`, stop it; with `opens` show the page before that.
 
     Raises:
         LDiffusionError: Some step failed; nothing of the server is left running.
@@ -48,7 +52,18 @@ def run_demo(settings: Settings, slide: Path | None, out: Path, request: dict[st
     click.echo(f"Starting a server; its log is {log}.")
     with tempfile.TemporaryDirectory(prefix="ldiffusion-demo-") as folder, serving(settings, Path(folder), log) as url:
         submit(url, path, out, request)
+        if opens:
+            _show(url, Provenance.model_validate_json((out / "result.json").read_bytes()))
     click.echo(f"Done. Look at {out / 'preview.png'}; open {out / 'overlay.ome.tif'} in QuPath or OpenSlide.")
+
+
+def _show(url: str, result: Provenance) -> None:
+    """Open the page at the job, and leave the server up until Ctrl-C."""
+    page = f"{url}/#slide={result.slide_id}&job={result.job_id}"
+    click.echo(f"The page: {page} (Ctrl-C ends the server, and what lies on it)")
+    webbrowser.open(page)
+    with suppress(KeyboardInterrupt):
+        signal.pause()
 
 
 def demo_slide(cache: Path) -> Path:

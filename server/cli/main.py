@@ -188,12 +188,13 @@ def submit(
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="demo-output", show_default=True)
 @click.option("--model", default="nuclei", show_default=True, help="Name of an installed model.")
 @click.option("--mpp", type=click.FloatRange(min=0, min_open=True), help="µm per pixel; overrides the slide's own.")
-def demo(slide: Path | None, out: Path, model: str, mpp: float | None) -> None:
+@click.option("--open", "opens", is_flag=True, help="Then open the page in the browser; the server stays until Ctrl-C.")
+def demo(slide: Path | None, out: Path, model: str, mpp: float | None, *, opens: bool) -> None:
     """Show the whole on a real slide: start a server, upload, segment, fetch the results, stop."""
     need("demo", "client", "server", "worker")
     from server.cli.demo import run_demo
 
-    run_demo(Settings(), slide, out, {"model": model} | ({} if mpp is None else {"mpp": mpp}))
+    run_demo(Settings(), slide, out, {"model": model} | ({} if mpp is None else {"mpp": mpp}), opens=opens)
 
 
 @main.group()

@@ -198,6 +198,7 @@ export const FILES: Record<string, string> = {
 export const MADE: Record<string, string> = {
   'confidence.ome.tif': 'Confidence (OME-TIFF)',
   'features.fgb': 'Polygons (FlatGeobuf)',
+  'report.pdf': 'Report (PDF)',
 }
 /** What only a slide that came as DICOM has. */
 export const MADE_OF_DICOM: Record<string, string> = {

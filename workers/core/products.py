@@ -56,6 +56,7 @@ PRODUCTS = {
     "segmentation.dcm": Product("application/dicom", "DICOM segmentation of a slide that came as DICOM."),
     "segmentation-binary.dcm": Product("application/dicom", "The same for viewers that know BINARY only."),
     "annotations.dcm": Product("application/dicom", "DICOM bulk annotations of a slide that came as DICOM."),
+    "report.pdf": Product("application/pdf", "One page for people: picture, areas and counts, warnings, provenance."),
     "features.fgb": Product("application/vnd.flatgeobuf", "The polygons with a spatial index."),
     **{
         name: Product(
