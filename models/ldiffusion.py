@@ -21,7 +21,7 @@ from models.networks.unet import UNet
 from models.networks.vae import Encoder, LatentGaussian
 from models.networks.vectors import FeatureLatent
 from models.running_statistics import RunningStatistics
-from models.scheduler import LaplaceScheduler
+from models.schedule import LaplaceSchedule
 
 if TYPE_CHECKING:
     from models.networks.diffusers_vae import DiffusersEncoder
@@ -60,7 +60,7 @@ class LDiffusion(nn.Module):
         super().__init__()
         self.config = config
         net = config.network
-        self.scheduler = LaplaceScheduler.from_schedule(config.schedule)
+        self.scheduler = LaplaceSchedule.from_schedule(config.schedule)
         if config.form == "maps":
             self.encoder = _encoder(config)
             self.unet = UNet(

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
+import skimage  # imports its parts when they are used: the finish of a job, not the start of a worker
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.morphology import local_maxima, reconstruction
-from skimage.segmentation import watershed
 
 from models.config import ObjectConfig
 
@@ -95,7 +94,7 @@ def split_objects(
         for piece, markers in _markers(batch, boxes, numbers, depth, config.prominence):
             box = boxes[piece - 1]
             inside = numbers[box] == piece
-            flooded = watershed(_FULL - depth[box], markers, mask=inside)
+            flooded = skimage.segmentation.watershed(_FULL - depth[box], markers, mask=inside)
             numbers[box][inside] = last + flooded[inside]
             last += int(markers.max())
     return _in_raster_order(numbers, last) if last > count else numbers
@@ -120,7 +119,7 @@ def _smoothed(interior: NDArray[np.uint8], pieces: Numbers, passes: int) -> Dept
 
 def _with_several_maxima(pieces: Numbers, depth: Depth, count: int) -> list[int]:
     """Return the numbers of the components with more than one local maximum: the others need no closer look."""
-    tops, found = ndimage.label(local_maxima(depth, connectivity=1))
+    tops, found = ndimage.label(skimage.morphology.local_maxima(depth, connectivity=1))
     owner = np.zeros(found + 1, np.int64)
     owner[tops.ravel()] = pieces.ravel()
     several: list[int] = np.flatnonzero(np.bincount(owner[1:], minlength=count + 1) > 1).tolist()
@@ -159,8 +158,9 @@ def _markers(
         np.copyto(laid[place], depth[box], where=pieces[box] == piece)
     least = max(1, round(prominence * _FULL))
     # The map with its tops cut off: a top that does not stand out more is gone.
-    tops, count = ndimage.label(local_maxima(_grown(np.maximum(laid - least, 0), laid), connectivity=1))
-    del laid
+    cut = _grown(np.maximum(laid - least, 0), laid)
+    tops, count = ndimage.label(skimage.morphology.local_maxima(cut, connectivity=1))
+    del laid, cut
     numbered = np.zeros(count + 1, np.int32)
     for piece, place in places.items():
         own = tops[place]
@@ -184,7 +184,7 @@ def _grown(low: Depth, high: Depth) -> Depth:
             np.minimum(level[there], high[there], out=level[there])  # after each: two steps could leap a gap
         if np.array_equal(level, before):
             return level
-    return reconstruction(level, high, footprint=_CROSS)  # type: ignore[no-any-return]
+    return skimage.morphology.reconstruction(level, high, footprint=_CROSS)  # type: ignore[no-any-return]
 
 
 def _beside(batch: list[int], boxes: Sequence[Box]) -> tuple[dict[int, Box], tuple[int, int]]:

@@ -8,7 +8,7 @@ normalisation does not: once trained it is one fixed factor and offset a channel
 from collections.abc import Sequence
 from itertools import pairwise
 
-import models.torch_compat  # noqa: F401  (before timm)
+import models.postponed  # noqa: F401  (before timm)
 
 import torch
 from timm.models.convnext import ConvNeXtStage

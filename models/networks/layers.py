@@ -1,11 +1,9 @@
 """Blocks shared by the networks. None of their norms couples distant places, once trained."""
 
+import math
 from typing import Final
 
-import models.torch_compat  # noqa: F401  (before diffusers)
-
 import torch
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,6 +11,8 @@ from models.networks.sizes import Norm
 
 # Running statistics cover about fifty steps: near to what the averaged weights, that are shipped, see.
 MOMENTUM: Final = 0.02
+_SINUSOIDS: Final = 64
+_LONGEST: Final = 10_000
 
 
 class PixelNorm(nn.LayerNorm):
@@ -30,17 +30,28 @@ def norm_layer(width: int, kind: Norm) -> nn.Module:
 
 
 class StepEmbedding(nn.Module):
-    """Timestep (N,) → (N, width): sinusoids and two linear layers, diffusers' own."""
+    """Timestep (N,) → (N, width): sinusoids and two linear layers.
+
+    Numbers and names of tensors are those of diffusers' `Timesteps` and `TimestepEmbedding`; to import them takes a
+    worker longer than all else that it imports for its model.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.sinusoids = Timesteps(64, flip_sin_to_cos=True, downscale_freq_shift=0)
-        self.mlp = TimestepEmbedding(64, width)
+        self.mlp = nn.ModuleDict({"linear_1": nn.Linear(_SINUSOIDS, width), "linear_2": nn.Linear(width, width)})
 
     def forward(self, t: Tensor) -> Tensor:
         """Embed."""
-        embedded: Tensor = self.mlp(self.sinusoids(t))
+        embedded: Tensor = self.mlp["linear_2"](functional.silu(self.mlp["linear_1"](sinusoids(t))))
         return embedded
+
+
+def sinusoids(t: Tensor) -> Tensor:
+    """Timestep (N,) → (N, 64) float32: cosines, then sines, of wavelengths from 2π up to 20000π in even ratios."""
+    count = _SINUSOIDS // 2
+    exponents = -math.log(_LONGEST) * torch.arange(count, dtype=torch.float32, device=t.device) / count
+    angles = t.float()[:, None] * exponents.exp()
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 class Block(nn.Module):

@@ -7,15 +7,16 @@ is exact; V2's global response norm takes a statistic over space and is refused.
 
 from typing import Any
 
-import models.torch_compat  # noqa: F401  (before timm)
+import models.postponed  # noqa: F401  (before timm)
 
-import timm
 import torch
 from timm.layers.grn import GlobalResponseNorm
+from timm.models._registry import list_models
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.networks.layers import Block, PixelNorm
+from models.networks.timm_networks import has_network, make_network
 
 _STRIDES = [4, 8, 16, 32]
 
@@ -62,11 +63,11 @@ class TimmSegmenter(nn.Module):
 def make_backbone(name: str, channels: int) -> Any:
     """Build a ConvNeXt for `channels` input maps with random weights; errors as for `TimmSegmenter`."""
     architecture = name.split(".", maxsplit=1)[0]
-    if "convnext" not in architecture or not timm.is_model(architecture):
-        known = ", ".join(timm.list_models("convnext_*")[:4])
+    if "convnext" not in architecture or not has_network(name):
+        known = ", ".join(list_models("convnext_*")[:4])
         raise ValueError(f"backbone is {name!r}; it must be one of timm's ConvNeXt networks, such as {known}")
     # timm's layer scale of 1e-6 suits hundreds of epochs; weights from outside bring their own.
-    net: Any = timm.create_model(name, pretrained=False, features_only=True, in_chans=channels, ls_init_value=0.1)
+    net = make_network(name, in_chans=channels, ls_init_value=0.1)
     if net.feature_info.reduction() != _STRIDES:
         raise ValueError(f"backbone {name!r} has strides {net.feature_info.reduction()}; it must have {_STRIDES}")
     if any(isinstance(module, GlobalResponseNorm) for module in net.modules()):

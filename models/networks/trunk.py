@@ -11,15 +11,13 @@ refused: a tile would change its neighbours. Batch normalisation, once trained, 
 from itertools import pairwise
 from typing import Any, Final
 
-import models.torch_compat  # noqa: F401  (before timm)
-
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.networks.convnext import Halve, Pyramid, conv_norm, convnext_stage
 from models.networks.layers import MOMENTUM
+from models.networks.timm_networks import has_network, make_network
 
 _RGB: Final = 3
 _STRIDES: Final = [2, 4, 8, 16]
@@ -71,11 +69,9 @@ def make_trunk(name: str) -> Any:
     Raises:
         ValueError: As for `TrunkSegmenter`.
     """
-    if not timm.is_model(name.split(".", maxsplit=1)[0]):
+    if not has_network(name):
         raise ValueError(f"backbone is {name!r}; timm has no network of that name; one it has: tf_efficientnet_lite0")
-    net: Any = timm.create_model(
-        name, pretrained=False, features_only=True, feature_cls="getter", out_indices=(0, 1, 2, 3)
-    )
+    net = make_network(name, feature_cls="getter", out_indices=(0, 1, 2, 3))
     if net.feature_info.reduction() != _STRIDES:
         raise ValueError(f"backbone {name!r} has strides {net.feature_info.reduction()}; it must have {_STRIDES}")
     if _couples_far(net):
