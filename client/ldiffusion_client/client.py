@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 from ldiffusion_client import jobs as job_steps
 from ldiffusion_client import products as product_steps
 from ldiffusion_client import uploads as upload_steps
+from ldiffusion_client.cohorts import CohortMethods
 from ldiffusion_client.jobs import JobFilter, JobOptions, SeenBatch, SeenJob
 from ldiffusion_client.methods import Awaiting, Blocking, Method
 from ldiffusion_client.protocol import PATIENCE_S, Ask, Seen, Steps, listed, look, once, parsed
@@ -29,7 +30,7 @@ def unseen(*_progress: object) -> None:
     """Take no notice of progress."""
 
 
-class Methods:
+class Methods(CohortMethods):
     """What both clients can do, as steps. Every method raises `RemoteError`, or one of its kinds in `errors`.
 
     Args:
@@ -219,11 +220,6 @@ class Methods:
     def batches(self, limit: int | None = None) -> Steps[list[BatchView]]:
         """Return the batches, the newest first."""
         return job_steps.list_batches(limit)
-
-    @Method
-    def cohort(self, batch_id: str) -> Steps[list[dict[str, str]]]:
-        """Return a batch as a table: for each slide its areas, counts and warnings, as text; empty where unknown."""
-        return job_steps.cohort(batch_id, self._patience_s)
 
     @Method
     def wait_batch(

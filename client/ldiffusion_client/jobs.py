@@ -1,7 +1,5 @@
 """Jobs and batches as a client asks for them and follows them, free of sockets."""
 
-import csv
-import io
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -124,16 +122,6 @@ def list_batches(limit: int | None) -> Steps[list[BatchView]]:
         RemoteError.
     """
     return (yield from listed(BATCHES, Page[BatchView], limit))
-
-
-def cohort(batch_id: str, patience_s: float) -> Steps[list[dict[str, str]]]:
-    """Fetch a batch as a table.
-
-    Raises:
-        Missing, RemoteError.
-    """
-    answer = yield from retrying(Ask("GET", f"{BATCHES}/{batch_id}/cohort.csv"), patience_s)
-    return list(csv.DictReader(io.StringIO(answer.content.decode("utf-8"), newline="")))
 
 
 def delete_job(job_id: str) -> Steps[JobView | None]:

@@ -127,6 +127,17 @@ def find_features(
     return found
 
 
+def fetch_file(address: str, path: Path, patience_s: float) -> Steps[Path]:
+    """Fetch what lies at an address to `path`; all of it arrives, or nothing stays.
+
+    Raises:
+        Missing, RemoteError.
+    """
+    transfer = Transfer(address, {}, None, Deadline(path.name, None), patience_s)
+    yield from _download_file(transfer, path, lambda *_progress: None)
+    return path
+
+
 def _made(step: Ask | Open, deadline: Deadline, patience_s: float) -> Steps[Answer]:
     """Ask for a product until it is made; return the answer that gives it."""
     while (answer := (yield from retrying(step, patience_s))).status == HTTPStatus.ACCEPTED:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ldiffusion_client import Client
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+TABLES = (".parquet", ".csv")
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -95,6 +96,19 @@ def list_batches(url: str, key: str | None, ca_file: Path | None) -> None:
         for batch in client.batches():
             counts = ", ".join(f"{count} {state}" for state, count in batch.counts.items())
             click.echo(f"{batch.id}  {batch.created_at:%Y-%m-%d %H:%M}  {counts}")
+
+
+@batches.command("cohort")
+@click.argument("batch_id")
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help=".parquet or .csv.")
+@of_server
+def fetch_cohort(batch_id: str, out: Path, url: str, key: str | None, ca_file: Path | None) -> None:
+    """Fetch a batch as one table: a row for each slide with areas, counts and warnings."""
+    if out.suffix.lower() not in TABLES:
+        raise click.BadParameter(f"{out.name} is no table.", param_hint="'--out'")
+    with asking("batches cohort", url, key, ca_file) as client:
+        client.download_cohort(batch_id, out)
+    click.echo(str(out))
 
 
 @batches.command("delete")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from server.jobs.batch_records import BatchItem, BatchView
 from workers.core.cohort.rows import Row, row_of
-from workers.core.cohort.tables import write_csv
+from workers.core.cohort.tables import write_csv, write_parquet
 from workers.core.errors.base import JobNotFound, SlideNotFound
 from workers.core.store import Store
 
@@ -18,6 +18,13 @@ def batch_csv(batch: BatchView, store: Store) -> str:
     text = io.StringIO(newline="")
     write_csv(text, [_row(item, store) for item in batch.items])
     return text.getvalue()
+
+
+def batch_parquet(batch: BatchView, store: Store) -> bytes:
+    """Return the same table as Parquet."""
+    file = io.BytesIO()
+    write_parquet(file, [_row(item, store) for item in batch.items])
+    return file.getvalue()
 
 
 def _row(item: BatchItem, store: Store) -> Row:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from server.access.guards import CallerDep
 from server.jobs.batch_records import BatchRequest, BatchView
-from server.jobs.batch_table import batch_csv
+from server.jobs.batch_table import batch_csv, batch_parquet
 from server.jobs.batches import Batches
 from server.jobs.pagination import read_cursor
 from server.routes.deps import JobsDep, QuotasDep, RetentionDep, RootPathDep, StoreDep
@@ -18,6 +18,8 @@ from server.web.root_path import link_to
 from workers.core.frozen import Frozen
 
 router = APIRouter(prefix="/v1/batches", tags=["jobs"])
+
+PARQUET = "application/vnd.apache.parquet"
 
 
 class BatchList(Frozen):
@@ -74,6 +76,19 @@ def get_cohort(batch_id: str, batches: BatchesDep, store: StoreDep) -> Response:
     table = batch_csv(batches.view(batch_id), store)
     headers = {"content-disposition": f'attachment; filename="cohort-{batch_id}.csv"', "cache-control": "no-store"}
     return Response(table, headers=headers, media_type="text/csv")
+
+
+@router.get(
+    "/{batch_id}/cohort.parquet",
+    response_class=Response,
+    responses={200: {"content": {PARQUET: {}}}, **error_responses(404, 503)},
+)
+def get_cohort_parquet(batch_id: str, batches: BatchesDep, store: StoreDep) -> Response:
+    """Return the same table as Parquet, with types: numbers, and UTC times."""
+    table = batch_parquet(batches.view(batch_id), store)
+    name = f"cohort-{batch_id}.parquet"
+    headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+    return Response(table, headers=headers, media_type=PARQUET)
 
 
 @router.delete(

@@ -210,7 +210,7 @@ def test_a_job_is_followed_to_its_end(
     assert told[0].state == "queued"
 
 
-def test_a_batch_is_waited_for_and_canceled(client: Client, small: Path) -> None:
+def test_a_batch_is_waited_for_and_canceled(client: Client, small: Path, tmp_path: Path) -> None:
     slide = client.upload(small)
     batch = client.submit_batch([slide.id, "0" * 32], model="made-model")
     assert [item.state for item in batch.items] == ["queued", "refused"]
@@ -221,6 +221,8 @@ def test_a_batch_is_waited_for_and_canceled(client: Client, small: Path) -> None
         ("", "0" * 32, "refused"),
     ]
     assert rows[1]["error"].startswith("slide_not_found: ")
+    assert client.download_cohort(batch.id, tmp_path / "c.csv").read_text().startswith("name,slide,state,")
+    assert client.download_cohort(batch.id, tmp_path / "c.parquet").read_bytes().startswith(b"PAR1")
     with pytest.raises(TookTooLong):
         client.wait_batch(batch.id, timeout_s=0)
     assert client.cancel_batch(batch.id).counts == {"canceled": 1, "refused": 1}

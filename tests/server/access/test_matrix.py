@@ -57,7 +57,7 @@ KINDS = {
         *(f"GET {JOB}", f"DELETE {JOB}", f"GET {JOB}/events", f"GET {JOB}/products", f"GET {JOB}/features"),
         *(f"GET {JOB}/labels.ome.zarr", f"GET {ZARR}", f"GET {JOB}/{{name}}"),
         *(f"GET {UPLOAD}", f"HEAD {UPLOAD}", f"PATCH {UPLOAD}", f"DELETE {UPLOAD}"),
-        *(f"GET {BATCH}", f"GET {BATCH}/cohort.csv", f"DELETE {BATCH}"),
+        *(f"GET {BATCH}", f"GET {BATCH}/cohort.csv", f"GET {BATCH}/cohort.parquet", f"DELETE {BATCH}"),
     ],
 }
 TABLE = {route: kind for kind, routes in KINDS.items() for route in routes}

@@ -1,5 +1,7 @@
 """What the command asks of a server, on a gateway without a worker."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 from click.testing import CliRunner
@@ -29,13 +31,20 @@ def test_usage_tells_what_there_is(gateway: httpx.Client, gateway_settings: Sett
     assert lines[5].split() == ["unfinished", "jobs", "1", "(no", "limit)"]
 
 
-def test_batches_are_listed_and_deleted(gateway: httpx.Client, gateway_settings: Settings) -> None:
+def test_batches_are_listed_fetched_and_deleted(
+    gateway: httpx.Client, gateway_settings: Settings, tmp_path: Path
+) -> None:
     server = ("--server", str(gateway.base_url))
     slide_ids = [add_slide(Store(gateway_settings.data_dir), 0.5)]
     batch = gateway.post("/v1/batches", json={"slide_ids": slide_ids, "model": "made-model"}).json()
     listed = said("batches", "list", *server)
     assert batch["id"] in listed
     assert listed.endswith("1 queued\n")
+    for name, first in (("cohort.parquet", b"PAR1"), ("cohort.csv", b"name,slide,state,")):
+        assert said("batches", "cohort", batch["id"], "-o", str(tmp_path / name), *server) == f"{tmp_path / name}\n"
+        assert (tmp_path / name).read_bytes().startswith(first)
+    result = CliRunner().invoke(main, ["batches", "cohort", batch["id"], "-o", "cohort.xls", *server])
+    assert result.exit_code == 2
     assert said("batches", "delete", batch["id"], *server).startswith("What had not started is canceled")
     assert said("batches", "delete", batch["id"], *server) == "Deleted.\n"
     assert said("batches", "list", *server) == ""

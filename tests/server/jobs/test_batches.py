@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pyarrow.csv as arrow_csv
+import pyarrow.parquet as pq
 import pytest
 from finished_jobs import finished_job
 from gateway_fixtures import GatewayWith
@@ -85,6 +86,14 @@ def test_a_batch_is_a_table_with_the_numbers_of_those_that_are_done(
     assert table["count_nucleus, small"] == [7, None, None]
     assert [error.partition(":")[0] for error in table["error"]] == ["", "", "mpp_missing"]
     assert gateway.get(f"/v1/batches/{'0' * 32}/cohort.csv").status_code == 404
+    answer = gateway.get(f"/v1/batches/{batch['id']}/cohort.parquet")
+    typed = pq.read_table(io.BytesIO(answer.content))
+    assert answer.headers["content-disposition"].endswith(f'"cohort-{batch["id"]}.parquet"')
+    assert typed.column_names == list(table)
+    for name in ("slide", "state", "tissue_mm2", "count_nucleus, small", "share_nucleus, small"):
+        assert typed[name].to_pylist() == table[name]
+    assert str(typed.schema.field("finished_at").type) == "timestamp[us, tz=UTC]"
+    assert gateway.get(f"/v1/batches/{'0' * 32}/cohort.parquet").status_code == 404
 
 
 def test_cancel_stops_what_has_not_started_and_the_rest_if_told(

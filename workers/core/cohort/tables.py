@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, BinaryIO, Final, TextIO
 
 from workers.core.cohort.rows import GOOD, Row
 from workers.core.errors.base import RequestInvalid
@@ -64,14 +64,19 @@ def write_summary(path: Path, rows: Sequence[Row]) -> None:
             with temporary.open("w", encoding="utf-8", newline="") as text:
                 write_csv(text, rows)
             return
-        columns = _columns(rows)
-        import pyarrow as pa  # noqa: PLC0415 (a gateway has none)
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
-        kinds = {TEXT: pa.string(), NUMBER: pa.float64(), WHOLE: pa.int64(), TIME: pa.timestamp("us", tz="UTC")}
-        table = pa.table({name: pa.array(values, kinds[kind]) for name, (kind, values) in columns.items()})
         with temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
+            write_parquet(file, rows)
+
+
+def write_parquet(file: BinaryIO, rows: Sequence[Row]) -> None:
+    """Write the rows as Parquet, packed with zstd; what there is no number for is null."""
+    import pyarrow as pa  # noqa: PLC0415 (half a second, and few ask for tables)
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    kinds = {TEXT: pa.string(), NUMBER: pa.float64(), WHOLE: pa.int64(), TIME: pa.timestamp("us", tz="UTC")}
+    columns = _columns(rows).items()
+    table = pa.table({name: pa.array(values, kinds[kind]) for name, (kind, values) in columns})
+    pq.write_table(table, file, compression="zstd")
 
 
 def write_csv(text: TextIO, rows: Sequence[Row]) -> None:
