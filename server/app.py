@@ -27,6 +27,7 @@ from server.jobs.webhook_dispatch import WebhookDispatch
 from server.routes import (
     admin,
     batches,
+    corrections,
     events,
     health,
     jobs,
@@ -73,6 +74,7 @@ TAGS = [
     {"name": "uploads", "description": "Resumable uploads of slides: the tus protocol 1.0.0."},
     {"name": "jobs", "description": "Segmentation of one slide by one model."},
     {"name": "results", "description": "Files of a succeeded job. They never change: cache them by their ETag."},
+    {"name": "corrections", "description": "What people say of the objects of a job; results are never altered."},
     {"name": "viewing", "description": "Deep Zoom tiles and thumbnails, for viewers in a browser."},
     {"name": "access", "description": "Signed links, for what cannot send a key; what a tenant has."},
     {"name": "admin", "description": "What concerns the whole server; the key needs the scope `admin` besides."},
@@ -155,6 +157,7 @@ def create_app(settings: Settings) -> FastAPI:
         jobs,
         batches,
         roi,
+        corrections,
         products,
         qupath,
         results,

@@ -18,13 +18,23 @@ from functools import partial
 from pathlib import Path
 
 from workers import stages, tasks
+from workers.core.corrections.log import read_revisions
+from workers.core.corrections.standing import standing
 from workers.core.digests import sha256_of, sha256_of_all
-from workers.core.errors.base import JobNotFound, LDiffusionError, QueueUnavailable, ResultNotReady, SlideNotFound
+from workers.core.errors.base import (
+    JobNotFound,
+    LDiffusionError,
+    ProductRefused,
+    QueueUnavailable,
+    ResultNotReady,
+    SlideNotFound,
+)
 from workers.core.errors.jobs import OutOfMemory
 from workers.core.job_files import count_size
-from workers.core.products import FOLDER, SIMPLIFIED, Made, Products
+from workers.core.products import FOLDER, SIMPLIFIED, Made, Products, revision_of
 from workers.core.queue.leases import Leases
 from workers.core.schemas import Plan
+from workers.core.slides.slide import Slide
 from workers.core.store import Store
 from workers.outputs.dicom_ann import write_annotations
 from workers.outputs.dicom_seg import Coding, write_segmentation
@@ -32,26 +42,33 @@ from workers.outputs.levels import Levels
 from workers.outputs.ome_zarr import write_ome_zarr
 from workers.outputs.pyramid import Layout, write_confidence, write_overlay
 from workers.outputs.report import write_report
+from workers.outputs.training_folder import Judged, write_training_folder
 from workers.outputs.vector.features import write_features
 from workers.outputs.vector.vectorize import Stain, write_geojson, write_simplified
 from workers.pipeline import stitch
+from workers.pipeline.plane import PlaneReader
 from workers.pipeline.stitch import LabelArrays
+from workers.pipeline.tiling import WorkingPlane
 from workers.process.watchdog import Watchdog, private_bytes
 
 logger = logging.getLogger(__name__)
 
 REGIONS = "regions.geojson.gz"
 
+OpenSlide = Callable[[Plan], Slide]
+"""Opens the slide of a job as the job read it."""
+
 
 @dataclass(frozen=True)
 class Source:
-    """What products are made from, and `room_bytes`, the memory that making one may take."""
+    """What products are made from, `room_bytes`, the memory that making one may take, and what opens the slide."""
 
     store: Store
     job_id: str
     plan: Plan
     arrays: LabelArrays
     room_bytes: int
+    open: OpenSlide
 
     @property
     def job_dir(self) -> Path:
@@ -84,7 +101,7 @@ def make_product(job_id: str, name: str) -> None:
     try:
         with Watchdog(runtime.limits, partial(_give_up, queue, runtime.leases, job_id, name)):
             room_bytes = runtime.limits.memory_bytes - private_bytes()
-            record = make(runtime.store, job_id, name, room_bytes)
+            record = make(runtime.store, job_id, name, room_bytes, partial(_opened, runtime))
             count_size(runtime.store, job_id)  # before the record: whoever sees that finds the number right
             queue.made(job_id, record)
         outcome = "made"
@@ -122,7 +139,17 @@ def _give_up(queue: Products, leases: Leases, job_id: str, name: str, error: LDi
     leases.retire()
 
 
-def make(store: Store, job_id: str, name: str, room_bytes: int = sys.maxsize) -> Made:
+def _opened(runtime: tasks.Runtime, plan: Plan) -> Slide:
+    return runtime.open(plan.slide_id, plan.on_bad_tile, plan.image)
+
+
+def _no_slide(plan: Plan) -> Slide:
+    raise SlideNotFound("Nothing here opens slides.", value=plan.slide_id)
+
+
+def make(
+    store: Store, job_id: str, name: str, room_bytes: int = sys.maxsize, open_slide: OpenSlide = _no_slide
+) -> Made:
     """Make a product and put it in its place, with no more memory than `room_bytes` as far as that can be foreseen.
 
     Raises:
@@ -131,17 +158,18 @@ def make(store: Store, job_id: str, name: str, room_bytes: int = sys.maxsize) ->
     """
     store.read_result(job_id)
     arrays = stitch.open_labels(store.job_dir(job_id))
-    source = Source(store, job_id, store.read_plan(job_id), arrays, room_bytes)
+    source = Source(store, job_id, store.read_plan(job_id), arrays, room_bytes, open_slide)
     folder = source.job_dir / FOLDER
     folder.mkdir(exist_ok=True)
     for stale in folder.glob(f".{name}.*"):  # of a worker that died
         shutil.rmtree(stale, ignore_errors=True)
     work = folder / f".{name}.{uuid.uuid4().hex[:12]}"
     work.mkdir()
+    revision = revision_of(store, job_id, name)  # before: what comes meanwhile makes it old
     try:
         fresh = work / name
         MAKERS[name](fresh, source)
-        record = _record(fresh)
+        record = _record(fresh).model_copy(update={"revision": revision})
         shutil.rmtree(folder / name, ignore_errors=True)  # a folder that has no record
         os.sync()  # a folder of many files that nobody synced one by one
         fresh.replace(folder / name)
@@ -198,6 +226,16 @@ def _features(path: Path, source: Source) -> None:
     write_features(path, geojson, source.plan, source.room_bytes)
 
 
+def _training(path: Path, source: Source) -> None:
+    revisions = read_revisions(source.job_dir)
+    objects = tuple(standing(revisions).values())
+    if not objects:
+        raise ProductRefused("Nobody has corrected this job.", value=source.job_id, accepted="a job with corrections")
+    with source.open(source.plan) as slide:
+        reader = PlaneReader(slide, WorkingPlane.from_plan(source.plan), source.plan.level)
+        write_training_folder(path, Judged(source.arrays, source.plan, reader, objects, len(revisions)))
+
+
 def _simplifier(step_px: int) -> Callable[[Path, Source], object]:
     return lambda path, source: write_simplified(
         path, source.arrays, source.plan, step_px, source.room_bytes, source.stain
@@ -214,6 +252,7 @@ MAKERS: Mapping[str, Callable[[Path, Source], object]] = {
     "annotations.dcm": _annotations,
     "report.pdf": lambda path, source: write_report(path, source.job_dir, source.store.read_result(source.job_id)),
     "features.fgb": _features,
+    "training.zip": _training,
     **{name: _simplifier(step_px) for step_px, name in SIMPLIFIED.items()},
 }
 

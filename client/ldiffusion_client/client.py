@@ -18,6 +18,7 @@ from ldiffusion_client import jobs as job_steps
 from ldiffusion_client import products as product_steps
 from ldiffusion_client import uploads as upload_steps
 from ldiffusion_client.cohorts import CohortMethods
+from ldiffusion_client.corrections import CorrectionMethods
 from ldiffusion_client.jobs import JobFilter, JobOptions, SeenBatch, SeenJob
 from ldiffusion_client.methods import Awaiting, Blocking, Method
 from ldiffusion_client.protocol import PATIENCE_S, Ask, Seen, Steps, listed, look, once, parsed
@@ -30,7 +31,7 @@ def unseen(*_progress: object) -> None:
     """Take no notice of progress."""
 
 
-class Methods(CohortMethods):
+class Methods(CorrectionMethods, CohortMethods):
     """What both clients can do, as steps. Every method raises `RemoteError`, or one of its kinds in `errors`.
 
     Args:

@@ -156,6 +156,11 @@ class Ledger:
             self._asked[job_id].add(product)
             self._jobs.unsettle(job_id)
 
+    def look_again(self, job_id: str) -> None:
+        """Read a job again at the next count: something was added to it."""
+        with self._lock:
+            self._jobs.unsettle(job_id)
+
     def forget(self, kind: str, name: str) -> None:
         """Know nothing of a `slide` or `job` that was deleted."""
         with self._lock:

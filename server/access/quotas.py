@@ -141,6 +141,21 @@ class Quotas:
                 self._held.pop(number, None)
                 self._held_batches.pop(number, None)
 
+    @contextmanager
+    def more_bytes(self, tenant: str, job_id: str, size_bytes: int) -> Iterator[None]:
+        """Hold room for what is added to a job while the context lasts; then it is in the job's folder, and counted.
+
+        Raises:
+            QuotaExceeded: The tenant has no room for it.
+        """
+        number = next(self._numbers)
+        self.hold(number, tenant, size_bytes)
+        try:
+            yield
+        finally:
+            self.ledger.look_again(job_id)
+            self._held.pop(number, None)
+
     def ask_product(self, tenant: str, job_id: str, name: str) -> Made | None:
         """Return the record of a product, or see to it that it is made and return None.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from server.cli import doctor, keys, remote
+from server.cli import corrections, doctor, keys, remote
 from server.cli.extras import need
 from server.process.children import module_command, module_environment
 from workers.core.command_line import TellsErrors
@@ -260,6 +260,7 @@ def become(module: str, arguments: tuple[str, ...]) -> None:
 main.add_command(keys.keys)
 main.add_command(keys.audit)
 main.add_command(remote.batches)
+main.add_command(corrections.corrections)
 main.add_command(remote.usage)
 main.add_command(doctor.doctor)
 

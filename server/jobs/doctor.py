@@ -13,8 +13,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from workers.core.corrections.log import cut_torn, read_revisions, torn_bytes
 from workers.core.digests import sha256_of
-from workers.core.errors.base import JobNotFound, LDiffusionError, ResultNotReady
+from workers.core.errors.base import JobNotFound, LDiffusionError, ResultNotReady, StorageFault
 from workers.core.frozen import Frozen
 from workers.core.job_files import KEPT, REGIONS, read_ending, stored_view
 from workers.core.queue.exchange import answering, decode
@@ -105,6 +106,7 @@ class Doctor:
         yield from self._leftovers(job_id)
         if view.state == "succeeded":
             yield from self._results(job_id)
+            yield from self._corrections(job_id)
 
     def _without_view(self, job_id: str, folder: Path) -> Iterator[Treated]:
         if (folder / "job.json").exists():
@@ -156,6 +158,16 @@ class Doctor:
                 yield Treated(kind="result_changed", id=job_id, detail=f"{name} has another size than was written")
             elif self._digests and sha256_of(path) != digest:
                 yield Treated(kind="result_changed", id=job_id, detail=f"{name} has another digest than was written")
+
+    def _corrections(self, job_id: str) -> Iterator[Treated]:
+        folder = self._store.job_dir(job_id)
+        if torn := torn_bytes(folder):
+            detail = f"its corrections end with {torn} bytes that nobody was told of"
+            yield self._told("corrections_torn", job_id, detail, lambda _job_id: cut_torn(folder))
+        try:
+            read_revisions(folder)
+        except StorageFault as error:
+            yield Treated(kind="corrections_unreadable", id=job_id, detail=error.message)
 
     def _told(self, kind: str, subject: str, detail: str, mend: Callable[[str], object]) -> Treated:
         mended = False

@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from server.web.files import ImmutableFile, is_current, validators
-from workers.core.products import FOLDERS, PRODUCTS, Made, Products, product_path
+from workers.core.products import FOLDERS, FOLLOWING, PRODUCTS, Made, Products, product_path
 from workers.core.queue.jobs import Jobs
 
 RETRY_AFTER_S = 2
@@ -34,9 +34,10 @@ def product_answer(request: Request, jobs: Jobs, ask: Ask, job_id: str, name: st
     made = ask(job_id, name)
     if made is None:
         return being_made(Products(jobs), job_id, name)
+    changes = {"cache-control": "no-cache"} if name in FOLLOWING else {}
     if is_current(request.headers.get("if-none-match"), made.sha256):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=validators(made.sha256))
-    headers = {"content-disposition": f'attachment; filename="{name}"'}
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=validators(made.sha256) | changes)
+    headers = {"content-disposition": f'attachment; filename="{name}"'} | changes
     return ImmutableFile(product_path(jobs.store, job_id, name), made.sha256, PRODUCTS[name].media_type, headers)
 
 

@@ -191,6 +191,16 @@ def count_size(store: Store, job_id: str) -> int:
     return size
 
 
+def add_size(store: Store, job_id: str, size_bytes: int) -> None:
+    """Say that a job has so many more bytes than were counted; where nobody has counted, there is nothing to say."""
+    folder = store.job_dir(job_id)
+    with _alone_in(folder) as is_there:
+        known = read_size(store, job_id)
+        if is_there and known is not None:
+            with suppress(OSError, DiskFull):
+                store.write_json(folder / SIZE, JobSize(size_bytes=known + size_bytes))
+
+
 def has_ended(store: Store, job_id: str) -> bool:
     """Whether the folder of a job says that it has ended, however."""
     return (store.job_dir(job_id) / ENDING).exists() or has_result(store, job_id)

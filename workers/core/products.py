@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
+from workers.core.corrections.log import latest_revision
 from workers.core.errors.base import (
     Invalid,
     JobLost,
@@ -58,6 +59,7 @@ PRODUCTS = {
     "annotations.dcm": Product("application/dicom", "DICOM bulk annotations of a slide that came as DICOM."),
     "report.pdf": Product("application/pdf", "One page for people: picture, areas and counts, warnings, provenance."),
     "features.fgb": Product("application/vnd.flatgeobuf", "The polygons with a spatial index."),
+    "training.zip": Product("application/zip", "Crops and masks of the corrected objects, a dataset to train on."),
     **{
         name: Product(
             "application/gzip", f"The polygons made simpler, borders within {step_px} working px of the exact."
@@ -70,6 +72,9 @@ PRODUCTS = {
 FOLDERS = frozenset({"labels.ome.zarr"})
 """Products that are a folder of files."""
 
+FOLLOWING = frozenset({"training.zip"})
+"""Products that are made of the corrections too: with the next revision they are made anew."""
+
 
 class Made(Frozen):
     """`products/<name>.json`: written after the product itself."""
@@ -78,6 +83,7 @@ class Made(Frozen):
     sha256: str = Field(description="Of the file; of a folder: of its list of digests and names.")
     size_bytes: int
     made_at: datetime
+    revision: int | None = Field(default=None, description="Of the corrections, if it is made of them.")
 
 
 class Failed(Frozen):
@@ -86,6 +92,7 @@ class Failed(Frozen):
     error: ErrorBody
     refused: bool = Field(description="The same job would be refused again.")
     failed_at: datetime
+    revision: int | None = Field(default=None, description="Of the corrections, if it would be made of them.")
 
 
 class ProductView(Frozen):
@@ -119,12 +126,18 @@ def product_path(store: Store, job_id: str, name: str) -> Path:
 
 
 def read_made(store: Store, job_id: str, name: str) -> Made | None:
-    """Return the record of a product; None if it is not made."""
+    """Return the record of a product; None if it is not made, or of an earlier revision of the corrections."""
     path = product_path(store, job_id, name)
     try:
-        return Made.model_validate_json(path.with_name(f"{name}.json").read_bytes())
+        made = Made.model_validate_json(path.with_name(f"{name}.json").read_bytes())
     except FileNotFoundError:
         return None
+    return made if made.revision == revision_of(store, job_id, name) else None
+
+
+def revision_of(store: Store, job_id: str, name: str) -> int | None:
+    """Return the revision of the corrections that a product has to be of; None of one that has nothing of them."""
+    return latest_revision(store.job_dir(job_id)) if name in FOLLOWING else None
 
 
 class Products:
@@ -204,6 +217,7 @@ class Products:
             error=ErrorBody.model_validate(error.as_dict()),
             refused=isinstance(error, Invalid),
             failed_at=datetime.now(UTC),
+            revision=revision_of(self.store, job_id, name),
         )
         if path.parent.parent.is_dir():
             path.parent.mkdir(exist_ok=True)
@@ -236,6 +250,8 @@ class Products:
         try:
             failure = Failed.model_validate_json(path.read_bytes())
         except FileNotFoundError:
+            return None
+        if failure.revision != revision_of(self.store, job_id, name):
             return None
         age_s = (datetime.now(UTC) - failure.failed_at).total_seconds()
         return failure if age_s < (REFUSED_S if failure.refused else TRY_AGAIN_S) else None

@@ -26,6 +26,7 @@ CHUNK = TUS | {"Content-Type": "application/offset+octet-stream", "Upload-Offset
 ADMIN, EVERYBODY, LIST, MAKES, ONE, PUBLIC = "admin", "everybody", "list", "makes", "one", "public"
 JOB, SLIDE = "/v1/jobs/{job_id}", "/v1/slides/{slide_id}"
 UPLOAD, BATCH = "/v1/uploads/{upload_id}", "/v1/batches/{batch_id}"
+CORRECTIONS = f"{JOB}/corrections"
 ZARR = f"{JOB}/labels.ome.zarr/{{part:path}}"
 
 KINDS = {
@@ -55,6 +56,8 @@ KINDS = {
         *(f"GET {JOB}/live.dzi", f"GET {JOB}/live_files/{{level}}/{{col}}_{{row}}.png"),
         f"GET {JOB}/open-in-qupath.groovy",
         *(f"GET {JOB}", f"DELETE {JOB}", f"GET {JOB}/events", f"GET {JOB}/products", f"GET {JOB}/features"),
+        *(f"GET {CORRECTIONS}", f"POST {CORRECTIONS}", f"POST {CORRECTIONS}/undo"),
+        *(f"GET {CORRECTIONS}/history", f"GET {CORRECTIONS}/statistics"),
         *(f"GET {JOB}/labels.ome.zarr", f"GET {ZARR}", f"GET {JOB}/{{name}}"),
         *(f"GET {UPLOAD}", f"HEAD {UPLOAD}", f"PATCH {UPLOAD}", f"DELETE {UPLOAD}"),
         *(f"GET {BATCH}", f"GET {BATCH}/cohort.csv", f"GET {BATCH}/cohort.parquet", f"DELETE {BATCH}"),

@@ -12,6 +12,7 @@ from queue_fixtures import entries, running, stored, submitted, sweep, write_res
 from server.cli.main import main
 from server.jobs import doctor
 from server.jobs.doctor import STALE_S, Doctor
+from workers.core.corrections.log import FILE
 from workers.core.digests import sha256_of
 from workers.core.job_files import ENDING
 from workers.core.queue.jobs import Jobs
@@ -79,6 +80,12 @@ def trash(jobs: Jobs) -> str:
     return "a"
 
 
+def torn_corrections(jobs: Jobs) -> str:
+    job_id = succeeded(jobs)
+    (jobs.store.job_dir(job_id) / FILE).write_bytes(b'{"revision":1,"at":"2026-')
+    return job_id
+
+
 def no_request(jobs: Jobs) -> str:
     job_id = new_id()
     jobs.store.job_dir(job_id).mkdir()
@@ -95,6 +102,7 @@ def no_request(jobs: Jobs) -> str:
         (half_written, "temporary_files"),
         (results_left, "results_of_an_ended_job"),
         (trash, "trash"),
+        (torn_corrections, "corrections_torn"),
         (no_request, "folder_without_request"),
     ],
 )
@@ -120,6 +128,13 @@ def test_results_that_are_not_what_was_written_are_told(jobs: Jobs) -> None:
     assert {job_id for kind, job_id in quick if kind != "job_unreadable"} == {two, three}
     whole = {finding.id for finding in Doctor(jobs, digests=True).findings() if finding.kind.startswith("result")}
     assert whole == {one, two, three}
+
+
+def test_corrections_that_cannot_be_read_are_told(jobs: Jobs) -> None:
+    job_id = succeeded(jobs)
+    (jobs.store.job_dir(job_id) / FILE).write_bytes(b"{}\n")
+    (found,) = Doctor(jobs, repair=True).findings()
+    assert (found.kind, found.id, found.mended) == ("corrections_unreadable", job_id, False)
 
 
 def test_a_folder_without_request_that_holds_something_is_kept(jobs: Jobs) -> None:

@@ -107,7 +107,8 @@ def test_operation_ids_are_stable_and_unique() -> None:
         *("change_slide", "check_roi", "import_slide", "locate_upload", "make_link"),
         *("get_overlay_dzi", "get_overlay_tile", "get_slide_dzi", "get_slide_tile", "get_thumbnail"),
         *("get_live_dzi", "get_live_tile", "get_qupath_script"),
-        "get_cohort_parquet",
+        *("correct_objects", "get_correction_history", "get_corrected_statistics", "get_corrections"),
+        *("get_cohort_parquet", "undo_corrections"),
         *("find_features", "get_usage", "get_zarr_part", "list_products", "look_at_store", "make_zarr"),
     ]
     assert sorted(ids) == sorted(names)
