@@ -10,6 +10,7 @@ import { libraryWays } from './ways_library.mjs'
 import { overlayWays } from './ways_overlay.mjs'
 import { readingWays } from './ways_reading.mjs'
 import { regionWays } from './ways_regions.mjs'
+import { reviewWays } from './ways_review.mjs'
 import { uploadWays } from './ways_uploads.mjs'
 
 const STILL_MS = 800 // longer than a move of the view goes on
@@ -20,6 +21,7 @@ const ways = {
   ...overlayWays,
   ...readingWays,
   ...regionWays,
+  ...reviewWays,
   ...uploadWays,
 
   async whole() {

@@ -31,7 +31,7 @@ function downloadList(job: JobView, slide: SlideInfo): HTMLUListElement {
 
 function download(job: JobView, name: string, title: string): HTMLButtonElement {
   const path = `/v1/jobs/${job.id}/${name}`
-  const item = button(title, () => void start(item, path, name))
+  const item = button(title, () => void fetchResult(item, path, name))
   return item
 }
 
@@ -43,7 +43,8 @@ async function saveScript(job: JobView): Promise<void> {
   setTimeout(() => URL.revokeObjectURL(href), REVOKE_MS) // not before the browser has read it
 }
 
-async function start(item: HTMLButtonElement, path: string, name: string): Promise<void> {
+/** Fetch a result for the button that was clicked, which says meanwhile that it is being made. */
+export async function fetchResult(item: HTMLButtonElement, path: string, name: string): Promise<void> {
   const title = item.textContent
   item.disabled = true
   try {

@@ -5,7 +5,10 @@ import './style.css'
 import './stage.css'
 import './sketches.css'
 import './library.css'
+import './review.css'
 import { currentKey, enterKey, findJson, forgetKey, isKeyWanted, keyEvents, postJson } from './api'
+import { Cohorts } from './cohort'
+import { Review } from './corrections'
 import { byId } from './dom'
 import { JobList } from './jobs'
 import { showLink } from './link_box'
@@ -37,6 +40,8 @@ class App {
   )
   readonly #form = new SubmitForm(this.#viewer, (job) => this.#jobs.add(job), (slide) => void this.#slideChanged(slide).catch(report))
   readonly #result = new ResultPanel(this.#viewer, (model) => this.#form.classesOf(model))
+  readonly #review = new Review(this.#viewer, (model) => this.#form.classesOf(model))
+  readonly #cohorts = new Cohorts()
   readonly #measuring = new Measuring(this.#viewer)
   readonly #uploads = new Uploads((slideId) => void this.#arrived(slideId).catch(report))
   #slide: SlideInfo | null = null
@@ -54,7 +59,7 @@ class App {
   async #load(): Promise<void> {
     this.#isLoading = true
     try {
-      await Promise.all([this.#form.load(), this.#slides.refresh(), this.#uploads.restore()])
+      await Promise.all([this.#form.load(), this.#slides.refresh(), this.#uploads.restore(), this.#cohorts.refresh()])
       await this.#goToLink()
     } finally {
       this.#isLoading = false
@@ -170,7 +175,7 @@ class App {
     const isOther = (job?.id ?? null) !== this.#result.jobId()
     const shown = this.#result.show(job, this.#slide)
     if (isOther) this.#writeLink()
-    await shown
+    await Promise.all([shown, this.#review.show(job, this.#slide)])
   }
 
   /** Start the job that the form describes on each of these slides, on all of it. */
@@ -186,6 +191,7 @@ class App {
     const reasons = refused.map(({ slide_id, error }) => LIST.refused(names.get(slide_id) ?? '', error?.message ?? ''))
     if (reasons.length > 0) report(new Error(reasons.join(' ')))
     this.#slides.jobsChanged()
+    void this.#cohorts.refresh().catch(report)
     if (this.#slide !== null && names.has(this.#slide.id)) await this.#jobs.show(this.#slide, this.#result.jobId())
   }
 

@@ -74,6 +74,41 @@ export const PIXEL = {
   kept: (own: number | null) => `Kept by a person. The file says ${own === null ? 'nothing' : String(Number(own.toPrecision(5)))}.`,
 }
 
+export const REVIEW = {
+  howTo: 'Click an object on the slide.',
+  nothing: 'There is no object at this place.',
+  making: 'The index of the objects is being made…',
+  draw: 'Draw it on the slide. Escape gives up.',
+  empty: 'That encloses nothing of the slide.',
+  back: 'Taken back.',
+  object: (name: string, size: string) => `${name}, ${size}`,
+  corrected: (name: string, size: string, state: string, who: string, when: string) => `${name}, ${size}: ${state} by ${who}, ${when}`,
+  said: (state: string, name: string) => `${name}: ${state}.`,
+  shapes: { freehand: 'Freehand', polygon: 'Polygon', rectangle: 'Rectangle' },
+  columns: ['', 'Objects', 'Area', 'Per mm²'],
+  without: 'As found',
+  with: 'Corrected',
+}
+
+export const COHORT = {
+  open: 'Table',
+  openOf: (moment: string) => `Table of the batch of ${moment}`,
+  title: (slides: number, moment: string) => `${slides} slides, ${moment}`,
+  slide: 'Slide',
+  state: 'State',
+  tissue: 'Tissue mm²',
+  mm2: 'mm²',
+  share: 'Of tissue',
+  count: 'Objects',
+  density: 'Per mm²',
+  warnings: 'Warnings',
+  densityOf: (name: string) => `Objects of ${name} per mm² of tissue`,
+  each: (title: string) => `${title}, slide by slide as in the table`,
+  distribution: (title: string, count: number) => `${title}: ${count} slides by value; the dashed line is the median`,
+  bin: (from: string, to: string, count: number) => `${from} to ${to}: ${count}`,
+  noValues: 'No slide of this batch has counts of this class yet.',
+}
+
 export const CARD = {
   title: 'For',
   mpp: 'µm per pixel',

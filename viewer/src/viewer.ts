@@ -9,6 +9,7 @@ import type { Look } from './overlay'
 import { type LayerOptions, OverlayLayer } from './overlay_layer'
 import { Plane } from './plane'
 import { Readout, UM_AT_1X } from './readout'
+import { ReviewCanvas } from './review_canvas'
 import type { Mpp } from './shapes'
 import { Sketches } from './sketches'
 import { VIEW } from './strings'
@@ -29,6 +30,7 @@ export class SlideViewer {
   readonly plane: Plane
   readonly sketches: Sketches
   readonly pen: DrawTool
+  readonly review: ReviewCanvas
   /** Tells `mpp` when a level-0 px has another width than before. */
   readonly changes = new EventTarget()
   #opened = 0
@@ -71,6 +73,7 @@ export class SlideViewer {
     this.#osd.canvas.setAttribute('aria-label', VIEW.keys)
     this.plane = new Plane(this.#osd)
     this.#overlay = new OverlayLayer(this.#osd, this.plane, (tileSource, options) => this.#add(tileSource, options))
+    this.review = new ReviewCanvas(this.#osd, this.plane)
     this.sketches = new Sketches(this.#osd, this.plane)
     this.pen = new DrawTool(this.plane, this.sketches)
     this.#readout = new Readout(this.#osd, this.plane)
