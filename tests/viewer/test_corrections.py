@@ -98,7 +98,8 @@ def test_a_batch_is_a_table_that_is_sorted_plotted_and_fetched(walker: Walker, t
     for count, row in enumerate(cells, 1):
         area = count * 100 * 100 * MM2
         assert row[1:7] == [
-            "succeeded", f"{mm2:.3f}", f"{float(f'{area:.3g}'):g}", f"{100 * area / mm2:.1f} %", str(count), f"{count / mm2:.0f}",
+            "succeeded", f"{mm2:.3f}", f"{float(f'{area:.3g}'):g}",
+            f"{100 * area / mm2:.1f} %", str(count), f"{count / mm2:.0f}",
         ]  # fmt: skip
     assert [row.split("\t")[0] for row in said["up"]] == names
     assert [row.split("\t")[0] for row in said["down"]] == names[::-1]

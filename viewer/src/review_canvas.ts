@@ -65,18 +65,18 @@ export class ReviewCanvas {
   }
 
   #outline(context: CanvasRenderingContext2D, { kind, path, box }: Drawn, scale: number): void {
-    context.lineJoin = 'round'
-    context.setLineDash([])
-    context.strokeStyle = kind === 'selected' ? '#ffe14d' : '#ffffff'
-    context.lineWidth = CASING_PX / scale
-    context.stroke(path)
-    context.strokeStyle = COLORS[kind]
-    context.lineWidth = LINE_PX / scale
-    if (kind === 'rejected') context.setLineDash([6 / scale, 4 / scale])
-    context.stroke(path)
-    context.setLineDash([])
     const mark = kind === 'selected' || Math.min(box[2] - box[0], box[3] - box[1]) * scale < MARKED_PX ? null : markOf(kind, box)
-    if (mark !== null) context.stroke(mark)
+    const stroke = (color: string, width: number, each: Path2D, dash: number[] = []): void => {
+      context.strokeStyle = color
+      context.lineWidth = width / scale
+      context.setLineDash(dash.map((px) => px / scale))
+      context.stroke(each)
+    }
+    context.lineJoin = context.lineCap = 'round'
+    // Light below dark: one of them is seen on every ground.
+    for (const each of [path, mark]) if (each !== null) stroke(kind === 'selected' ? '#ffe14d' : '#ffffff', CASING_PX, each)
+    stroke(COLORS[kind], LINE_PX, path, kind === 'rejected' ? [6, 5] : [])
+    if (mark !== null) stroke(COLORS[kind], LINE_PX, mark)
   }
 
   /** Return what is seen as x0, y0, x1, y1, level-0 px. */
