@@ -11,6 +11,7 @@ from server.intake.fair_queue import FairQueue
 from server.jobs.retention import Removed
 from server.viewing import deepzoom
 from server.viewing.deepzoom import Address, Grid, grid_of
+from server.viewing.job_layers import JobLayers
 from server.viewing.jpeg_tiles import StoredTiles
 from server.viewing.kept import SingleFlightCache
 from server.viewing.label_tiles import LabelPyramid
@@ -67,6 +68,7 @@ class Viewing:
         self._labels = SingleFlightCache[LabelPyramid]()
         self._stored = SingleFlightCache[StoredTiles]()
         self._live = SingleFlightCache[LiveLabels]()
+        self.layers = JobLayers(store, self._labels_of)
 
     def turn(self, tenant: str, *, is_alone: bool) -> AbstractAsyncContextManager[None]:
         """Return what waits for a child for this tenant, and has one while the context lasts.
@@ -96,6 +98,7 @@ class Viewing:
         else:
             self._labels.drop(removed.id)
             self._live.drop(removed.id)
+            self.layers.forget(removed.id)
 
     def ready_tile(self, info: SlideInfo, address: Address) -> bytes | None:
         """Return a tile of a slide as JPEG if nothing has to be decoded for it, else None.
@@ -157,8 +160,7 @@ class Viewing:
         Raises:
             ResultNotFound: There is no such tile.
         """
-        path = self._store.job_dir(job_id) / "labels.ome.tif"
-        labels = self._labels.get(job_id, lambda: LabelPyramid(path, self._store.read_plan(job_id)))
+        labels = self._labels_of(job_id)
         return deepzoom.palette_png(labels.tile(*address), labels.classes)
 
     def live_tile(self, job_id: str, address: Address) -> bytes:
@@ -174,6 +176,10 @@ class Viewing:
             self._live.drop(job_id)
             held = self._live.get(job_id, lambda: LiveLabels(folder, self._store.read_plan(job_id)))
         return deepzoom.palette_png(held.tile(*address), held.classes)
+
+    def _labels_of(self, job_id: str) -> LabelPyramid:
+        path = self._store.job_dir(job_id) / "labels.ome.tif"
+        return self._labels.get(job_id, lambda: LabelPyramid(path, self._store.read_plan(job_id)))
 
     def _stored_tiles(self, info: SlideInfo, grid: Grid) -> StoredTiles:
         def make() -> StoredTiles:

@@ -105,7 +105,7 @@ async def _picture(
 )
 def get_overlay_dzi(job_id: str, request: Request, store: StoreDep) -> Response:
     """Describe the tiles of the overlay: the same grid as the slide's, whatever the resolution of the labels."""
-    digest = _labels_digest(store, job_id)
+    digest = labels_digest(store, job_id)
     return _dzi(request, grid_of(store.read_plan(job_id).geometry), "png", digest)
 
 
@@ -122,13 +122,18 @@ async def get_overlay_tile(
     address = level, col, row
 
     def run() -> Response:
-        etag = tile_etag(_labels_digest(store, job_id), address)
+        etag = tile_etag(labels_digest(store, job_id), address)
         return _answer(request, etag, "image/png", partial(viewing.overlay_tile, job_id, address))
 
     return await to_thread.run_sync(run, limiter=viewing.limiter)
 
 
-def _labels_digest(store: Store, job_id: str) -> str:
+def labels_digest(store: Store, job_id: str) -> str:
+    """Return the digest of a job's labels.
+
+    Raises:
+        ResultNotReady, ResultNotFound: It has not succeeded, or made none.
+    """
     files = store.read_result(job_id).files
     if LABELS not in files:
         raise ResultNotFound("The job made no labels, so it has no tiles.", value=LABELS, accepted=", ".join(files))

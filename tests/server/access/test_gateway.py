@@ -23,7 +23,7 @@ from server.viewing.tile_pool import TilePool
 from workers.core.job_files import Ending
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
-from workers.core.store import Store
+from workers.core.store import Store, new_id
 
 TUS = {"Tus-Resumable": "1.0.0"}
 GatewayWith = Callable[[Settings], AbstractContextManager[str]]
@@ -272,3 +272,13 @@ def test_the_client_sends_its_key(
         assert client.upload(path).tenant == "lab-b"
     with pytest.raises(RemoteError, match="other characters"):
         Client(tenants.url, "ldk_ü\n")
+
+
+def test_nobody_compares_a_job_with_anothers(tenants_with: Callable[..., Tenants], gateway_settings: Settings) -> None:
+    store = Store(gateway_settings.data_dir)
+    own, theirs = (finished_job(store, tenant=tenant) for tenant in ("lab-a", "lab-b"))
+    client = tenants_with().clients["lab-a"]
+    for part in ("", ".dzi", "_files/0/0_0.png"):
+        answers = [client.get(f"/v1/jobs/{own}/difference/{other}{part}") for other in (theirs, new_id())]
+        assert [answer.status_code for answer in answers] == [404, 404]
+        assert {answer.json()["error"]["code"] for answer in answers} == {"job_not_found"}

@@ -27,6 +27,7 @@ ADMIN, EVERYBODY, LIST, MAKES, ONE, PUBLIC = "admin", "everybody", "list", "make
 JOB, SLIDE = "/v1/jobs/{job_id}", "/v1/slides/{slide_id}"
 UPLOAD, BATCH = "/v1/uploads/{upload_id}", "/v1/batches/{batch_id}"
 CORRECTIONS = f"{JOB}/corrections"
+OTHER = f"{JOB}/difference/{{other_id}}"
 ZARR = f"{JOB}/labels.ome.zarr/{{part:path}}"
 
 KINDS = {
@@ -54,6 +55,8 @@ KINDS = {
         f"GET {SLIDE}/slide_files/{{level}}/{{col}}_{{row}}.jpeg",
         *(f"GET {JOB}/overlay.dzi", f"GET {JOB}/overlay_files/{{level}}/{{col}}_{{row}}.png"),
         *(f"GET {JOB}/live.dzi", f"GET {JOB}/live_files/{{level}}/{{col}}_{{row}}.png"),
+        *(f"GET {JOB}/confidence.dzi", f"GET {JOB}/confidence_files/{{level}}/{{col}}_{{row}}.png"),
+        *(f"GET {OTHER}", f"GET {OTHER}.dzi", f"GET {OTHER}_files/{{level}}/{{col}}_{{row}}.png"),
         f"GET {JOB}/open-in-qupath.groovy",
         *(f"GET {JOB}", f"DELETE {JOB}", f"GET {JOB}/events", f"GET {JOB}/products", f"GET {JOB}/features"),
         *(f"GET {CORRECTIONS}", f"POST {CORRECTIONS}", f"POST {CORRECTIONS}/undo"),
@@ -146,7 +149,8 @@ def things_of(client: httpx.Client, slide: Path) -> dict[str, str]:
     upload = answered(client.post("/v1/uploads", headers=TUS | {"Upload-Length": "10", "Upload-Concat": "partial"}))
     answered(client.post("/v1/uploads", headers=TUS | {"Upload-Length": "10"}))
     upload_id = upload.headers["location"].rpartition("/")[2]
-    return {"slide_id": slide_id, "job_id": job.json()["id"], "batch_id": batch.json()["id"], "upload_id": upload_id}
+    ids = dict.fromkeys(("job_id", "other_id"), job.json()["id"])
+    return ids | {"slide_id": slide_id, "batch_id": batch.json()["id"], "upload_id": upload_id}
 
 
 def answered(answer: httpx.Response) -> httpx.Response:
