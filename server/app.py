@@ -45,7 +45,7 @@ from server.routes import (
 )
 from server.routes.deps import State
 from server.routes.uploads import MethodOverride, is_streamed
-from server.routes.viewers import deepzoom, job_layers, live, qupath
+from server.routes.viewers import deepzoom, job_layers, live, objects, qupath
 from server.uploads.imports import slide_imports
 from server.uploads.oneshot import Intake
 from server.uploads.service import resumable_uploads
@@ -154,6 +154,7 @@ def create_app(settings: Settings) -> FastAPI:
         deepzoom,
         live,
         job_layers,
+        objects,
         events,
         jobs,
         batches,

@@ -31,6 +31,7 @@ from workers.core.errors.base import (
 )
 from workers.core.errors.jobs import OutOfMemory
 from workers.core.job_files import count_size
+from workers.core.object_index import NAME as OBJECT_INDEX
 from workers.core.products import FOLDER, SIMPLIFIED, Made, Products, revision_of
 from workers.core.queue.leases import Leases
 from workers.core.schemas import Plan
@@ -44,6 +45,7 @@ from workers.outputs.pyramid import Layout, write_confidence, write_overlay
 from workers.outputs.report import write_report
 from workers.outputs.training_folder import Judged, write_training_folder
 from workers.outputs.vector.features import write_features
+from workers.outputs.vector.object_index import write_index
 from workers.outputs.vector.vectorize import Stain, write_geojson, write_simplified
 from workers.pipeline import stitch
 from workers.pipeline.plane import PlaneReader
@@ -54,6 +56,7 @@ from workers.process.watchdog import Watchdog, private_bytes
 logger = logging.getLogger(__name__)
 
 REGIONS = "regions.geojson.gz"
+OBJECTS = "objects.parquet"
 
 OpenSlide = Callable[[Plan], Slide]
 """Opens the slide of a job as the job read it."""
@@ -253,6 +256,7 @@ MAKERS: Mapping[str, Callable[[Path, Source], object]] = {
     "report.pdf": lambda path, source: write_report(path, source.job_dir, source.store.read_result(source.job_id)),
     "features.fgb": _features,
     "training.zip": _training,
+    OBJECT_INDEX: lambda path, source: write_index(path, source.job_dir / OBJECTS, source.room_bytes),
     **{name: _simplifier(step_px) for step_px, name in SIMPLIFIED.items()},
 }
 

@@ -24,6 +24,7 @@ from workers.core.errors.base import (
     ResultNotFound,
 )
 from workers.core.frozen import Frozen
+from workers.core.object_index import NAME as OBJECT_INDEX
 from workers.core.queue.attempts import attempts_max
 from workers.core.queue.exchange import Transaction
 from workers.core.queue.jobs import Jobs
@@ -60,6 +61,7 @@ PRODUCTS = {
     "report.pdf": Product("application/pdf", "One page for people: picture, areas and counts, warnings, provenance."),
     "features.fgb": Product("application/vnd.flatgeobuf", "The polygons with a spatial index."),
     "training.zip": Product("application/zip", "Crops and masks of the corrected objects, a dataset to train on."),
+    OBJECT_INDEX: Product("application/octet-stream", "The table of objects, for answers about a few of them."),
     **{
         name: Product(
             "application/gzip", f"The polygons made simpler, borders within {step_px} working px of the exact."

@@ -57,7 +57,7 @@ KINDS = {
         *(f"GET {JOB}/live.dzi", f"GET {JOB}/live_files/{{level}}/{{col}}_{{row}}.png"),
         *(f"GET {JOB}/confidence.dzi", f"GET {JOB}/confidence_files/{{level}}/{{col}}_{{row}}.png"),
         *(f"GET {OTHER}", f"GET {OTHER}.dzi", f"GET {OTHER}_files/{{level}}/{{col}}_{{row}}.png"),
-        f"GET {JOB}/open-in-qupath.groovy",
+        *(f"GET {JOB}/open-in-qupath.groovy", f"GET {JOB}/objects", f"GET {JOB}/density"),
         *(f"GET {JOB}", f"DELETE {JOB}", f"GET {JOB}/events", f"GET {JOB}/products", f"GET {JOB}/features"),
         *(f"GET {CORRECTIONS}", f"POST {CORRECTIONS}", f"POST {CORRECTIONS}/undo"),
         *(f"GET {CORRECTIONS}/history", f"GET {CORRECTIONS}/statistics"),
