@@ -31,7 +31,7 @@ from workers.core.errors.base import (
 )
 from workers.core.errors.jobs import OutOfMemory
 from workers.core.job_files import count_size
-from workers.core.object_index import NAME as OBJECT_INDEX
+from workers.core.objects.index import NAME as OBJECT_INDEX
 from workers.core.products import FOLDER, SIMPLIFIED, Made, Products, revision_of
 from workers.core.queue.leases import Leases
 from workers.core.schemas import Plan

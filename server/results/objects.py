@@ -16,7 +16,7 @@ from server.results.features import Box, rings_of
 from workers.core.errors.base import RequestInvalid
 from workers.core.frozen import Frozen
 from workers.core.model.schemas import ModelClass
-from workers.core.object_index import ObjectIndex
+from workers.core.objects.index import ObjectIndex
 from workers.core.schemas import Plan
 
 Order = Literal["position", "confidence", "-confidence", "area", "-area"]

@@ -24,7 +24,7 @@ from workers.core.errors.base import (
     ResultNotFound,
 )
 from workers.core.frozen import Frozen
-from workers.core.object_index import NAME as OBJECT_INDEX
+from workers.core.objects.index import NAME as OBJECT_INDEX
 from workers.core.queue.attempts import attempts_max
 from workers.core.queue.exchange import Transaction
 from workers.core.queue.jobs import Jobs

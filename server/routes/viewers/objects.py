@@ -14,7 +14,7 @@ from server.routes.path_deps import OWN_JOB
 from server.web.errors import error_responses
 from server.web.files import is_current, validators
 from workers.core.frozen import Frozen
-from workers.core.object_index import NAME, ObjectIndex
+from workers.core.objects.index import NAME, ObjectIndex
 from workers.core.products import Made, Products, ProductView, product_path
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"], dependencies=[OWN_JOB, DOWNLOAD])

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from workers.core.errors.base import ProductRefused
-from workers.core.object_index import BLOCK_BYTES, FIELDS, HEAD, MAGIC, SHAPE_BYTES_MAX, SIZE, columns_bytes
+from workers.core.objects.index import BLOCK_BYTES, FIELDS, HEAD, MAGIC, SHAPE_BYTES_MAX, SIZE, columns_bytes
 
 BATCH_ROWS = 2048
 SORT_BYTES = 24

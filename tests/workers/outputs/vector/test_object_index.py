@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from server.results import objects as served
 from workers.core.errors.base import ProductRefused
 from workers.core.model.schemas import ModelClass
-from workers.core.object_index import ObjectIndex
+from workers.core.objects.index import ObjectIndex
 from workers.outputs.vector import object_index
 from workers.outputs.vector.object_table import SCHEMA
 
