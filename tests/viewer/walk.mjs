@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { context, drawn, folder, goTo, inspect, key, opaque, open, said, segment, shoot, slide, url, way } from './tools.mjs'
 import { jobWays } from './ways_jobs.mjs'
+import { layerWays } from './ways_layers.mjs'
 import { libraryWays } from './ways_library.mjs'
 import { overlayWays } from './ways_overlay.mjs'
 import { readingWays } from './ways_reading.mjs'
@@ -17,6 +18,7 @@ const STILL_MS = 800 // longer than a move of the view goes on
 
 const ways = {
   ...jobWays,
+  ...layerWays,
   ...libraryWays,
   ...overlayWays,
   ...readingWays,

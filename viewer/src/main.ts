@@ -11,6 +11,7 @@ import { Cohorts } from './cohort'
 import { Review } from './corrections'
 import { byId } from './dom'
 import { JobList } from './jobs'
+import { Layers } from './layers'
 import { showLink } from './link_box'
 import { Measuring } from './measuring'
 import { announce, clearNotices, report } from './notices'
@@ -36,12 +37,16 @@ class App {
     (job) => void this.#showResult(job).catch(report),
     (job) => this.#showRegion(job),
     (job) => this.#form.where.take(job.request.roi),
-    () => this.#slides.jobsChanged(),
+    () => {
+      this.#slides.jobsChanged()
+      this.#layers.jobsChanged()
+    },
   )
   readonly #form = new SubmitForm(this.#viewer, (job) => this.#jobs.add(job), (slide) => void this.#slideChanged(slide).catch(report))
   readonly #result = new ResultPanel(this.#viewer, (model) => this.#form.classesOf(model))
   readonly #review = new Review(this.#viewer, (model) => this.#form.classesOf(model))
   readonly #cohorts = new Cohorts()
+  readonly #layers = new Layers(this.#viewer, (model) => this.#form.classesOf(model), () => this.#writeLink())
   readonly #measuring = new Measuring(this.#viewer)
   readonly #uploads = new Uploads((slideId) => void this.#arrived(slideId).catch(report))
   #slide: SlideInfo | null = null
@@ -114,6 +119,7 @@ class App {
   async #goToLink(): Promise<void> {
     const view = parseView(location.hash)
     if (view.slide === null) return
+    this.#layers.take(view.layers)
     if (view.slide === this.#slide?.id) {
       if (view.job !== null && view.job !== this.#result.jobId()) await this.#jobs.open(view.job)
       if (view.place !== null) this.#viewer.goTo(view.place)
@@ -175,7 +181,7 @@ class App {
     const isOther = (job?.id ?? null) !== this.#result.jobId()
     const shown = this.#result.show(job, this.#slide)
     if (isOther) this.#writeLink()
-    await Promise.all([shown, this.#review.show(job, this.#slide)])
+    await Promise.all([shown, this.#review.show(job, this.#slide), this.#layers.show(job, this.#slide, shown)])
   }
 
   /** Start the job that the form describes on each of these slides, on all of it. */
@@ -202,7 +208,7 @@ class App {
 
   #writeLink(): void {
     if (this.#isOpening || this.#slide === null) return
-    const view = { slide: this.#slide.id, job: this.#result.jobId(), place: this.#viewer.place() }
+    const view = { slide: this.#slide.id, job: this.#result.jobId(), place: this.#viewer.place(), layers: this.#layers.state() }
     history.replaceState(null, '', formatView(view))
   }
 }

@@ -1,6 +1,7 @@
 /** The overlay as a layer over the slide. New tiles take the place of old ones once they are there, so nothing flickers. */
 
 import OpenSeadragon from 'openseadragon'
+import type { Mask } from './confidence'
 import { edgesOf } from './edges'
 import { OutlineCanvas } from './outline_canvas'
 import type { Look } from './overlay'
@@ -24,6 +25,8 @@ export class OverlayLayer {
   /** Tiles of the overlay that this frame shows. */
   #drawn: OpenSeadragon.Tile[] = []
   readonly #outlines: OutlineCanvas
+  /** Takes out of a tile what is not to be drawn. */
+  mask: Mask | null = null
 
   /** `add` lays tiles over what is there. */
   constructor(
@@ -38,6 +41,11 @@ export class OverlayLayer {
       this.#outlines.draw(this.#drawn, this.#image, this.#look, this.#opacity)
       this.#drawn = []
     })
+  }
+
+  /** Return how it is drawn. */
+  look(): Look | null {
+    return this.#look
   }
 
   /** Take the overlay away. */
@@ -118,6 +126,7 @@ export class OverlayLayer {
     const context = (await event.getData('context2d')) as CanvasRenderingContext2D
     const { width, height } = context.canvas
     const indices = look.indicesOf(context.getImageData(0, 0, width, height))
+    await this.mask?.(event.tile, indices)
     this.#outlines.keep(event.tile, edgesOf(indices, width))
     look.paint(context, indices)
     await event.setData(context, 'context2d')
@@ -125,13 +134,13 @@ export class OverlayLayer {
 }
 
 /** Give the tiles other names than those of an earlier version. The server does not see it, and caches ask it anew. */
-function mark(image: OpenSeadragon.TiledImage, version: string): void {
+export function mark(image: OpenSeadragon.TiledImage, version: string): void {
   const { source } = image
   const plain = source.getTileUrl.bind(source)
   source.getTileUrl = (level, x, y) => `${plain(level, x, y) as string}#${version}`
 }
 
 /** Enlarge each tile by itself. By default all are drawn at 100 % first and enlarged together, which smooths them. */
-function keepSharp(image: OpenSeadragon.TiledImage): void {
+export function keepSharp(image: OpenSeadragon.TiledImage): void {
   Object.assign(image, { smoothTileEdgesMinZoom: Infinity })
 }

@@ -1,6 +1,7 @@
 /** The plane of the slide (level-0 px) and the screen (CSS px of the viewer), also where the view is turned or mirrored. */
 
 import OpenSeadragon from 'openseadragon'
+import type { Place } from './view_link'
 
 /** A position; its frame is said where it is used. */
 export interface Point {
@@ -55,6 +56,26 @@ export class Plane {
     const corners = [[0, 0], [width, 0], [width, height], [0, height]] as const
     const found = corners.map(([x, y]) => this.toSlide({ x, y }))
     return found.every((each) => each !== null) ? found : null
+  }
+
+  /** Return where the view is; null before a slide is open. */
+  place(): Place | null {
+    const image = this.image()
+    if (image === null) return null
+    const { viewport } = this.osd
+    const { x, y } = image.viewportToImageCoordinates(viewport.getCenter(true))
+    const z = image.viewportToImageZoom(viewport.getZoom(true))
+    return { x, y, z, turn: viewport.getRotation(), isMirrored: viewport.getFlip() }
+  }
+
+  goTo(place: Place): void {
+    const image = this.image()
+    if (image === null) return
+    const { viewport } = this.osd
+    viewport.setRotation(place.turn, true)
+    viewport.setFlip(place.isMirrored)
+    viewport.zoomTo(image.imageToViewportZoom(place.z), undefined, true)
+    viewport.panTo(image.imageToViewportCoordinates(place.x, place.y), true)
   }
 
   #mirrored(x: number): number {

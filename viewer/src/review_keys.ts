@@ -30,7 +30,7 @@ export class ReviewKeys {
 
   #actionOf(key: string): (() => void) | null {
     if (key === 'u') return this.actions.undo
-    if (key === 'n') return this.actions.add
+    if (key === 'o') return this.actions.add
     if (!this.actions.hasObject()) return null
     const { accept, reject, redraw, leave, relabel } = this.actions
     const ofObject: Record<string, () => void> = { a: accept, x: reject, d: redraw, Escape: leave }

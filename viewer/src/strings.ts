@@ -50,7 +50,7 @@ export const JOB = {
 }
 
 export const VIEW = {
-  keys: 'Slide. Arrow keys move, plus and minus zoom, r turns, f mirrors, 0 shows all of it.',
+  keys: 'Slide. Arrow keys move, plus and minus zoom, r turns, f mirrors, 0 shows all of it, n and p go from object to object.',
   pointer: 'Pointer',
   centre: 'Centre',
   slide: 'this slide',
@@ -239,4 +239,53 @@ export const MADE: Record<string, string> = {
 export const MADE_OF_DICOM: Record<string, string> = {
   'segmentation.dcm': 'Segmentation (DICOM)',
   'annotations.dcm': 'Annotations (DICOM)',
+}
+
+export const MAPS = {
+  heading: 'Confidence, density',
+  title: 'Map',
+  kinds: { none: 'None', confidence: 'Confidence', density: 'Density of objects', difference: 'Difference of two jobs' },
+  opacity: 'Opacity of the map',
+  sure: 'At least sure',
+  sureHint: 'What the model is less sure of is not drawn, pixel by pixel.',
+  confidence: 'Colours of the confidence, from dark blue for none to yellow for full',
+  density: 'Colours of the density, from dark blue for few objects to yellow for many',
+  perMm2: (most: string) => `${most} per mm²`,
+  cells: (um: number) => `Cells of ${um} µm; without colour where there are none.`,
+  making: 'The server makes it…',
+  differences: { both: 'Both the same', only_this: 'Only this job', only_other: 'Only the other', other_class: 'Different classes' },
+  compared: (px: number, step: number) =>
+    `Shares of ${px.toLocaleString('en')} px in which either found a class${step > 1 ? `, one in ${step} × ${step} px of the slide` : ''}.`,
+}
+
+export const OBJECTS = {
+  heading: 'Objects',
+  order: 'Order',
+  orders: { confidence: 'Least sure first', '-confidence': 'Surest first', '-area': 'Largest first', area: 'Smallest first', position: 'From the top' },
+  ofClass: 'Class',
+  all: 'All',
+  before: '‹ Previous',
+  beforeLabel: 'Previous object (p)',
+  next: 'Next ›',
+  nextLabel: 'Next object (n)',
+  howTo: 'n and p go through them. Point at one on the slide, or click it.',
+  short: (name: string, um2: number, confidence: number) =>
+    `${name} · ${um2 >= 10_000 ? `${(um2 / 1e6).toPrecision(3)} mm²` : `${Number(um2.toPrecision(3))} µm²`} · ${Math.round(100 * confidence)} % sure`,
+  border: 'at a border',
+  place: (place: number, total: number) => `${place} of ${total}`,
+  none: 'There are no such objects.',
+  last: 'That was the last one.',
+  making: 'The server makes a list of them…',
+}
+
+export const COMPARE = {
+  heading: 'Compare',
+  title: 'With',
+  how: 'How the two are shown',
+  ways: { side: 'Side by side', swipe: 'Swipe' },
+  none: 'Nothing',
+  bare: 'The slide alone',
+  keys: 'The other picture. Arrow keys move both, plus and minus zoom.',
+  swipe: 'Line between the two pictures',
+  divided: (at: number) => `${at} % of the width`,
 }

@@ -1,4 +1,6 @@
-/** The part of the address that says what is looked at: `#slide=…&job=…&x=…&y=…&z=…&r=…&m=1`. */
+/** The part of the address that says what is looked at: `#slide=…&job=…&x=…&y=…&z=…&r=…&m=1`, and layers. */
+
+import { addLayers, type LayerState, parseLayers } from './layer_state'
 
 /** Centre in level-0 px of the full plane, screen px per level-0 px, degrees clockwise, and whether it is mirrored. */
 export interface Place {
@@ -13,6 +15,7 @@ export interface View {
   slide: string | null
   job: string | null
   place: Place | null
+  layers: LayerState
 }
 
 const ID = /^[0-9a-f]{32}$/
@@ -23,7 +26,7 @@ export function parseView(hash: string): View {
   const [x, y, z] = ['x', 'y', 'z'].map((name) => Number.parseFloat(fields.get(name) ?? '')) as [number, number, number]
   const isPlace = Number.isFinite(x) && Number.isFinite(y) && Number.isFinite(z) && z > 0
   const place = isPlace ? { x, y, z, turn: upTo360(fields.get('r')), isMirrored: fields.get('m') === '1' } : null
-  return { slide: idOf(fields.get('slide')), job: idOf(fields.get('job')), place }
+  return { slide: idOf(fields.get('slide')), job: idOf(fields.get('job')), place, layers: parseLayers(fields) }
 }
 
 export function formatView(view: View): string {
@@ -38,6 +41,7 @@ export function formatView(view: View): string {
     if (turn !== 0) fields.set('r', String(turn))
     if (view.place.isMirrored) fields.set('m', '1')
   }
+  if (view.slide && view.job) addLayers(fields, view.layers)
   const text = fields.toString()
   return text ? `#${text}` : ''
 }

@@ -15,11 +15,8 @@ import { Sketches } from './sketches'
 import { VIEW } from './strings'
 import type { SlideInfo } from './types'
 import type { Place } from './view_link'
+import { viewerOptions } from './viewer_options'
 
-const MOST_SCREEN_PX_PER_PX = 8
-const SCROLL_ZOOM = 1.4
-const TILE_RETRIES = 2
-const TILE_RETRY_MS = 1000
 const UNAUTHORIZED = 401
 
 export class SlideViewer {
@@ -47,27 +44,15 @@ export class SlideViewer {
   ) {
     const element = this.#element
     withoutInlineStyle()
-    const isCalm = matchMedia('(prefers-reduced-motion: reduce)').matches
     this.#osd = new OpenSeadragon.Viewer({
+      ...viewerOptions(),
       element,
-      drawer: 'canvas',
-      crossOriginPolicy: 'Anonymous',
-      loadTilesWithAjax: true,
-      tileRetryMax: TILE_RETRIES,
-      tileRetryDelay: TILE_RETRY_MS,
-      showNavigationControl: false,
       showNavigator: true,
       navigatorPosition: 'TOP_RIGHT',
       navigatorSizeRatio: 0.16,
       navigatorAutoFade: false,
       navigatorBackground: '#e4e9eb',
       navigatorBorderColor: '#52636a',
-      preserveImageSizeOnResize: true,
-      animationTime: isCalm ? 0 : 0.5,
-      maxZoomPixelRatio: MOST_SCREEN_PX_PER_PX,
-      zoomPerScroll: SCROLL_ZOOM,
-      visibilityRatio: 0.3,
-      gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
     })
     this.#osd.canvas.setAttribute('role', 'application')
     this.#osd.canvas.setAttribute('aria-label', VIEW.keys)
@@ -156,23 +141,27 @@ export class SlideViewer {
     await this.#whileBusy(this.#overlay.redraw())
   }
 
+  /** What the layers beside the overlay are laid on. */
+  get osd(): OpenSeadragon.Viewer {
+    return this.#osd
+  }
+
+  get overlay(): OverlayLayer {
+    return this.#overlay
+  }
+
+  /** Lay tiles over all that is there. */
+  addTiles(tileSource: string, options: LayerOptions): Promise<OpenSeadragon.TiledImage> {
+    return this.#add(tileSource, options)
+  }
+
   /** Return where the view is; null before a slide is open. */
   place(): Place | null {
-    const image = this.plane.image()
-    if (image === null) return null
-    const center = image.viewportToImageCoordinates(this.#osd.viewport.getCenter(true))
-    const { viewport } = this.#osd
-    const z = image.viewportToImageZoom(viewport.getZoom(true))
-    return { x: center.x, y: center.y, z, turn: viewport.getRotation(), isMirrored: viewport.getFlip() }
+    return this.plane.place()
   }
 
   goTo(place: Place): void {
-    const image = this.plane.image()
-    if (image === null) return
-    this.#osd.viewport.setRotation(place.turn, true)
-    this.#osd.viewport.setFlip(place.isMirrored)
-    this.#osd.viewport.zoomTo(image.imageToViewportZoom(place.z), undefined, true)
-    this.#osd.viewport.panTo(image.imageToViewportCoordinates(place.x, place.y), true)
+    this.plane.goTo(place)
   }
 
   zoomBy(factor: number): void {

@@ -1,0 +1,111 @@
+/** A second picture of the slide, with another job's overlay or none. It goes where the first one goes, and leads it. */
+
+import OpenSeadragon from 'openseadragon'
+import { addressOf, keyHeaders, send } from './api'
+import { byId } from './dom'
+import type { Look } from './overlay'
+import { OverlayLayer } from './overlay_layer'
+import { Plane } from './plane'
+import { COMPARE, VIEW } from './strings'
+import type { SlideViewer } from './viewer'
+import type { Place } from './view_link'
+import { viewerOptions } from './viewer_options'
+
+/** Of a screen px, or of a zoom: what is not worth a move. */
+const SAME = 1e-4
+
+export class Pane {
+  readonly element = byId('other', HTMLElement)
+  readonly #osd: OpenSeadragon.Viewer
+  readonly #plane: Plane
+  readonly overlay: OverlayLayer
+  /** Whether a person moves this picture, and the first one follows. */
+  #leads = false
+  #slideId: string | null = null
+  #opening: Promise<unknown> = Promise.resolve()
+  #turn = 0
+
+  constructor(private readonly viewer: SlideViewer) {
+    this.#osd = new OpenSeadragon.Viewer({ ...viewerOptions(), element: this.element })
+    this.#osd.canvas.setAttribute('role', 'application')
+    this.#osd.canvas.setAttribute('aria-label', COMPARE.keys)
+    this.#plane = new Plane(this.#osd)
+    this.overlay = new OverlayLayer(this.#osd, this.#plane, (source, options) => this.#add(source, options))
+    for (const begin of ['pointerenter', 'pointerdown', 'focusin'] as const) {
+      this.element.addEventListener(begin, () => this.#lead(true))
+      viewer.osd.element.addEventListener(begin, () => this.#lead(false))
+    }
+    this.element.addEventListener('focusout', () => this.#lead(this.element.matches(':hover')))
+    document.addEventListener('pointerup', () => this.#lead(this.element.matches(':hover')))
+    this.element.addEventListener('pointerleave', (event) => {
+      if (event.buttons === 0) this.#lead(this.element.contains(document.activeElement)) // else it is still dragged
+    })
+    for (const osd of [viewer.osd, this.#osd]) osd.addHandler('update-viewport', () => this.#agree())
+    this.#osd.addHandler('canvas-key', (event) => {
+      if ((event.originalEvent as KeyboardEvent).key !== '0') return
+      this.#leads = false
+      viewer.home()
+    })
+  }
+
+  /** Show the slide, and the overlay of a job on it if there is one. Of two calls the later one counts. */
+  async show(slideId: string, jobId: string | null, look: Look | null): Promise<void> {
+    const turn = ++this.#turn
+    if (slideId !== this.#slideId) {
+      this.#slideId = slideId
+      this.overlay.clear()
+      this.#osd.close()
+      this.#opening = this.#add(`/v1/slides/${slideId}/slide.dzi`, {})
+    }
+    await this.#opening
+    if (turn !== this.#turn) return
+    const { clientWidth, clientHeight } = this.element
+    this.#osd.viewport.resize(new OpenSeadragon.Point(clientWidth, clientHeight), true)
+    this.#agree()
+    if (jobId === null || look === null) this.overlay.clear()
+    else await this.overlay.show(`/v1/jobs/${jobId}/overlay.dzi`, String(turn), look)
+  }
+
+  close(): void {
+    this.#turn += 1
+    this.#leads = false
+    this.#slideId = null
+    this.overlay.clear()
+    this.#osd.close()
+  }
+
+  #lead(leads: boolean): void {
+    this.#leads = leads
+  }
+
+  #agree(): void {
+    if (this.#slideId === null) return
+    if (this.#leads) follow(this.#plane, this.viewer.plane)
+    else follow(this.viewer.plane, this.#plane)
+  }
+
+  async #add(tileSource: string, options: object): Promise<OpenSeadragon.TiledImage> {
+    await (await send(tileSource)).text()
+    this.#osd.setAjaxHeaders(keyHeaders())
+    return new Promise((resolve, reject) => {
+      this.#osd.addTiledImage({
+        ...options,
+        tileSource: addressOf(tileSource),
+        success: (event) => resolve((event as unknown as { item: OpenSeadragon.TiledImage }).item),
+        error: () => reject(new Error(VIEW.noTiles)),
+      })
+    })
+  }
+}
+
+/** Let one picture show what another one does. */
+function follow(leader: Plane, follower: Plane): void {
+  const [wanted, is] = [leader.place(), follower.place()]
+  if (wanted === null || is === null || isSame(wanted, is)) return
+  follower.goTo(wanted)
+}
+
+function isSame(one: Place, other: Place): boolean {
+  const off = Math.max(Math.abs(one.x - other.x), Math.abs(one.y - other.y)) * one.z
+  return off < SAME && Math.abs(one.z / other.z - 1) < SAME && one.turn === other.turn && one.isMirrored === other.isMirrored
+}
