@@ -5,6 +5,7 @@ import { plots } from './cohort_plots'
 import { parseCsv } from './csv'
 import { button, byId, el } from './dom'
 import { fetchResult } from './downloads'
+import { USUAL } from './layer_state'
 import { moment } from './measure'
 import { report } from './notices'
 import type { Batch } from './review_types'
@@ -120,7 +121,7 @@ export class Cohorts {
     const [first, ...others] = columns
     const job = this.#batch?.items.find(({ slide_id }) => slide_id === row['slide'])?.job_id ?? null
     const name = first?.text(row) ?? ''
-    const link = el('a', { href: formatView({ slide: row['slide'] ?? null, job, place: null }), textContent: name })
+    const link = el('a', { href: formatView({ slide: row['slide'] ?? null, job, place: null, layers: USUAL }), textContent: name })
     link.addEventListener('click', () => this.#dialog.close())
     return el('tr', {}, el('th', { scope: 'row' }, link), ...others.map((each) => el('td', { textContent: each.text(row), className: each.isText ? 'words' : '' })))
   }

@@ -30,6 +30,9 @@ export function parseLayers(fields: URLSearchParams): LayerState {
   }
 }
 
+/** The overlay alone. */
+export const USUAL = parseLayers(new URLSearchParams())
+
 /** Add to an address what is not as usual. */
 export function addLayers(fields: URLSearchParams, state: LayerState): void {
   if (state.map !== 'none') fields.set('map', state.map)
