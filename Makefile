@@ -31,7 +31,7 @@ help:
 # One install command with the constraints file: two commands would let pip replace torch by another build.
 $(STAMP): pyproject.toml client/pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ./client -e '.[server,worker,train,client,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ./client -e '.[server,postgres,worker,train,client,dev]'
 	touch $@
 
 setup: $(STAMP)
@@ -118,7 +118,7 @@ OF_TORCH := ^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==
 
 lock: $(STAMP)
 	echo hatchling | $(LOCK) --python-version 3.11 - -o docker/build.lock
-	$(LOCK) --python-version 3.11 --extra server pyproject.toml -o docker/server.lock
+	$(LOCK) --python-version 3.11 --extra server --extra postgres pyproject.toml -o docker/server.lock
 	$(LOCK) --python-version 3.12 --extra worker pyproject.toml -o docker/torch.lock
 	$(LOCK) --python-version 3.12 --extra worker pyproject.toml -o docker/worker.lock \
 		$$(grep -oE '$(OF_TORCH)' docker/torch.lock | sed 's/^/--no-emit-package /; s/==//')

@@ -12,12 +12,13 @@ from fastapi import FastAPI
 from server.access.gate import open_access
 from server.access.quotas import Quotas
 from server.access.signing import FIELDS
+from server.catalogue.catalogue import Catalogue, tend_for_ever
 from server.intake.admission import Admission
 from server.intake.scrub import Scrub, scrub_for_ever
 from server.jobs.checkups import Checkups
 from server.jobs.retention import Retention
 from server.jobs.retention_sweep import (
-    ledger_forgetter,
+    catalogue_forgetter,
     sweep_for_ever,
     tell_denied_requests_for_ever,
     teller,
@@ -97,6 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
         access = open_access(settings)
         store.sweep_incoming()
         queue = Jobs(settings.redis_url, settings)
+        catalogue = Catalogue(queue)
         listeners = Listeners(queue, settings.redis_url)
         dispatch = WebhookDispatch(queue, partial(jobs.with_results, root_path))
         dispatch.start()
@@ -104,15 +106,16 @@ def create_app(settings: Settings) -> FastAPI:
         viewing.start()
         try:
             upload_store = UploadStore(store.root / "uploads", settings)
-            quotas = Quotas(queue, upload_store.list_uploads)
+            quotas = Quotas(queue, upload_store.list_uploads, catalogue)
             admission = Admission(store, settings, quotas)
-            forgetters = viewing.forget, upload_forgetter(upload_store), ledger_forgetter(quotas.ledger)
+            forgetters = viewing.forget, upload_forgetter(upload_store), catalogue_forgetter(catalogue)
             retention = Retention(queue, teller(access.audit, *forgetters))
             async with (
                 resumable_uploads(upload_store, store, settings, admission, quotas) as resumable,
                 slide_imports(resumable, settings) as imports,
                 meanwhile(sweep_for_ever(retention)),
                 meanwhile(tell_denied_requests_for_ever(access)),
+                meanwhile(tend_for_ever(catalogue)),
                 meanwhile(scrub_for_ever(Scrub(store, settings, access.audit))),
             ):
                 yield {
@@ -120,6 +123,7 @@ def create_app(settings: Settings) -> FastAPI:
                     "access": access,
                     "store": store,
                     "jobs": queue,
+                    "catalogue": catalogue,
                     "quotas": quotas,
                     "retention": retention,
                     "checkups": Checkups(queue),
@@ -133,6 +137,7 @@ def create_app(settings: Settings) -> FastAPI:
             await listeners.close()
             await to_thread.run_sync(dispatch.stop)
             viewing.close()
+            catalogue.close()
             queue.redis.close()
 
     app = FastAPI(

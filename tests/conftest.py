@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = [
     *(
         "markers",
+        "catalogue_fixtures",
         "tests.fixtures.gateway_fixtures",
         "attack_fixtures",
         "queue_fixtures",

@@ -14,8 +14,8 @@ from typing import Protocol
 from anyio import to_thread
 from pydantic import Field
 
-from server.access.ledger import Ledger
 from server.access.limits import Wanted, check_batches, check_jobs, check_storage
+from server.catalogue.catalogue import Catalogue
 from workers.core.frozen import Frozen
 from workers.core.products import Made, Products, read_made
 from workers.core.queue.jobs import Jobs
@@ -107,12 +107,13 @@ class Quotas:
     Args:
         jobs: The queue, with its data folder and settings.
         uploads: Lists the resumable uploads, which count as well.
+        catalogue: Counts what is stored.
     """
 
-    def __init__(self, jobs: Jobs, uploads: Uploads) -> None:
+    def __init__(self, jobs: Jobs, uploads: Uploads, catalogue: Catalogue) -> None:
         self._jobs = jobs
         self._uploads = uploads
-        self.ledger = Ledger(jobs.store)
+        self._catalogue = catalogue
         self._held: dict[int, tuple[str, int]] = {}
         self._held_batches: dict[int, tuple[str, int]] = {}
         self._numbers = count()
@@ -153,7 +154,7 @@ class Quotas:
         try:
             yield
         finally:
-            self.ledger.look_again(job_id)
+            self._catalogue.renew("job", job_id, tenant)
             self._held.pop(number, None)
 
     def ask_product(self, tenant: str, job_id: str, name: str) -> Made | None:
@@ -168,7 +169,7 @@ class Quotas:
             check_storage(tenant, [(tenant, self._taken(tenant))], 0, most)
         made = Products(self._jobs).ask(job_id, name)
         if made is None:
-            self.ledger.expect(job_id, name)
+            self._catalogue.expect(job_id, name)
         return made
 
     def usage(self, tenant: str) -> Usage:
@@ -177,7 +178,7 @@ class Quotas:
         Raises:
             QueueUnavailable: Redis does not answer.
         """
-        settings, stored = self._jobs.settings, self.ledger.of(tenant)
+        settings, stored = self._jobs.settings, self._catalogue.stored(tenant)
         pending = self._pending(tenant)
         unfinished = [view for view in self._jobs.active() if view.tenant == tenant and view.state not in FINAL_STATES]
         return Usage(
@@ -228,7 +229,7 @@ class Quotas:
             return
         with self._bytes_lock:
             held = sum(count for owner, count in list(self._held_batches.values()) if owner == tenant)
-            check_batches(self.ledger.of(tenant).batches + held, wanted, self._jobs.settings.batches_per_tenant)
+            check_batches(self._catalogue.stored(tenant).batches + held, wanted, self._jobs.settings.batches_per_tenant)
             self._held_batches[number] = tenant, wanted
 
     def left(self, tenant: str) -> int | None:
@@ -242,10 +243,10 @@ class Quotas:
 
     def _taken(self, tenant: str) -> int:
         """Bytes that a tenant has stored, or that its uploads and jobs under way will have stored."""
-        return self.ledger.of(tenant).size_bytes + sum(self._pending(tenant).values())
+        return self._catalogue.stored(tenant).size_bytes + sum(self._pending(tenant).values())
 
     def _pending(self, tenant: str) -> dict[str, int]:
         """Bytes of the uploads of a tenant that are no slides yet: one of the same id is both for a moment."""
         own = [upload for upload in self._uploads() if upload.tenant == tenant and upload.state in UNDER_WAY]
-        slides = self.ledger.slides_of(tenant) if own else {}
+        slides = self._catalogue.slides_among(tenant, [upload.id for upload in own]) if own else set()
         return {upload.id: upload.length for upload in own if upload.id not in slides}

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, FailFast, Field, ValidationError, model_validator
 
-from server.access.ledger import BATCHES, batches_of
+from server.catalogue.entries import BATCHES, batches_of
 from workers.core.errors.jobs import BatchNotFound
 from workers.core.frozen import LOCAL_TENANT, Frozen
 from workers.core.schemas import ErrorBody, JobOptions, JobRequest, JobState, Priority
@@ -131,15 +131,20 @@ class BatchFiles:
         """Know nothing of a batch any more; its jobs stay."""
         (batches_of(self._root, batch.tenant) / f"{batch.id}.json").unlink(missing_ok=True)
 
-    def find(self, batch_id: str) -> StoredBatch | None:
-        """Return a batch, whoever's it is; None if there is none, or if it cannot be read, which is logged.
+    def find(self, batch_id: str, tenant: str | None = None) -> StoredBatch | None:
+        """Return a batch; None if there is none, or if it cannot be read, which is logged.
+
+        Args:
+            batch_id: Its id.
+            tenant: Whose it has to be; None: whoever's it is.
 
         Raises:
             BatchNotFound: The text is no identifier.
         """
         if not _NAME.fullmatch(batch_id):
             raise BatchNotFound("No batch has this id.", value=batch_id[:64], accepted="32 hexadecimal characters")
-        found = (self._read(path) for path in self._folder.glob(f"*/{batch_id}.json"))
+        whose = "*" if tenant is None else batches_of(self._root, tenant).name
+        found = (self._read(path) for path in self._folder.glob(f"{whose}/{batch_id}.json"))
         return next((batch for batch in found if batch is not None), None)
 
     def all(self, tenant: str | None = None) -> Iterator[StoredBatch]:

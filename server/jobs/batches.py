@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from server.access.limits import Wanted
+from server.catalogue.catalogue import Catalogue
+from server.catalogue.pages import of_tenant
+from server.catalogue.pagination import Place, page
 from server.jobs.batch_records import (
     BatchFiles,
     BatchItem,
@@ -22,7 +25,6 @@ from server.jobs.batch_records import (
     job_id_of,
 )
 from server.jobs.idempotency import Reservation
-from server.jobs.pagination import Place, after, page, place_of
 from server.jobs.submission import Admission, Requester
 from workers.core.errors.base import Invalid, LDiffusionError, NotFound, RequestInvalid
 from workers.core.frozen import LOCAL_TENANT
@@ -85,13 +87,14 @@ class Batches:
         return self._view(self._read(batch_id))
 
     def list(
-        self, limit: int, cursor: Place | None = None, tenant: str = LOCAL_TENANT
+        self, catalogue: Catalogue, limit: int, cursor: Place | None = None, tenant: str = LOCAL_TENANT
     ) -> tuple[tuple[BatchView, ...], str | None]:
         """Return up to `limit` batches of a tenant after a cursor, the newest first, and the next page's cursor."""
-        stored = {batch.id: batch for batch in self.files.all(tenant)}
-        places = after(map(place_of, stored.values()), cursor)[: limit + 1]
-        shown, following = page([(place, stored[place.id]) for place in places], limit)
-        return tuple(self._view(batch) for batch in shown), following
+        catalogue.learn("batch", tenant)
+        places = catalogue.entries("batch", of_tenant(tenant), cursor, limit + 1)
+        stored = [(place, self.files.find(place.id, tenant)) for place in places]
+        shown, following = page(stored, limit)
+        return tuple(self._view(batch) for batch in shown if batch is not None), following
 
     def cancel(self, batch_id: str, *, running: bool) -> BatchView:
         """Cancel the jobs that have not started; with `running`, those at work as well.

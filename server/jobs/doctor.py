@@ -9,11 +9,14 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from pydantic import Field
 
 from workers.core.corrections.log import cut_torn, read_revisions, torn_bytes
+from server.catalogue.catalogue import Catalogue
 from workers.core.digests import sha256_of
 from workers.core.errors.base import JobNotFound, LDiffusionError, ResultNotReady, StorageFault
 from workers.core.frozen import Frozen
@@ -31,7 +34,10 @@ class Finding(Frozen):
     """Something that is not as it should be."""
 
     kind: str = Field(description="What, as in docs/reliability.md.")
-    id: str = Field(description="Job that it is about, of whatever tenant; of `trash`, a name in it.")
+    id: str = Field(
+        description="What it is about, of whatever tenant: a job; of `catalogue_differs` also a slide or batch; of "
+        "`trash` a name in it."
+    )
     detail: str = Field(description="For people.")
 
 
@@ -66,7 +72,7 @@ class Doctor:
             yield from found
 
     def looks(self, after: str = "") -> Iterator[tuple[str, Iterator[Treated]]]:
-        """Yield each job with what is wrong with it, in the order of ids, then the trash, which has none.
+        """Yield each job with what is wrong with it, in the order of ids, then trash and index, which have none.
 
         Args:
             after: Only jobs with a greater id.
@@ -79,12 +85,22 @@ class Doctor:
         for job_id in sorted(known | set(self._store.list_jobs())):
             if job_id > after:
                 yield job_id, self._job(job_id, is_known=job_id in known)
-        yield "", self._trash()
+        yield "", chain(self._trash(), self._catalogue())
 
     def _trash(self) -> Iterator[Treated]:
         for folder in sorted((self._store.root / "trash").iterdir()):
             detail = "what was deleted is still on the disk"
             yield self._told("trash", folder.name, detail, lambda _name: self._store.empty_trash())
+
+    def _catalogue(self) -> Iterator[Treated]:
+        catalogue = Catalogue(self._jobs)
+        try:
+            for facts in catalogue.differing():
+                detail = f"the index says something else of this {facts.kind} than the disk"
+                mend = partial(catalogue.renew, facts.kind, tenant=facts.tenant)
+                yield self._told("catalogue_differs", facts.id, detail, mend)
+        finally:
+            catalogue.close()
 
     def _job(self, job_id: str, *, is_known: bool) -> Iterator[Treated]:
         folder = self._store.job_dir(job_id)

@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from server.access.audit import AuditLog, Event
 from server.access.gate import Access
-from server.access.ledger import Ledger
+from server.catalogue.catalogue import Catalogue
 from server.jobs.retention import Removed, Retention, Tell
 from server.uploads.store import UploadStore
 from workers.core.errors.base import QueueUnavailable, UploadNotFound
@@ -57,11 +57,11 @@ def upload_forgetter(upload_store: UploadStore) -> Callable[[Removed], None]:
     return forget
 
 
-def ledger_forgetter(ledger: Ledger) -> Callable[[Removed], None]:
-    """Return what lets a ledger know nothing more of what is gone."""
+def catalogue_forgetter(catalogue: Catalogue) -> Callable[[Removed], None]:
+    """Return what lets the index know nothing more of what is gone."""
 
     def forget(removed: Removed) -> None:
-        ledger.forget(removed.kind, removed.id)
+        catalogue.forget(removed.kind, removed.id)
 
     return forget
 

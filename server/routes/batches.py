@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from server.access.guards import CallerDep
+from server.catalogue.pagination import read_cursor
 from server.jobs.batch_records import BatchRequest, BatchView
 from server.jobs.batch_table import batch_csv, batch_parquet
 from server.jobs.batches import Batches
-from server.jobs.pagination import read_cursor
-from server.routes.deps import JobsDep, QuotasDep, RetentionDep, RootPathDep, StoreDep
+from server.routes.deps import CatalogueDep, JobsDep, QuotasDep, RetentionDep, RootPathDep, StoreDep
 from server.routes.jobs import CursorQuery, KeyHeader, requester_of
 from server.routes.path_deps import BatchesDep
 from server.web.document import told
@@ -48,12 +48,13 @@ def submit_batch(
 @router.get("", responses=error_responses(422, 503))
 def list_batches(
     jobs: JobsDep,
+    catalogue: CatalogueDep,
     caller: CallerDep,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: CursorQuery = None,
 ) -> BatchList:
     """List batches, the newest first."""
-    items, following = Batches(jobs).list(limit, read_cursor(cursor), caller.tenant)
+    items, following = Batches(jobs).list(catalogue, limit, read_cursor(cursor), caller.tenant)
     return BatchList(items=items, next_cursor=following)
 
 

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from server.access.gate import Access
 from server.access.guards import CallerDep
 from server.access.quotas import Quotas
+from server.catalogue.catalogue import Catalogue
 from server.jobs.checkups import Checkups
 from server.jobs.retention import Retention
 from server.results.product_answers import Ask
@@ -28,6 +29,7 @@ class State(TypedDict):
     access: Access
     store: Store
     jobs: Jobs
+    catalogue: Catalogue
     quotas: Quotas
     retention: Retention
     checkups: Checkups
@@ -51,6 +53,11 @@ async def get_store(request: Request) -> Store:
 async def get_jobs(request: Request) -> Jobs:
     """The queue."""
     return cast("Jobs", request.state.jobs)
+
+
+async def get_catalogue(request: Request) -> Catalogue:
+    """The index of what is stored."""
+    return cast("Catalogue", request.state.catalogue)
 
 
 async def get_intake(request: Request) -> Intake:
@@ -101,6 +108,7 @@ async def get_root_path(request: Request) -> str:
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 StoreDep = Annotated[Store, Depends(get_store)]
 JobsDep = Annotated[Jobs, Depends(get_jobs)]
+CatalogueDep = Annotated[Catalogue, Depends(get_catalogue)]
 QuotasDep = Annotated[Quotas, Depends(get_quotas)]
 RetentionDep = Annotated[Retention, Depends(get_retention)]
 CheckupsDep = Annotated[Checkups, Depends(get_checkups)]

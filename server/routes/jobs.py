@@ -8,9 +8,11 @@ from pydantic import AwareDatetime
 
 from server.access.guards import Caller, CallerDep
 from server.access.quotas import Quotas
-from server.jobs import listing, submission
-from server.jobs.pagination import read_cursor
-from server.routes.deps import JobsDep, QuotasDep, RetentionDep, RootPathDep
+from server.catalogue import listing
+from server.catalogue.pages import JobFilter
+from server.catalogue.pagination import read_cursor
+from server.jobs import submission
+from server.routes.deps import CatalogueDep, JobsDep, QuotasDep, RetentionDep, RootPathDep
 from server.routes.path_deps import JobDep
 from server.routes.results import RESULTS
 from server.web.document import told
@@ -54,7 +56,7 @@ def submit_job(
 
 @router.get("", responses=error_responses(422, 503))
 def list_jobs(
-    jobs: JobsDep,
+    catalogue: CatalogueDep,
     caller: CallerDep,
     root_path: RootPathDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -65,10 +67,8 @@ def list_jobs(
     since: Annotated[AwareDatetime | None, Query(description="Submitted at or after this time.")] = None,
 ) -> JobList:
     """List jobs, the newest first, in pages."""
-    wanted = listing.JobFilter(
-        tenant=caller.tenant, states=tuple(state or ()), slide_id=slide, model=model, since=since
-    )
-    views, following = listing.list_jobs(jobs, limit, wanted, read_cursor(cursor))
+    wanted = JobFilter(tenant=caller.tenant, states=tuple(state or ()), slide_id=slide, model=model, since=since)
+    views, following = listing.list_jobs(catalogue, limit, wanted, read_cursor(cursor))
     return JobList(items=tuple(map(partial(with_results, root_path), views)), next_cursor=following)
 
 

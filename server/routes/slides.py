@@ -5,10 +5,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from server.access.guards import CallerDep
+from server.catalogue.listing import list_slides as slides_after
+from server.catalogue.pagination import read_cursor
 from server.intake.archives import ENTRIES_MAX
 from server.intake.given_mpp import SlideChange, give_mpp
-from server.jobs.pagination import after, page, place_of, read_cursor
-from server.routes.deps import IntakeDep, QuotasDep, RetentionDep, RootPathDep, StoreDep
+from server.routes.deps import CatalogueDep, IntakeDep, QuotasDep, RetentionDep, RootPathDep, StoreDep
 from server.routes.path_deps import OWN_SLIDE, SlideDep
 from server.uploads.form_zip import read_form_zip
 from server.uploads.oneshot import parse_digest
@@ -121,15 +122,13 @@ async def upload_slide(
 
 @router.get("", responses=error_responses(422))
 def list_slides(
-    store: StoreDep,
+    catalogue: CatalogueDep,
     caller: CallerDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
 ) -> SlideList:
     """List slides, the newest first, in pages."""
-    slides = {info.id: info for info in store.list_slides() if caller.sees(info.tenant)}
-    places = after(map(place_of, slides.values()), read_cursor(cursor))[: limit + 1]
-    items, following = page([(place, slides[place.id]) for place in places], limit)
+    items, following = slides_after(catalogue, limit, caller.tenant, read_cursor(cursor))
     return SlideList(items=items, next_cursor=following)
 
 

@@ -201,11 +201,6 @@ def add_size(store: Store, job_id: str, size_bytes: int) -> None:
                 store.write_json(folder / SIZE, JobSize(size_bytes=known + size_bytes))
 
 
-def has_ended(store: Store, job_id: str) -> bool:
-    """Whether the folder of a job says that it has ended, however."""
-    return (store.job_dir(job_id) / ENDING).exists() or has_result(store, job_id)
-
-
 def folder_bytes(folder: Path, besides: str = "") -> int:
     """Return the bytes of all files in a folder but those of one name; of those that go meanwhile, none."""
     size = 0

@@ -26,6 +26,10 @@ class Settings(BaseSettings):
         description="redis://, rediss:// or unix:// address; empty: `ldiffusion serve` starts a private server "
         "on a socket in the data folder.",
     )
+    catalogue_url: str = Field(
+        default="",
+        description="postgresql:// address of the index of slides and jobs; empty: a file in the data folder.",
+    )
     host: str = Field(
         default="127.0.0.1", description="Address the gateway listens on; others than the loopback want a key."
     )

@@ -10,9 +10,9 @@ import httpx
 import numpy as np
 import pytest
 import tifffile
+from catalogue_fixtures import quotas_of
 from PIL import Image
 
-from server.access.quotas import Quotas
 from server.intake.admission import Admission, Received
 from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings
@@ -22,7 +22,7 @@ from workers.core.store import Store, new_id
 def test_the_log_says_once_that_openslide_does_not_take_a_slide(
     jobs: Jobs, queue_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    admission = Admission(jobs.store, queue_settings, Quotas(jobs, uploads=list))
+    admission = Admission(jobs.store, queue_settings, quotas_of(jobs))
     slides: dict[str, dict[str, Any]] = {"openslide": {"tile": (64, 64)}, "tiffslide": {"rowsperstrip": 64}}
     ids = []
     for backend, layout in slides.items():

@@ -7,13 +7,13 @@ from types import ModuleType
 
 import numpy as np
 import tifffile
+from catalogue_fixtures import quotas_of
 from dicom_series import read_header, write_series
 from highdicom.seg import segread
 from numpy.typing import NDArray
 from pipeline_fixtures import asked_for, ended, work
 from zip_files import write_zip
 
-from server.access.quotas import Quotas
 from server.intake.admission import Admission, Received
 from workers import product_tasks, tasks
 from workers.core.queue.jobs import Jobs
@@ -34,7 +34,7 @@ def test_a_job_on_a_series_runs_to_its_end(
     content = archive.read_bytes()
     with jobs.store.incoming() as folder:
         received = Received("case.zip", len(content), hashlib.sha256(content).hexdigest())
-        admission = Admission(jobs.store, queue_settings, Quotas(jobs, uploads=list))
+        admission = Admission(jobs.store, queue_settings, quotas_of(jobs))
         info = asyncio.run(admission.admit(new_id(), archive, received, folder))
     assert (info.geometry.mpp_x, len(info.geometry.levels)) == (0.5, 2)
     job_id = asked_for(jobs, info.id, tissue=False)

@@ -5,10 +5,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from catalogue_fixtures import quotas_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.access.quotas import Quotas
 from server.intake.admission import PROBES_AT_ONCE, Admission
 from server.intake.parts import Parts
 from workers.core.errors.base import SlideUnreadable
@@ -69,7 +69,7 @@ def test_files_that_are_probed_side_by_side_share_the_memory_and_a_large_one_get
         return file.name
 
     monkeypatch.setattr("server.intake.admission.probe", probe)
-    admission = Admission(jobs.store, queue_settings, Quotas(jobs, uploads=list))
+    admission = Admission(jobs.store, queue_settings, quotas_of(jobs))
     names = ["small", "large", "hungry", "damaged", "small", "large"] * PROBES_AT_ONCE
 
     async def play() -> list[object]:

@@ -9,7 +9,7 @@ from gateway_fixtures import GatewayWith
 from job_requests import add_slide, code_of
 from pydantic import ValidationError
 
-from server.access.ledger import batches_of
+from server.catalogue.entries import batches_of
 from server.jobs.batch_records import REQUESTS_BYTES_MAX, BatchFiles, BatchRequest, StoredBatch
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id, write_json

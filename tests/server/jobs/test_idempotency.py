@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any
 
 import pytest
+from catalogue_fixtures import quotas_of
 from job_requests import add_slide
 from queue_fixtures import DEADLINE_S, REQUEST
 from redis.lock import Lock
 
-from server.access.ledger import batches_of
-from server.access.quotas import Quotas
+from server.catalogue.catalogue import Catalogue
+from server.catalogue.entries import batches_of
 from server.jobs import idempotency, submission
 from server.jobs.batch_records import BatchRequest, StoredBatch, job_id_of
 from server.jobs.batches import Batches
@@ -44,7 +45,7 @@ def slowed(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.
 
 def keyed(jobs: Jobs, quota_jobs: int = 0) -> Requester:
     jobs.settings = jobs.settings.model_copy(update={"quota_jobs": quota_jobs})
-    return Requester(key="once", room=partial(Quotas(jobs, uploads=list).more_jobs, "local"))
+    return Requester(key="once", room=partial(quotas_of(jobs).more_jobs, "local"))
 
 
 def asked(jobs: Jobs) -> JobRequest:
@@ -151,4 +152,4 @@ def test_a_batch_whose_record_is_damaged_hides_no_other(jobs: Jobs) -> None:
     (folder / f"{made[0].id}.json").write_bytes(b"\xff")
     (folder / ".half-written.json").write_text(StoredBatch.__doc__ or "")
     (folder / "a-directory.json").mkdir()
-    assert [batch.id for batch in Batches(jobs).list(10)[0]] == [made[1].id]
+    assert [batch.id for batch in Batches(jobs).list(Catalogue(jobs), 10)[0]] == [made[1].id]

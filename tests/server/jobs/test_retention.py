@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.access.ledger import batches_of
+from server.catalogue.entries import batches_of
 from server.jobs.batch_records import BatchFiles, BatchRequest, StoredBatch, StoredItem
 from server.jobs.retention import Removed, Retention
 from workers.core.errors.base import JobNotFound, QueueUnavailable, SlideInUse, SlideNotFound

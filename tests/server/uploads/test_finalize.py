@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from catalogue_fixtures import quotas_of
 
-from server.access.quotas import Quotas
 from server.intake.admission import Admission, Received
 from server.uploads.finalize import Finalizer
 from server.uploads.records import Upload
@@ -27,7 +27,7 @@ class Acting(Admission):
     """An admission that does what a test says instead of probing."""
 
     def __init__(self, store: Store, settings: Settings, act: Callable[[Received], None]) -> None:
-        super().__init__(store, settings, Quotas(Jobs("unix:///nowhere", settings), uploads=list))
+        super().__init__(store, settings, quotas_of(Jobs("unix:///nowhere", settings)))
         self._act = act
         self.calls = 0
         self.begun = asyncio.Event()

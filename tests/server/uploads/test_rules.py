@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from catalogue_fixtures import quotas_of
 from hypothesis import given
 from hypothesis import strategies as st
 from made_slides import MadeSlide
 
-from server.access.quotas import Quotas
 from server.intake.admission import Admission
 from server.uploads import oneshot
 from server.uploads.oneshot import BLOCK_BYTES, Intake, parse_digest
@@ -104,7 +104,7 @@ def test_a_digest_is_found_among_others() -> None:
 def test_bytes_that_were_not_announced_count_while_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oneshot, "ROOM_BYTES", 2 * BLOCK_BYTES)
     settings = Settings(data_dir=tmp_path, quota_bytes=5 * BLOCK_BYTES, disk_reserve_bytes=0)
-    quotas = Quotas(Jobs("unix:///nowhere", settings), uploads=list)
+    quotas = quotas_of(Jobs("unix:///nowhere", settings))
     intake = Intake(store := Store(tmp_path), settings, Admission(store, settings, quotas))
     given = []
 
@@ -129,7 +129,7 @@ def test_bytes_that_were_not_announced_count_while_they_come(tmp_path: Path, mon
 
 def test_room_that_was_held_for_what_was_announced_is_not_given_away_on_the_way(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, quota_bytes=100)
-    quotas = Quotas(Jobs("unix:///nowhere", settings), uploads=list)
+    quotas = quotas_of(Jobs("unix:///nowhere", settings))
 
     async def check() -> None:
         async with quotas.room("lab-a", 80) as room:
@@ -142,4 +142,4 @@ def test_room_that_was_held_for_what_was_announced_is_not_given_away_on_the_way(
         assert quotas.left("lab-a") == 100
 
     asyncio.run(check())
-    assert Quotas(Jobs("unix:///nowhere", Settings(data_dir=tmp_path)), uploads=list).left("lab-a") is None
+    assert quotas_of(Jobs("unix:///nowhere", Settings(data_dir=tmp_path))).left("lab-a") is None

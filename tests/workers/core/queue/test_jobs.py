@@ -23,7 +23,8 @@ from queue_fixtures import (
     write_result,
 )
 
-from server.jobs.listing import list_jobs
+from server.catalogue.catalogue import Catalogue
+from server.catalogue.listing import list_jobs
 from workers.core.errors.base import JobCanceled, JobNotFound, MppMissing, QueueUnavailable
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys, Task
@@ -237,7 +238,7 @@ def test_a_forgotten_job_is_gone_and_its_tasks_stop(jobs: Jobs) -> None:
         jobs.view(job_id)
     with pytest.raises(Superseded):
         me.check(lease)
-    assert list_jobs(jobs, 10)[0] == ()
+    assert list_jobs(Catalogue(jobs), 10)[0] == ()
     assert jobs.redis.keys("ldiffusion:job:*") == []
 
 
@@ -249,7 +250,7 @@ def test_without_redis_every_call_says_so(queue_settings: Settings, tmp_path: Pa
     job_id = stored(jobs)
     calls: list[Callable[[], object]] = [
         jobs.ping, jobs.workers, lambda: jobs.submit(job_id, REQUEST), lambda: jobs.view(job_id),
-        lambda: list_jobs(jobs, 5)[0], lambda: jobs.cancel(job_id), lambda: jobs.forget(job_id),
+        lambda: list_jobs(Catalogue(jobs), 5)[0], lambda: jobs.cancel(job_id), lambda: jobs.forget(job_id),
         jobs.active, lambda: Leases(jobs, "me").beat(),
     ]  # fmt: skip
     for call in calls:

@@ -19,7 +19,8 @@ from queue_fixtures import (
     write_result,
 )
 
-from server.jobs.listing import list_jobs
+from server.catalogue.catalogue import Catalogue
+from server.catalogue.listing import list_jobs
 from workers.core.errors.base import JobNotFound, MppMissing
 from workers.core.queue.heartbeat import note_end
 from workers.core.queue.jobs import Jobs
@@ -46,7 +47,7 @@ def test_without_redis_data_the_disk_tells(jobs: Jobs) -> None:
     assert error.code == "mpp_missing"
     assert (jobs.view(done).state, jobs.view(done).regions_total) == ("succeeded", 7)
     assert jobs.view(lost).state == "queued"
-    assert {view.id for view in list_jobs(jobs, 10)[0]} == {canceled, failed, done, lost}
+    assert {view.id for view in list_jobs(Catalogue(jobs), 10)[0]} == {canceled, failed, done, lost}
     with pytest.raises(JobNotFound):
         jobs.view(new_id())
     with pytest.raises(JobNotFound):
@@ -82,8 +83,8 @@ def test_list_is_newest_first_and_bounded(jobs: Jobs) -> None:
     ids = [stored(jobs, start + timedelta(hours=hour)) for hour in range(5)]
     for job_id in (ids[0], ids[3], ids[4]):
         jobs.submit(job_id, REQUEST, jobs.store.read_request(job_id).created_at)
-    assert [view.id for view in list_jobs(jobs, 10)[0]] == ids[::-1]
-    assert [view.id for view in list_jobs(jobs, 2)[0]] == [ids[4], ids[3]]
+    assert [view.id for view in list_jobs(Catalogue(jobs), 10)[0]] == ids[::-1]
+    assert [view.id for view in list_jobs(Catalogue(jobs), 2)[0]] == [ids[4], ids[3]]
 
 
 def test_active_jobs(jobs: Jobs) -> None:

@@ -2,8 +2,8 @@
 
 import base64
 import binascii
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 from workers.core.errors.base import RequestInvalid
 
@@ -40,18 +40,8 @@ def read_cursor(text: str | None) -> Place | None:
         ) from error
 
 
-def after(places: Iterable[Place], cursor: Place | None) -> list[Place]:
-    """Return the places that follow a cursor, the newest first."""
-    return sorted((place for place in places if cursor is None or place < cursor), reverse=True)
-
-
 def page(items: Sequence[tuple[Place, T]], limit: int) -> tuple[tuple[T, ...], str | None]:
     """Return up to `limit` items, and the cursor of the page after them if there are more."""
     shown = items[:limit]
     more = len(items) > limit
     return tuple(item for _, item in shown), write_cursor(shown[-1][0]) if more else None
-
-
-def place_of(item: Any) -> Place:
-    """Return the place of anything that has `created_at` and `id`."""
-    return Place(item.created_at.timestamp(), item.id)

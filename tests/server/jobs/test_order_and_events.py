@@ -1,82 +1,20 @@
-"""Lists in pages, events in Redis, keys that make a request happen once, and who goes first."""
+"""Events in Redis, keys that make a request happen once, and who goes first."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pipeline_fixtures import asked_for, work
 from queue_fixtures import REQUEST, begun, drain, entries, finishing, running, stored, submitted, sweep, until, worker
 
 from server.jobs.idempotency import Reservation
-from server.jobs.listing import JobFilter, list_jobs
-from server.jobs.pagination import Place, after, page, read_cursor, write_cursor
 from workers import stages, tasks
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.jobs import KeyReused
 from workers.core.queue.events import EVENTS_MAX, Progress, add_event, events_key, parse_event_id
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import RATES, Task
-from workers.core.schemas import JobRequest
 from workers.core.store import new_id
-
-# --- pages ------------------------------------------------------------------------------------------------------------
-
-PLACES = st.builds(Place, st.floats(0, 2e9, allow_nan=False), st.text("0123456789abcdef", min_size=1, max_size=4))
-
-
-@given(places=st.lists(PLACES, unique=True, max_size=30), limit=st.integers(1, 7))
-def test_pages_show_everything_once_the_newest_first(places: list[Place], limit: int) -> None:
-    shown: list[Place] = []
-    cursor: str | None = None
-    for _ in range(len(places) + 1):
-        following = after(places, read_cursor(cursor))
-        items, cursor = page([(place, place) for place in following[: limit + 1]], limit)
-        shown += items
-        if cursor is None:
-            break
-    assert shown == sorted(places, reverse=True)
-
-
-@pytest.mark.parametrize("text", ["x", "AAAA", "!!!!", "é" * 5, "MTIzNA==x"])
-def test_a_cursor_of_another_kind_is_refused(text: str) -> None:
-    with pytest.raises(RequestInvalid, match="cursor"):
-        read_cursor(text)
-    assert read_cursor(None) is read_cursor("") is None
-    assert read_cursor(write_cursor(Place(1.25, "ab"))) == (1.25, "ab")
-
-
-def test_jobs_of_redis_and_of_the_disk_come_in_one_order_and_in_pages(jobs: Jobs) -> None:
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    ids = [stored(jobs, start + timedelta(hours=hour)) for hour in range(7)]
-    for number in (0, 2, 3, 6):
-        jobs.submit(ids[number], REQUEST, start + timedelta(hours=number))
-    first, cursor = list_jobs(jobs, 3)
-    stored(jobs)  # one that comes in between
-    second, last = list_jobs(jobs, 4, cursor=read_cursor(cursor))
-    assert [view.id for view in first + second] == ids[::-1]
-    assert last is None
-
-
-def test_filters_are_all_of_them(jobs: Jobs) -> None:
-    old = datetime.now(UTC) - timedelta(days=2)
-    one, other = running(jobs, 1), submitted(jobs)
-    aged = stored(jobs, old, JobRequest(slide_id="x" * 32, model="other"))
-    jobs.cancel(aged)
-
-    def found(**wanted: Any) -> set[str]:
-        return {view.id for view in list_jobs(jobs, 10, JobFilter(**wanted))[0]}
-
-    assert found() == {one, other, aged}
-    assert found(states=("running",)) == {one}
-    assert found(states=("running", "canceled")) == {one, aged}
-    assert found(slide_id=REQUEST.slide_id) == {one, other}
-    assert found(model="other") == {aged}
-    assert found(since=old + timedelta(hours=1)) == {one, other}
-    assert found(states=("queued",), model="other") == set()
-
 
 # --- events -----------------------------------------------------------------------------------------------------------
 
@@ -131,17 +69,6 @@ def test_a_stream_is_capped(jobs: Jobs) -> None:
     found = told(jobs, job_id)
     assert len(found) == EVENTS_MAX
     assert found[-1][1].regions_done == EVENTS_MAX + 19
-
-
-def test_one_job_that_cannot_be_read_hides_no_other(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
-    broken, torn, good = (stored(jobs) for _ in range(3))
-    (jobs.store.job_dir(broken) / "job.json").write_bytes(b'{"id": "\xff')
-    (jobs.store.job_dir(torn) / "ended.json").write_text('{"state"')
-    assert [view.id for view in list_jobs(jobs, 10)[0]] == [good]
-    assert broken in caplog.text
-    assert torn in caplog.text
-    sweep(jobs)
-    assert entries(jobs) == [("plan_slide", [good])]
 
 
 def test_ids_of_events_are_ids() -> None:

@@ -1,0 +1,175 @@
+"""What is known of an entry of the index, and how it is read from the disk."""
+
+import hashlib
+import time
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from workers.core.errors.base import NotFound, ResultNotReady
+from workers.core.frozen import Frozen
+from workers.core.job_files import ENDING, count_size, folder_bytes, has_result, read_ending, read_size
+from workers.core.products import read_made
+from workers.core.schemas import StoredRequest
+from workers.core.store import Store
+
+Kind = Literal["slide", "job", "batch"]
+BATCHES = "batches"
+CLEARED_S = 60.0
+"""Seconds after which what an ended job had made is gone, or is on the disk to stay: only then it is settled."""
+
+NOBODY = ""
+"""Whose an entry is that cannot be read (yet)."""
+
+
+def batches_of(root: Path, tenant: str) -> Path:
+    """Return the folder of a tenant's batches in a data folder, whether or not it is there."""
+    return root / BATCHES / hashlib.sha256(tenant.encode()).hexdigest()[:32]
+
+
+class Stored(Frozen):
+    """What a tenant has on the disk, in bytes. Jobs that have not ended count with what they take at most."""
+
+    slides_bytes: int = 0
+    jobs_bytes: int = 0
+    batches_bytes: int = 0
+    slides: int = 0
+    jobs: int = 0
+    batches: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """All of it."""
+        return self.slides_bytes + self.jobs_bytes + self.batches_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the index says of one entry.
+
+    Attributes:
+        kind: What it is.
+        id: Its name on its shelf.
+        shelf: The folder that it lies in, see `server.catalogue.shelves`.
+        tenant: Whose it is; `NOBODY` if it cannot be read.
+        created_at: Unix seconds.
+        size_bytes: What it takes on the disk, or, of a job that has not ended, what it takes at most.
+        slide_id: Of a job.
+        model: Of a job.
+        state: Of a job that has ended; else empty.
+        asked: Products of a job that were asked for and are not made.
+        is_settled: Nothing of it changes but by who says so; what is not settled is read again when it is asked for.
+    """
+
+    kind: Kind
+    id: str
+    shelf: str
+    tenant: str = NOBODY
+    created_at: float = 0.0
+    size_bytes: int = 0
+    slide_id: str = ""
+    model: str = ""
+    state: str = ""
+    asked: frozenset[str] = field(default=frozenset())
+    is_settled: bool = False
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns of its row, but for the revision."""
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        return columns | {"asked": " ".join(sorted(self.asked))}
+
+
+class _Batch(BaseModel):
+    """What counts of the record of a batch."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    tenant: str
+    created_at: datetime
+
+
+class Reader:
+    """Reads entries from a data folder.
+
+    Args:
+        store: The data folder.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def read(self, kind: Kind, name: str, shelf: str, folder: Path, asked: frozenset[str] = frozenset()) -> Facts:
+        """Return what the disk says of an entry; of one that cannot be read, that it is nobody's."""
+        try:
+            if kind == "slide":
+                return self._slide(name, shelf)
+            if kind == "batch":
+                return self._batch(name, shelf, folder / f"{name}.json")
+            return self._job(name, shelf, asked)
+        except (OSError, ValueError, NotFound):  # being made, being deleted, or damaged
+            return Facts(kind, name, shelf)
+
+    def size(self, job_id: str) -> int | None:
+        """Return what a job takes on the disk; None as long as it has not ended."""
+        folder = self._store.job_dir(job_id)
+        if (size := read_size(self._store, job_id)) is not None:
+            return size
+        if (folder / ENDING).exists():  # nothing is to stay in its folder but that, so no number either
+            return folder_bytes(folder)
+        return count_size(self._store, job_id) if has_result(self._store, job_id) else None
+
+    def _slide(self, slide_id: str, shelf: str) -> Facts:
+        info = self._store.read_slide(slide_id)
+        created_at = info.created_at.timestamp()
+        return Facts("slide", slide_id, shelf, info.tenant, created_at, info.size_bytes, is_settled=True)
+
+    def _batch(self, batch_id: str, shelf: str, path: Path) -> Facts:
+        content = path.read_bytes()
+        batch = _Batch.model_validate_json(content)
+        created_at = batch.created_at.timestamp()
+        return Facts("batch", batch_id, shelf, batch.tenant, created_at, len(content), is_settled=True)
+
+    def _job(self, job_id: str, shelf: str, asked: frozenset[str]) -> Facts:
+        stored = self._store.read_request(job_id)
+        size = self.size(job_id)
+        state, ended_at = self._end(job_id)
+        left = frozenset(name for name in asked if read_made(self._store, job_id, name) is None)
+        return Facts(
+            "job",
+            job_id,
+            shelf,
+            stored.tenant,
+            stored.created_at.timestamp(),
+            self._at_most(stored) if size is None else size,
+            slide_id=stored.request.slide_id,
+            model=stored.request.model,
+            state=state,
+            asked=left,
+            is_settled=bool(state) and not left and time.time() - ended_at > CLEARED_S,
+        )
+
+    def _at_most(self, stored: StoredRequest) -> int:
+        return stored.estimated_bytes or folder_bytes(self._store.job_dir(stored.id))
+
+    def _end(self, job_id: str) -> tuple[str, float]:
+        """Return how a job ended and when, in unix seconds; an empty state if it has not, or if it cannot be read."""
+        try:
+            ending = read_ending(self._store, job_id)
+            if ending is not None:
+                return ending.state, ending.finished_at.timestamp()
+            return "succeeded", self._store.read_result(job_id).finished_at.timestamp()
+        except (NotFound, ResultNotReady, OSError, ValueError):
+            return "", 0.0
+
+
+def confirmed(facts: Facts, in_queue: str | None) -> Facts:
+    """Return what the disk says, settled if the queue says the same: for a moment it may know better of an end.
+
+    Args:
+        facts: What the disk says.
+        in_queue: The state of a job in the queue; None: it does not know it.
+    """
+    return replace(facts, is_settled=facts.is_settled and in_queue in (None, facts.state))

@@ -1,0 +1,60 @@
+"""Lists of slides and jobs, filtered and in pages: the index says which, the disk and the queue say what they are."""
+
+from server.catalogue.catalogue import Catalogue
+from server.catalogue.pages import JobFilter, of_tenant
+from server.catalogue.pagination import Place, page
+from workers.core.errors.base import SlideNotFound
+from workers.core.job_files import stored_view, with_warnings
+from workers.core.schemas import JobView
+from workers.core.slide_schemas import SlideInfo
+
+AT_ONCE = 200
+"""Jobs that are looked at in one exchange with Redis, where those of the first page are not enough."""
+
+
+def list_slides(
+    catalogue: Catalogue, limit: int, tenant: str, cursor: Place | None = None
+) -> tuple[tuple[SlideInfo, ...], str | None]:
+    """Return up to `limit` slides of a tenant after a cursor, the newest first, and the next page's cursor."""
+    catalogue.learn("slide")
+    found: list[tuple[Place, SlideInfo]] = []
+    size = limit + 1
+    while len(found) <= limit:
+        entries = catalogue.entries("slide", of_tenant(tenant), cursor, size)
+        for entry in entries:
+            try:
+                info = catalogue.jobs.store.read_slide(entry.id)
+            except (SlideNotFound, OSError, ValueError):  # deleted or damaged since
+                continue
+            if info.tenant == tenant:
+                found.append((entry, info))
+        if len(entries) < size:
+            break
+        cursor = entries[-1]
+    return page(found, limit)
+
+
+def list_jobs(
+    catalogue: Catalogue, limit: int, wanted: JobFilter | None = None, cursor: Place | None = None
+) -> tuple[tuple[JobView, ...], str | None]:
+    """Return up to `limit` jobs after a cursor, the newest first, and the cursor of the next page if there is one.
+
+    Raises:
+        QueueUnavailable: Redis does not answer.
+    """
+    wanted = wanted or JobFilter()
+    catalogue.learn("job")
+    jobs, found = catalogue.jobs, list[tuple[Place, JobView]]()
+    size = limit + 1
+    while len(found) <= limit:
+        entries = catalogue.entries("job", wanted.conditions(), cursor, size)
+        in_redis = jobs.views([entry.id for entry in entries])
+        for entry, known in zip(entries, in_redis, strict=True):
+            view = known or stored_view(jobs.store, entry.id)
+            if view is not None and wanted.lets_through(view):
+                found.append((entry, view))
+        if len(entries) < size:
+            break
+        cursor, size = entries[-1], AT_ONCE
+    items, following = page(found, limit)
+    return tuple(with_warnings(jobs.store, view) for view in items), following

@@ -1,0 +1,134 @@
+"""Rows of the index: written by whoever has read the disk last, and by nobody who has read it before that."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, Engine, Row, and_, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from server.catalogue.entries import Facts, Kind
+from server.catalogue.tables import ENTRIES, SHELVES
+
+AT_ONCE = 500
+"""Rows that are written in one transaction: others wait for no more."""
+
+
+T = TypeVar("T")
+
+
+class Seen(NamedTuple):
+    """A row as it was seen."""
+
+    facts: Facts
+    revision: int
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Give a connection that only reads: it waits for no writer."""
+    with engine.connect() as connection:
+        yield connection.execution_options(reads=True)
+
+
+def insert(connection: Connection, table: Any) -> Any:
+    """Return an insert that may say what to do where the row is there."""
+    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+
+
+def changed_ns(connection: Connection, shelf: str) -> int | None:
+    """Return the time of the change of a folder up to which its names are known."""
+    return connection.scalar(select(SHELVES.c.changed_ns).where(SHELVES.c.name == shelf))
+
+
+def note_changed(engine: Engine, shelf: str, changed: int) -> None:
+    """Keep up to which change the names of a folder are known; -1: they are to be listed again."""
+    with engine.begin() as connection:
+        statement = insert(connection, SHELVES).values(name=shelf, changed_ns=changed)
+        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"changed_ns": changed}))
+
+
+def names(connection: Connection, shelf: str) -> set[str]:
+    """Return the names of all rows of a folder."""
+    return set(connection.scalars(select(ENTRIES.c.id).where(ENTRIES.c.shelf == shelf)))
+
+
+def unsettled(connection: Connection, kind: Kind) -> set[str]:
+    """Return the ids of what is not settled."""
+    return set(connection.scalars(select(ENTRIES.c.id).where(ENTRIES.c.kind == kind, ~ENTRIES.c.is_settled)))
+
+
+def add(engine: Engine, found: Iterable[Facts]) -> None:
+    """Write rows that were not there; those that are there by now are another's, who has read later."""
+    for part in in_parts(found, AT_ONCE):
+        with engine.begin() as connection:
+            statement = insert(connection, ENTRIES).on_conflict_do_nothing()
+            connection.execute(statement, [facts.row() | {"revision": 1} for facts in part])
+
+
+def drop(engine: Engine, shelf: str, gone: Collection[str]) -> None:
+    """Remove the rows of what is gone."""
+    for part in in_parts(gone, AT_ONCE):
+        with engine.begin() as connection:
+            connection.execute(delete(ENTRIES).where(ENTRIES.c.shelf == shelf, ENTRIES.c.id.in_(part)))
+
+
+def renew(engine: Engine, facts: Facts, seen: int) -> bool:
+    """Write what was read of an entry after its row was seen with a revision; say whether it still had that one."""
+    with engine.begin() as connection:
+        mine = and_(ENTRIES.c.kind == facts.kind, ENTRIES.c.id == facts.id, ENTRIES.c.revision == seen)
+        done = connection.execute(update(ENTRIES).where(mine).values(**facts.row(), revision=seen + 1))
+        return bool(done.rowcount)
+
+
+def ask_for(engine: Engine, job_id: str, products: Iterable[str]) -> None:
+    """Have a job looked at until products of it are made."""
+    with engine.begin() as connection:
+        mine = and_(ENTRIES.c.kind == "job", ENTRIES.c.id == job_id)
+        before = connection.scalar(select(ENTRIES.c.asked).where(mine).with_for_update())
+        if before is not None:
+            asked = " ".join(sorted({*before.split(), *products}))
+            changes = {"asked": asked, "is_settled": False, "revision": ENTRIES.c.revision + 1}
+            connection.execute(update(ENTRIES).where(mine).values(**changes))
+
+
+def look_at(connection: Connection, *conditions: Any) -> list[Seen]:
+    """Return rows that these conditions are true of."""
+    return [_seen(row) for row in connection.execute(select(ENTRIES).where(*conditions))]
+
+
+def totals(connection: Connection, tenant: str) -> dict[str, tuple[int, int]]:
+    """Return kind → (how many, bytes) of what a tenant has."""
+    sums = select(ENTRIES.c.kind, func.count(), func.sum(ENTRIES.c.size_bytes))
+    found = connection.execute(sums.where(ENTRIES.c.tenant == tenant).group_by(ENTRIES.c.kind))
+    return {kind: (count, int(size)) for kind, count, size in found}
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """Return kind → how many there are, of all tenants."""
+    found = connection.execute(select(ENTRIES.c.kind, func.count()).group_by(ENTRIES.c.kind))
+    return {row[0]: row[1] for row in found}
+
+
+def present(connection: Connection, kind: Kind, tenant: str, wanted: Sequence[str]) -> set[str]:
+    """Return which of these ids a tenant has."""
+    mine = ENTRIES.c.kind == kind, ENTRIES.c.tenant == tenant
+    return {
+        name
+        for part in in_parts(wanted, AT_ONCE)
+        for name in connection.scalars(select(ENTRIES.c.id).where(*mine, ENTRIES.c.id.in_(part)))
+    }
+
+
+def in_parts(items: Iterable[T], most: int) -> Iterator[list[T]]:
+    """Yield items in lists of at most so many."""
+    left = iter(items)
+    while part := list(islice(left, most)):
+        yield part
+
+
+def _seen(row: Row[Any]) -> Seen:
+    columns = dict(row._mapping) | {"asked": frozenset(row.asked.split())}  # noqa: SLF001  its public name
+    revision = columns.pop("revision")
+    return Seen(Facts(**columns), revision)

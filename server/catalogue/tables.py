@@ -1,0 +1,40 @@
+"""Tables of the index over slides, jobs and batches. Whatever stands in them stands on the disk as well."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text
+
+VERSION = 1
+"""Of the tables. An index of another version is made anew, so a change of the tables needs this number and no more."""
+
+METADATA = MetaData()
+
+VERSIONS = Table("catalogue_version", METADATA, Column("version", Integer, primary_key=True))
+
+SHELVES = Table(
+    "catalogue_shelf",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("changed_ns", BigInteger, nullable=False),
+)
+"""Folders of entries, and the time of the change up to which their names are known."""
+
+ENTRIES = Table(
+    "catalogue_entry",
+    METADATA,
+    Column("kind", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("shelf", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("slide_id", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("asked", Text, nullable=False),
+    Column("is_settled", Boolean, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Index("catalogue_entry_pages", "kind", "tenant", "created_at", "id"),
+    Index("catalogue_entry_sizes", "tenant", "kind", "size_bytes"),
+    Index("catalogue_entry_shelf", "shelf", "id"),
+    Index("catalogue_entry_unsettled", "kind", "is_settled", "tenant"),
+)
+"""One row for each slide, job and batch. `revision` counts the changes of a row: who writes one says which it saw."""
