@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from anyio import to_thread
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 
 from server.access.gate import open_access
 from server.access.quotas import Quotas
@@ -38,6 +39,7 @@ from server.routes import (
     results,
     roi,
     slides,
+    system,
     tenant,
     uploads,
 )
@@ -47,6 +49,7 @@ from server.routes import (
 from server.routes.deps import State
 from server.routes.uploads import MethodOverride, is_streamed
 from server.routes.viewers import deepzoom, job_layers, live, objects, qupath
+from server.telemetry.looks import Looks
 from server.uploads.imports import slide_imports
 from server.uploads.oneshot import Intake
 from server.uploads.service import resumable_uploads
@@ -80,8 +83,34 @@ TAGS = [
     {"name": "access", "description": "Signed links, for what cannot send a key; what a tenant has."},
     {"name": "admin", "description": "What concerns the whole server; the key needs the scope `admin` besides."},
     {"name": "models", "description": "The installed models."},
+    {"name": "system", "description": "The server as a whole: how busy it is, and its metrics."},
     {"name": "health", "description": "For supervisors and load balancers."},
 ]
+
+ROOMS = (
+    slides,
+    uploads,
+    import_routes,
+    deepzoom,
+    live,
+    job_layers,
+    objects,
+    events,
+    jobs,
+    batches,
+    roi,
+    corrections,
+    products,
+    qupath,
+    results,
+    tenant,
+    admin,
+    system,
+    models,
+    health,
+    page,
+)
+"""In the order in which their routes are tried."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -132,6 +161,7 @@ def create_app(settings: Settings) -> FastAPI:
                     "imports": imports,
                     "listeners": listeners,
                     "viewing": viewing,
+                    "looks": Looks(queue, viewing),
                 }
         finally:
             await listeners.close()
@@ -152,28 +182,7 @@ def create_app(settings: Settings) -> FastAPI:
         responses=error_responses(401, 403, 422, 429, 500),
         generate_unique_id_function=lambda route: route.name,
     )
-    for routes in (
-        slides,
-        uploads,
-        import_routes,
-        deepzoom,
-        live,
-        job_layers,
-        objects,
-        events,
-        jobs,
-        batches,
-        roi,
-        corrections,
-        products,
-        qupath,
-        results,
-        tenant,
-        admin,
-        models,
-        health,
-        page,
-    ):
+    for routes in ROOMS:
         app.include_router(routes.router)
     app.add_middleware(Declared, everywhere=FIELDS, probes=health.PROBES)
     app.add_middleware(BodyCap, is_streamed=is_streamed)
@@ -204,3 +213,8 @@ def installed_version() -> str:
         return version("ldiffusion-server")
     except PackageNotFoundError:
         return "0"
+
+
+def routes_of_rooms() -> list[BaseRoute]:
+    """Return all routes, by whose templates requests are counted."""
+    return [route for routes in ROOMS for route in routes.router.routes]

@@ -33,6 +33,8 @@ from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
 from workers.core.slides.versions import check_readers
 from workers.core.store import new_id
+from workers.core.telemetry.status import WorkerStatus
+from workers.process.watchdog import private_bytes
 
 if TYPE_CHECKING:
     from workers.tasks import Runtime
@@ -75,8 +77,9 @@ def _command(tell_fd: int | None) -> int:
 def work(settings: Settings, jobs: Jobs, on_task: Callable[[str], None]) -> None:
     """Take tasks until a signal asks for the end; come back after Redis was away."""
     runtimes: list[Runtime] = []
+    status = WorkerStatus(settings.device, private_bytes)
     try:
-        while not work_once(settings, Leases(jobs, new_id()), on_task, runtimes):
+        while not work_once(settings, Leases(jobs, new_id(), status), on_task, runtimes):
             logger.warning("the loop ended unasked; it starts again in %.0f s", RETRY_S)
             time.sleep(RETRY_S)
     finally:
@@ -98,7 +101,7 @@ def work_once(settings: Settings, leases: Leases, on_task: Callable[[str], None]
             if not runtimes:
                 runtimes.append(_loaded(settings, leases))
             runtimes[0].leases = leases
-            return QueueWorker(leases.jobs, leases.worker_id, on_task).run()
+            return QueueWorker(leases.jobs, leases.worker_id, on_task, leases.status).run()
     except QueueUnavailable as error:
         logger.warning("%s", error)
         return False

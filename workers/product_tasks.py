@@ -37,6 +37,7 @@ from workers.core.queue.leases import Leases
 from workers.core.schemas import Plan
 from workers.core.slides.slide import Slide
 from workers.core.store import Store
+from workers.core.telemetry.tallies import ENDS, TALLIES, TASKS, add_phase
 from workers.outputs.dicom_ann import write_annotations
 from workers.outputs.dicom_seg import Coding, write_segmentation
 from workers.outputs.levels import Levels
@@ -131,6 +132,8 @@ def make_product(job_id: str, name: str) -> None:
         _leave_nothing(runtime.store, job_id)
         seconds = time.perf_counter() - started
         logger.info("job %s product %s: %s in %.2f s", job_id, name, outcome, seconds)
+        TALLIES.add(TASKS, "product", outcome)
+        add_phase(name, seconds)
 
 
 def _give_up(queue: Products, leases: Leases, job_id: str, name: str, error: LDiffusionError) -> None:
@@ -139,6 +142,7 @@ def _give_up(queue: Products, leases: Leases, job_id: str, name: str, error: LDi
         queue.failed(job_id, name, error)
     else:
         queue.put_back(job_id, name)
+    TALLIES.add(ENDS, error.code)
     leases.retire()
 
 

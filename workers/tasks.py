@@ -28,6 +28,8 @@ from workers.core.settings import Settings
 from workers.core.slides.doubts import record_of_image
 from workers.core.slides.slide import Slide
 from workers.core.store import Store
+from workers.core.telemetry import tallies
+from workers.core.telemetry.tallies import TALLIES, PhaseClock, add_phase
 from workers.outputs.landed import Told
 from workers.pipeline import stitch
 from workers.pipeline.inference import DeviceLost, Engine, Segmenter, cpu_threads
@@ -57,6 +59,8 @@ class Runtime:
     engines: dict[str, Segmenter] = field(default_factory=dict)
     allow: Callable[[float], None] = lambda _seconds: None
     """Gives what a task does next so many seconds; set by whoever watches over the task."""
+    at_model: str = ""
+    """The model of the region at hand, once its plan was read."""
     readers: Readers = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,8 +91,17 @@ class Runtime:
             started = time.perf_counter()
             self.engines.clear()
             self.engines[digest] = self.load(model_dir(self.settings.models_dir, name))
-            logger.info("model %s loaded in %.1f s", name, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            logger.info("model %s loaded in %.1f s", name, seconds)
+            self._note_load(name, seconds)
         return self.engines[digest]
+
+    def _note_load(self, name: str, seconds: float) -> None:
+        TALLIES.add(tallies.MODEL_LOADS, name)
+        TALLIES.add(tallies.MODEL_LOAD_SECONDS, name, by=seconds)
+        if self.leases.status is not None:
+            (engine,) = self.engines.values()
+            self.leases.status.holds(name, getattr(engine, "device", self.settings.device))
 
 
 _runtime: list[Runtime] = []
@@ -135,6 +148,7 @@ def _plan(runtime: Runtime, lease: Lease) -> None:
         info = record_of_image(store.read_slide(request.slide_id), slide, judge)
         plan = stages.plan_job(slide, info, request, card, store.job_dir(job_id), job_id, precision)
     landed = stitch.regions_present(store.job_dir(job_id), plan)
+    add_phase("plan", time.perf_counter() - started)
     todo = [index for index in plan.regions if index not in landed]
     runtime.leases.planned(lease, todo, len(plan.regions), time.perf_counter() - started)
 
@@ -142,12 +156,14 @@ def _plan(runtime: Runtime, lease: Lease) -> None:
 def _segment(runtime: Runtime, lease: Lease) -> None:
     store, job_id = runtime.store, lease.task.job_id
     plan = store.read_plan(job_id)
+    runtime.at_model = plan.model
     engine = runtime.engine(plan.model)
     check = partial(runtime.leases.check, lease)
     slowest = slowest_s_per_tile(runtime.leases.jobs.redis, plan.model_digest)
     runtime.allow(region_s(plan.region_px, plan.tile_px, slowest, runtime.limits.task_s))
     with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image) as slide:
         seconds, tiles = stages.segment_one(slide, plan, lease.task.index, engine, store.job_dir(job_id), check)
+    TALLIES.add(tallies.TILES, plan.model, by=tiles)
     runtime.leases.region_done(lease, seconds, tiles)
     runtime.leases.measured(plan.model_digest, seconds, tiles)
 
@@ -157,10 +173,12 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
     if not (store.job_dir(job_id) / stages.RESULT).exists():
         plan = store.read_plan(job_id)
         each_s = output_s(plan.w_width, plan.w_height, runtime.limits.task_s)
+        clock = PhaseClock()
 
         def announce(name: str) -> None:
             runtime.allow(each_s)
             leases.announce(lease, name)
+            clock.begin(name)
 
         info = store.read_slide(plan.slide_id)
         with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image) as slide:
@@ -173,6 +191,7 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
                 timings_s=runtime.leases.timings(job_id),
                 told=Told(partial(leases.check, lease), announce, partial(leases.landed, lease)),
             )
+        clock.end()
     count_size(store, job_id)
     runtime.leases.finished(lease)
 
@@ -223,7 +242,16 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
     finally:
         seconds = time.perf_counter() - started
         logger.info("job %s %s: %s in %.2f s (attempt %d)", task.job_id, task.name, outcome, seconds, lease.attempt)
+        _count(runtime, task, outcome)
         runtime.leases.release(lease)
+
+
+def _count(runtime: Runtime, task: Task, outcome: str) -> None:
+    """Count a task that is over; of a region that did not come as far as its plan, the model is unknown."""
+    TALLIES.add(tallies.TASKS, task.kind, outcome)
+    if task.kind == "region":
+        TALLIES.add(tallies.REGIONS, runtime.at_model, outcome)
+    runtime.at_model = ""
 
 
 def _hurry(runtime: Runtime, watchdog: Watchdog) -> None:
@@ -247,6 +275,7 @@ def _give_up(runtime: Runtime, lease: Lease, error: LDiffusionError) -> None:
     if is_last and not isinstance(error, JobCanceled):
         leases.jobs.fail(job_id, error)
     leases.jobs.tidy(job_id)
+    TALLIES.add(tallies.ENDS, error.code)
     leases.retire()
 
 

@@ -22,16 +22,17 @@ from ldiffusion_client.corrections import CorrectionMethods
 from ldiffusion_client.jobs import JobFilter, JobOptions, SeenBatch, SeenJob
 from ldiffusion_client.methods import Awaiting, Blocking, Method
 from ldiffusion_client.protocol import PATIENCE_S, Ask, Seen, Steps, listed, look, once, parsed
-from ldiffusion_client.records import Finding, Provenance
+from ldiffusion_client.records import Provenance
 from ldiffusion_client.roi_views import RoiCheck
-from ldiffusion_client.views import BatchView, JobView, Link, ModelCard, Page, ProductView, SlideInfo, Usage
+from ldiffusion_client.server_methods import ServerMethods
+from ldiffusion_client.views import BatchView, JobView, Link, Page, ProductView, SlideInfo
 
 
 def unseen(*_progress: object) -> None:
     """Take no notice of progress."""
 
 
-class Methods(CorrectionMethods, CohortMethods):
+class Methods(CorrectionMethods, CohortMethods, ServerMethods):
     """What both clients can do, as steps. Every method raises `RemoteError`, or one of its kinds in `errors`.
 
     Args:
@@ -40,8 +41,8 @@ class Methods(CorrectionMethods, CohortMethods):
     """
 
     def __init__(self, url: str, patience_s: float) -> None:
+        super().__init__(patience_s)
         self._url = url
-        self._patience_s = patience_s
 
     @Method
     def upload(
@@ -81,11 +82,6 @@ class Methods(CorrectionMethods, CohortMethods):
             Busy: A job on it has not ended.
         """
         yield from once(Ask("DELETE", f"/v1/slides/{slide_id}"))
-
-    @Method
-    def models(self) -> Steps[list[ModelCard]]:
-        """Return the cards of the installed models."""
-        return list((yield from look("/v1/models", Page[ModelCard], self._patience_s)).items)
 
     @Method
     def check_roi(self, roi: Any, slide_id: str | None = None) -> Steps[RoiCheck]:
@@ -241,16 +237,6 @@ class Methods(CorrectionMethods, CohortMethods):
         With `jobs`, cancel all of its jobs and delete them and the batch, whatever they are at; else jobs stay.
         """
         return job_steps.delete_batch(batch_id, jobs=jobs)
-
-    @Method
-    def usage(self) -> Steps[Usage]:
-        """Return how much the tenant of the key has stored and under way, and how much it may have."""
-        return look("/v1/usage", Usage, self._patience_s)
-
-    @Method
-    def doctor(self, *, digests: bool = False) -> Steps[list[Finding]]:
-        """Return what of the store is not as it should be, for keys with `admin`; with `digests`, read all results."""
-        return listed("/v1/admin/doctor", Page[Finding], None, digests=str(digests).lower())
 
     @Method
     def link(self, path: str, life_s: int = 600) -> Steps[str]:

@@ -1,12 +1,16 @@
 """All layers of protection around the application, in their order. Outermost, so that no answer goes around them."""
 
+from collections.abc import Iterable
+
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from server.access.audit_middleware import AuditMiddleware
 from server.access.forwarded import Forwarded
 from server.access.gate import PUBLIC, Gate
 from server.access.headers import HostGuard, OriginGuard, SecurityHeaders, origins_of
+from server.web.counting.requests import RequestCounts, Templates
 from server.web.request_ids import RequestIds
 from server.web.root_path import RootPath, root_path_of
 from workers.core.settings import Settings
@@ -27,13 +31,16 @@ SHOWN = (
 PREFLIGHT_S = 600
 
 
-def protect(app: ASGIApp, settings: Settings, public: tuple[str, ...] = PUBLIC) -> ASGIApp:
+def protect(
+    app: ASGIApp, settings: Settings, public: tuple[str, ...] = PUBLIC, routes: Iterable[BaseRoute] = ()
+) -> ASGIApp:
     """Return the application behind its guards.
 
     Args:
         app: The application. The state that its lifespan gives holds `access`.
         settings: Hosts, origins, proxies and path prefix.
         public: Paths that need no key.
+        routes: Those that requests are counted by.
 
     Raises:
         RequestInvalid: A listed origin or proxy is none, or the path prefix.
@@ -50,4 +57,5 @@ def protect(app: ASGIApp, settings: Settings, public: tuple[str, ...] = PUBLIC) 
             max_age=PREFLIGHT_S,
         )
     guarded = SecurityHeaders(AuditMiddleware(HostGuard(OriginGuard(inner, settings), settings)))
-    return Forwarded(RootPath(RequestIds(guarded), root_path_of(settings)), settings)
+    counted = RequestCounts(RequestIds(guarded), Templates(routes))
+    return Forwarded(RootPath(counted, root_path_of(settings)), settings)

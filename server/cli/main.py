@@ -261,6 +261,7 @@ main.add_command(keys.keys)
 main.add_command(keys.audit)
 main.add_command(remote.batches)
 main.add_command(corrections.corrections)
+main.add_command(remote.system)
 main.add_command(remote.usage)
 main.add_command(doctor.doctor)
 

@@ -1,4 +1,4 @@
-"""What the command asks of a server beside sending slides: how much a tenant has, and its batches."""
+"""What the command asks of a server beside sending slides: how it is, how much a tenant has, and its batches."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,6 +81,30 @@ def usage(url: str, key: str | None, ca_file: Path | None) -> None:
         click.echo(f"{name:<18}{count:>8}{in_words(size):>14}")
     click.echo(f"{'stored':<26}{in_words(told.stored_bytes):>14}{_of(told.quota_bytes, in_words)}")
     click.echo(f"{'unfinished jobs':<18}{told.unfinished_jobs:>8}{_of(told.quota_jobs, str)}")
+
+
+@click.command()
+@of_server
+def system(url: str, key: str | None, ca_file: Path | None) -> None:
+    """Print how busy a server is; with a key that has the scope `admin`, also who works and how full its disk is."""
+    with asking("system", url, key, ca_file) as client:
+        told = client.system()
+    click.echo(f"version {told.version}, models: {', '.join(told.models) or 'none'}")
+    click.echo(f"{told.workers} workers, busy {told.busy_share:.0%} of the last minute")
+    for each in told.queue:
+        since = f", the oldest for {each.oldest_s:.0f} s" if each.waiting else ""
+        click.echo(f"{each.priority:<12} {each.waiting} jobs wait{since}; {each.at_work} at work")
+    if told.operator is None:
+        return
+    for worker in told.operator.workers:
+        memory = f"{in_words(worker.memory_bytes)} of {in_words(worker.memory_max_bytes)}"
+        held = worker.model or "no model"
+        click.echo(
+            f"worker {worker.id}  {held} on {worker.device}, busy {worker.busy_share:.0%}, {memory}, "
+            f"since {worker.since:%Y-%m-%d %H:%M}"
+        )
+    if (disk := told.operator.storage) is not None:
+        click.echo(f"disk: {in_words(disk.free_bytes)} free of {in_words(disk.size_bytes)}")
 
 
 @click.group()

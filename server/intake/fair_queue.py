@@ -15,10 +15,20 @@ class FairQueue:
     """
 
     def __init__(self, places: int, share: int | None = None) -> None:
-        self._free = places
+        self._places = self._free = places
         self._share = places if share is None else share
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # whose turn is next comes first
+
+    @property
+    def busy(self) -> int:
+        """Places at which somebody works."""
+        return self._places - self._free
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a place."""
+        return sum(map(len, self._waiting.values()))
 
     @asynccontextmanager
     async def turn(self, tenant: str, least_s: float = 0.0) -> AsyncIterator[None]:

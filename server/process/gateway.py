@@ -16,7 +16,7 @@ from server.access.forwarded import counted_as
 from server.access.gate import PUBLIC
 from server.access.keys import Keys
 from server.access.protection import protect
-from server.app import create_app
+from server.app import create_app, routes_of_rooms
 from server.process.access_log import guard_access_log
 from server.process.descriptors import raise_descriptor_limit, room_for_connections
 from server.routes.page import PUBLIC as PAGES
@@ -72,7 +72,8 @@ def server_config(settings: Settings) -> uvicorn.Config:
         "ws": "none",
         "http": guarded(Door(limits_of(settings), counted_as(settings)), partial(_is_upload, root), root),
     }
-    return uvicorn.Config(protect(create_app(settings), settings, (*PUBLIC, *PAGES)), **options)
+    app = protect(create_app(settings), settings, (*PUBLIC, *PAGES), routes_of_rooms())
+    return uvicorn.Config(app, **options)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from server.catalogue.catalogue import Catalogue
 from server.jobs.checkups import Checkups
 from server.jobs.retention import Retention
 from server.results.product_answers import Ask
+from server.telemetry.looks import Looks
 from server.uploads.imports import Imports
 from server.uploads.oneshot import Intake
 from server.uploads.service import Resumable
@@ -38,6 +39,7 @@ class State(TypedDict):
     resumable: Resumable
     imports: Imports
     listeners: Listeners
+    looks: Looks
 
 
 async def get_settings(request: Request) -> Settings:
@@ -100,6 +102,11 @@ async def get_viewing(request: Request) -> Viewing:
     return cast("Viewing", request.state.viewing)
 
 
+async def get_looks(request: Request) -> Looks:
+    """The looker at queue and disk."""
+    return cast("Looks", request.state.looks)
+
+
 async def get_root_path(request: Request) -> str:
     """The prefix that links in the answer begin with; see `server.web.root_path`."""
     return str(request.scope.get("root_path", ""))
@@ -117,6 +124,7 @@ ResumableDep = Annotated[Resumable, Depends(get_resumable)]
 ImportsDep = Annotated[Imports, Depends(get_imports)]
 ListenersDep = Annotated[Listeners, Depends(get_listeners)]
 ViewingDep = Annotated[Viewing, Depends(get_viewing)]
+LooksDep = Annotated[Looks, Depends(get_looks)]
 RootPathDep = Annotated[str, Depends(get_root_path)]
 
 

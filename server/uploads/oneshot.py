@@ -19,6 +19,7 @@ from anyio import to_thread
 
 from server.access.quotas import Room
 from server.intake.admission import Admission, Received, check_received
+from server.web.counting.counters import UPLOADED_BYTES
 from workers.core.disk_room import ROOM_BYTES, check_room, check_size, disk_full_told
 from workers.core.errors.base import RequestInvalid, UploadEmpty, UploadIncomplete
 from workers.core.settings import Settings
@@ -81,6 +82,7 @@ class Intake:
                 check_received(received)
                 await room.fit(sink.size)
                 await to_thread.run_sync(sink.sync)
+                UPLOADED_BYTES.labels("request").inc(sink.size)
             return await self._admission.admit(self._store.new_id(), part, received, folder)
 
 

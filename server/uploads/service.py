@@ -21,6 +21,7 @@ from server.uploads.records import Part, Upload
 from server.uploads.requests import Chunk, UploadRequest, check_chunk, check_offset
 from server.uploads.store import UploadStore
 from server.uploads.writer import UploadWriter
+from server.web.counting.counters import UPLOADED_BYTES
 from workers.core.disk_room import check_size
 from workers.core.errors.base import (
     HeaderInvalid,
@@ -171,6 +172,7 @@ class Resumable:
         if appender.offset == upload.offset:
             return upload
         offset = appender.sync()
+        count = offset - upload.offset
         complete = offset == upload.length and not upload.is_part
         upload = upload.model_copy(
             update={
@@ -180,6 +182,7 @@ class Resumable:
             }
         )
         self._upload_store.save(upload)
+        UPLOADED_BYTES.labels("tus" if upload.source is None else "import").inc(count)
         return upload
 
     async def position(self, upload_id: str) -> Upload:

@@ -20,6 +20,7 @@ from server.access.principals import Principal
 from server.viewing.answers import answer, tile_etag
 from server.viewing.deepzoom import Address
 from server.viewing.service import Viewing
+from server.web.counting.counters import PICTURES
 from server.web.root_path import path_of
 from workers.core.errors.base import SlideNotFound
 from workers.core.settings import Settings
@@ -62,6 +63,7 @@ class FastPath:
         tile = cast("Viewing", state["viewing"]).tile_at_hand(info, address)
         if tile is None:
             return None
+        PICTURES.labels("at_hand").inc()
         held, etag = Headers(scope=scope).get("if-none-match"), tile_etag(info.sha256, address)
         keep_s = cast("Settings", state["settings"]).tile_cache_s
         return answer(held, etag, "image/jpeg", lambda: tile, keep_s)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
+from server.web.counting.counters import CACHE
+
 REMEMBERED = 16
 """Overviews (3 MB each at most), of running jobs too, thumbnails and tables of tiles that are kept, of each kind."""
 
@@ -31,9 +33,13 @@ class SingleFlightCache(Generic[T]):
 
     Where there are too many, whoever has the most of them loses the one that was asked for the longest ago: many slides
     of one tenant make nobody else's forgotten.
+
+    Args:
+        kind: What the metrics call them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str = "other") -> None:
+        self._hits, self._misses = CACHE.labels(kind, "hit"), CACHE.labels(kind, "miss")
         self._order: OrderedDict[str, _Kept[T]] = OrderedDict()
         self._making: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
         self._lock = threading.Lock()
@@ -42,11 +48,13 @@ class SingleFlightCache(Generic[T]):
         """Return what has this name, made for this owner if it is not known."""
         with self._lock:
             if (kept := self._asked(name)) is not None:
+                self._hits.inc()
                 return kept.thing
             turn = self._making.setdefault(name, _Turn())
         with turn.lock:
             with self._lock:
                 kept = self._asked(name)
+            (self._misses if kept is None else self._hits).inc()
             return self._put(name, _Kept(owner, make())) if kept is None else kept.thing
 
     def known(self, name: str) -> T | None:

@@ -63,11 +63,11 @@ class Viewing:
         self._turns = FairQueue(settings.tile_children, share=share_of(settings.tile_children, processors()))
         self._store = store
         self._pool = decoder or TilePool(settings)
-        self._overviews = SingleFlightCache[Pixels]()
-        self._thumbnails = SingleFlightCache[bytes]()
-        self._labels = SingleFlightCache[LabelPyramid]()
-        self._stored = SingleFlightCache[StoredTiles]()
-        self._live = SingleFlightCache[LiveLabels]()
+        self._overviews = SingleFlightCache[Pixels]("overview")
+        self._thumbnails = SingleFlightCache[bytes]("thumbnail")
+        self._labels = SingleFlightCache[LabelPyramid]("labels")
+        self._stored = SingleFlightCache[StoredTiles]("stored_tiles")
+        self._live = SingleFlightCache[LiveLabels]("live_labels")
         self.layers = JobLayers(store, self._labels_of)
 
     def turn(self, tenant: str, *, is_alone: bool) -> AbstractAsyncContextManager[None]:
@@ -78,6 +78,11 @@ class Viewing:
             is_alone: No other tenant is there.
         """
         return self._turns.turn(tenant, 0.0 if is_alone else TURN_S)
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many children decode now, and how many requests wait for one."""
+        return self._turns.busy, self._turns.waiting
 
     def start(self) -> None:
         """Have children ready to be made; does not wait for it."""

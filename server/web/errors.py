@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 
+from server.web.counting.counters import REFUSALS
 from server.web.error_catalogue import titles
 from server.web.lingering import LingeringJSONResponse
 from server.web.request_ids import Asked, asked
@@ -114,6 +115,7 @@ def problem(
 
 def _body(status: int, code: str, message: str, value: object, accepted: str | None) -> dict[str, object]:
     request = asked() or Asked("")
+    REFUSALS.labels(code).inc()
     return ErrorAnswer(
         type=link_to(request.root_path, f"{ERRORS_PATH}#{code}"),
         title=titles()[code],
@@ -127,6 +129,8 @@ def _body(status: int, code: str, message: str, value: object, accepted: str | N
 
 def add_error_handlers(app: FastAPI) -> None:
     """Make every error of the application leave in the one shape."""
+    for code in titles():  # from 0, as what first appears as 1 has not grown to who watches it
+        REFUSALS.labels(code)
     app.add_exception_handler(OSError, _on_system_error)
     for kind in (LDiffusionError, RequestValidationError, HTTPException, ClientDisconnect, Exception):
         app.add_exception_handler(kind, _on_error)

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from workers.core.errors.base import RequestInvalid
 from workers.core.settings import Settings
 
-OWN = ("assets", "docs", "healthz", "openapi.json", "readyz", "v1")
+OWN = ("assets", "docs", "healthz", "metrics", "openapi.json", "readyz", "v1")
 """First parts of the server's own paths: below one of these, nobody could tell with the prefix from without."""
 
 ACCEPTED = f"empty, or a path such as /wsi of letters, digits and -._~; first part none of {', '.join(OWN)}"

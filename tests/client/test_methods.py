@@ -12,7 +12,9 @@ from ldiffusion_client import AsyncClient, Client, JobView, SlideInfo
 from ldiffusion_client.client import Methods
 from ldiffusion_client.methods import Method
 
-METHODS = {name: each for kind in Methods.__mro__ for name, each in vars(kind).items() if isinstance(each, Method)}
+METHODS = {
+    name: each for kind in reversed(Methods.__mro__) for name, each in vars(kind).items() if isinstance(each, Method)
+}
 
 if TYPE_CHECKING:  # not run: mypy reads it, and an ignore that is not needed is an error as well
 

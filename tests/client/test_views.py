@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from ldiffusion_client import correction_views, jobs, names, products, protocol, records, sets, uploads, views
+from ldiffusion_client import (
+    correction_views,
+    jobs,
+    names,
+    products,
+    protocol,
+    records,
+    sets,
+    system_views,
+    uploads,
+    views,
+)
 from server.app import create_app
 from server.uploads import tus
 from workers.core import products as server_products
@@ -30,7 +41,7 @@ NOT_IN_THE_DOCUMENT: dict[str, type[BaseModel]] = {
 }
 VIEWS = {
     name: each
-    for name, each in (vars(views) | vars(records) | vars(correction_views)).items()
+    for name, each in (vars(views) | vars(records) | vars(correction_views) | vars(system_views)).items()
     if isinstance(each, type) and issubclass(each, views.View) and each not in (views.View, views.Page)
 }
 

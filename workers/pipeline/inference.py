@@ -21,6 +21,7 @@ from workers.core.model.schemas import Precision
 from workers.core.preflight import forward_side
 from workers.core.schemas import Plan
 from workers.core.slides.slide import Pixels
+from workers.core.telemetry.tallies import timed
 from workers.pipeline.cutting import cut
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.roi import Mask, Tissue, without
@@ -89,6 +90,11 @@ class Engine:
     def digest(self) -> str:
         """SHA-256 of the model's config."""
         return self._predictor.digest
+
+    @property
+    def device(self) -> str:
+        """Where it runs: `cpu`, `cuda:0`."""
+        return str(self._predictor.device)
 
     def predict(
         self, images: Pixels, w_origins: Sequence[tuple[int, int]], seed: int, precision: Precision
@@ -250,6 +256,7 @@ def pieces(plane: WorkingPlane, region: Region, tiling: Tiling, tissue: Tissue) 
             yield Piece(core, read_box(core, tiling.halo_px, tiling.stride_px), part)
 
 
+@timed("read")
 def _read(reader: PlaneReader, tissue: Tissue, work: tuple[Region, Piece | None]) -> tuple[Pixels, tuple[Box, ...]]:
     """Return the pixels of a piece, white where nothing was scanned, and the parts of the plane that could not be read.
 
@@ -271,7 +278,7 @@ def _infer(
     top, left = core.w_y0 - region.w_y0, core.w_x0 - region.w_x0
     place = slice(top, top + core.height), slice(left, left + core.width)
     mask = without(piece.mask, (core.w_x0, core.w_y0), holes)
-    with interruptible():
+    with interruptible(), timed("forward"):
         answers = engine.predict(image[np.newaxis], [(piece.box.w_x, piece.box.w_y)], plan.seed, plan.precision)
     for out, answer in zip(result.planes, answers, strict=True):
         out[place] = np.where(mask, answer[0][inside], 0)

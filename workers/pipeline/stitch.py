@@ -22,6 +22,7 @@ from zarr.core.array_spec import ArrayConfigParams
 
 from workers.core.label_layout import CONFIDENCE, INTERIOR, LABELS, OBJECTS, STORE, chunk_path, chunks_of_row
 from workers.core.schemas import Plan
+from workers.core.telemetry.tallies import timed
 from workers.pipeline.tiling import Region
 
 READ_PX = 4096
@@ -95,6 +96,7 @@ def planes_of(plan: Plan) -> tuple[str, ...]:
     return (*((INTERIOR,) if plan.objects.interior else ()), CONFIDENCE, LABELS)
 
 
+@timed("write")
 def write_region(
     job_dir: Path, plan: Plan, region: Region, labels: UInt8, confidence: UInt8, interior: UInt8 | None = None
 ) -> None:

@@ -14,6 +14,7 @@ from server.routes.path_deps import OWN_JOB, SlideDep
 from server.viewing.answers import answer, etag_of, tile_etag
 from server.viewing.deepzoom import OVERVIEW_PX, Grid, descriptor, grid_of
 from server.viewing.service import Viewing
+from server.web.counting.counters import PICTURES
 from server.web.errors import error_responses
 from server.web.files import is_current
 from workers.core.errors.base import ResultNotFound
@@ -86,14 +87,16 @@ async def _picture(
         ready: Gives its bytes if nothing has to be decoded for them.
         make: Gives its bytes.
     """
-    picture = b""
+    picture, how = b"", "held"
     if not is_current(request.headers.get("if-none-match"), etag):
-        found = await to_thread.run_sync(ready, limiter=viewing.limiter)
+        found, how = await to_thread.run_sync(ready, limiter=viewing.limiter), "ready"
         if found is None:
+            how = "decoded"
             rates = cast("Access", request.state.access).rates
             async with viewing.turn(tenant, is_alone=rates.is_alone(tenant, time.monotonic())):
                 found = await to_thread.run_sync(make, limiter=viewing.decoders)
         picture = found
+    PICTURES.labels(how).inc()
     return _answer(request, etag, "image/jpeg", lambda: picture)
 
 

@@ -39,8 +39,9 @@ KINDS = {
         *("GET /v1/models", "GET /v1/models/{name}", "OPTIONS /v1/uploads", "OPTIONS /v1/uploads/{upload_id}"),
         "POST /v1/links",
         "GET /v1/usage",
+        "GET /v1/system",
     ],
-    ADMIN: ["GET /v1/admin/doctor"],
+    ADMIN: ["GET /v1/admin/doctor", "GET /metrics"],
     LIST: ["GET /v1/slides", "GET /v1/jobs", "GET /v1/batches", "GET /v1/uploads"],
     MAKES: [
         *("POST /v1/slides", "POST /v1/slides/sets", "PUT /v1/slides"),

@@ -28,6 +28,7 @@ COMMANDS = [
     "serve",
     "study",
     "submit",
+    "system",
     "train",
     "usage",
     "validate",

@@ -112,6 +112,7 @@ def test_operation_ids_are_stable_and_unique() -> None:
         *("get_confidence_dzi", "get_confidence_tile", "get_difference", "get_difference_dzi", "get_difference_tile"),
         *("find_objects", "get_density"),
         *("find_features", "get_usage", "get_zarr_part", "list_products", "look_at_store", "make_zarr"),
+        *("get_metrics", "get_system"),
     ]
     assert sorted(ids) == sorted(names)
 

@@ -16,10 +16,11 @@ from workers.core.job_files import Ending, clear_results, has_result, keep_endin
 from workers.core.queue.dequeue import dequeue
 from workers.core.queue.events import add_event
 from workers.core.queue.exchange import Transaction, answering, decode, transact
-from workers.core.queue.keys import ACTIVE, UNWRITTEN, WEBHOOKS, JobKeys
+from workers.core.queue.keys import ACTIVE, TALLIES, UNWRITTEN, WEBHOOKS, JobKeys
 from workers.core.queue.progress import progress_of
 from workers.core.schemas import FINAL_STATES, ErrorBody, JobRequest
 from workers.core.store import Store
+from workers.core.telemetry.tallies import JOBS_ENDED, field_of
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +166,8 @@ def close_record(pipe: Transaction, job_id: str, record: Mapping[str, str], fiel
     pipe.hset(keys.record, mapping=fields)
     pipe.unlink(*keys.working)
     pipe.srem(ACTIVE, job_id)
+    code = "" if "error" not in fields else ErrorBody.model_validate_json(fields["error"]).code
+    pipe.hincrbyfloat(TALLIES, field_of(JOBS_ENDED, (fields["state"], code)), 1)
     add_event(pipe, job_id, "end", progress_of({**record, **fields}, 0))
     if JobRequest.model_validate_json(record["request"]).webhook is not None:
         pipe.zadd(WEBHOOKS, {job_id: 0})

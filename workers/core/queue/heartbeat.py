@@ -1,29 +1,55 @@
-"""Signs of life of workers in Redis, found by their set: a queue may hold the records of very many jobs."""
+"""Signs of life of workers in Redis, found by their set: a queue may hold the records of very many jobs.
+
+A worker that knows how it is tells that as well, and what it counted: sums in Redis, which outlive it.
+"""
 
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from redis.exceptions import RedisError
+
+from workers.core.queue.keys import TALLIES as SUMS
 from workers.core.queue.keys import WORKERS, worker_key
+from workers.core.telemetry.status import WorkerStatus
+from workers.core.telemetry.tallies import ENDS, TALLIES, field_of
 
 FORGOTTEN_S = 24 * 3600.0
 """Silence after which a worker that did not say that it goes is taken out of the set."""
 
 
-def beat(redis: Any, worker_id: str, memory_bytes: int, lease_s: float) -> None:
-    """Show that a worker is alive, for `lease_s`, and the memory that it has, in bytes."""
-    now = time.time()
+def beat(redis: Any, worker_id: str, memory_bytes: int, lease_s: float, status: WorkerStatus | None = None) -> None:
+    """Show that a worker is alive, for `lease_s`, the memory that it has, in bytes, and how it is, if it knows that."""
+    now, life_ms = time.time(), round(lease_s * 1000)
     with redis.pipeline() as pipe:
-        pipe.set(worker_key(worker_id), memory_bytes, px=round(lease_s * 1000))
+        pipe.set(worker_key(worker_id), memory_bytes, px=life_ms)
+        if status is not None:
+            pipe.set(state_key(worker_id), status.view(memory_bytes).model_dump_json(), px=life_ms)
         pipe.zadd(WORKERS, {worker_id: now})
         pipe.zremrangebyscore(WORKERS, "-inf", now - FORGOTTEN_S)
         pipe.execute()
+    if status is not None and TALLIES.due():
+        tell_tallies(redis, status)
+
+
+def tell_tallies(redis: Any, status: WorkerStatus) -> None:
+    """Add what this process has counted to what all have. What cannot be told is told another time."""
+    status.count_time()
+    taken = TALLIES.take()
+    try:
+        with redis.pipeline() as pipe:
+            for field, value in taken.items():
+                pipe.hincrbyfloat(SUMS, field, value)
+            pipe.execute()
+    except RedisError:
+        TALLIES.put_back(taken)
+        raise
 
 
 def retire(redis: Any, worker_id: str) -> None:
     """Say that a worker is gone."""
     with redis.pipeline() as pipe:
-        pipe.delete(worker_key(worker_id))
+        pipe.delete(worker_key(worker_id), state_key(worker_id))
         pipe.zrem(WORKERS, worker_id)
         pipe.execute()
 
@@ -38,12 +64,18 @@ def memory_of_workers(redis: Any) -> Sequence[int]:
 def note_end(redis: Any, worker_id: str, signal_name: str) -> None:
     """Write down by which signal a worker was ended, for who gives away what it was at."""
     redis.set(_end_key(worker_id), signal_name, ex=round(FORGOTTEN_S))
+    redis.hincrbyfloat(SUMS, field_of(ENDS, (signal_name,)), 1)
 
 
 def end_of(redis: Any, worker_id: str) -> str | None:
     """Return the signal by which a worker was ended, as far as its supervisor wrote it down."""
     told = redis.get(_end_key(worker_id))
     return None if told is None else told.decode()
+
+
+def state_key(worker_id: str) -> str:
+    """Return the key that says how a worker is, as JSON; it lives as long as `worker_key`."""
+    return f"{worker_key(worker_id)}:state"
 
 
 def _end_key(worker_id: str) -> str:

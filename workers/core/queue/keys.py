@@ -51,6 +51,9 @@ GOING = "ldiffusion:going"
 WORKERS = "ldiffusion:workers"
 """Sorted set: id of a worker → time of its last sign of life. Alive is who has a `worker_key`; others soon go."""
 
+TALLIES = "ldiffusion:tallies"
+"""Hash: what was counted, of whom, as JSON (`workers.core.telemetry.tallies`) → sum over all workers, since ever."""
+
 PLAN_SLIDE = "workers.tasks.plan_slide"
 SEGMENT_REGION = "workers.tasks.segment_region"
 FINISH_SLIDE = "workers.tasks.finish_slide"

@@ -19,6 +19,7 @@ from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import OUT, JobKeys, Task, worker_key
 from workers.core.queue.rates import note_region
 from workers.core.queue.records import change, count_landed, priority_in
+from workers.core.telemetry.status import WorkerStatus
 
 STATES_OF = {"plan": ("queued", "planning"), "region": ("running",), "finish": ("finishing",)}
 """States of the job in which a task of a kind has something to do."""
@@ -53,23 +54,28 @@ class Leases:
     Args:
         jobs: The queue.
         worker_id: Id of this worker, unlike any other, also of one that ran before.
+        status: How it is, if it tells.
     """
 
-    def __init__(self, jobs: Jobs, worker_id: str) -> None:
+    def __init__(self, jobs: Jobs, worker_id: str, status: WorkerStatus | None = None) -> None:
         self.jobs = jobs
         self.worker_id = worker_id
+        self.status = status
         self.attempts_max = attempts_max(jobs.settings)
         self.memory_bytes = worker_memory_bytes(jobs.settings)
 
     def beat(self) -> None:
         """Show a sign of life."""
         with answering():
-            heartbeat.beat(self.jobs.redis, self.worker_id, self.memory_bytes, self.jobs.settings.lease_s)
+            lease_s = self.jobs.settings.lease_s
+            heartbeat.beat(self.jobs.redis, self.worker_id, self.memory_bytes, lease_s, self.status)
 
     def retire(self) -> None:
         """Say that this worker is gone; what it still held goes back to the queue with the next sweep."""
         with answering():
             heartbeat.retire(self.jobs.redis, self.worker_id)
+            if self.status is not None:
+                heartbeat.tell_tallies(self.jobs.redis, self.status)
 
     def begin(self, task: Task) -> Lease | None:
         """Take the lease of a task; None if there is nothing to do: done, canceled, or with a living worker.

@@ -3,6 +3,7 @@
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import TracebackType
 
 from rq import Queue, SimpleWorker
@@ -16,6 +17,7 @@ from workers.core.errors.base import JobLost, LDiffusionError
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import FINISH_SLIDE, TASK_FUNCTIONS, JobKeys
 from workers.core.queue.task_job import TaskJob
+from workers.core.telemetry.status import WorkerStatus
 
 WORKER_TTL_S = 20
 """Lets the loop come round every 5 s when the queue is empty."""
@@ -32,9 +34,16 @@ class QueueWorker(SimpleWorker):
         jobs: The queue.
         worker_id: Name of this worker in RQ.
         on_task: Called with that name before each task.
+        status: Hears that there is one.
     """
 
-    def __init__(self, jobs: Jobs, worker_id: str, on_task: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        worker_id: str,
+        on_task: Callable[[str], None] = lambda _: None,
+        status: WorkerStatus | None = None,
+    ) -> None:
         super().__init__(
             list(jobs.queues),
             name=worker_id,
@@ -48,6 +57,7 @@ class QueueWorker(SimpleWorker):
         )
         self._jobs = jobs
         self._on_task = on_task
+        self._status = status
 
     def run(self, *, burst: bool = False) -> bool:
         """Work until asked to stop (a signal ends the loop after the task at hand), or until nothing is queued.
@@ -66,7 +76,9 @@ class QueueWorker(SimpleWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run a task in this process."""
         self._on_task(self.name)
-        super().execute_job(job, queue)
+        busy = nullcontext() if self._status is None else self._status.busy()
+        with busy:
+            super().execute_job(job, queue)
 
     def subscribe(self) -> None:
         """Listen to no commands: signals stop a worker, and a message in Redis does not."""
