@@ -33,6 +33,7 @@ from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
 from workers.core.slides.versions import check_readers
 from workers.core.store import new_id
+from workers.core.telemetry.logs import start_logs
 from workers.core.telemetry.status import WorkerStatus
 from workers.process.watchdog import private_bytes
 
@@ -60,8 +61,8 @@ def _command(tell_fd: int | None) -> int:
     stay_private()
     signal.signal(signal.SIGTERM, _end)  # until the queue's own; loading torch takes a while
     on_task = _teller(tell_fd)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     settings = Settings()
+    start_logs("worker", settings.log_format, LOG_FORMAT)
     try:
         check_readers()
         make_private(settings.data_dir)

@@ -29,6 +29,7 @@ from workers.core.slides.doubts import record_of_image
 from workers.core.slides.slide import Slide
 from workers.core.store import Store
 from workers.core.telemetry import tallies
+from workers.core.telemetry.logs import note
 from workers.core.telemetry.tallies import TALLIES, PhaseClock, add_phase
 from workers.outputs.landed import Told
 from workers.pipeline import stitch
@@ -140,6 +141,7 @@ def _plan(runtime: Runtime, lease: Lease) -> None:
     store, job_id = runtime.store, lease.task.job_id
     started = time.perf_counter()
     request = store.read_request(job_id).request
+    note(slide=request.slide_id)
     path = store.slide_file(request.slide_id)
     card = find_model(runtime.settings.models_dir, request.model)
     judge = partial(runtime.readers.judge, path, request.image)
@@ -157,6 +159,7 @@ def _segment(runtime: Runtime, lease: Lease) -> None:
     store, job_id = runtime.store, lease.task.job_id
     plan = store.read_plan(job_id)
     runtime.at_model = plan.model
+    note(slide=plan.slide_id)
     engine = runtime.engine(plan.model)
     check = partial(runtime.leases.check, lease)
     slowest = slowest_s_per_tile(runtime.leases.jobs.redis, plan.model_digest)
@@ -174,6 +177,7 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
         plan = store.read_plan(job_id)
         each_s = output_s(plan.w_width, plan.w_height, runtime.limits.task_s)
         clock = PhaseClock()
+        note(slide=plan.slide_id)
 
         def announce(name: str) -> None:
             runtime.allow(each_s)

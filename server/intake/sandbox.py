@@ -32,6 +32,7 @@ from workers.core.errors.base import DiskFull, LDiffusionError, SlideTooLarge, S
 from workers.core.errors.intake import ArchiveRefused, ConfinementFailed, DeidentifyRefused, SlideSetIncomplete
 from workers.core.schemas import ErrorBody
 from workers.core.settings import Settings
+from workers.core.telemetry.logs import Private
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def _report(status: int, output: IO[bytes], complaints: IO[bytes], report: type[
     if answer.error is not None:
         raise told_error(answer.error, _ERRORS) from (MemoryError() if answer.lacks_memory else None)
     if status != 0 or answer.report is None:
-        logger.warning("a child that looks at slides ended with %d: %s", status, _end_of(complaints))
+        logger.warning("a child that looks at slides ended with %d: %s", status, Private(_end_of(complaints)))
         ending = f"signal {-status}" if status < 0 else f"status {status}"
         refusal = SlideUnreadable(f"The reader gave up on this file ({ending}): it is damaged, or asks for too much.")
         raise refusal from (None if status in OUT_OF_TIME else MemoryError())

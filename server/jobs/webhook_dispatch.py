@@ -20,6 +20,7 @@ from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import WEBHOOKS, JobKeys
 from workers.core.queue.progress import DELIVERY
 from workers.core.schemas import FINAL_STATES, JobView, Webhook, WebhookDelivery
+from workers.core.telemetry.logs import Private
 
 PAUSES_S = (10, 60, 300, 1800, 7200)
 """Pauses between two tries; after the last one the webhook is given up."""
@@ -108,7 +109,7 @@ class WebhookDispatch:
             }
             status = post(webhook.url, body, headers, settings)
         except WebhookRefused as error:
-            logger.warning("webhook of job %s is not called: %s (%s)", view.id, error.message, error.value)
+            logger.warning("webhook of job %s is not called: %s (%s)", view.id, error.message, Private(error.value))
             return before.model_copy(update={"state": "failed"})
         except (OSError, http.client.HTTPException) as error:
             logger.warning("webhook of job %s: %s", view.id, type(error).__name__)

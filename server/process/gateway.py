@@ -23,7 +23,7 @@ from server.routes.page import PUBLIC as PAGES
 from server.routes.uploads import is_streamed
 from server.web.connections import Door, Limits
 from server.web.guarded_http import guarded
-from server.web.request_ids import tell_request
+from server.web.request_ids import ids_of_request, tell_request
 from server.web.root_path import root_path_of, without_root
 from workers.core.command_line import CONTEXT, error_line, run
 from workers.core.confinement.lock import stay_unseen
@@ -31,6 +31,7 @@ from workers.core.confinement.private import make_private, stay_private
 from workers.core.errors.base import LDiffusionError
 from workers.core.settings import Settings
 from workers.core.slides.versions import check_readers
+from workers.core.telemetry.logs import start_logs
 
 GRACE_S = 8
 LOG_FORMAT = "%(asctime)s %(levelname)s gateway %(name)s%(request)s: %(message)s"
@@ -85,14 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @click.option("--fd", type=int, help="file descriptor of a listening socket")
 def _command(fd: int | None) -> int:
     """Serve until SIGTERM or SIGINT."""
-    lines = logging.StreamHandler()
-    lines.addFilter(tell_request)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=[lines])
+    settings = Settings()
+    start_logs("gateway", settings.log_format, LOG_FORMAT, tell_request, ids_of_request)
     guard_access_log()
     stay_private()
     stay_unseen()  # a child that was taken over runs as the same user
     raise_descriptor_limit()
-    settings = Settings()
     try:
         check_readers()
         make_private(settings.data_dir)

@@ -36,6 +36,7 @@ from workers.core.queue.jobs import Jobs
 from workers.core.queue.reaper import Reaper
 from workers.core.settings import Settings
 from workers.core.store import atomic_write
+from workers.core.telemetry.logs import start_logs
 
 STOP_S = 12.0
 """Grace before SIGKILL: more than the gateway gives its open requests."""
@@ -43,6 +44,7 @@ STOP_S = 12.0
 POLL_S = 0.1
 BACKLOG = 512
 ADDRESS_FILE = "server.json"
+LOG_FORMAT = "%(asctime)s %(levelname)s supervisor %(name)s: %(message)s"
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class Supervisor:
             ),
         ]
         self._queue = queue
+        self._log_format = settings.log_format
         self._jobs = Jobs(settings.redis_url, settings)
         self._reaper = Reaper(self._jobs)
         self._ends: list[tuple[str, int]] = []
@@ -179,7 +182,10 @@ class Supervisor:
         self._health.start()
         with atomic_write(self._ready_file) as temporary:
             temporary.write_text(json.dumps({"url": self.url, "pid": os.getpid()}) + "\n", encoding="utf-8")
-        click.echo(f"L-Diffusion Server is ready at {self.url} (API: {self.url}/docs). Ctrl-C stops it.")
+        if self._log_format == "json":
+            logger.info("ready at %s", self.url)
+        else:
+            click.echo(f"L-Diffusion Server is ready at {self.url} (API: {self.url}/docs). Ctrl-C stops it.")
 
 
 def serve(settings: Settings) -> None:
@@ -243,7 +249,7 @@ def run(settings: Settings) -> None:
         LDiffusionError: As `serve`.
     """
     stay_private()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s supervisor %(name)s: %(message)s")
+    start_logs("supervisor", settings.log_format, LOG_FORMAT)
     with suppress(KeyboardInterrupt):  # before the children were up
         serve(settings)
 

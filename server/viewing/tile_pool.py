@@ -19,6 +19,7 @@ from workers.core.errors.base import LDiffusionError, SlideTooLarge, SlideUnread
 from workers.core.errors.intake import ConfinementFailed, TileLate
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
+from workers.core.telemetry.logs import Private
 
 TILE_CHILD = "server.viewing.tile_child"
 LIFE_REQUESTS = 30
@@ -181,7 +182,7 @@ class TilePool:
         return Binding(folder=str(path.parent), file=path.name, info=info, limits=limits, cpu_s=settings.tile_cpu_s)
 
     def _lost(self, info: SlideInfo, wanted: Wanted, reason: str) -> LDiffusionError:
-        logger.warning("slide %s: decoding %s cost a child: %s", info.id, wanted.name, reason)
+        logger.warning("slide %s: decoding %s cost a child: %s", info.id, wanted.name, Private(reason))
         error = TileFailed(
             "Decoding this part of the slide crashed, or took more time or memory than it may.", value=wanted.name
         )
@@ -191,7 +192,7 @@ class TilePool:
     def _told(self, info: SlideInfo, wanted: Wanted, error: LDiffusionError) -> LDiffusionError:
         is_costly = isinstance(error, TileFailed)
         if is_costly:
-            logger.warning("slide %s: decoding %s took too much: %s", info.id, wanted.name, error.message)
+            logger.warning("slide %s: decoding %s took too much: %s", info.id, wanted.name, Private(error.message))
         if is_costly or isinstance(error, SlideUnreadable):
             self._marks.note(info.id, wanted.name, error, is_costly=is_costly)
         return error

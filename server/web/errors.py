@@ -42,6 +42,7 @@ from workers.core.errors.base import (
 from workers.core.errors.door import HeadTooLong, RequestLate, RequestMalformed
 from workers.core.frozen import Frozen
 from workers.core.schemas import ErrorBody
+from workers.core.telemetry.logs import Private
 
 STATUS_CODES: dict[type[LDiffusionError], int] = {
     UploadExpired: 410,
@@ -147,7 +148,7 @@ def _on_system_error(request: Request, error: Exception) -> JSONResponse:
     known = storage_error(error)
     if known is None:
         raise error
-    logger.error("%s %s: %s", request.method, request.url.path, error)
+    logger.error("%s %s: %s", request.method, Private(request.url.path), error)
     return _on_error(request, known)
 
 

@@ -21,6 +21,9 @@ ACCEPTED = re.compile(r"(?!.*ldk_)[A-Za-z0-9._-]{1,64}")
 """What a sender may name its request. What looks like a key is none of it: the name goes into logs."""
 
 
+SUBJECT = re.compile(r"/v1/(jobs|slides|uploads)/([0-9a-f]{32})(?:/|$)")
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What an answer tells of the request that it is to.
@@ -48,6 +51,15 @@ def request_id() -> str | None:
     """Return the name of the request that is worked on; None outside of any."""
     found = _asked.get()
     return found.name if found else None
+
+
+def ids_of_request() -> dict[str, str]:
+    """Return what lines of the log are about: the request that is worked on, the job or slide that its path names."""
+    found = _asked.get()
+    if found is None:
+        return {}
+    named = SUBJECT.search(found.path or "")
+    return {"request": found.name} | ({named[1].removesuffix("s"): named[2]} if named else {})
 
 
 def id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Device = Literal["auto", "cpu", "cuda"]
 EngineChoice = Literal["auto", "float32", "bfloat16"]
+LogFormat = Literal["text", "json"]
 
 ZOO = Path(__file__).resolve().parents[2] / "models" / "zoo"
 
@@ -97,6 +98,10 @@ class Settings(BaseSettings):
         "0: no limit.",
     )
     workers: int = Field(default=1, ge=0, description="Worker processes that `ldiffusion serve` starts.")
+    log_format: LogFormat = Field(
+        default="text",
+        description="Lines of the logs: `text`, or `json`, which names no file and no address of others.",
+    )
 
     upload_max_bytes: int = Field(default=8 * 2**30, gt=0, description="Largest upload, in bytes.")
     upload_idle_s: float = Field(

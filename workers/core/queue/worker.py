@@ -15,16 +15,23 @@ from rq.timeouts import JobTimeoutException
 from workers.core.disk_room import storage_error
 from workers.core.errors.base import JobLost, LDiffusionError
 from workers.core.queue.jobs import Jobs
-from workers.core.queue.keys import FINISH_SLIDE, TASK_FUNCTIONS, JobKeys
+from workers.core.queue.keys import FINISH_SLIDE, TASK_FUNCTIONS, JobKeys, prefix_of
 from workers.core.queue.task_job import TaskJob
+from workers.core.telemetry.logs import about
 from workers.core.telemetry.status import WorkerStatus
 
 WORKER_TTL_S = 20
 """Lets the loop come round every 5 s when the queue is empty."""
 
 MAINTENANCE_S = 60
+JOB_ID_CHARS = 32
 
 logger = logging.getLogger(__name__)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of RQ tells what no line of ours does: that a task raised is told with its traceback, once."""
+    return not (isinstance(record.msg, str) and "exception raised while executing" in record.msg)
 
 
 class QueueWorker(SimpleWorker):
@@ -66,6 +73,7 @@ class QueueWorker(SimpleWorker):
             Whether a signal asked for the end.
         """
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.log.addFilter(is_news)
         try:
             self.work(burst=burst, logging_level="WARNING")
         finally:
@@ -77,7 +85,7 @@ class QueueWorker(SimpleWorker):
         """Run a task in this process."""
         self._on_task(self.name)
         busy = nullcontext() if self._status is None else self._status.busy()
-        with busy:
+        with about(job=prefix_of(job.id)[:JOB_ID_CHARS]), busy:
             super().execute_job(job, queue)
 
     def subscribe(self) -> None:
@@ -86,7 +94,8 @@ class QueueWorker(SimpleWorker):
     def _on_exception(
         self, job: Job, kind: type[BaseException], error: BaseException, *_: TracebackType | None
     ) -> None:
-        """End the job of a task that raised and may not be tried again. RQ has logged the traceback."""
+        """Say that a task raised, and end its job if it may not be tried again."""
+        logger.error("%s raised", job.id, exc_info=(kind, error, error.__traceback__))
         try:
             is_ours = job.func_name in TASK_FUNCTIONS
         except DeserializationError:
