@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from workers.core.corrections.log import cut_torn, read_revisions, torn_bytes
 from server.catalogue.catalogue import Catalogue
+from workers.core.corrections.log import cut_torn, read_revisions, torn_bytes
 from workers.core.digests import sha256_of
 from workers.core.errors.base import JobNotFound, LDiffusionError, ResultNotReady, StorageFault
 from workers.core.frozen import Frozen

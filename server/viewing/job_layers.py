@@ -69,8 +69,8 @@ class JobLayers:
     def __init__(self, store: Store, labels: Callable[[str], LabelPyramid]) -> None:
         self._store = store
         self._labels = labels
-        self._confidence = SingleFlightCache[LabelPyramid]()
-        self._differences = SingleFlightCache[Difference]()
+        self._confidence = SingleFlightCache[LabelPyramid]("confidence")
+        self._differences = SingleFlightCache[Difference]("differences")
 
     def forget(self, job_id: str) -> None:
         """Let go of what is held of a job that is gone. What it had in common with others goes with time."""
