@@ -1,13 +1,13 @@
-"""A plane and its coarser levels as deflated tiles: made in one pass over the plane, for every TIFF of it.
+"""A plane and its coarser levels as tiles: made in one pass over the plane, deflated for every TIFF of it.
 
 Each chunk of the plane is decoded once for all levels and files. Level k holds every 2^k-th pixel of every 2^k-th row.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, NamedTuple, Self
 
 import imagecodecs
 import numpy as np
@@ -19,6 +19,73 @@ BLOCK_PX = 4096
 """Side of the block of the plane that is in memory at once; a chunk larger than this is in memory whole."""
 
 DEFLATE_LEVEL = 6
+
+
+class Tile(NamedTuple):
+    """A tile of a level.
+
+    Args:
+        level: Place of the level among the steps.
+        row: Of the tiles of the level.
+        col: Of the tiles of the level.
+        pixels: uint8, `TILE_PX` px a side, less at the plane's right and lower edge.
+    """
+
+    level: int
+    row: int
+    col: int
+    pixels: UInt8
+
+    def flat(self) -> int | None:
+        """Return the value that all its pixels have, and those past the plane's edge; None if they differ."""
+        value = int(self.pixels[0, 0])
+        is_whole = value == 0 or self.pixels.shape == (TILE_PX, TILE_PX)
+        return value if is_whole and not (self.pixels != value).any() else None
+
+    def padded(self) -> UInt8:
+        """Return its pixels, uint8 (`TILE_PX`, `TILE_PX`), background past the plane's edge."""
+        tile = np.zeros((TILE_PX, TILE_PX), np.uint8)
+        tile[: self.pixels.shape[0], : self.pixels.shape[1]] = self.pixels
+        return tile
+
+
+def level_tiles(
+    plane: PlaneArray, steps: Sequence[int], block_px: int = BLOCK_PX, check: Callable[[], None] = lambda: None
+) -> Iterator[Tile]:
+    """Yield the tiles of all levels in one pass over a plane: block by block, the coarsest levels last.
+
+    Memory holds one block of the plane and, for the levels of which a block holds no whole tile, the coarse plane.
+
+    Args:
+        plane: uint8 array of the working plane.
+        steps: How many px of the plane the pixels of each level are apart: 1, 2, 4, …
+        block_px: Side of a block; `TILE_PX` times a power of two.
+        check: Called before each block; raises if the work is no longer wanted.
+    """
+    height, width = plane.shape
+    every = 2 * block_px // TILE_PX
+    coarse = np.zeros((-(-height // every), -(-width // every)), np.uint8)
+    side = -(-plane.chunks[0] // block_px) * block_px
+    for y in range(0, height, side):
+        for x in range(0, width, side):
+            check()
+            block: UInt8 = np.asarray(plane[y : min(y + side, height), x : min(x + side, width)])
+            part = block[::every, ::every]
+            coarse[y // every :, x // every :][: part.shape[0], : part.shape[1]] = part
+            for level, step in enumerate(steps):
+                if step < every:
+                    yield from _cut(level, block[::step, ::step], y // (step * TILE_PX), x // (step * TILE_PX))
+    for level, step in enumerate(steps):
+        if step >= every:
+            yield from _cut(level, coarse[:: step // every, :: step // every], 0, 0)
+
+
+def _cut(level: int, pixels: UInt8, first_row: int, first_col: int) -> Iterator[Tile]:
+    """Yield the tiles of a part of a level that begins with the tile at this row and column."""
+    for y in range(0, pixels.shape[0], TILE_PX):
+        for x in range(0, pixels.shape[1], TILE_PX):
+            part = pixels[y : y + TILE_PX, x : x + TILE_PX]
+            yield Tile(level, first_row + y // TILE_PX, first_col + x // TILE_PX, part)
 
 
 class Levels:
@@ -38,7 +105,6 @@ class Levels:
         self.steps = level_steps(plane.shape[1], plane.shape[0])
         self._plane = plane
         self._block_px = block_px
-        self._coarse = 2 * block_px // TILE_PX
         self._folder = folder
         self._file: IO[bytes] | None = None
         self._places = [np.zeros((*self.grid(step), 2), np.int64) for step in self.steps]
@@ -76,50 +142,22 @@ class Levels:
     def _make(self) -> IO[bytes]:
         file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed by `close`)
         try:
-            coarse = self._take_blocks(file)
-            for level, step in enumerate(self.steps):
-                if step >= self._coarse:
-                    self._take(file, level, coarse[:: step // self._coarse, :: step // self._coarse], (0, 0))
+            for tile in level_tiles(self._plane, self.steps, self._block_px):
+                self._places[tile.level][tile.row, tile.col] = self._place(file, tile)
         except BaseException:
             file.close()
             raise
         self._file = file
         return file
 
-    def _take_blocks(self, file: IO[bytes]) -> UInt8:
-        """Write the tiles of the fine levels, block by block; return every `_coarse`-th pixel of the plane."""
-        height, width = self.shape
-        coarse = np.zeros((-(-height // self._coarse), -(-width // self._coarse)), np.uint8)
-        side = -(-self._plane.chunks[0] // self._block_px) * self._block_px
-        for y in range(0, height, side):
-            for x in range(0, width, side):
-                block: UInt8 = np.asarray(self._plane[y : min(y + side, height), x : min(x + side, width)])
-                part = block[:: self._coarse, :: self._coarse]
-                coarse[y // self._coarse :, x // self._coarse :][: part.shape[0], : part.shape[1]] = part
-                for level, step in enumerate(self.steps):
-                    if step < self._coarse:
-                        corner = y // (step * TILE_PX), x // (step * TILE_PX)
-                        self._take(file, level, block[::step, ::step], corner)
-        return coarse
-
-    def _take(self, file: IO[bytes], level: int, pixels: UInt8, corner: tuple[int, int]) -> None:
-        """Write tiles of a level, from its tile at `corner` (row, column) on."""
-        for row in range(-(-pixels.shape[0] // TILE_PX)):
-            for col in range(-(-pixels.shape[1] // TILE_PX)):
-                part = pixels[row * TILE_PX : (row + 1) * TILE_PX, col * TILE_PX : (col + 1) * TILE_PX]
-                self._places[level][corner[0] + row, corner[1] + col] = self._place(file, part)
-
-    def _place(self, file: IO[bytes], part: UInt8) -> tuple[int, int]:
+    def _place(self, file: IO[bytes], tile: Tile) -> tuple[int, int]:
         """Return offset and size of a tile; one of a single value is written once."""
-        value = int(part[0, 0])
-        is_flat = (part.shape == (TILE_PX, TILE_PX) or value == 0) and not (part != value).any()
-        if is_flat and value in self._flat:
+        value = tile.flat()
+        if value is not None and value in self._flat:
             return self._flat[value]
-        tile = np.zeros((TILE_PX, TILE_PX), np.uint8)
-        tile[: part.shape[0], : part.shape[1]] = part
-        packed = imagecodecs.deflate_encode(tile.tobytes(), level=DEFLATE_LEVEL)
+        packed = imagecodecs.deflate_encode(tile.padded().tobytes(), level=DEFLATE_LEVEL)
         place = file.tell(), len(packed)
         file.write(packed)
-        if is_flat:
+        if value is not None:
             self._flat[value] = place
         return place

@@ -9,6 +9,7 @@ import pytest
 import zarr
 from fiducials import CONFIDENCE, MARK_CONFIDENCE, MODEL_MPP, Finished
 from gateway_fixtures import GatewayWith
+from numpy.typing import NDArray
 from obstore.store import HTTPStore
 from ome_zarr_models.v05 import Image, ImageLabel
 from ome_zarr_models.v05.labels import Labels
@@ -16,6 +17,7 @@ from zarr.storage import ObjectStore
 
 from benchmarks.format_zarr import zipped
 from workers.core.errors.base import JobNotFound
+from workers.core.label_layout import level_steps
 from workers.core.schemas import Plan
 from workers.core.settings import Settings
 from workers.core.slides.readers.registry import open_slide
@@ -98,10 +100,41 @@ def test_it_stops_when_the_job_is_gone(
         if len(calls) > 2:
             raise JobNotFound("gone")
 
-    array = watched(np.zeros((2000, 600), np.uint8), 512)
+    array = watched(np.zeros((10_000, 600), np.uint8), 512)
     with pytest.raises(JobNotFound):
-        write_ome_zarr(tmp_path / "z", LabelArrays(array, array), make_plan(600, 2000), check)
+        write_ome_zarr(tmp_path / "z", LabelArrays(array, array), make_plan(600, 10_000), check)
     assert len(calls) == 3
+    assert len(array.reads) == 2
+
+
+def slowly(pixels: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """Every `step`-th pixel of every `step`-th row, one by one."""
+    return np.array([[pixels[y, x] for x in range(0, pixels.shape[1], step)] for y in range(0, len(pixels), step)])
+
+
+@pytest.mark.parametrize(("height", "width", "chunk"), [(700, 1300, 256), (9001, 530, 1024), (513, 512, 2048)])
+def test_zarr_reads_every_pixel_of_every_level_and_each_pixel_was_decoded_once(
+    make_plan: Callable[..., Plan],
+    watched: Callable[..., Any],
+    tmp_path: Path,
+    height: int,
+    width: int,
+    chunk: int,
+) -> None:
+    rng = np.random.default_rng(height)
+    labels = rng.integers(0, 3, (height, width), dtype=np.uint8)
+    labels[:512, :512] = 2  # of one value, and of nothing
+    labels[-600:] = 0
+    planes = {"labels/classes": labels, "": labels * np.uint8(100)}
+    arrays = [watched(plane, chunk) for plane in planes.values()]
+    write_ome_zarr(tmp_path / "z", LabelArrays(*arrays), make_plan(width, height), lambda: None)
+    for name, plane in planes.items():
+        for level, step in enumerate(level_steps(width, height)):
+            read = zarr.open_array(tmp_path / "z", path=f"{name}/{level}", mode="r")[:]
+            np.testing.assert_array_equal(np.asarray(read), slowly(plane, step))
+    for array in arrays:
+        assert sum(rows * cols for rows, cols in array.reads) == height * width
+        assert max(map(max, array.reads)) <= 4096
 
 
 @pytest.mark.parametrize("is_zipped", [False, True])
