@@ -75,6 +75,8 @@ def cut(tile: Region, mask: Mask, halo_px: int, stride_px: int) -> list[Region]:
 
 def _split(box: Cells, holds: Mask, halo_px: int, least: float) -> list[Cells]:
     """Cut a box in two as long as that saves `least` pixels; always where it saves the most."""
+    if holds[box.row0 : box.row1, box.col0 : box.col1].all():
+        return [box]  # nothing between its cells to leave out, and each cut adds halo
     best, found = box.computed_px(halo_px) - least, None
     for halves in box.halves():
         parts = [part for half in halves if (part := half.within(holds)) is not None]

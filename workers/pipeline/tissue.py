@@ -149,8 +149,8 @@ class TissueMask:
 
     def _indices(self, plane: WorkingPlane, box: Box) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the mask (rows, columns) in which the working px of a box begin. The box lies within the plane."""
-        rows = _floor_all(plane.scale_y / self.l0_per_px_y, box.w_y, box.height, self.mask.shape[0])
-        columns = _floor_all(plane.scale_x / self.l0_per_px_x, box.w_x, box.width, self.mask.shape[1])
+        rows = floor_all(plane.scale_y / self.l0_per_px_y, box.w_y, box.height, self.mask.shape[0])
+        columns = floor_all(plane.scale_x / self.l0_per_px_x, box.w_x, box.width, self.mask.shape[1])
         return rows, columns
 
 
@@ -253,9 +253,13 @@ def otsu(values: Pixels) -> int:
     return int(np.nan_to_num(between).argmax())
 
 
-def _floor_all(ratio: Fraction, start: int, count: int, length: int) -> npt.NDArray[np.int64]:
-    last = length - 1
-    numerator, denominator = ratio.numerator, ratio.denominator  # Python integers: they may pass 64 bits
+def floor_all(ratio: Fraction, start: int, count: int, length: int) -> npt.NDArray[np.int64]:
+    """Return floor(ratio · i) for `count` whole numbers from `start` on, `length` - 1 at most; exact for any ratio."""
+    last, numerator, denominator = length - 1, ratio.numerator, ratio.denominator
+    if max((start + count) * numerator, denominator) < 2**63:
+        floors: npt.NDArray[np.int64] = np.arange(start, start + count, dtype=np.int64) * numerator // denominator
+        return np.minimum(floors, last)
+    # Python's whole numbers have no end. They take far longer, for each region of a job.
     return np.array([min(i * numerator // denominator, last) for i in range(start, start + count)], np.int64)
 
 

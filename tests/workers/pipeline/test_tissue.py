@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from math import floor
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from workers.pipeline.tissue import (
     HOLE_PX,
     TissueMask,
     _without_holes,
+    floor_all,
     otsu,
 )
 from workers.pipeline.tissue import find_tissue as find_tissue_in
@@ -220,6 +222,17 @@ def test_a_crop_asks_the_mask_pixel_by_pixel(tissue: TissueMask, plane: WorkingP
             column = min(int(x * plane.scale_x / tissue.l0_per_px_x), columns - 1)
             row = min(int(y * plane.scale_y / tissue.l0_per_px_y), rows - 1)
             assert crop[y - w_y, x - w_x] == (inside and tissue.mask[row, column])
+
+
+@given(
+    st.one_of(st.fractions(min_value=Fraction(1, 999), max_value=999, max_denominator=2**70), st.floats(1e-3, 999)),
+    st.integers(0, 2**40),
+    st.integers(1, 2**45),
+)
+def test_floors_are_exact_whatever_the_ratio(ratio: float | Fraction, start: int, length: int) -> None:
+    exact = Fraction(ratio)
+    wanted = [min(floor(exact * i), length - 1) for i in range(start, start + 40)]
+    assert floor_all(exact, start, 40, length).tolist() == wanted
 
 
 @given(masks, planes, st.sampled_from([16, 48]))
