@@ -1,6 +1,7 @@
 """A look at queue and disk, for who watches over the server: beside the event loop, bounded, and kept for a moment.
 
-However many ask, they are looked at once in `KEPT_S`; whatever hangs is waited for `LOOK_S`, and then told as away.
+However many ask, they are looked at once in `KEPT_S`, and more seldom where a look is dear; whatever hangs is waited
+for `LOOK_S`, and then told as away.
 """
 
 import shutil
@@ -21,6 +22,9 @@ LOOK_S = 3.0
 """Who scrapes waits ten seconds as a rule."""
 
 KEPT_S = 3.0
+KEPT_TIMES, KEPT_MAX_S = 50, 30.0
+"""A look is good for so many times what it took as well: Redis answers nobody else while it counts many jobs."""
+
 THREADS = 4
 
 T = TypeVar("T")
@@ -65,7 +69,7 @@ class Look(Generic[T]):
         self._kept: tuple[float, T | None] | None = None
 
     async def get(self) -> T | None:
-        """Return the answer, at most `KEPT_S` old; None if there is none in time."""
+        """Return the answer, seconds old at most; None if there is none in time."""
         with move_on_after(LOOK_S):
             return await to_thread.run_sync(self._look, abandon_on_cancel=True, limiter=self._threads)
         return None
@@ -74,11 +78,14 @@ class Look(Generic[T]):
         if not self._turn.acquire(timeout=LOOK_S):  # one hangs: no other begins
             return None
         try:
-            if self._kept is None or time.monotonic() - self._kept[0] >= KEPT_S:
+            if self._kept is None or time.monotonic() >= self._kept[0]:
+                began = time.monotonic()
                 try:
-                    self._kept = time.monotonic(), self._ask()
+                    found: T | None = self._ask()
                 except self._away:
-                    self._kept = time.monotonic(), None
+                    found = None
+                now = time.monotonic()
+                self._kept = now + max(KEPT_S, min(KEPT_MAX_S, KEPT_TIMES * (now - began))), found
             return self._kept[1]
         finally:
             self._turn.release()

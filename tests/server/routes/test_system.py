@@ -23,6 +23,7 @@ from workers.core.telemetry.status import WorkerStatus
 @pytest.fixture(autouse=True)
 def looked_at_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looks, "KEPT_S", 0)
+    monkeypatch.setattr(looks, "KEPT_TIMES", 0)
 
 
 @pytest.fixture

@@ -66,7 +66,18 @@ def test_an_answer_is_good_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None
 
     assert asyncio.run(many()) == [1] * 20
     monkeypatch.setattr(looks, "KEPT_S", 0)
-    assert asyncio.run(look.get()) == 2
+    monkeypatch.setattr(looks, "KEPT_TIMES", 0)
+    assert asyncio.run(Look(asked, OSError).get()) == 2
+
+
+def test_a_look_that_is_dear_is_good_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looks, "KEPT_S", 0)
+    asked = Asked()
+    threading.Timer(0.3, asked.may_go.set).start()
+    look = Look(asked, OSError)
+    assert asyncio.run(look.get()) == 1
+    time.sleep(0.2)  # far less than fifty times what it took
+    assert asyncio.run(look.get()) == 1
 
 
 def test_what_is_away_is_none_and_any_other_fault_is_ours() -> None:

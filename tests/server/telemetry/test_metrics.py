@@ -27,6 +27,7 @@ TELL_TALE = "M%C3%BCller-1954.svs"
 @pytest.fixture(autouse=True)
 def looked_at_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looks, "KEPT_S", 0)
+    monkeypatch.setattr(looks, "KEPT_TIMES", 0)
 
 
 def grown(before: Samples, after: Samples, name: str, **labels: str) -> float:
