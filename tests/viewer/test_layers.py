@@ -139,6 +139,9 @@ def test_two_jobs_are_seen_beside_each_other_below_a_line_and_as_a_difference(wa
             if abs(column - at * width) > 20:
                 wanted = SHOWN["red"] if column < at * width else RED_INK
                 assert is_like(walk.at(name, l0_x, 320), wanted), (name, l0_x)
+    assert is_like(walk.at("linked", *blue), SHOWN["blue"])  # right of the line, as in both jobs
+    assert is_like(walk.at("sure-both", *blue), BLUE_INK)
+    assert is_like(walk.at("sure-both", *inside), SHOWN["red"])
     assert walk.said["swiped"] == "30"
     assert (walk.said["link"]["by"], walk.said["link"]["at"]) == ("swipe", "30")
     assert walk.said["dragged"][0] == pytest.approx(walk.said["dragged"][1], abs=2)

@@ -188,6 +188,13 @@ export const layerWays = {
     await opaque(page)
     await settled(page)
     said.shots.push(await shootStage(page, 'linked'))
+    await slideTo(page, '#least-sure', 70)
+    await page.waitForFunction(() => performance.getEntriesByType('resource').filter(({ name }) => name.includes('confidence.dzi')).length >= 2)
+    await settled(page)
+    await page.waitForTimeout(2000) // the other picture waits until the confidence is made
+    said.shots.push(await shootStage(page, 'sure-both'))
+    await slideTo(page, '#least-sure', 0)
+    await settled(page)
     const handle = await page.getByRole('separator').boundingBox()
     await page.mouse.move(handle.x + handle.width / 2, handle.y + 200)
     await page.mouse.down()

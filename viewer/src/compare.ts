@@ -29,13 +29,14 @@ export class Compare {
   #job: JobView | null = null
   #others: JobView[] = []
   /** Of an address that was not shown yet. */
-  #wanted: string | null = null
+  #wanted: { id: string | null } | null = null
   #turn = 0
 
-  /** `onChange` is told that the address has to say something else, `onOther` the job that is compared with. */
+  /** `sure` gives the confidence, per cent, below which nothing is drawn; `onChange` is told that the address has to say something else, `onOther` the job that is compared with. */
   constructor(
     private readonly viewer: SlideViewer,
     private readonly classesOf: (model: string) => ModelClass[],
+    private readonly sure: () => number,
     private readonly onChange: () => void,
     private readonly onOther: (jobId: string | null) => void,
   ) {
@@ -48,31 +49,37 @@ export class Compare {
     const opacity = byId('opacity', HTMLInputElement)
     opacity.addEventListener('input', () => this.#pane?.overlay.setOpacity(Number(opacity.value) / 100))
     // How classes are drawn holds for both pictures; the first one has heard of it already.
-    for (const id of ['outlines', 'fill', 'legend', 'class-paints']) byId(id, HTMLElement).addEventListener('change', () => void this.#draw().catch(report))
+    for (const id of ['outlines', 'fill', 'legend', 'class-paints']) byId(id, HTMLElement).addEventListener('change', () => this.#drawn())
   }
 
   state(): Pick<LayerState, 'with' | 'by' | 'at'> {
-    return { with: this.#wanted ?? (this.#with.value || null), by: this.#way(), at: this.#swipe.at() }
+    return { with: this.#wanted === null ? this.#with.value || null : this.#wanted.id, by: this.#way(), at: this.#swipe.at() }
   }
 
   /** Take what an address says. It is shown with the next job. */
   take(state: LayerState): void {
-    this.#wanted = state.with
+    this.#wanted = { id: state.with }
     this.#ways[state.by].checked = true
     this.#swipe.move(state.at)
   }
 
   /** Offer to compare a job that has succeeded; null ends it. */
   async show(job: JobView | null, slide: SlideInfo | null): Promise<void> {
-    this.#wanted = this.state().with
+    const wanted = this.state().with
+    this.#wanted = { id: wanted }
     const turn = ++this.#turn
     this.#job = job
     this.#slide = slide
     this.#others = job === null || slide === null ? [] : await this.#fetch(slide, job)
     if (turn !== this.#turn) return
-    this.#offer(job === null ? null : this.#wanted)
+    this.#offer(job === null ? null : wanted)
     if (job !== null) this.#wanted = null
     await this.#draw()
+  }
+
+  /** Draw anew what the model was not sure enough of before, or is not any more. */
+  redraw(): void {
+    if (this.#with.value !== '') this.#drawn()
   }
 
   /** Offer the jobs that have come since. */
@@ -115,7 +122,12 @@ export class Compare {
   }
 
   #changed(): void {
-    void this.#draw().then(this.onChange, report)
+    this.#drawn()
+    this.onChange()
+  }
+
+  #drawn(): void {
+    void this.#draw().catch(report)
   }
 
   async #draw(): Promise<void> {
@@ -135,7 +147,11 @@ export class Compare {
     this.#names.this.textContent = nameOf(job, slide)
     this.#names.other.textContent = other === null ? COMPARE.bare : nameOf(other, slide)
     this.#pane ??= new Pane(this.viewer)
-    await this.#pane.show(slide.id, other?.id ?? null, other && this.#lookOf(other))
+    try {
+      await this.#pane.show(slide.id, other?.id ?? null, other && this.#lookOf(other), this.sure())
+    } catch (error) {
+      if (!(error instanceof DOMException && error.name === 'AbortError')) throw error // else it was overtaken
+    }
     this.#pane.overlay.setOpacity(Number(byId('opacity', HTMLInputElement).value) / 100)
   }
 }

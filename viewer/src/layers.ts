@@ -31,11 +31,12 @@ export class Layers {
   ) {
     this.#maps = new MapPanel(viewer, () => {
       this.#objects.restart()
+      this.#compare.redraw()
       onChange()
     })
     this.#objects = new ObjectPanel(viewer, () => this.#maps.state().sure / 100)
     this.#hover = new Hover(viewer, (found) => this.#objects.choose(found))
-    this.#compare = new Compare(viewer, classesOf, onChange, (jobId) => void this.#maps.compareWith(jobId).catch(report))
+    this.#compare = new Compare(viewer, classesOf, () => this.#maps.state().sure, onChange, (jobId) => void this.#maps.compareWith(jobId).catch(report))
     this.#objectsPart = part(OBJECTS.heading, this.#objects.element, true)
     const parts = [part(MAPS.heading, this.#maps.element, true), this.#objectsPart, part(COMPARE.heading, this.#compare.element, false)]
     byId('layers', HTMLElement).replaceChildren(...parts)

@@ -2,7 +2,9 @@
 
 import OpenSeadragon from 'openseadragon'
 import { addressOf, keyHeaders, send } from './api'
+import { ConfidenceMask } from './confidence'
 import { byId } from './dom'
+import { whenMade } from './made'
 import type { Look } from './overlay'
 import { OverlayLayer } from './overlay_layer'
 import { Plane } from './plane'
@@ -23,7 +25,10 @@ export class Pane {
   #leads = false
   #slideId: string | null = null
   #opening: Promise<unknown> = Promise.resolve()
-  #turn = 0
+  readonly #mask = new ConfidenceMask()
+  /** Ends what is on its way. */
+  #work = new AbortController()
+  #version = 0
 
   constructor(private readonly viewer: SlideViewer) {
     this.#osd = new OpenSeadragon.Viewer({ ...viewerOptions(), element: this.element })
@@ -31,6 +36,7 @@ export class Pane {
     this.#osd.canvas.setAttribute('aria-label', COMPARE.keys)
     this.#plane = new Plane(this.#osd)
     this.overlay = new OverlayLayer(this.#osd, this.#plane, (source, options) => this.#add(source, options))
+    this.overlay.mask = (tile, indices) => this.#mask.apply(tile.getUrl(), indices)
     for (const begin of ['pointerenter', 'pointerdown', 'focusin'] as const) {
       this.element.addEventListener(begin, () => this.#lead(true))
       viewer.osd.element.addEventListener(begin, () => this.#lead(false))
@@ -48,9 +54,15 @@ export class Pane {
     })
   }
 
-  /** Show the slide, and the overlay of a job on it if there is one. Of two calls the later one counts. */
-  async show(slideId: string, jobId: string | null, look: Look | null): Promise<void> {
-    const turn = ++this.#turn
+  /**
+   * Show the slide, and the overlay of a job on it if there is one; what the model was less sure of than `sure` per cent
+   * is left out. Of two calls the later one counts.
+   */
+  async show(slideId: string, jobId: string | null, look: Look | null, sure: number): Promise<void> {
+    this.#work.abort()
+    this.#work = new AbortController()
+    const { signal } = this.#work
+    this.#version += 1
     if (slideId !== this.#slideId) {
       this.#slideId = slideId
       this.overlay.clear()
@@ -58,16 +70,22 @@ export class Pane {
       this.#opening = this.#add(`/v1/slides/${slideId}/slide.dzi`, {})
     }
     await this.#opening
-    if (turn !== this.#turn) return
+    if (signal.aborted) return
     const { clientWidth, clientHeight } = this.element
     this.#osd.viewport.resize(new OpenSeadragon.Point(clientWidth, clientHeight), true)
     this.#agree()
-    if (jobId === null || look === null) this.overlay.clear()
-    else await this.overlay.show(`/v1/jobs/${jobId}/overlay.dzi`, String(turn), look)
+    if (jobId === null || look === null) {
+      this.overlay.clear()
+      return
+    }
+    if (sure > 0) await whenMade(`/v1/jobs/${jobId}/confidence.dzi`, signal)
+    this.#mask.sure = sure
+    await this.overlay.show(`/v1/jobs/${jobId}/overlay.dzi`, String(this.#version), look)
   }
 
   close(): void {
-    this.#turn += 1
+    this.#work.abort()
+    this.#mask.forget()
     this.#leads = false
     this.#slideId = null
     this.overlay.clear()
