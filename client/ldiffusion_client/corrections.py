@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ldiffusion_client.correction_views import Corrected, Corrections, Revision, StatisticsWithCorrections
+from ldiffusion_client.errors import Busy
 from ldiffusion_client.methods import Method
-from ldiffusion_client.protocol import Ask, Steps, look, parsed, retrying
+from ldiffusion_client.protocol import Ask, RetryPolicy, Steps, look, parsed, retrying
 from ldiffusion_client.views import View
 
 HISTORY_PAGE = 100
+INDEX_NOT_READY = "index_not_ready"
+INDEX_S = 600.0
+"""How long the index of a job's objects is waited for, which the first correction has made."""
 
 
 class _History(View):
@@ -74,7 +78,14 @@ def _changed(
     if revision is None:
         revision = (yield from look(_address(job_id), Corrections, patience_s)).revision
     asked = Ask("POST", f"{_address(job_id)}{where}", json=body | {"revision": revision})
-    return parsed(Corrected, (yield from retrying(asked, patience_s)))
+    patience = RetryPolicy(INDEX_S)
+    while True:
+        try:
+            return parsed(Corrected, (yield from retrying(asked, patience_s)))
+        except Busy as error:
+            if error.code != INDEX_NOT_READY:
+                raise
+            yield from patience.hold(error)
 
 
 def _history(job_id: str, patience_s: float) -> Steps[list[Revision]]:

@@ -1,6 +1,6 @@
 """Leaves of the tree in `workers.core.errors.base`: what can be wrong with correcting the objects of a job."""
 
-from workers.core.errors.base import Conflict, Invalid, NotFound, Unavailable
+from workers.core.errors.base import Conflict, Invalid, NotFound
 
 
 class ObjectNotFound(NotFound):
@@ -33,7 +33,7 @@ class NotUndoable(Conflict):
     code = "not_undoable"
 
 
-class IndexNotReady(Unavailable):
+class IndexNotReady(Conflict):
     """The index of the job's objects is being made; the same request works once it is."""
 
     code = "index_not_ready"
