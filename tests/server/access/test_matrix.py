@@ -12,6 +12,7 @@ import redis
 from gateway_fixtures import running_gateway
 from made_models import write_model_config
 from made_slides import write_slide
+from route_table import ADMIN, EVERYBODY, KINDS, LIST, MAKES, ONE, PUBLIC, SLIDE, UPLOAD
 from starlette.routing import BaseRoute, Route
 
 from server.access.keys import Keys
@@ -23,50 +24,6 @@ from workers.core.store import Store, new_id
 ALL: tuple[Scope, ...] = ("read", "submit")
 TUS = {"Tus-Resumable": "1.0.0"}
 CHUNK = TUS | {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
-ADMIN, EVERYBODY, LIST, MAKES, ONE, PUBLIC = "admin", "everybody", "list", "makes", "one", "public"
-JOB, SLIDE = "/v1/jobs/{job_id}", "/v1/slides/{slide_id}"
-UPLOAD, BATCH = "/v1/uploads/{upload_id}", "/v1/batches/{batch_id}"
-CORRECTIONS = f"{JOB}/corrections"
-OTHER = f"{JOB}/difference/{{other_id}}"
-ZARR = f"{JOB}/labels.ome.zarr/{{part:path}}"
-
-KINDS = {
-    PUBLIC: [
-        *("GET /healthz", "GET /readyz", "GET /", "GET /assets/{name}"),
-        *("GET /docs", "GET /docs/errors", "GET /openapi.json"),
-    ],
-    EVERYBODY: [
-        *("GET /v1/models", "GET /v1/models/{name}", "OPTIONS /v1/uploads", "OPTIONS /v1/uploads/{upload_id}"),
-        "POST /v1/links",
-        "GET /v1/usage",
-        "GET /v1/system",
-    ],
-    ADMIN: ["GET /v1/admin/doctor", "GET /metrics"],
-    LIST: ["GET /v1/slides", "GET /v1/jobs", "GET /v1/batches", "GET /v1/uploads"],
-    MAKES: [
-        *("POST /v1/slides", "POST /v1/slides/sets", "PUT /v1/slides"),
-        "POST /v1/jobs",
-        "POST /v1/batches",
-        "POST /v1/uploads",
-        "POST /v1/imports",
-        "POST /v1/roi/check",
-    ],
-    ONE: [
-        *(f"GET {SLIDE}", f"PATCH {SLIDE}", f"DELETE {SLIDE}", f"GET {SLIDE}/slide.dzi", f"GET {SLIDE}/thumbnail.jpeg"),
-        f"GET {SLIDE}/slide_files/{{level}}/{{col}}_{{row}}.jpeg",
-        *(f"GET {JOB}/overlay.dzi", f"GET {JOB}/overlay_files/{{level}}/{{col}}_{{row}}.png"),
-        *(f"GET {JOB}/live.dzi", f"GET {JOB}/live_files/{{level}}/{{col}}_{{row}}.png"),
-        *(f"GET {JOB}/confidence.dzi", f"GET {JOB}/confidence_files/{{level}}/{{col}}_{{row}}.png"),
-        *(f"GET {OTHER}", f"GET {OTHER}.dzi", f"GET {OTHER}_files/{{level}}/{{col}}_{{row}}.png"),
-        *(f"GET {JOB}/open-in-qupath.groovy", f"GET {JOB}/objects", f"GET {JOB}/density"),
-        *(f"GET {JOB}", f"DELETE {JOB}", f"GET {JOB}/events", f"GET {JOB}/products", f"GET {JOB}/features"),
-        *(f"GET {CORRECTIONS}", f"POST {CORRECTIONS}", f"POST {CORRECTIONS}/undo"),
-        *(f"GET {CORRECTIONS}/history", f"GET {CORRECTIONS}/statistics"),
-        *(f"GET {JOB}/labels.ome.zarr", f"GET {ZARR}", f"GET {JOB}/{{name}}"),
-        *(f"GET {UPLOAD}", f"HEAD {UPLOAD}", f"PATCH {UPLOAD}", f"DELETE {UPLOAD}"),
-        *(f"GET {BATCH}", f"GET {BATCH}/cohort.csv", f"GET {BATCH}/cohort.parquet", f"DELETE {BATCH}"),
-    ],
-}
 TABLE = {route: kind for kind, routes in KINDS.items() for route in routes}
 
 
