@@ -231,7 +231,7 @@ async function tabbed(page) {
     globalThis.reached = new Set()
     document.addEventListener('focusin', ({ target }) => globalThis.reached.add(target))
   })
-  for (let presses = 0; presses < 60; presses += 1) await page.keyboard.press('Tab')
+  for (let presses = 0; presses < 100; presses += 1) await page.keyboard.press('Tab')
   return page.evaluate(() =>
     [...document.querySelectorAll('a[href], button, input, select, summary, .openseadragon-canvas')]
       .filter((each) => each.checkVisibility() && each.tabIndex >= 0 && !each.disabled && !globalThis.reached.has(each))

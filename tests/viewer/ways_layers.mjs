@@ -189,9 +189,11 @@ export const layerWays = {
     await settled(page)
     said.shots.push(await shootStage(page, 'linked'))
     await slideTo(page, '#least-sure', 70)
-    await page.waitForFunction(() => performance.getEntriesByType('resource').filter(({ name }) => name.includes('confidence.dzi')).length >= 2)
+    await page.waitForFunction(() => {
+      const asked = performance.getEntriesByType('resource').map(({ name }) => /jobs\/(\w+)\/confidence_files/.exec(name)?.[1])
+      return new Set(asked.filter(Boolean)).size === 2 // of both jobs, which the server makes first
+    })
     await settled(page)
-    await page.waitForTimeout(2000) // the other picture waits until the confidence is made
     said.shots.push(await shootStage(page, 'sure-both'))
     await slideTo(page, '#least-sure', 0)
     await settled(page)
@@ -233,7 +235,8 @@ export const layerWays = {
 /** Wait until both pictures are drawn. */
 async function settled(page) {
   await drawn(page)
-  await page.waitForTimeout(700) // the other picture says nothing of itself
+  await page.waitForFunction(() => document.querySelector('#other[hidden], #other[aria-busy="false"]') !== null)
+  await page.waitForTimeout(700) // as long as a move goes on
   await drawn(page)
 }
 

@@ -70,7 +70,7 @@ export class Compare {
     const turn = ++this.#turn
     this.#job = job
     this.#slide = slide
-    this.#others = job === null || slide === null ? [] : await this.#fetch(slide, job)
+    this.#others = job === null || slide === null || !(wanted !== null || this.#isOpen()) ? [] : await this.#fetch(slide, job)
     if (turn !== this.#turn) return
     this.#offer(job === null ? null : wanted)
     if (job !== null) this.#wanted = null
@@ -82,16 +82,20 @@ export class Compare {
     if (this.#with.value !== '') this.#drawn()
   }
 
-  /** Offer the jobs that have come since. */
+  /** Offer the jobs that have come since, if anybody looks at them. */
   async refresh(): Promise<void> {
     const [job, slide, turn] = [this.#job, this.#slide, this.#turn]
-    if (job === null || slide === null) return
+    if (job === null || slide === null || !(this.#with.value !== '' || this.#isOpen())) return
     const others = await this.#fetch(slide, job)
     if (turn !== this.#turn) return
     const chosen = this.#with.value
     this.#others = others
     this.#offer(chosen)
     if (this.#with.value !== chosen) this.#changed() // it was deleted
+  }
+
+  #isOpen(): boolean {
+    return this.element.closest('details')?.open ?? false
   }
 
   #offer(wanted: string | null): void {

@@ -38,7 +38,9 @@ export class Layers {
     this.#hover = new Hover(viewer, (found) => this.#objects.choose(found))
     this.#compare = new Compare(viewer, classesOf, () => this.#maps.state().sure, onChange, (jobId) => void this.#maps.compareWith(jobId).catch(report))
     this.#objectsPart = part(OBJECTS.heading, this.#objects.element, true)
-    const parts = [part(MAPS.heading, this.#maps.element, true), this.#objectsPart, part(COMPARE.heading, this.#compare.element, false)]
+    const comparing = part(COMPARE.heading, this.#compare.element, false)
+    comparing.addEventListener('toggle', () => this.jobsChanged())
+    const parts = [part(MAPS.heading, this.#maps.element, true), this.#objectsPart, comparing]
     byId('layers', HTMLElement).replaceChildren(...parts)
   }
 

@@ -10,6 +10,7 @@ import type { SlideViewer } from './viewer'
 const ORDERS = ['confidence', '-area', 'area', '-confidence', 'position'] as const
 const PAGE = '50'
 const NAME = 'object'
+const TYPED_INTO = 'input:not([type=checkbox], [type=radio], [type=range]), select, textarea, dialog'
 /** Shares of the view within which an object is left at the size it has; else it gets the one between. */
 const SMALL = 0.05
 const LARGE = 0.8
@@ -80,7 +81,7 @@ export class ObjectPanel {
   }
 
   #pressed(event: KeyboardEvent): void {
-    const isTyping = event.target instanceof HTMLElement && event.target.closest('input, select, textarea, dialog') !== null
+    const isTyping = event.target instanceof HTMLElement && event.target.closest(TYPED_INTO) !== null
     if (isTyping || event.ctrlKey || event.metaKey || event.altKey || this.#job === null) return
     if (event.key === 'n') this.#go(1)
     if (event.key === 'p') this.#go(-1)

@@ -29,9 +29,13 @@ export class Pane {
   /** Ends what is on its way. */
   #work = new AbortController()
   #version = 0
+  #pending = 0
 
   constructor(private readonly viewer: SlideViewer) {
     this.#osd = new OpenSeadragon.Viewer({ ...viewerOptions(), element: this.element })
+    this.#osd.world.addHandler('add-item', ({ item }) => {
+      item.addHandler('fully-loaded-change', () => this.#sayWhetherBusy())
+    })
     this.#osd.canvas.setAttribute('role', 'application')
     this.#osd.canvas.setAttribute('aria-label', COMPARE.keys)
     this.#plane = new Plane(this.#osd)
@@ -59,6 +63,17 @@ export class Pane {
    * is left out. Of two calls the later one counts.
    */
   async show(slideId: string, jobId: string | null, look: Look | null, sure: number): Promise<void> {
+    this.#pending += 1
+    this.#sayWhetherBusy()
+    try {
+      await this.#lay(slideId, jobId, look, sure)
+    } finally {
+      this.#pending -= 1
+      this.#sayWhetherBusy()
+    }
+  }
+
+  async #lay(slideId: string, jobId: string | null, look: Look | null, sure: number): Promise<void> {
     this.#work.abort()
     this.#work = new AbortController()
     const { signal } = this.#work
@@ -90,6 +105,12 @@ export class Pane {
     this.#slideId = null
     this.overlay.clear()
     this.#osd.close()
+  }
+
+  #sayWhetherBusy(): void {
+    const { world } = this.#osd
+    const images = Array.from({ length: world.getItemCount() }, (_, index) => world.getItemAt(index))
+    this.element.setAttribute('aria-busy', String(this.#pending > 0 || images.some((image) => !image.getFullyLoaded())))
   }
 
   #lead(leads: boolean): void {
