@@ -8,7 +8,7 @@ import type { CorrectedObject, CorrectionState, Outline } from './review_types'
 const LINE_PX = 2.5
 const CASING_PX = 5.5
 /** Screen px of an object below which its mark is left out. */
-const MARKED_PX = 14
+const MARKED_PX = 24
 
 type Kind = 'accepted' | 'rejected' | 'changed' | 'selected'
 const COLORS: Record<Kind, string> = { accepted: '#00734f', rejected: '#b03a00', changed: '#0058a3', selected: '#111111' }
