@@ -103,15 +103,20 @@ def write_statistics(
 def _pieces(
     arrays: LabelArrays, tissue: Tissue | None, left_out: Tissue | None, plane: WorkingPlane
 ) -> Iterator[tuple[UInt8, UInt8, Bools, Bools]]:
-    """Yield labels, confidence, tissue and what is left out, a few rows of a chunk at a time; each is decoded once."""
+    """Yield labels, confidence, tissue and what is left out, a few rows of a chunk at a time.
+
+    Chunks with tissue are decoded once, the others not at all.
+    """
     height, width = arrays.labels.shape
     chunk_rows, chunk_columns = arrays.labels.chunks
     for w_y in range(0, height, chunk_rows):
         for w_x in range(0, width, chunk_columns):
             box = Box(w_x, w_y, min(chunk_columns, width - w_x), min(chunk_rows, height - w_y))
             area = slice(w_y, w_y + box.height), slice(w_x, w_x + box.width)
+            inside = np.ones((box.height, box.width), np.bool_) if tissue is None else tissue.crop(box, plane)
+            if not inside.any():  # nothing here is counted
+                continue
             labels, confidence = arrays.labels[area], arrays.confidence[area]
-            inside = np.ones(labels.shape, np.bool_) if tissue is None else tissue.crop(box, plane)
             spoiled = np.zeros_like(inside) if left_out is None else left_out.crop(box, plane)
             rows = max(1, COUNT_PX // box.width)
             for top in range(0, box.height, rows):

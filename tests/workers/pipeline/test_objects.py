@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -35,10 +36,13 @@ def planes(height: int, width: int, seed: int, classes: int = 2) -> tuple[UInt8,
 
 
 def write_planes(folder: Path, plan: Plan, labels: UInt8, interior: UInt8) -> None:
+    """Write them as a job does: a region without tissue, here without a label, has no chunk."""
     folder.mkdir(parents=True)
     stitch.create_label_array(folder, plan)
     for region in regions(WorkingPlane.from_plan(plan), plan.region_px):
         core = slice(region.w_y0, region.w_y1), slice(region.w_x0, region.w_x1)
+        if not labels[core].any():
+            continue
         stitch.write_region(folder, plan, region, labels[core], labels[core] * np.uint8(50), interior[core])
 
 
@@ -87,6 +91,7 @@ def test_objects_are_those_of_the_whole_plane_in_memory(
     make_plan: MakePlan, tmp_path_factory: pytest.TempPathFactory, height: int, width: int, seed: int, side: int
 ) -> None:
     labels, interior = planes(height, width, seed)
+    labels[: seed % 40, : seed % 60] = 0  # regions that are not there
     plan = make_plan(width, height, 32, objects=RULES)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(objects, "SIDE_PX", side)
@@ -95,6 +100,28 @@ def test_objects_are_those_of_the_whole_plane_in_memory(
         made = objects_of(tmp_path_factory.mktemp("objects") / "job", plan, labels, interior)
     np.testing.assert_array_equal(made & 255, labels)
     np.testing.assert_array_equal(parts(made), literal(labels, interior, side))
+
+
+def test_an_object_need_not_have_a_pixel_where_its_box_begins(
+    make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An angle around a cell of which no region is there: it is whole, and not cut on the lines of the grid."""
+    monkeypatch.setattr(objects, "SIDE_PX", 16)
+    labels = np.zeros((40, 40), np.uint8)
+    labels[10:19, 18] = labels[18, 10:19] = 1
+    made = objects_of(tmp_path / "job", make_plan(40, 40, 8, objects=RULES), labels, labels * np.uint8(200))
+    np.testing.assert_array_equal(parts(made), labels)
+
+
+def test_what_has_no_regions_is_not_read(make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "SIDE_PX", 16)
+    labels = np.zeros((160, 160), np.uint8)
+    labels[70:75, 70:75] = 1
+    looked = Mock(wraps=objects._classes)
+    monkeypatch.setattr(objects, "_classes", looked)
+    made = objects_of(tmp_path / "job", make_plan(160, 160, 16, objects=RULES), labels, labels * np.uint8(200))
+    np.testing.assert_array_equal(made & 255, labels)
+    assert looked.call_count == 17  # of 200: the windows that reach there, and one cell
 
 
 def test_the_size_of_regions_changes_nothing(make_plan: MakePlan, tmp_path: Path) -> None:

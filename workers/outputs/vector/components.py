@@ -111,6 +111,15 @@ class Tracer:
         self._next_row += len(labels)
         return _finish(~is_open, carried, (values, pixels, sums, last_row), (part, corner))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no shape touches the last row seen."""
+        return not self._open
+
+    def skip(self, rows: int) -> None:
+        """Take so many rows of background; only while no shape is open."""
+        self._next_row += rows
+
     def finish(self) -> Shapes:
         """Return the shapes that touch the last row of the plane."""
         nothing = np.zeros((1, self._width), self._last.dtype)

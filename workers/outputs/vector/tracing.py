@@ -27,6 +27,8 @@ Weigh = Callable[[int, NDArray[np.unsignedinteger]], Sequence[NDArray[np.unsigne
 def trace(arrays: LabelArrays, weigh: Weigh | None = None, weights: int = 0) -> Iterator[Shapes]:
     """Yield the shapes of all objects, ordered by (last row, first pixel); their values are class indices.
 
+    Bands without an object cost a look: neither their confidence is read nor are they weighed.
+
     Args:
         arrays: The planes of a job.
         weigh: Gives planes that are summed over each object after the confidence.
@@ -38,6 +40,9 @@ def trace(arrays: LabelArrays, weigh: Weigh | None = None, weights: int = 0) -> 
     tracer = Tracer(width, 1 + weights)
     for w_y in range(0, height, rows):
         band = read_rows(plane, w_y, w_y + rows) if arrays.objects is None else read_numbers(plane, w_y, w_y + rows)
+        if tracer.is_idle and not band.any():  # glass, or outside of a region of interest: nothing to weigh either
+            tracer.skip(len(band))
+            continue
         more = () if weigh is None else weigh(w_y, band)
         yield _with_classes(tracer.feed(band, read_rows(arrays.confidence, w_y, w_y + rows), *more))
     yield _with_classes(tracer.finish())

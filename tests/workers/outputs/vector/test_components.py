@@ -99,6 +99,23 @@ def test_bands_leave_no_trace(labels: UInt8, rows: int) -> None:
     assert trace(labels, confidence, rows) == trace(labels, confidence, len(labels))
 
 
+@given(planes(14, 2), st.integers(1, 5), st.integers(0, 14), st.integers(0, 14))
+def test_bands_of_background_may_be_skipped_while_no_shape_is_open(
+    labels: UInt8, rows: int, top: int, end: int
+) -> None:
+    labels[:top] = labels[end:] = 0
+    confidence = labels * np.uint8(50) + np.uint8(1)
+    tracer = Tracer(labels.shape[1])
+    found: list[Shape] = []
+    for first in range(0, len(labels), rows):
+        band = labels[first : first + rows]
+        if tracer.is_idle and not band.any():
+            tracer.skip(len(band))
+        else:
+            found += unpacked(tracer.feed(band, confidence[first : first + rows]))
+    assert [*found, *unpacked(tracer.finish())] == trace(labels, confidence, len(labels))
+
+
 PICTURES = {
     "diagonal touch of two shapes": ["1.", ".1"],
     "diagonal touch within one shape": ["11.", "1.1", "111"],
