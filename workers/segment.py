@@ -26,7 +26,6 @@ from workers.core.command_line import CONTEXT, TellsErrors
 from workers.core.digests import sha256_of
 from workers.core.errors.base import RequestInvalid, SlideUnreadable
 from workers.core.label_layout import STORE
-from workers.core.modality_match import require_modality
 from workers.core.model.catalogue import find_model, locate, model_dir
 from workers.core.model.precision import choose_precision
 from workers.core.model.schemas import ModelCard, Precision
@@ -36,6 +35,7 @@ from workers.core.schemas import JobRequest, Plan, Provenance
 from workers.core.settings import Device, EngineChoice, Settings, settings_with
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.doubts import Judged, judge_file
+from workers.core.slides.modality_match import require_modality
 from workers.core.slides.names import display_name
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide

@@ -21,12 +21,12 @@ from workers import trust
 from workers.core.digests import sha256_of
 from workers.core.errors.base import ModelInvalid
 from workers.core.label_layout import STORE
-from workers.core.modality_match import require_modality
 from workers.core.model.schemas import ModelCard, Precision
 from workers.core.preflight import estimated_peak_bytes, region_side
 from workers.core.quality_schemas import LAYER
 from workers.core.schemas import OUTPUTS, JobRequest, Plan, Provenance
 from workers.core.slide_schemas import SlideInfo
+from workers.core.slides.modality_match import require_modality
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
 from workers.core.store import write_json

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from workers.core.modality_match import suits
 from workers.core.model.schemas import ModelCard
 from workers.core.quality_schemas import Quality, QualityName
 from workers.core.schemas import JobRequest, Plan
 from workers.core.slide_schemas import SlideInfo, TrustWarning
+from workers.core.slides.modality_match import suits
 from workers.outputs.statistics import Statistics
 from workers.pipeline.stain_match import StainHues
 

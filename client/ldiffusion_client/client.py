@@ -9,7 +9,7 @@ async with AsyncClient("http://127.0.0.1:8000") as client:
     slide = await client.upload("slide.svs")
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 from urllib.parse import urljoin
@@ -19,7 +19,8 @@ from ldiffusion_client import products as product_steps
 from ldiffusion_client import uploads as upload_steps
 from ldiffusion_client.cohorts import CohortMethods
 from ldiffusion_client.corrections import CorrectionMethods
-from ldiffusion_client.jobs import JobFilter, JobOptions, SeenBatch, SeenJob
+from ldiffusion_client.jobs import JobFilter, JobSubmission, SeenBatch, SeenJob
+from ldiffusion_client.labels import Labelling
 from ldiffusion_client.methods import Awaiting, Blocking, Method
 from ldiffusion_client.protocol import PATIENCE_S, Ask, Seen, Steps, listed, look, once, parsed
 from ldiffusion_client.records import Provenance
@@ -32,7 +33,7 @@ def unseen(*_progress: object) -> None:
     """Take no notice of progress."""
 
 
-class Methods(CorrectionMethods, CohortMethods, ServerMethods):
+class Methods(CorrectionMethods, CohortMethods, Labelling, ServerMethods):
     """What both clients can do, as steps. Every method raises `RemoteError`, or one of its kinds in `errors`.
 
     Args:
@@ -46,7 +47,13 @@ class Methods(CorrectionMethods, CohortMethods, ServerMethods):
 
     @Method
     def upload(
-        self, path: str | Path, *, name: str | None = None, resume: bool = True, progress: Seen = unseen
+        self,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        resume: bool = True,
+        progress: Seen = unseen,
     ) -> Steps[SlideInfo]:
         """Send a slide, and return it once the server has checked it.
 
@@ -54,6 +61,7 @@ class Methods(CorrectionMethods, CohortMethods, ServerMethods):
             path: The file; or `slide.mrxs` with its folder beside it, or a folder with one DICOM series: these are
                 packed into a zip, which needs as much room among the temporary files.
             name: What it is to be called, if not as the file.
+            labels: Of your own, `case` or `block`; of a slide or upload that is there already they stay as they are.
             resume: Go on with what the server has of the same bytes under the same name: an unfinished upload, or the
                 slide that came of one. False: a new slide in any case.
             progress: Called with `packing`, `reading`, `sending` or `checking`, bytes done, bytes in all.
@@ -62,17 +70,12 @@ class Methods(CorrectionMethods, CohortMethods, ServerMethods):
             Refused: It is no slide, or none that the server takes.
         """
         path = Path(path)
-        return upload_steps.upload(path, name or path.name, progress, self._patience_s, resume=resume)
+        return upload_steps.upload(path, name or path.name, labels or {}, progress, self._patience_s, resume=resume)
 
     @Method
     def slide(self, slide_id: str) -> Steps[SlideInfo]:
         """Return one slide."""
         return look(f"/v1/slides/{slide_id}", SlideInfo, self._patience_s)
-
-    @Method
-    def slides(self, limit: int | None = None) -> Steps[list[SlideInfo]]:
-        """Return the slides, the newest first, all of them unless there is a limit."""
-        return listed("/v1/slides", Page[SlideInfo], limit)
 
     @Method
     def delete_slide(self, slide_id: str) -> Steps[None]:
@@ -94,7 +97,7 @@ class Methods(CorrectionMethods, CohortMethods, ServerMethods):
 
     @Method
     def submit(
-        self, slide_id: str, *, idempotency_key: str | None = None, **options: Unpack[JobOptions]
+        self, slide_id: str, *, idempotency_key: str | None = None, **options: Unpack[JobSubmission]
     ) -> Steps[JobView]:
         """Submit a job; `options` are the fields of docs/api.md.
 
@@ -203,7 +206,7 @@ class Methods(CorrectionMethods, CohortMethods, ServerMethods):
 
     @Method
     def submit_batch(
-        self, slide_ids: Sequence[str], *, idempotency_key: str | None = None, **options: Unpack[JobOptions]
+        self, slide_ids: Sequence[str], *, idempotency_key: str | None = None, **options: Unpack[JobSubmission]
     ) -> Steps[BatchView]:
         """Submit a job for each slide. A slide that cannot have one is `refused` among the items."""
         return job_steps.submit_batch(slide_ids, options, idempotency_key, self._patience_s)

@@ -3,10 +3,10 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple, TypedDict
 
 from ldiffusion_client.errors import Busy, JobEnded, Missing, Unreachable, failure
+from ldiffusion_client.labels import SlideFilter, params_of
 from ldiffusion_client.protocol import (
     Ask,
     Deadline,
@@ -67,13 +67,18 @@ class JobOptions(TypedDict, total=False):
     webhook: dict[str, str]
 
 
-class JobFilter(TypedDict, total=False):
-    """Which jobs to list."""
+class JobSubmission(JobOptions, total=False):
+    """That, and labels of one's own."""
+
+    labels: dict[str, str]
+
+
+class JobFilter(SlideFilter, total=False):
+    """Which jobs to list: name and SHA-256 are those of the slide, labels those of the job or of its slide."""
 
     state: Sequence[JobState]
     slide: str
     model: str
-    since: datetime
 
 
 def check_roi(roi: Any, slide_id: str | None, patience_s: float) -> Steps[RoiCheck]:
@@ -86,7 +91,7 @@ def check_roi(roi: Any, slide_id: str | None, patience_s: float) -> Steps[RoiChe
     return parsed(RoiCheck, (yield from retrying(asked, patience_s)))
 
 
-def submit(slide_id: str, options: JobOptions, key: str | None, patience_s: float) -> Steps[JobView]:
+def submit(slide_id: str, options: JobSubmission, key: str | None, patience_s: float) -> Steps[JobView]:
     """Submit a job. Sent again after a lost answer, it is still one job.
 
     Raises:
@@ -95,7 +100,9 @@ def submit(slide_id: str, options: JobOptions, key: str | None, patience_s: floa
     return (yield from _asked_for(JOBS, JobView, {"slide_id": slide_id, **options}, key, patience_s))
 
 
-def submit_batch(slide_ids: Sequence[str], options: JobOptions, key: str | None, patience_s: float) -> Steps[BatchView]:
+def submit_batch(
+    slide_ids: Sequence[str], options: JobSubmission, key: str | None, patience_s: float
+) -> Steps[BatchView]:
     """Submit a job for each slide.
 
     Raises:
@@ -110,9 +117,7 @@ def list_jobs(limit: int | None, wanted: JobFilter) -> Steps[list[JobView]]:
     Raises:
         RemoteError.
     """
-    since = wanted.get("since")
-    params: dict[str, Any] = {**wanted, "since": None if since is None else since.isoformat()}
-    return (yield from listed(JOBS, Page[JobView], limit, **params))
+    return (yield from listed(JOBS, Page[JobView], limit, **params_of(wanted)))
 
 
 def list_batches(limit: int | None) -> Steps[list[BatchView]]:

@@ -6,8 +6,9 @@ killed goes on when it is started again, also on another machine. The server com
 
 import base64
 import hashlib
+import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,7 +41,9 @@ class Source:
     sha256: str
 
 
-def upload(path: Path, name: str, seen: Seen, patience_s: float, *, resume: bool) -> Steps[SlideInfo]:
+def upload(
+    path: Path, name: str, labels: Mapping[str, str], seen: Seen, patience_s: float, *, resume: bool
+) -> Steps[SlideInfo]:
     """Send a slide until it is one; with `resume`, go on with what the server has of these bytes under this name.
 
     Raises:
@@ -49,18 +52,20 @@ def upload(path: Path, name: str, seen: Seen, patience_s: float, *, resume: bool
     """
     files = sets.files_of(path)
     if files is None:
-        return (yield from _upload_file(path, name, seen, patience_s, resume=resume))
+        return (yield from _upload_file(path, name, labels, seen, patience_s, resume=resume))
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "slide.zip"
         seen("packing", 0, sum(each.stat().st_size for each in files.values()))
         yield Work(partial(sets.pack, files, archive))
-        return (yield from _upload_file(archive, f"{name}.zip", seen, patience_s, resume=resume))
+        return (yield from _upload_file(archive, f"{name}.zip", labels, seen, patience_s, resume=resume))
 
 
-def _upload_file(path: Path, name: str, seen: Seen, patience_s: float, *, resume: bool) -> Steps[SlideInfo]:
+def _upload_file(
+    path: Path, name: str, labels: Mapping[str, str], seen: Seen, patience_s: float, *, resume: bool
+) -> Steps[SlideInfo]:
     source = yield from _measured(path, name, seen)
     found = (yield from _find(source)) if resume else None
-    view = found or (yield from _create(source, patience_s))
+    view = found or (yield from _create(source, labels, patience_s))
     address = f"{UPLOADS}/{view.id}"
     if view.state == "uploading":
         yield from _send(address, source, seen, patience_s)
@@ -104,8 +109,8 @@ def _is_there(slide_id: str) -> Steps[bool]:
     return True
 
 
-def _create(source: Source, patience_s: float) -> Steps[UploadView]:
-    pairs = {"filename": source.name, "sha256": source.sha256}
+def _create(source: Source, labels: Mapping[str, str], patience_s: float) -> Steps[UploadView]:
+    pairs = {"filename": source.name, "sha256": source.sha256} | ({"labels": json.dumps(labels)} if labels else {})
     metadata = ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in pairs.items())
     headers = TUS | {"Upload-Length": str(source.size), "Upload-Metadata": metadata}
     # If the answer is lost and this is sent again, the upload that it told of stays empty and expires.

@@ -102,6 +102,7 @@ class SlideInfo(View):
     backend: str
     geometry: SlideGeometry
     warnings: tuple[TrustWarning, ...] = ()
+    labels: dict[str, str] = {}
     created_at: datetime
     integrity: Integrity | None = None
 
@@ -211,6 +212,7 @@ class JobView(Progress):
     """A job. `results` are the addresses of what it made, by name."""
 
     id: str
+    labels: dict[str, str] = {}
     waiting: Waiting | None = None
     tenant: str
     request: JobRequest

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +46,10 @@ class Stored(Frozen):
         return self.slides_bytes + self.jobs_bytes + self.batches_bytes
 
 
+ASIDE = ("labels", "warnings")
+"""Facts that stand in tables of their own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the index says of one entry.
@@ -57,10 +61,14 @@ class Facts:
         tenant: Whose it is; `NOBODY` if it cannot be read.
         created_at: Unix seconds.
         size_bytes: What it takes on the disk, or, of a job that has not ended, what it takes at most.
+        name: Of a slide, without regard to case.
+        sha256: Of a slide, as it was uploaded.
         slide_id: Of a job.
         model: Of a job.
         state: Of a job that has ended; else empty.
         asked: Products of a job that were asked for and are not made.
+        labels: Names and values of the tenant's own.
+        warnings: Codes; of a job that has succeeded.
         is_settled: Nothing of it changes but by who says so; what is not settled is read again when it is asked for.
     """
 
@@ -70,15 +78,19 @@ class Facts:
     tenant: str = NOBODY
     created_at: float = 0.0
     size_bytes: int = 0
+    name: str = ""
+    sha256: str = ""
     slide_id: str = ""
     model: str = ""
     state: str = ""
-    asked: frozenset[str] = field(default=frozenset())
+    asked: frozenset[str] = frozenset()
+    labels: frozenset[tuple[str, str]] = frozenset()
+    warnings: frozenset[str] = frozenset()
     is_settled: bool = False
 
     def row(self) -> dict[str, Any]:
         """Return the columns of its row, but for the revision."""
-        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        columns = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ASIDE}
         return columns | {"asked": " ".join(sorted(self.asked))}
 
 
@@ -123,8 +135,19 @@ class Reader:
 
     def _slide(self, slide_id: str, shelf: str) -> Facts:
         info = self._store.read_slide(slide_id)
-        created_at = info.created_at.timestamp()
-        return Facts("slide", slide_id, shelf, info.tenant, created_at, info.size_bytes, is_settled=True)
+        return Facts(
+            "slide",
+            slide_id,
+            shelf,
+            info.tenant,
+            info.created_at.timestamp(),
+            info.size_bytes,
+            name=info.filename.casefold(),
+            sha256=info.sha256,
+            labels=frozenset(info.labels.items()),
+            warnings=frozenset(warning.code for warning in info.warnings),
+            is_settled=True,
+        )
 
     def _batch(self, batch_id: str, shelf: str, path: Path) -> Facts:
         content = path.read_bytes()
@@ -135,7 +158,7 @@ class Reader:
     def _job(self, job_id: str, shelf: str, asked: frozenset[str]) -> Facts:
         stored = self._store.read_request(job_id)
         size = self.size(job_id)
-        state, ended_at = self._end(job_id)
+        state, ended_at, warnings = self._end(job_id)
         left = frozenset(name for name in asked if read_made(self._store, job_id, name) is None)
         return Facts(
             "job",
@@ -148,21 +171,28 @@ class Reader:
             model=stored.request.model,
             state=state,
             asked=left,
+            labels=frozenset(stored.labels.items()),
+            warnings=warnings,
             is_settled=bool(state) and not left and time.time() - ended_at > CLEARED_S,
         )
 
     def _at_most(self, stored: StoredRequest) -> int:
         return stored.estimated_bytes or folder_bytes(self._store.job_dir(stored.id))
 
-    def _end(self, job_id: str) -> tuple[str, float]:
-        """Return how a job ended and when, in unix seconds; an empty state if it has not, or if it cannot be read."""
+    def _end(self, job_id: str) -> tuple[str, float, frozenset[str]]:
+        """Return how a job ended, when, in unix seconds, and with which warnings.
+
+        The state is empty if it has not ended, or if that cannot be read.
+        """
         try:
             ending = read_ending(self._store, job_id)
             if ending is not None:
-                return ending.state, ending.finished_at.timestamp()
-            return "succeeded", self._store.read_result(job_id).finished_at.timestamp()
+                return ending.state, ending.finished_at.timestamp(), frozenset()
+            result = self._store.read_result(job_id)
+            codes = frozenset(warning.code for warning in result.warnings)
+            return "succeeded", result.finished_at.timestamp(), codes
         except (NotFound, ResultNotReady, OSError, ValueError):
-            return "", 0.0
+            return "", 0.0, frozenset()
 
 
 def confirmed(facts: Facts, in_queue: str | None) -> Facts:

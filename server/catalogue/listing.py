@@ -1,10 +1,10 @@
 """Lists of slides and jobs, filtered and in pages: the index says which, the disk and the queue say what they are."""
 
 from server.catalogue.catalogue import Catalogue
-from server.catalogue.pages import JobFilter, of_tenant
+from server.catalogue.pages import JobFilter, SlideFilter
 from server.catalogue.pagination import Place, page
 from workers.core.errors.base import SlideNotFound
-from workers.core.job_files import stored_view, with_warnings
+from workers.core.job_files import stored_view, with_labels, with_warnings
 from workers.core.schemas import JobView
 from workers.core.slide_schemas import SlideInfo
 
@@ -13,20 +13,21 @@ AT_ONCE = 200
 
 
 def list_slides(
-    catalogue: Catalogue, limit: int, tenant: str, cursor: Place | None = None
+    catalogue: Catalogue, limit: int, wanted: SlideFilter | None = None, cursor: Place | None = None
 ) -> tuple[tuple[SlideInfo, ...], str | None]:
-    """Return up to `limit` slides of a tenant after a cursor, the newest first, and the next page's cursor."""
+    """Return up to `limit` slides after a cursor, the newest first, and the cursor of the next page if there is one."""
+    wanted = wanted or SlideFilter()
     catalogue.learn("slide")
     found: list[tuple[Place, SlideInfo]] = []
     size = limit + 1
     while len(found) <= limit:
-        entries = catalogue.entries("slide", of_tenant(tenant), cursor, size)
+        entries = catalogue.entries("slide", wanted.conditions(), cursor, size)
         for entry in entries:
             try:
                 info = catalogue.jobs.store.read_slide(entry.id)
             except (SlideNotFound, OSError, ValueError):  # deleted or damaged since
                 continue
-            if info.tenant == tenant:
+            if wanted.tenant in (None, info.tenant):
                 found.append((entry, info))
         if len(entries) < size:
             break
@@ -43,6 +44,8 @@ def list_jobs(
         QueueUnavailable: Redis does not answer.
     """
     wanted = wanted or JobFilter()
+    if wanted.concerns_slides():
+        catalogue.learn("slide")
     catalogue.learn("job")
     jobs, found = catalogue.jobs, list[tuple[Place, JobView]]()
     size = limit + 1
@@ -50,7 +53,9 @@ def list_jobs(
         entries = catalogue.entries("job", wanted.conditions(), cursor, size)
         in_redis = jobs.views([entry.id for entry in entries])
         for entry, known in zip(entries, in_redis, strict=True):
-            view = known or stored_view(jobs.store, entry.id)
+            view = stored_view(jobs.store, entry.id) if known is None else with_labels(jobs.store, known)
+            if view is not None and wanted.warning is not None:
+                view = with_warnings(jobs.store, view)
             if view is not None and wanted.lets_through(view):
                 found.append((entry, view))
         if len(entries) < size:

@@ -1,5 +1,6 @@
 """Rows of the index: written by whoever has read the disk last, and by nobody who has read it before that."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -8,8 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import Connection, Engine, Row, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from server.catalogue.entries import Facts, Kind
-from server.catalogue.tables import ENTRIES, SHELVES
+from server.catalogue.entries import ASIDE, Facts, Kind
+from server.catalogue.tables import ENTRIES, LABELS, SHELVES, WARNINGS
 
 AT_ONCE = 500
 """Rows that are written in one transaction: others wait for no more."""
@@ -63,15 +64,19 @@ def add(engine: Engine, found: Iterable[Facts]) -> None:
     """Write rows that were not there; those that are there by now are another's, who has read later."""
     for part in in_parts(found, AT_ONCE):
         with engine.begin() as connection:
-            statement = insert(connection, ENTRIES).on_conflict_do_nothing()
-            connection.execute(statement, [facts.row() | {"revision": 1} for facts in part])
+            statement = insert(connection, ENTRIES).on_conflict_do_nothing().returning(ENTRIES.c.kind, ENTRIES.c.id)
+            lines = [facts.row() | {"revision": 1} for facts in part]
+            done = {(kind, name) for kind, name in connection.execute(statement, lines)}
+            _add_aside(connection, [facts for facts in part if (facts.kind, facts.id) in done])
 
 
 def drop(engine: Engine, shelf: str, gone: Collection[str]) -> None:
     """Remove the rows of what is gone."""
     for part in in_parts(gone, AT_ONCE):
         with engine.begin() as connection:
-            connection.execute(delete(ENTRIES).where(ENTRIES.c.shelf == shelf, ENTRIES.c.id.in_(part)))
+            mine = delete(ENTRIES).where(ENTRIES.c.shelf == shelf, ENTRIES.c.id.in_(part))
+            for kind, name in connection.execute(mine.returning(ENTRIES.c.kind, ENTRIES.c.id)).all():
+                _drop_aside(connection, kind, name)
 
 
 def renew(engine: Engine, facts: Facts, seen: int) -> bool:
@@ -79,7 +84,11 @@ def renew(engine: Engine, facts: Facts, seen: int) -> bool:
     with engine.begin() as connection:
         mine = and_(ENTRIES.c.kind == facts.kind, ENTRIES.c.id == facts.id, ENTRIES.c.revision == seen)
         done = connection.execute(update(ENTRIES).where(mine).values(**facts.row(), revision=seen + 1))
-        return bool(done.rowcount)
+        if not done.rowcount:
+            return False
+        _drop_aside(connection, facts.kind, facts.id)
+        _add_aside(connection, [facts])
+        return True
 
 
 def ask_for(engine: Engine, job_id: str, products: Iterable[str]) -> None:
@@ -95,7 +104,15 @@ def ask_for(engine: Engine, job_id: str, products: Iterable[str]) -> None:
 
 def look_at(connection: Connection, *conditions: Any) -> list[Seen]:
     """Return rows that these conditions are true of."""
-    return [_seen(row) for row in connection.execute(select(ENTRIES).where(*conditions))]
+    found = connection.execute(select(ENTRIES).where(*conditions)).all()
+    aside: defaultdict[tuple[str, str, str], set[Any]] = defaultdict(set)
+    for part in in_parts(found, AT_ONCE):
+        ids = [row.id for row in part]
+        for kind, name, key, value in connection.execute(select(LABELS).where(LABELS.c.id.in_(ids))):
+            aside["labels", kind, name].add((key, value))
+        for kind, name, code in connection.execute(select(WARNINGS).where(WARNINGS.c.id.in_(ids))):
+            aside["warnings", kind, name].add(code)
+    return [_seen(row, {name: frozenset(aside[name, row.kind, row.id]) for name in ASIDE}) for row in found]
 
 
 def totals(connection: Connection, tenant: str) -> dict[str, tuple[int, int]]:
@@ -128,7 +145,24 @@ def in_parts(items: Iterable[T], most: int) -> Iterator[list[T]]:
         yield part
 
 
-def _seen(row: Row[Any]) -> Seen:
-    columns = dict(row._mapping) | {"asked": frozenset(row.asked.split())}  # noqa: SLF001  its public name
+def _add_aside(connection: Connection, found: Sequence[Facts]) -> None:
+    labels = [
+        {"kind": facts.kind, "id": facts.id, "key": key, "value": value}
+        for facts in found
+        for key, value in facts.labels
+    ]
+    warnings = [{"kind": facts.kind, "id": facts.id, "code": code} for facts in found for code in facts.warnings]
+    for table, lines in ((LABELS, labels), (WARNINGS, warnings)):
+        if lines:
+            connection.execute(table.insert(), lines)
+
+
+def _drop_aside(connection: Connection, kind: str, name: str) -> None:
+    for table in (LABELS, WARNINGS):
+        connection.execute(delete(table).where(table.c.kind == kind, table.c.id == name))
+
+
+def _seen(row: Row[Any], aside: dict[str, Any]) -> Seen:
+    columns = dict(row._mapping) | aside | {"asked": frozenset(row.asked.split())}  # noqa: SLF001  its public name
     revision = columns.pop("revision")
     return Seen(Facts(**columns), revision)

@@ -4,8 +4,9 @@ name → digest → unpack → strip → probe → commit
 """
 
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ class Received:
         sha256: What its bytes have, in hex.
         announced: SHA-256 in hex that the client said it would have, if it did.
         tenant: Whose slide it will be.
+        labels: Of the client's own.
     """
 
     filename: str
@@ -45,6 +47,7 @@ class Received:
     sha256: str
     announced: str | None = None
     tenant: str = LOCAL_TENANT
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Admission:
@@ -135,6 +138,7 @@ def _info(slide_id: str, received: Received, prepared: Prepared, report: ProbeRe
         content=report.content,
         modality=report.modality,
         warnings=report.warnings,
+        labels=dict(received.labels),
         created_at=datetime.now(UTC),
     )
 

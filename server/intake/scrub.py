@@ -18,6 +18,7 @@ from typing import Any
 from anyio import CapacityLimiter, to_thread
 
 from server.access.audit import AuditLog, Event
+from server.intake.slide_records import change_slide
 from server.intake.unpack import digest_of, stored_files
 from workers.core.errors.base import SlideNotFound, Unavailable
 from workers.core.errors.jobs import SlideDamaged
@@ -88,10 +89,9 @@ class Scrub:
                 raise
             said = f"stored as {expected}, cannot be read: {error.strerror}"
         try:
-            current = self._store.read_slide(info.id)
-            checked = current.model_copy(update={"integrity": Integrity(checked_at=now, ok=ok)})
-            self._store.write_json(self._store.slide_dir(info.id) / "slide.json", checked)
-        except (SlideNotFound, FileNotFoundError):  # deleted meanwhile: whatever was read means nothing
+            found_now = {"integrity": Integrity(checked_at=now, ok=ok)}
+            change_slide(self._store, info.id, lambda current: current.model_copy(update=found_now))
+        except SlideNotFound:  # deleted meanwhile: whatever was read means nothing
             return
         if not ok:
             logger.critical("slide %s is damaged: %s", info.id, said)

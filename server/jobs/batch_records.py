@@ -17,6 +17,7 @@ from pydantic import AfterValidator, FailFast, Field, ValidationError, model_val
 from server.catalogue.entries import BATCHES, batches_of
 from workers.core.errors.jobs import BatchNotFound
 from workers.core.frozen import LOCAL_TENANT, Frozen
+from workers.core.own_labels import Labels
 from workers.core.schemas import ErrorBody, JobOptions, JobRequest, JobState, Priority
 from workers.core.store import fsync_dir, write_json
 
@@ -50,6 +51,7 @@ class BatchRequest(JobOptions):
         tuple[SlideId, ...], FailFast(), Field(min_length=1, max_length=SLIDES_MAX), AfterValidator(_different)
     ]
     priority: Priority = "batch"
+    labels: Labels = Field(default={})
 
     @model_validator(mode="after")
     def _not_too_much(self) -> Self:
@@ -61,7 +63,7 @@ class BatchRequest(JobOptions):
 
     def for_slide(self, slide_id: str) -> JobRequest:
         """Return the same question for one slide."""
-        return JobRequest(slide_id=slide_id, **self.model_dump(exclude={"slide_ids"}))
+        return JobRequest(slide_id=slide_id, **self.model_dump(exclude={"slide_ids", "labels"}))
 
 
 class StoredItem(Frozen):

@@ -6,7 +6,7 @@ batch that was cut short is completed by sending it again with the same Idempote
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from server.access.limits import Wanted
@@ -160,11 +160,11 @@ class Batches:
         known = self.jobs.views([item.job_id or "" for item in batch.items])
         for item, view in zip(batch.items, known, strict=True):
             if item.job_id is not None and view is None and not self.jobs.store.job_dir(item.job_id).exists():
-                self._create(admission, item.job_id, batch.request.for_slide(item.slide_id))
+                self._create(admission, item.job_id, batch.request.for_slide(item.slide_id), batch.request.labels)
 
-    def _create(self, admission: Admission, job_id: str, asked: JobRequest) -> None:
+    def _create(self, admission: Admission, job_id: str, asked: JobRequest, labels: Mapping[str, str]) -> None:
         try:
-            admission.create(job_id, asked, admission.admit(asked))
+            admission.create(job_id, asked, admission.admit(asked), labels)
         except (NotFound, Invalid):  # since the batch was laid out: its slide was deleted, or its model
             logger.warning("slide %s of a batch can no longer be segmented", asked.slide_id)
 

@@ -1,7 +1,7 @@
 """From a request to a queued job: what can be known to fail is refused before anything is written."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,13 +13,13 @@ from server.jobs.webhooks import check_webhook
 from workers.core.errors.base import JobNotFound, LDiffusionError, Unavailable
 from workers.core.errors.jobs import SlideDamaged
 from workers.core.frozen import LOCAL_TENANT
-from workers.core.modality_match import require_modality
 from workers.core.model.catalogue import find_model
 from workers.core.model.schemas import ModelCard
 from workers.core.preflight import preflight, require_disk, require_memory, worker_memory_bytes
 from workers.core.queue.jobs import Jobs
-from workers.core.schemas import JobRequest, JobView, Preflight
+from workers.core.schemas import JobRequest, JobSubmission, JobView, Preflight
 from workers.core.slides.images import geometry_of_image
+from workers.core.slides.modality_match import require_modality
 from workers.core.store import new_id, slide_missing
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,9 @@ class Admission:
         self.disk_bytes = wanted
         return estimate
 
-    def create(self, job_id: str, request: JobRequest, estimate: Preflight) -> None:
+    def create(
+        self, job_id: str, request: JobRequest, estimate: Preflight, labels: Mapping[str, str] | None = None
+    ) -> None:
         """Put a job that was admitted on disk and into the queue.
 
         Raises:
@@ -86,7 +88,7 @@ class Admission:
         """
         created_at = datetime.now(UTC)
         size = estimate.estimated_disk_bytes or 0
-        is_new = self.jobs.store.save_request(job_id, request, created_at, self.tenant, size)
+        is_new = self.jobs.store.save_request(job_id, request, created_at, self.tenant, size, labels)
         try:
             self.jobs.submit(job_id, request, created_at, estimate, self.tenant)
         except Unavailable:
@@ -123,7 +125,7 @@ class Requester:
     room: Callable[[Wanted], AbstractContextManager[None]] = lambda _wanted: nullcontext()
 
 
-def submit_job(jobs: Jobs, request: JobRequest, requester: Requester) -> JobView:
+def submit_job(jobs: Jobs, request: JobSubmission, requester: Requester) -> JobView:
     """Queue a job, or return the one that an earlier request with the same key made.
 
     Raises:
@@ -151,8 +153,9 @@ def submit_job(jobs: Jobs, request: JobRequest, requester: Requester) -> JobView
         return jobs.view(job_id)
 
 
-def _admit_one(jobs: Jobs, job_id: str, request: JobRequest, requester: Requester) -> None:
+def _admit_one(jobs: Jobs, job_id: str, asked: JobSubmission, requester: Requester) -> None:
     admission = Admission(jobs, requester.tenant)
+    request = asked.request()
     estimate = admission.admit(request)
     with requester.room(Wanted(jobs=1, size_bytes=estimate.estimated_disk_bytes or 0)):
-        admission.create(job_id, request, estimate)
+        admission.create(job_id, request, estimate, asked.labels)

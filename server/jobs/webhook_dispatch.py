@@ -99,7 +99,9 @@ class WebhookDispatch:
     def _call(self, view: JobView, webhook: Webhook) -> WebhookDelivery:
         """Call once, and return how far the news has come."""
         settings, before = self._jobs.settings, view.webhook or WebhookDelivery()
-        body = json.dumps({"event": f"job.{view.state}", "job": self._present(view).model_dump(mode="json")}).encode()
+        body = json.dumps(
+            {"event": f"job.{view.state}", "job": self._present(_without_labels(view)).model_dump(mode="json")}
+        ).encode()
         status = None
         try:
             headers = {
@@ -157,3 +159,8 @@ class WebhookDispatch:
                 found = False
             if not found:
                 self._ended.wait(IDLE_S)
+
+
+def _without_labels(view: JobView) -> JobView:
+    """Return a job as others may see it: labels may name patients."""
+    return view.model_copy(update={"labels": {}})

@@ -10,7 +10,8 @@ from server.jobs.batch_records import BatchRequest, BatchView
 from server.jobs.batch_table import batch_csv, batch_parquet
 from server.jobs.batches import Batches
 from server.routes.deps import CatalogueDep, JobsDep, QuotasDep, RetentionDep, RootPathDep, StoreDep
-from server.routes.jobs import CursorQuery, KeyHeader, requester_of
+from server.routes.filters import CursorQuery
+from server.routes.jobs import KeyHeader, requester_of
 from server.routes.path_deps import BatchesDep
 from server.web.document import told
 from server.web.errors import error_responses

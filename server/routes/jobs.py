@@ -4,7 +4,6 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import AwareDatetime
 
 from server.access.guards import Caller, CallerDep
 from server.access.quotas import Quotas
@@ -13,14 +12,26 @@ from server.catalogue.pages import JobFilter
 from server.catalogue.pagination import read_cursor
 from server.jobs import submission
 from server.routes.deps import CatalogueDep, JobsDep, QuotasDep, RetentionDep, RootPathDep
+from server.routes.filters import (
+    BeforeQuery,
+    CursorQuery,
+    LabelsQuery,
+    NameQuery,
+    Sha256Query,
+    SinceQuery,
+    WarningQuery,
+    labels_asked,
+)
 from server.routes.path_deps import JobDep
 from server.routes.results import RESULTS
 from server.web.document import told
 from server.web.errors import error_responses
 from server.web.root_path import link_to
 from workers.core.frozen import Frozen
+from workers.core.job_files import change_labels
+from workers.core.own_labels import LabelChanges
 from workers.core.quality_schemas import LAYER
-from workers.core.schemas import FINAL_STATES, OUTPUTS, JobRequest, JobState, JobView
+from workers.core.schemas import FINAL_STATES, OUTPUTS, JobState, JobSubmission, JobView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -28,7 +39,6 @@ KeyHeader = Annotated[
     str | None,
     Header(description="Any text of yours. The same key with the same body makes one job, however often it is sent."),
 ]
-CursorQuery = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
 
 
 class JobList(Frozen):
@@ -38,9 +48,15 @@ class JobList(Frozen):
     next_cursor: str | None = None
 
 
+class JobChange(Frozen):
+    """What may be changed of a job."""
+
+    labels: LabelChanges
+
+
 @router.post("", status_code=202, responses={202: told("Location"), **error_responses(404, 413, 422, 503, 507)})
 def submit_job(
-    request: JobRequest,
+    request: JobSubmission,
     response: Response,
     jobs: JobsDep,
     quotas: QuotasDep,
@@ -64,10 +80,26 @@ def list_jobs(
     state: Annotated[list[JobState] | None, Query(description="In one of these states.")] = None,
     slide: Annotated[str | None, Query(description="Of this slide.")] = None,
     model: Annotated[str | None, Query(description="With this model.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Submitted at or after this time.")] = None,
+    name: NameQuery = None,
+    sha256: Sha256Query = None,
+    label: LabelsQuery = None,
+    warning: WarningQuery = None,
+    since: SinceQuery = None,
+    before: BeforeQuery = None,
 ) -> JobList:
     """List jobs, the newest first, in pages."""
-    wanted = JobFilter(tenant=caller.tenant, states=tuple(state or ()), slide_id=slide, model=model, since=since)
+    wanted = JobFilter(
+        tenant=caller.tenant,
+        states=tuple(state or ()),
+        slide_id=slide,
+        model=model,
+        name=name,
+        sha256=sha256,
+        labels=labels_asked(label),
+        warning=warning,
+        since=since,
+        before=before,
+    )
     views, following = listing.list_jobs(catalogue, limit, wanted, read_cursor(cursor))
     return JobList(items=tuple(map(partial(with_results, root_path), views)), next_cursor=following)
 
@@ -76,6 +108,16 @@ def list_jobs(
 def get_job(view: JobDep, root_path: RootPathDep) -> JobView:
     """Look at one job: its state and phase, regions, rate, the estimated time left, its results."""
     return with_results(root_path, view)
+
+
+@router.patch("/{job_id}", responses=error_responses(404, 413, 422, 503, 507))
+def change_job(
+    view: JobDep, change: JobChange, jobs: JobsDep, catalogue: CatalogueDep, root_path: RootPathDep
+) -> JobView:
+    """Change the labels of a job. All else of it is as it was asked for."""
+    change_labels(jobs.store, view.id, change.labels)
+    catalogue.renew("job", view.id, view.tenant)
+    return with_results(root_path, jobs.view(view.id))
 
 
 @router.delete(

@@ -6,10 +6,22 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from server.access.guards import CallerDep
 from server.catalogue.listing import list_slides as slides_after
+from server.catalogue.pages import SlideFilter
 from server.catalogue.pagination import read_cursor
+from server.intake import slide_records
 from server.intake.archives import ENTRIES_MAX
-from server.intake.given_mpp import SlideChange, give_mpp
+from server.intake.slide_records import SlideChange
 from server.routes.deps import CatalogueDep, IntakeDep, QuotasDep, RetentionDep, RootPathDep, StoreDep
+from server.routes.filters import (
+    BeforeQuery,
+    CursorQuery,
+    LabelsQuery,
+    NameQuery,
+    Sha256Query,
+    SinceQuery,
+    WarningQuery,
+    labels_asked,
+)
 from server.routes.path_deps import OWN_SLIDE, SlideDep
 from server.uploads.form_zip import read_form_zip
 from server.uploads.oneshot import parse_digest
@@ -58,16 +70,18 @@ async def upload_slide_form(
     quotas: QuotasDep,
     caller: CallerDep,
     root_path: RootPathDep,
+    label: LabelsQuery = None,
     repr_digest: DigestHeader = None,
 ) -> SlideInfo:
     """Upload a slide as a form with one part named `file`. It is accepted once a probe has read it."""
+    labels = dict(labels_asked(label))
     body = body_of(request)
     length = content_length(request)
     intake.check_claim(length, FORM_OVERHEAD_BYTES)
     digest = parse_digest(repr_digest)
     async with quotas.room(caller.tenant, max(0, (length or 0) - FORM_OVERHEAD_BYTES)) as room:
         filename, pieces = await read_form_file(request.headers.get("content-type", ""), body)
-        return _made(response, root_path, await intake.receive(pieces, filename, digest, room))
+        return _made(response, root_path, await intake.receive(pieces, filename, digest, room, labels))
 
 
 @router.post(
@@ -86,19 +100,21 @@ async def upload_slide_set(
     quotas: QuotasDep,
     caller: CallerDep,
     root_path: RootPathDep,
+    label: LabelsQuery = None,
 ) -> SlideInfo:
     """Upload a slide of several files (MIRAX, a DICOM series) as a form with a part named `file` for each.
 
     The filename of a part is the file's path within the slide: `slide.mrxs`, `slide/Data0000.dat`. The server packs
     them into a zip, which is then taken like one that was uploaded.
     """
+    labels = dict(labels_asked(label))
     body = body_of(request)
     length = content_length(request)
     wrapping = FORM_OVERHEAD_BYTES + ENTRIES_MAX * PART_OVERHEAD_BYTES
     intake.check_claim(length, wrapping)
     async with quotas.room(caller.tenant, max(0, (length or 0) - wrapping)) as room:
         name, pieces = await read_form_zip(request.headers.get("content-type", ""), body)
-        return _made(response, root_path, await intake.receive(pieces, name, None, room))
+        return _made(response, root_path, await intake.receive(pieces, name, None, room, labels))
 
 
 @router.put("", status_code=201, responses=UPLOADED, openapi_extra=request_body("application/octet-stream", BINARY))
@@ -110,14 +126,16 @@ async def upload_slide(
     caller: CallerDep,
     root_path: RootPathDep,
     filename: Annotated[str, Query(max_length=1024, examples=["CMU-1-Small-Region.svs"])] = "",
+    label: LabelsQuery = None,
     repr_digest: DigestHeader = None,
 ) -> SlideInfo:
     """Upload a slide as the bare body: `curl -T slide.svs 'http://…/v1/slides?filename=slide.svs'`."""
+    labels = dict(labels_asked(label))
     body = body_of(request)
     intake.check_claim(content_length(request))
     digest = parse_digest(repr_digest)
     async with quotas.room(caller.tenant, content_length(request)) as room:
-        return _made(response, root_path, await intake.receive(body, filename, digest, room))
+        return _made(response, root_path, await intake.receive(body, filename, digest, room, labels))
 
 
 @router.get("", responses=error_responses(422))
@@ -125,10 +143,25 @@ def list_slides(
     catalogue: CatalogueDep,
     caller: CallerDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    cursor: CursorQuery = None,
+    name: NameQuery = None,
+    sha256: Sha256Query = None,
+    label: LabelsQuery = None,
+    warning: WarningQuery = None,
+    since: SinceQuery = None,
+    before: BeforeQuery = None,
 ) -> SlideList:
     """List slides, the newest first, in pages."""
-    items, following = slides_after(catalogue, limit, caller.tenant, read_cursor(cursor))
+    wanted = SlideFilter(
+        tenant=caller.tenant,
+        name=name,
+        sha256=sha256,
+        labels=labels_asked(label),
+        warning=warning,
+        since=since,
+        before=before,
+    )
+    items, following = slides_after(catalogue, limit, wanted, read_cursor(cursor))
     return SlideList(items=items, next_cursor=following)
 
 
@@ -139,9 +172,11 @@ def get_slide(info: SlideDep) -> SlideInfo:
 
 
 @router.patch("/{slide_id}", responses=error_responses(404, 413, 422, 507), dependencies=[OWN_SLIDE])
-def change_slide(slide_id: str, change: SlideChange, store: StoreDep) -> SlideInfo:
-    """Keep the µm per pixel that you know of a slide; every later job takes it, and says so with a warning."""
-    return give_mpp(store, slide_id, change.mpp)
+def change_slide(slide_id: str, change: SlideChange, store: StoreDep, catalogue: CatalogueDep) -> SlideInfo:
+    """Change labels, or keep the µm per pixel that you know: every later job takes it, and says so with a warning."""
+    info = slide_records.change_slide(store, slide_id, change.applied)
+    catalogue.renew("slide", info.id, info.tenant)
+    return info
 
 
 @router.delete("/{slide_id}", status_code=204, responses=error_responses(404, 409, 503), dependencies=[OWN_SLIDE])

@@ -42,7 +42,9 @@ SPEAKS_TUS = [Depends(speaks_tus)]
 TEXT = str | None
 LengthHeader = Annotated[TEXT, Header(alias="Upload-Length", description="Bytes of the whole file.")]
 DeferHeader = Annotated[TEXT, Header(alias="Upload-Defer-Length", description="Not supported.")]
-MetadataHeader = Annotated[TEXT, Header(alias="Upload-Metadata", description="`filename` and `sha256`, in base64.")]
+MetadataHeader = Annotated[
+    TEXT, Header(alias="Upload-Metadata", description="`filename`, `sha256` and `labels` (a JSON object), in base64.")
+]
 ConcatHeader = Annotated[TEXT, Header(alias="Upload-Concat", description="`partial`, or `final;` and part addresses.")]
 OffsetHeader = Annotated[TEXT, Header(alias="Upload-Offset", description="Where the chunk begins.")]
 ChecksumHeader = Annotated[TEXT, Header(alias="Upload-Checksum", description="`sha256 <base64>` of the chunk.")]

@@ -16,6 +16,7 @@ from anyio import to_thread
 
 from server.intake.admission import Admission, Received
 from server.intake.fair_queue import FairQueue
+from server.uploads import tus
 from server.uploads.records import Upload
 from server.uploads.store import UploadStore
 from workers.core.errors.access import QuotaExceeded
@@ -101,7 +102,8 @@ class Finalizer:
         upload = await to_thread.run_sync(self._upload_store.join, upload)
         file = await to_thread.run_sync(self._upload_store.complete_file, upload.id)
         digest = await to_thread.run_sync(self._digest, file)
-        received = Received(upload.filename, upload.length, digest, upload.sha256, upload.tenant)
+        labels = tus.parse_labels(tus.parse_metadata(upload.metadata).get("labels"))
+        received = Received(upload.filename, upload.length, digest, upload.sha256, upload.tenant, labels)
         return await self._admission.admit(upload.id, file, received, self._upload_store.slide_folder(upload.id))
 
     def _digest(self, file: Path) -> str:

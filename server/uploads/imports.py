@@ -19,10 +19,12 @@ from server.uploads.records import Upload
 from server.uploads.requests import Chunk, UploadRequest
 from server.uploads.s3 import Connector, read_connectors, source_of
 from server.uploads.service import Resumable
+from server.uploads.tus import metadata_with
 from server.web.egress import Egress
 from workers.core.errors.base import LDiffusionError, NotFound, Unavailable
 from workers.core.errors.intake import ImportRefused
 from workers.core.frozen import Frozen
+from workers.core.own_labels import Labels
 from workers.core.settings import Settings
 
 AT_ONCE = 4
@@ -41,6 +43,7 @@ class ImportRequest(Frozen):
     key: str | None = Field(default=None, min_length=1, max_length=1024, examples=["2024/case-7.svs"])
     filename: str | None = Field(default=None, max_length=1024, description="Instead of the address's own.")
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="What the file must have, in hex.")
+    labels: Labels = Field(default={})
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -96,7 +99,11 @@ class Imports:
         try:
             name = request.filename or unquote(urlsplit(source.url).path.rpartition("/")[2])
             asked = UploadRequest(
-                length=fetched.length, filename=name, sha256=request.sha256, source=source.label[:LABEL_MAX]
+                length=fetched.length,
+                filename=name,
+                sha256=request.sha256,
+                metadata=metadata_with(request.labels),
+                source=source.label[:LABEL_MAX],
             )
             upload = await self._resumable.create(asked, tenant)
             return upload, fetched

@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -54,7 +54,14 @@ class Intake:
             check_size(declared_bytes, self._settings.upload_max_bytes, overhead_bytes)
         check_room(self._store.root, declared_bytes or 0, self._settings.disk_reserve_bytes)
 
-    async def receive(self, pieces: AsyncIterator[bytes], filename: str, digest: str | None, room: Room) -> SlideInfo:
+    async def receive(
+        self,
+        pieces: AsyncIterator[bytes],
+        filename: str,
+        digest: str | None,
+        room: Room,
+        labels: Mapping[str, str] | None = None,
+    ) -> SlideInfo:
         """Take one slide: its bytes, as they come, then the probe; it is in the store when this returns.
 
         Args:
@@ -62,6 +69,7 @@ class Intake:
             filename: The client's name for it; only its last component is looked at.
             digest: SHA-256 in hex that the bytes must have, if the client said one.
             room: What its tenant may have.
+            labels: Of the client's own.
 
         Raises:
             RequestInvalid, UploadEmpty, UploadIncomplete, UploadTooLarge, SlideUnreadable, SlideTooLarge, DiskFull,
@@ -78,7 +86,7 @@ class Intake:
                     if sink.size >= counted + ROOM_BYTES:  # it may not have said how much will come
                         counted = sink.size
                         await room.cover(counted)
-                received = Received(name, sink.size, sink.sha256, digest, room.tenant)
+                received = Received(name, sink.size, sink.sha256, digest, room.tenant, labels or {})
                 check_received(received)
                 await room.fit(sink.size)
                 await to_thread.run_sync(sink.sync)

@@ -7,13 +7,16 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import format_datetime
+
+from pydantic import TypeAdapter, ValidationError
 
 from server.uploads.records import Upload
 from server.uploads.requests import Chunk, UploadRequest
 from server.uploads.writer import Checksum
 from workers.core.errors.base import BodyUnsupported, HeaderInvalid, VersionUnsupported
+from workers.core.own_labels import KEYS, LABELS_MAX, VALUES, Labels
 
 VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,checksum,expiration,termination,concatenation"
@@ -22,6 +25,7 @@ CHUNK_TYPE = "application/offset+octet-stream"
 PREFIX = "/v1/uploads"
 
 METADATA_MAX = 8192
+_LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(Labels)
 PARTS_MAX = 256
 _PAIR = re.compile(r"(?P<key>[!-+\--~]+)(?: +(?P<value>[A-Za-z0-9+/]*={0,2}))?")
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -71,7 +75,8 @@ def parse_upload_request(
     Args:
         length: Upload-Length.
         deferred: Upload-Defer-Length; the extension is not spoken here.
-        metadata: Upload-Metadata; `filename` and `sha256` (hex, of the whole file) mean something.
+        metadata: Upload-Metadata; `filename`, `sha256` (hex, of the whole file) and `labels` (a JSON object) mean
+            something.
         concat: Upload-Concat.
 
     Raises:
@@ -86,6 +91,7 @@ def parse_upload_request(
     sha256 = pairs.get("sha256")
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise HeaderInvalid("Upload-Metadata: sha256 is none.", value=sha256[:80], accepted="64 hexadecimal digits")
+    parse_labels(pairs.get("labels"))
     return UploadRequest(
         length=None if parts else _number("Upload-Length", length),
         filename=pairs.get("filename", ""),
@@ -119,6 +125,26 @@ def parse_metadata(header: str | None) -> dict[str, str]:
                 f"Upload-Metadata: {found['key']} is no base64 of UTF-8.", value=entry[:80], accepted=accepted
             ) from error
     return pairs
+
+
+def parse_labels(text: str | None) -> dict[str, str]:
+    """Return the labels that a pair of an Upload-Metadata header holds, as a JSON object; none without it.
+
+    Raises:
+        HeaderInvalid: That is none, or they are no labels.
+    """
+    try:
+        return _LABELS.validate_json(text) if text is not None else {}
+    except ValidationError as error:
+        raise HeaderInvalid(
+            "Upload-Metadata: labels are none.",
+            accepted=f"a JSON object of up to {LABELS_MAX} labels; of a name {KEYS}, of a value {VALUES}",
+        ) from error
+
+
+def metadata_with(labels: Mapping[str, str]) -> str:
+    """Return an Upload-Metadata header that says these labels; empty without any."""
+    return f"labels {base64.b64encode(_LABELS.dump_json(dict(labels))).decode()}" if labels else ""
 
 
 def parse_checksum(header: str | None) -> Checksum | None:

@@ -31,7 +31,6 @@ from workers.core.slides.names import FILENAME_MAX, display_name
 
 Schema = dict[str, Any]
 OPENAPI: Schema = create_app(Settings()).openapi()
-OTHER_NAMES = {"JobRequest": "JobRequest-Output"}
 NOT_IN_THE_DOCUMENT: dict[str, type[BaseModel]] = {
     "Progress": events.Progress,
     "Provenance": schemas.Provenance,
@@ -52,7 +51,7 @@ def server_schema(name: str) -> tuple[Schema, Schema]:
         schema = NOT_IN_THE_DOCUMENT[name].model_json_schema(mode="serialization")
         return schema, schema.get("$defs", {})
     schemas_of_all: Schema = OPENAPI["components"]["schemas"]
-    return schemas_of_all[OTHER_NAMES.get(name, name)], schemas_of_all
+    return schemas_of_all[name], schemas_of_all
 
 
 def takes(client: Schema, server: Schema, ours: Schema, theirs: Schema) -> bool:
@@ -138,7 +137,9 @@ def test_what_can_be_asked_of_a_job_and_its_words_are_the_servers() -> None:
     assert get_args(views.QualityName) == quality_schemas.QUALITY_NAMES
     assert views.FINAL_STATES == schemas.FINAL_STATES
     filters = {parameter["name"] for parameter in OPENAPI["paths"][jobs.JOBS]["get"]["parameters"]}
-    assert get_type_hints(jobs.JobFilter).keys() <= filters
+    assert get_type_hints(jobs.JobFilter).keys() - {"labels"} | {"label"} <= filters
+    asked = get_type_hints(jobs.JobSubmission).keys() | {"slide_id"}
+    assert asked == schemas.JobSubmission.model_fields.keys()
 
 
 def test_the_protocol_of_uploads_is_the_servers() -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from workers import trust
 from workers.core.errors.jobs import ModalityMismatch
-from workers.core.modality_match import require_modality
 from workers.core.model.schemas import ModelCard, ModelClass, ObjectRules
 from workers.core.quality_schemas import QUALITY_NAMES, Quality, QualityArea
 from workers.core.schemas import JobRequest
 from workers.core.slide_schemas import Modality, ModalityName, SlideGeometry, SlideInfo, SlideLevel, TrustWarning
+from workers.core.slides.modality_match import require_modality
 from workers.outputs.statistics import ClassStatistics, Statistics
 from workers.pipeline.stain_match import StainHues
 

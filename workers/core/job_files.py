@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from pydantic import Field
 
 from workers.core.errors.base import Conflict, DiskFull, JobNotFound, NotFound, ResultNotReady
 from workers.core.frozen import Frozen
+from workers.core.own_labels import changed
 from workers.core.schemas import ErrorBody, JobView, WebhookDelivery
 from workers.core.store import Store, fsync_dir
 
@@ -90,6 +91,27 @@ def with_warnings(store: Store, view: JobView) -> JobView:
     except (NotFound, Conflict, OSError, ValueError):  # deleted, or not there yet
         return view
     return view.model_copy(update={"warnings": warnings})
+
+
+def with_labels(store: Store, view: JobView) -> JobView:
+    """Return a job with its labels, which only the disk knows."""
+    try:
+        return view.model_copy(update={"labels": store.read_request(view.id).labels})
+    except (NotFound, OSError, ValueError):  # deleted meanwhile
+        return view
+
+
+def change_labels(store: Store, job_id: str, changes: Mapping[str, str | None]) -> None:
+    """Change the labels of a job.
+
+    Raises:
+        JobNotFound: There is no such job.
+        RequestInvalid: It would have too many.
+    """
+    with _alone_in(store.job_dir(job_id)):
+        stored = store.read_request(job_id)
+        labels = changed(stored.labels, changes)
+        store.write_json(store.job_dir(job_id) / "job.json", stored.model_copy(update={"labels": labels}))
 
 
 def write_delivery(store: Store, job_id: str, delivery: WebhookDelivery) -> None:

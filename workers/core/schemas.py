@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fai
 
 from workers.core.frozen import LOCAL_TENANT, Frozen
 from workers.core.model.schemas import ModelClass, ObjectRules, Precision
+from workers.core.own_labels import Labels
 from workers.core.quality_schemas import Quality, QualityNames
 from workers.core.roi.polygons import Roi
 from workers.core.slide_schemas import SlideGeometry, TrustWarning
@@ -133,6 +134,16 @@ class JobRequest(JobOptions):
     slide_id: str
 
 
+class JobSubmission(JobRequest):
+    """What a client sends: the question, and labels, which no worker sees."""
+
+    labels: Labels = Field(default={})
+
+    def request(self) -> JobRequest:
+        """Return the question alone."""
+        return JobRequest(**{name: value for name, value in self if name != "labels"})
+
+
 class Preflight(Frozen):
     """What is known of a job before any of its pixels is read. Without the tissue mask: upper bounds."""
 
@@ -163,6 +174,7 @@ class JobView(Frozen):
         default=None, description="Whole tiles per second so far, all workers; parts count by their pixels."
     )
     eta_s: float | None = Field(default=None, description="Estimated seconds to the end of the running phase.")
+    labels: Labels = Field(default={})
     waiting: Waiting | None = Field(default=None, description="Its place; None once its turn has come, and in lists.")
     preflight: Preflight | None = Field(default=None, description="What was estimated when the job was submitted.")
     created_at: datetime
@@ -230,6 +242,7 @@ class StoredRequest(Frozen):
     tenant: str = LOCAL_TENANT
     created_at: datetime
     request: JobRequest
+    labels: Labels = Field(default={})
     estimated_bytes: int = Field(
         default=0, ge=0, description="Of the disk, at most; until `size.json` says it. 0: not known."
     )

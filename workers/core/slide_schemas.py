@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from workers.core.frozen import LOCAL_TENANT, Frozen
+from workers.core.own_labels import Labels
 
 Backend = Literal["openslide", "tiffslide", "tifffile", "zarr", "pillow"]
 MppOrigin = Literal["tiff", "ome", "imagej", "vendor", "dicom", "zarr", "person"]
@@ -136,5 +137,6 @@ class SlideInfo(Frozen):
         default=None,
         description="What the file says of µm per px, where a person gave others: those in `geometry`.",
     )
+    labels: Labels = Field(default={})
     created_at: datetime
     integrity: Integrity | None = Field(default=None, description="Of the last re-check; None before the first.")

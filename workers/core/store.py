@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -212,11 +212,12 @@ class Store:
         created_at: datetime,
         tenant: str = LOCAL_TENANT,
         estimated_bytes: int = 0,
+        labels: Mapping[str, str] | None = None,
     ) -> bool:
         """Make the folder of a job, whole, with its `job.json`; say whether there was no folder before."""
         folder = self.job_dir(job_id)
-        fields = {"id": job_id, "tenant": tenant, "created_at": created_at, "estimated_bytes": estimated_bytes}
-        stored = StoredRequest(request=request, **fields)
+        told = {"tenant": tenant, "created_at": created_at, "estimated_bytes": estimated_bytes, "labels": labels or {}}
+        stored = StoredRequest(id=job_id, request=request, **told)
         if folder.exists():
             write_json(folder / "job.json", stored)
             return False

@@ -17,7 +17,6 @@ import click
 from models.training.evaluation.report import markdown, per_image, text, to_dict
 from models.training.evaluation.summary import Evaluation, Setting, summarise
 from workers.core.command_line import CONTEXT, TellsErrors
-from workers.core.modality_match import require_modality
 from workers.core.model.catalogue import find_model, locate, model_dir
 from workers.core.model.precision import choose_precision
 from workers.core.model.schemas import ModelCard
@@ -25,6 +24,7 @@ from workers.core.roi.polygons import MultiPolygon
 from workers.core.schemas import JobRequest
 from workers.core.settings import settings_with
 from workers.core.slide_schemas import TrustWarning
+from workers.core.slides.modality_match import require_modality
 from workers.core.text import printable
 from workers.pipeline.inference import Engine, cpu_threads
 from workers.pipeline.tiling import WorkingPlane

@@ -72,7 +72,7 @@ class World:
             path = path.replace(f"{{{name}}}", value)
         is_chunk = route == f"PATCH {UPLOAD}"
         headers = CHUNK if is_chunk else TUS if "uploads" in path else {}
-        body = {"mpp": 0.5} if route == f"PATCH {SLIDE}" else MADE.get(route)
+        body = {"labels": {"case": "1"}} if route in (f"PATCH {JOB}", f"PATCH {SLIDE}") else MADE.get(route)
         return client.request(method, path, headers=headers, json=body, content=b"x" if is_chunk else None)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from server.catalogue import database, entries, rows
 from server.catalogue.catalogue import Catalogue
 from server.catalogue.listing import list_jobs, list_slides
-from server.catalogue.pages import JobFilter
+from server.catalogue.pages import JobFilter, SlideFilter
 from server.catalogue.tables import ENTRIES
 from workers.core.errors.base import JobLost
 from workers.core.job_files import ENDING
@@ -32,7 +32,7 @@ def settles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def slides(catalogue: Catalogue) -> set[str]:
-    return {info.id for info in list_slides(catalogue, 100, "local")[0]}
+    return {info.id for info in list_slides(catalogue, 100, SlideFilter(tenant="local"))[0]}
 
 
 def in_memory(catalogue: Catalogue) -> bool:

@@ -24,7 +24,7 @@ from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import QueueUnavailable
 from workers.core.errors.jobs import KeyInUse
 from workers.core.queue.jobs import Jobs
-from workers.core.schemas import JobRequest
+from workers.core.schemas import JobSubmission
 from workers.core.store import Store, new_id
 
 
@@ -48,8 +48,8 @@ def keyed(jobs: Jobs, quota_jobs: int = 0) -> Requester:
     return Requester(key="once", room=partial(quotas_of(jobs).more_jobs, "local"))
 
 
-def asked(jobs: Jobs) -> JobRequest:
-    return REQUEST.model_copy(update={"slide_id": add_slide(jobs.store, 0.5)})
+def asked(jobs: Jobs) -> JobSubmission:
+    return JobSubmission(**dict(REQUEST) | {"slide_id": add_slide(jobs.store, 0.5)})
 
 
 def three_times(make: Callable[[], str], slowed: tuple[threading.Event, threading.Event]) -> set[str]:

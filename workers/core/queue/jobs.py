@@ -20,7 +20,7 @@ from rq.serializers import JSONSerializer
 
 from workers.core.errors.base import LDiffusionError, QueueUnavailable, ResultNotReady
 from workers.core.frozen import LOCAL_TENANT
-from workers.core.job_files import Ending, take_back_ending, view_from_disk, with_warnings
+from workers.core.job_files import Ending, take_back_ending, view_from_disk, with_labels, with_warnings
 from workers.core.queue.dequeue import dequeue
 from workers.core.queue.ends import Ends
 from workers.core.queue.events import add_event, events_key
@@ -152,7 +152,9 @@ class Jobs:
             JobNotFound: Neither Redis nor the disk knows it.
             QueueUnavailable: Redis does not answer.
         """
-        view = with_warnings(self.store, self.views([job_id])[0] or view_from_disk(self.store, job_id))
+        view = self.views([job_id])[0]
+        view = view_from_disk(self.store, job_id) if view is None else with_labels(self.store, view)
+        view = with_warnings(self.store, view)
         if view.state != "queued":
             return view
         with answering():

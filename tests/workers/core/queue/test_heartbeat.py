@@ -9,10 +9,11 @@ from server.jobs.submission import Requester, submit_job
 from workers.core.queue.heartbeat import FORGOTTEN_S
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import WORKERS, JobKeys, worker_key
+from workers.core.schemas import JobSubmission
 
 
 def test_the_cost_of_a_request_does_not_grow_with_the_jobs_that_are_kept(jobs: Jobs) -> None:
-    request = REQUEST.model_copy(update={"slide_id": add_slide(jobs.store, 0.5)})
+    request = JobSubmission(**dict(REQUEST) | {"slide_id": add_slide(jobs.store, 0.5)})
     worker(jobs)
 
     def commands() -> dict[str, int]:
