@@ -1,12 +1,14 @@
 """The doctor finds what deaths leave behind, mends what can be mended, and leaves what is sound alone."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from job_requests import add_slide
 from queue_fixtures import entries, running, stored, submitted, sweep, write_result
 
 from server.cli.main import main
@@ -189,3 +191,21 @@ def test_without_a_server_the_command_opens_the_queue_itself(tmp_path: Path, mon
     monkeypatch.delenv("LDIFFUSION_REDIS_URL", raising=False)
     told = CliRunner().invoke(main, ["doctor", "--data-dir", str(tmp_path / "data")])
     assert (told.exit_code, told.output) == (0, "all is well\n")
+
+
+def test_a_record_that_was_changed_by_hand_is_told_mended_and_makes_the_index_anew(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LDIFFUSION_REDIS_URL", jobs.settings.redis_url)
+    arguments = ["doctor", "--data-dir", str(jobs.settings.data_dir)]
+    slide_id = add_slide(jobs.store, 0.5)
+    assert CliRunner().invoke(main, arguments).output == "all is well\n"
+    path = jobs.store.slide_dir(slide_id) / "slide.json"
+    for size, option in ((9, "--repair"), (8, "--rebuild-catalogue")):
+        path.write_text(re.sub(r'"size_bytes": \d', f'"size_bytes": {size}', path.read_text()))
+        told = CliRunner().invoke(main, arguments)
+        assert (told.exit_code, told.output.split()[:3]) == (1, ["found", "catalogue_differs", slide_id])
+        assert CliRunner().invoke(main, [*arguments, option]).exit_code == 0
+        assert CliRunner().invoke(main, arguments).output == "all is well\n"
+    told = CliRunner().invoke(main, [*arguments, "--rebuild-catalogue"])
+    assert told.output.splitlines()[0] == "the index is made anew: 1 of kind slide"
