@@ -12,7 +12,7 @@ import redis
 from gateway_fixtures import running_gateway
 from made_models import write_model_config
 from made_slides import write_slide
-from route_table import ADMIN, EVERYBODY, KINDS, LIST, MAKES, ONE, PUBLIC, SLIDE, UPLOAD
+from route_table import ADMIN, EVERYBODY, JOB, KINDS, LIST, MAKES, ONE, PUBLIC, SLIDE, UPLOAD
 from starlette.routing import BaseRoute, Route
 
 from server.access.keys import Keys
