@@ -27,11 +27,9 @@ from server.jobs.retention_sweep import (
 )
 from server.jobs.webhook_dispatch import WebhookDispatch
 from server.routes import (
-    admin,
     batches,
     corrections,
     events,
-    health,
     jobs,
     models,
     page,
@@ -39,7 +37,6 @@ from server.routes import (
     results,
     roi,
     slides,
-    system,
     tenant,
     uploads,
 )
@@ -47,6 +44,7 @@ from server.routes import (
     imports as import_routes,
 )
 from server.routes.deps import State
+from server.routes.operators import admin, health, system
 from server.routes.uploads import MethodOverride, is_streamed
 from server.routes.viewers import deepzoom, job_layers, live, objects, qupath
 from server.telemetry.looks import Looks

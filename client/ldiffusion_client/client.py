@@ -23,8 +23,7 @@ from ldiffusion_client.jobs import JobFilter, JobSubmission, SeenBatch, SeenJob
 from ldiffusion_client.labels import Labelling
 from ldiffusion_client.methods import Awaiting, Blocking, Method
 from ldiffusion_client.protocol import PATIENCE_S, Ask, Seen, Steps, look, once, parsed
-from ldiffusion_client.records import Provenance
-from ldiffusion_client.roi_views import RoiCheck
+from ldiffusion_client.records import Provenance, RoiCheck
 from ldiffusion_client.server_methods import ServerMethods
 from ldiffusion_client.views import BatchView, JobView, Link, Page, ProductView, SlideInfo
 

@@ -21,7 +21,7 @@ from ldiffusion_client.protocol import (
     parsed,
     retrying,
 )
-from ldiffusion_client.roi_views import RoiCheck
+from ldiffusion_client.records import RoiCheck
 from ldiffusion_client.views import (
     FINAL_STATES,
     BatchView,

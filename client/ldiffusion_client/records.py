@@ -1,5 +1,5 @@
-"""The record of a job, `result.json`, as far as a client shows it, and what is wrong with stored jobs: views like
-those of `views`."""
+"""What the server says of a region of interest, of a job that is done (`result.json`, as far as a client shows it),
+and of what is wrong with stored jobs: views like those of `views`."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -75,3 +75,23 @@ class Finding(View):
     kind: str
     id: str
     detail: str
+
+
+class RoiWarning(View):
+    """What of a region of interest may not be meant, with the index of the polygon and a place in level-0 px."""
+
+    code: str
+    message: str
+    polygon: int
+    place: tuple[float, float] | None = None
+
+
+class RoiCheck(View):
+    """A region of interest as a job would have it: a MultiPolygon, area and bounds in level-0 px."""
+
+    roi: dict[str, Any]
+    area_px2: float
+    bounds: tuple[float, float, float, float]
+    vertices: int
+    on_slide: Literal["whole", "partly"] | None = None
+    warnings: tuple[RoiWarning, ...] = ()

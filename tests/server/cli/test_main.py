@@ -16,6 +16,7 @@ from workers.core.settings import Settings
 COMMANDS = [
     "audit",
     "batches",
+    "corrections",
     "crops",
     "data",
     "demo",

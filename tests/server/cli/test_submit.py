@@ -16,7 +16,7 @@ from made_slides import MadeSlide
 
 from ldiffusion_client import Client, Refused
 from ldiffusion_client.errors import failure
-from ldiffusion_client.roi_views import RoiCheck
+from ldiffusion_client.records import RoiCheck
 from server.cli.main import main
 from server.cli.submit import area_table, find_job
 from workers.core.schemas import JobRequest

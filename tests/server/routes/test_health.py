@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import httpx
 
 from server.app import create_app
-from server.routes.health import PROBES
+from server.routes.operators.health import PROBES
 from workers.core.settings import Settings
 
 GatewayWith = Callable[[Settings], AbstractContextManager[str]]

@@ -16,7 +16,7 @@ from made_slides import write_slide
 
 from server.access.keys import Keys
 from server.app import create_app
-from server.routes.health import PROBES
+from server.routes.operators.health import PROBES
 from server.web.document import ALWAYS, HEADERS, operations_of
 from workers.core.settings import Settings
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from server.app import create_app
-from server.routes.health import PROBES
+from server.routes.operators.health import PROBES
 from server.web.error_catalogue import titles
 from server.web.errors import add_error_handlers, status_of
 from workers.core.errors import base, jobs
