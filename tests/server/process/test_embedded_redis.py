@@ -66,12 +66,22 @@ def written_then_spoiled(folder: Path, spoil: Callable[[Path], object]) -> None:
     spoil(next(path for path in files.iterdir() if path.name.endswith(".incr.aof")))
 
 
+SPOILS = {
+    "zeros": lambda held: held[:2000] + bytes(100) + held[2100:],
+    "no command": lambda held: held[:2000] + held[2000:].replace(b"SET", b"\xf1R~", 1),
+    "too few words": lambda held: held[:2000] + held[2000:].replace(b"SET", b"GET", 1),
+}
+
+
+@pytest.mark.parametrize("way", SPOILS)
 def test_a_damaged_append_only_file_is_set_aside_and_the_server_starts(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
     def spoil(file: Path) -> None:
         held = file.read_bytes()
-        file.write_bytes(held[:2000] + bytes(100) + held[2100:])
+        spoiled = SPOILS[way](held)
+        assert spoiled != held
+        file.write_bytes(spoiled)
 
     written_then_spoiled(tmp_path, spoil)
     with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
