@@ -84,7 +84,12 @@ def make_trunk(name: str) -> Any:
 
 @torch.inference_mode()
 def _couples_far(net: nn.Module) -> bool:
-    """Return whether a NaN at one end of a long image reaches the other: it survives every weight on its way."""
+    """Return whether a NaN at one end of a long image reaches the other: it survives every weight on its way.
+
+    Of a network without numbers (device `meta`, where only shapes are wanted) that is not known, and it counts as no.
+    """
+    if any(parameter.is_meta for parameter in net.parameters()):
+        return False
     image = torch.zeros(1, _RGB, _FAR_PX, _STRIDES[-1])
     image[:, :, 0] = torch.nan
     net.eval()

@@ -136,8 +136,10 @@ class AuditLog:
             may_begin_later: Old files were taken away on purpose.
 
         Raises:
-            AuditBroken: It names the first line that is not as it was written.
+            AuditBroken: It names the first line that is not as it was written, or says that there is no folder.
         """
+        if not self._folder.is_dir():
+            raise AuditBroken("There is no data folder.", value=str(self._folder), accepted="that of a server")
         with locked(self._folder / LOCK):
             return _follow(_lines(self.files()), may_begin_later=may_begin_later)
 

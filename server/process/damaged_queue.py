@@ -15,8 +15,8 @@ LAST_LINES = 8
 
 _COMPLAINT = re.compile(r"append.?only|append log|\bAOF\b|\bRDB\b|loading DB|load DB", re.IGNORECASE)
 _GRAVE = re.compile(
-    r"bad file format|unrecoverable|unexpected end|wrong signature|invalid|fatal|aborting|corrupt|exiting|unknown command"
-    r"|error reading",
+    r"bad file format|unrecoverable|unexpected end|wrong signature|invalid|fatal|aborting|corrupt|exiting"
+    r"|unknown command|error reading",
     re.IGNORECASE,
 )
 

@@ -221,6 +221,12 @@ def test_a_log_that_cannot_be_written_is_told_and_does_not_stop_the_server(
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
+def test_the_command_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["audit", "verify", "--data-dir", str(tmp_path / "absent")])
+    assert result.exit_code == 2
+    assert "absent" in result.stderr
+
+
 def test_the_command_says_whole_or_names_the_line(tmp_path: Path) -> None:
     written(tmp_path, 3)
     line = ["audit", "verify", "--data-dir", str(tmp_path)]
