@@ -10,6 +10,7 @@ import click
 
 from server.cli import corrections, doctor, keys, remote
 from server.cli.extras import need
+from server.cli.label_option import LabelOption
 from server.process.children import module_command, module_environment
 from workers.core.command_line import TellsErrors
 from workers.core.quality_schemas import QUALITY_NAMES
@@ -137,6 +138,9 @@ def data(arguments: tuple[str, ...]) -> None:
 @click.option(
     "--product", "products", multiple=True, help="What to fetch besides, such as labels.ome.zarr; repeatable."
 )
+@click.option(
+    "--label", "labels", multiple=True, type=LabelOption(), help="KEY=VALUE of the slides on the server; repeatable."
+)
 @click.option("--priority", type=click.Choice(["interactive", "batch"]), help="Which jobs go first.")
 @click.option("--on-bad-tile", type=click.Choice(["fail", "mask", "skip"]), help="When a tile cannot be decoded.")
 @click.option("--quality", is_flag=True, default=None, help="Also where ink, folds and blur spoil the tissue.")
@@ -159,6 +163,7 @@ def submit(
     url: str,
     key: str | None,
     products: tuple[str, ...],
+    labels: tuple[tuple[str, str], ...],
     ca_file: Path | None,
     *,
     fresh: bool,
@@ -174,13 +179,13 @@ def submit(
     from server.cli.submit_many import Wanted, submit_many
 
     asked = {name: value for name, value in request.items() if value is not None and value != ()}
-    wanted = Wanted(slides, out, manifest, summary, asked, products, fresh)
+    wanted = Wanted(slides, out, manifest, summary, asked, products, fresh, dict(labels))
     if not wanted.is_one:
         context.exit(submit_many(wanted, url, key, ca_file))
     (slide,) = slides
     if not slide.exists():
         raise click.BadParameter(f"Path {str(slide)!r} does not exist.", param_hint="'SLIDE...'")
-    submit_slide(url, slide, out, asked, key, products, fresh=fresh, ca_file=ca_file)
+    submit_slide(url, slide, out, asked, key, products, fresh=fresh, ca_file=ca_file, labels=dict(labels))
 
 
 @main.command()

@@ -1,7 +1,7 @@
 """`ldiffusion submit`: a slide to a server, its results back, with bars. Killed and started again, it goes on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -85,6 +85,7 @@ def submit(
     *,
     fresh: bool = False,
     ca_file: Path | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> None:
     """Do the whole: upload, job, results into `out`, and a table of the classes' areas.
 
@@ -97,6 +98,7 @@ def submit(
         products: What is to be fetched besides the results.
         fresh: Make a new slide and job, also where the server has the same.
         ca_file: Certificates to trust, if the server's was signed by none that everybody trusts.
+        labels: Of the slide on the server; those that it has besides stay.
 
     Raises:
         RequestInvalid: The region of interest is none.
@@ -106,7 +108,7 @@ def submit(
         request = request | {"roi": read_roi(request["roi"]).model_dump()}
     try:
         with Client(url, key, ca_file=ca_file) as client:
-            files = _fetch(client, slide, out, request, products, fresh=fresh)
+            files = _fetch(client, slide, out, request, products, labels or {}, fresh=fresh)
     except RemoteError as error:
         raise ServerSaid(error) from error
     statistics = out / "statistics.json"
@@ -116,7 +118,14 @@ def submit(
 
 
 def _fetch(
-    client: Client, slide: Path, out: Path, request: dict[str, Any], products: Sequence[str], *, fresh: bool
+    client: Client,
+    slide: Path,
+    out: Path,
+    request: dict[str, Any],
+    products: Sequence[str],
+    labels: Mapping[str, str],
+    *,
+    fresh: bool,
 ) -> list[str]:
     """Upload a slide, follow its job, fetch what it made; return the names of the files."""
     if "roi" in request:  # before the slide, which may take hours
@@ -124,6 +133,8 @@ def _fetch(
             click.echo(f"warning: {warning.code}: {warning.message} Found at: {warning.place}.", err=True)
     with Bar() as bar:
         info = client.upload(slide, resume=not fresh, progress=bar.bytes)
+    if labels:
+        client.label_slide(info.id, labels)
     click.echo(f"slide {info.id}: {info.vendor}, {info.geometry.l0_width} x {info.geometry.l0_height} px")
     known = None if fresh else find_job(client, info.id, request)
     job = known or client.submit(info.id, **request)

@@ -39,6 +39,7 @@ class Wanted:
         request: Fields of `JobRequest` but `slide_id`.
         products: What is to be fetched besides the results.
         fresh: Make new slides and jobs, also where the server has the same.
+        labels: Of every slide on the server; what the manifest says of one stands above them.
     """
 
     slides: tuple[Path, ...]
@@ -48,6 +49,7 @@ class Wanted:
     request: Mapping[str, Any]
     products: Sequence[str] = ()
     fresh: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_one(self) -> bool:
@@ -116,6 +118,8 @@ class _Cohort:
                 told = "The folder of this DICOM series holds other slides too."
                 raise failure(Refused, "invalid_request", told, entry.path, "a folder for each series")
             slide.slide_id = self.client.upload(entry.named, resume=not self.wanted.fresh, progress=bar.bytes).id
+            if labels := {**self.wanted.labels, **entry.labels}:
+                self.client.label_slide(slide.slide_id, labels)
             known = None if self.wanted.fresh else find_job(self.client, slide.slide_id, slide.request)
             slide.job_id = known.id if known else ""
         except OF_ONE_SLIDE as error:

@@ -94,8 +94,13 @@ def test_a_manifest_asks_for_each_slide_in_its_own_words(
     run: Run, slides: Path, client: Client, ended: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "m.csv").write_text("path,mpp,labels\nslides/a.tif,0.4,arm=x\nslides/b.tif,,\n")
-    done = run("--manifest", tmp_path / "m.csv", "--summary", tmp_path / "x.csv")
+    labels = ("--label", "arm=none", "--label", "case=S26-01=7")
+    done = run("--manifest", tmp_path / "m.csv", "--summary", tmp_path / "x.csv", *labels)
     assert done.exit_code == 0, done.output
+    assert {slide.filename: dict(slide.labels) for slide in client.slides()} == {
+        "a.tif": {"arm": "x", "case": "S26-01=7"},
+        "b.tif": {"arm": "none", "case": "S26-01=7"},
+    }
     assert {job.request.mpp for job in client.jobs()} == {0.4, None}
     assert {job.request.priority for job in client.jobs()} == {"batch"}
     assert len(client.batches()) == 2
@@ -116,7 +121,12 @@ def test_what_is_wrong_is_told_before_anything_is_sent(
     ):
         result = run(*arguments)
         assert (result.exit_code, result.stderr[: len(told)]) == (2, told)
-    for usage in ((), (slides, "--manifest", tmp_path / "m.csv"), (tmp_path / "absent.svs",)):
+    for usage in (
+        (slides, "--label", "no value"),
+        (),
+        (slides, "--manifest", tmp_path / "m.csv"),
+        (tmp_path / "absent.svs",),
+    ):
         assert run(*usage).exit_code == 2
     assert client.slides() == []
 
