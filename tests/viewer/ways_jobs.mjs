@@ -55,7 +55,7 @@ export const jobWays = {
     await page.locator('#start:not([disabled])').waitFor()
     said.strangers = [await page.locator('#jobs li').count(), await page.locator('#result').isVisible()]
     said.link = new URL(page.url()).hash
-    await page.unrouteAll()
+    await page.unrouteAll({ behavior: 'wait' })
 
     await choice(page, 'marked').click()
     await page.locator('#result').waitFor()
@@ -65,7 +65,7 @@ export const jobWays = {
     await choice(page, 'other').click()
     await page.locator('#notices p').waitFor()
     said.unopened = [await page.locator('#jobs li').count(), await page.locator('#result').isVisible()]
-    await page.unrouteAll()
+    await page.unrouteAll({ behavior: 'wait' })
 
     const marked = await choice(page, 'marked').getAttribute('data-id')
     await page.evaluate((hash) => {
@@ -77,7 +77,7 @@ export const jobWays = {
     await page.route('**/overlay_files/**', (route) => route.abort())
     await page.locator('#jobs .choose').click()
     await page.locator('#notices').getByText('Parts of the overlay').waitFor()
-    await page.unrouteAll()
+    await page.unrouteAll({ behavior: 'wait' })
     await page.getByRole('button', { name: 'Try again' }).click()
     await page.getByRole('button', { name: 'Open in QuPath' }).waitFor()
     await opaque(page)
@@ -129,7 +129,7 @@ export const jobWays = {
     before.release()
     await page.locator('#result').waitFor()
     said.rows = [await page.locator('#jobs li').count()]
-    await page.unrouteAll()
+    await page.unrouteAll({ behavior: 'wait' })
 
     const after = gate()
     await page.route('**/v1/jobs?*', async (route) => {
@@ -145,7 +145,7 @@ export const jobWays = {
     await page.locator('#jobs li[data-state="succeeded"]').nth(1).waitFor()
     said.rows.push(await page.locator('#jobs li').count())
     said.chosen = await page.locator('#jobs .choose').evaluateAll((all) => all.map((each) => each.ariaPressed))
-    await page.unrouteAll()
+    await page.unrouteAll({ behavior: 'wait' })
   },
 
   async queued() {
@@ -220,7 +220,7 @@ async function placesOf(page, jobs) {
   await those.nth(1).waitFor()
   const rows = await those.allInnerTexts()
   await page.screenshot({ path: join(folder, 'places.png'), caret: 'initial' })
-  await page.unrouteAll()
+  await page.unrouteAll({ behavior: 'wait' })
   return rows
 }
 

@@ -54,7 +54,7 @@ export class Review {
     this.#panel.addEventListener('toggle', () => this.#choose(null))
     viewer.review.onClick = (at) => void this.#pick(at)
     new ReviewKeys({
-      isOn: () => !this.#panel.hidden && this.#panel.open,
+      isOn: () => this.isOn(),
       hasObject: () => this.#picked !== null,
       accept: () => this.#judge('accept'),
       reject: () => this.#judge('reject'),
@@ -64,6 +64,11 @@ export class Review {
       leave: () => this.#choose(null),
       relabel: (place) => this.#relabel(this.#class.options[place]?.value),
     })
+  }
+
+  /** Whether people judge objects now. */
+  isOn(): boolean {
+    return !this.#panel.hidden && this.#panel.open
   }
 
   /** Show what was corrected of a job that has succeeded; nothing of any other. */

@@ -23,11 +23,13 @@ export class Layers {
   #shown: { job: JobView; slide: SlideInfo | null } | null = null
   #turn = 0
 
-  /** `classesOf` knows the classes of a model that is installed; `onChange` is told that the address has to change. */
+  /** `classesOf` knows the classes of a model that is installed; `onChange` is told that the address has to change.
+   * While `isJudging`, a click on an object is for the corrections, which mark it themselves. */
   constructor(
     viewer: SlideViewer,
     private readonly classesOf: (model: string) => ModelClass[],
     onChange: () => void,
+    isJudging: () => boolean,
   ) {
     this.#maps = new MapPanel(viewer, () => {
       this.#objects.restart()
@@ -35,7 +37,9 @@ export class Layers {
       onChange()
     })
     this.#objects = new ObjectPanel(viewer, () => this.#maps.state().sure / 100)
-    this.#hover = new Hover(viewer, (found) => this.#objects.choose(found))
+    this.#hover = new Hover(viewer, (found) => {
+      this.#objects.choose(isJudging() ? null : found)
+    })
     this.#compare = new Compare(viewer, classesOf, () => this.#maps.state().sure, onChange, (jobId) => void this.#maps.compareWith(jobId).catch(report))
     this.#objectsPart = part(OBJECTS.heading, this.#objects.element, true)
     const comparing = part(COMPARE.heading, this.#compare.element, false)

@@ -46,7 +46,7 @@ class App {
   readonly #result = new ResultPanel(this.#viewer, (model) => this.#form.classesOf(model))
   readonly #review = new Review(this.#viewer, (model) => this.#form.classesOf(model))
   readonly #cohorts = new Cohorts()
-  readonly #layers = new Layers(this.#viewer, (model) => this.#form.classesOf(model), () => this.#writeLink())
+  readonly #layers = new Layers(this.#viewer, (model) => this.#form.classesOf(model), () => this.#writeLink(), () => this.#review.isOn())
   readonly #measuring = new Measuring(this.#viewer)
   readonly #uploads = new Uploads((slideId) => void this.#arrived(slideId).catch(report))
   #slide: SlideInfo | null = null

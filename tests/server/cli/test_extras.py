@@ -55,5 +55,5 @@ def test_a_checkout_that_is_not_installed_is_not_judged(monkeypatch: pytest.Monk
 
 def test_the_extras_that_commands_name_are_those_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["optional-dependencies"].keys() == {"server", "worker", "client", "train", "dev"}
+    assert project["optional-dependencies"].keys() == {"server", "postgres", "worker", "client", "train", "dev"}
     assert project["name"] == extras.DISTRIBUTION

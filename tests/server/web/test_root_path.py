@@ -145,7 +145,8 @@ def shape_of(answer: httpx.Response) -> tuple[Any, ...]:
         if isinstance(body, dict):
             body.pop("servers", None)
             body.pop("request_id", None)
-            body.pop("operator", None)
+            for moment in ("operator", "queue"):
+                body.pop(moment, None)
             body = {**body, "error": body["error"]["code"]} if isinstance(body.get("error"), dict) else body
     elif answer.headers.get("content-type", "").startswith(("text/html", "text/plain; version")) or (
         b"expires=" in answer.content
