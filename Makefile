@@ -19,7 +19,7 @@ help:
 	@echo "make viewer                        the page of the server, from viewer/; needs node"
 	@echo "make test-fast                     tests without processes, browser, Java and real slides; about a minute"
 	@echo "make test                          what CI runs; within half an hour"
-	@echo "make test-all                      that, and an upload past 4 GiB"
+	@echo "make test-all                      that, small runs of the benchmarks, and an upload past 4 GiB"
 	@echo "make test-faults [SEED=0] [SHORT=1] [INTO=docs/reliability.md]    kills and breaks servers, for minutes; SHORT: a few of each kind"
 	@echo "make coverage                      which lines are reached, with a floor"
 	@echo "make lint                          ruff, mypy, import contracts, Dockerfiles, compose file"
@@ -73,7 +73,7 @@ $(VIEWER_TESTS): tests/viewer/package-lock.json
 	cd tests/viewer && npm ci --no-audit --no-fund --ignore-scripts
 
 # Sorted by markers: tests/fixtures/markers.py. Small tensors are quicker on one thread. Properties are tried on fewer examples.
-FAST := not (process or browser or java or real_slide or slow or huge or faults)
+FAST := not (process or browser or java or real_slide or slow or huge or faults or bench)
 TEST_FAST := -m pytest -m '$(FAST)' --hypothesis-profile fast --durations 10
 
 test-fast: $(STAMP)
@@ -93,7 +93,7 @@ PYTEST := OMP_NUM_THREADS=1 LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $
 ALONE := --last-failed --last-failed-no-failures none
 
 test: $(TEST_TOOLS)
-	$(PYTEST) -m 'not (huge or faults)' $(BESIDE) || $(PYTEST) -m 'not (huge or faults)' $(ALONE)
+	$(PYTEST) -m 'not (huge or faults or bench)' $(BESIDE) || $(PYTEST) -m 'not (huge or faults or bench)' $(ALONE)
 
 test-all: $(TEST_TOOLS)
 	$(PYTEST) -m 'not faults' $(BESIDE) || $(PYTEST) -m 'not faults' $(ALONE)

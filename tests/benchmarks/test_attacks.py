@@ -29,6 +29,7 @@ NAMES = {"attacks.worst_bystander_x", "attacks.gateway_growth_mb", "attacks.fail
 
 
 @pytest.mark.process
+@pytest.mark.bench
 @pytest.mark.slow
 def test_one_run_prints_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--requests", "5", "--repeat", "1", "--only", "endless header", "--folder", str(tmp_path)]
@@ -40,6 +41,7 @@ def test_one_run_prints_every_figure(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.process
+@pytest.mark.bench
 @pytest.mark.slow
 def test_the_attacker_s_slides_are_what_they_are_meant_to_be(tmp_path: Path) -> None:
     with queue_of(tmp_path / "data") as settings:

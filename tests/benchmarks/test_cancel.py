@@ -8,6 +8,7 @@ from benchmarks import cancel
 
 
 @pytest.mark.process
+@pytest.mark.bench
 @pytest.mark.slow
 def test_a_small_cancel_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     cancel.main(["--regions", "100", "--repeat", "1"], standalone_mode=False)

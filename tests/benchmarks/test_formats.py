@@ -33,6 +33,7 @@ def test_the_judge_sees_other_pixels_and_another_resolution(good: Good, tmp_path
     assert {"mpp 1.0 x 1.0", "colours of level 0", "colours of level 2", "far view"} <= set(seen.differs)
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_no_mutant_of_a_small_slide_is_read_wrong_in_silence(
     good: Good, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -44,6 +45,7 @@ def test_no_mutant_of_a_small_slide_is_read_wrong_in_silence(
     assert [each.kind.name for each in results if each.verdict == "silent" and each.kind.is_detectable] == []
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_no_mutant_of_a_small_ome_zarr_is_read_wrong_in_silence(tmp_path: Path, version: str) -> None:

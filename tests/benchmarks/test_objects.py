@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from benchmarks import objects
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 @pytest.mark.process
 def test_every_nucleus_that_is_drawn_is_found() -> None:

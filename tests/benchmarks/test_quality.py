@@ -11,6 +11,7 @@ from benchmarks.quality_artefacts import blurred_fields, clean_scenes, folded, i
 from benchmarks.tissue_thumbnails import Textures
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_a_run_prints_every_figure(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

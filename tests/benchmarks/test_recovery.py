@@ -8,6 +8,7 @@ from benchmarks import recovery
 
 
 @pytest.mark.process
+@pytest.mark.bench
 @pytest.mark.slow
 def test_one_kill_is_measured(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "ROW", 2)

@@ -10,6 +10,7 @@ from benchmarks import stain
 from workers.outputs.stain import VECTORS
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_a_run_prints_every_figure(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stain.main(["--data", str(shared_data), "--limit", "1"], standalone_mode=False)

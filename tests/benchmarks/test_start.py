@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from benchmarks import start
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 @pytest.mark.process
 def test_a_worker_takes_a_task_after_more_than_an_import_of_torch() -> None:
