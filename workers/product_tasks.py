@@ -57,7 +57,6 @@ from workers.process.watchdog import Watchdog, private_bytes
 logger = logging.getLogger(__name__)
 
 REGIONS = "regions.geojson.gz"
-OBJECTS = "objects.parquet"
 
 OpenSlide = Callable[[Plan], Slide]
 """Opens the slide of a job as the job read it."""
@@ -260,7 +259,7 @@ MAKERS: Mapping[str, Callable[[Path, Source], object]] = {
     "report.pdf": lambda path, source: write_report(path, source.job_dir, source.store.read_result(source.job_id)),
     "features.fgb": _features,
     "training.zip": _training,
-    OBJECT_INDEX: lambda path, source: write_index(path, source.job_dir / OBJECTS, source.room_bytes),
+    OBJECT_INDEX: lambda path, source: write_index(path, source.job_dir / stages.OBJECT_TABLE, source.room_bytes),
     **{name: _simplifier(step_px) for step_px, name in SIMPLIFIED.items()},
 }
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from server.results.features import Box, rings_of
+from server.results.features import WKB_CORNER_BYTES, Box, rings_of
 from workers.core.errors.base import RequestInvalid
 from workers.core.frozen import Frozen
 from workers.core.model.schemas import ModelClass
@@ -30,7 +30,6 @@ CELLS_MAX = 200
 """Of a density map, along the longer side."""
 CELL_UM = 50
 """The smallest cell. Larger ones are 2, 4, 10, 20, 40, 100, … times as wide."""
-WKB_CORNER_BYTES = 16
 ACCEPTED_PLACE = "x,y in level-0 px of the full plane, for example 1024,2048"
 
 

@@ -2,6 +2,7 @@
 
 import type OpenSeadragon from 'openseadragon'
 import type { Plane } from './plane'
+import { blank } from './screen_canvas'
 import { TABLE } from './sequential'
 
 /** As the server tells it: cells row by row, the first at the slide's corner. */
@@ -62,13 +63,8 @@ export class DensityCanvas {
   }
 
   #draw(): void {
-    const { clientWidth, clientHeight } = this.osd.element
-    const [width, height] = [Math.round(clientWidth * devicePixelRatio), Math.round(clientHeight * devicePixelRatio)]
-    if (this.#canvas.width !== width || this.#canvas.height !== height) Object.assign(this.#canvas, { width, height })
-    const context = this.#canvas.getContext('2d')
+    const context = blank(this.osd, this.#canvas)
     const [map, size] = [this.plane.matrix(), this.plane.image()?.getContentSize()]
-    context?.resetTransform()
-    context?.clearRect(0, 0, width, height)
     if (context === null || map === null || !size || this.#density === null) return
     this.#canvas.style.opacity = String(this.#opacity)
     const { cell_px, columns, rows } = this.#density

@@ -4,6 +4,7 @@ import type OpenSeadragon from 'openseadragon'
 import { type Lines, seamsOf, type TileEdges } from './edges'
 import type { Look } from './overlay'
 import type { Plane } from './plane'
+import { blank } from './screen_canvas'
 
 /** Screen px. */
 const LINE_PX = 2
@@ -35,7 +36,7 @@ export class OutlineCanvas {
 
   /** Draw the outlines of these tiles of an overlay, the coarser ones first, in place of what was drawn. */
   draw(tiles: readonly OpenSeadragon.Tile[], image: OpenSeadragon.TiledImage | null, look: Look | null, opacity: number): void {
-    const context = this.#blank()
+    const context = blank(this.osd, this.#canvas)
     const map = this.plane.matrix()
     if (context === null || map === null || image === null || !look?.outlines) return
     this.#canvas.style.opacity = String(opacity)
@@ -87,17 +88,5 @@ export class OutlineCanvas {
     const lines = seamsOf(edges, right, below)
     this.#seams.set(edges, { right, below, lines })
     return lines
-  }
-
-  /** Return the empty canvas, in CSS px. */
-  #blank(): CanvasRenderingContext2D | null {
-    const { clientWidth, clientHeight } = this.osd.element
-    const ratio = devicePixelRatio
-    const [width, height] = [Math.round(clientWidth * ratio), Math.round(clientHeight * ratio)]
-    if (this.#canvas.width !== width || this.#canvas.height !== height) Object.assign(this.#canvas, { width, height })
-    const context = this.#canvas.getContext('2d')
-    context?.setTransform(ratio, 0, 0, ratio, 0, 0)
-    context?.clearRect(0, 0, clientWidth, clientHeight)
-    return context
   }
 }

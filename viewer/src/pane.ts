@@ -1,14 +1,14 @@
 /** A second picture of the slide, with another job's overlay or none. It goes where the first one goes, and leads it. */
 
 import OpenSeadragon from 'openseadragon'
-import { addressOf, keyHeaders, send } from './api'
+import { addTiles } from './add_tiles'
 import { ConfidenceMask } from './confidence'
 import { byId } from './dom'
 import { whenMade } from './made'
 import type { Look } from './overlay'
 import { OverlayLayer } from './overlay_layer'
 import { Plane } from './plane'
-import { COMPARE, VIEW } from './strings'
+import { COMPARE } from './strings'
 import type { SlideViewer } from './viewer'
 import type { Place } from './view_link'
 import { viewerOptions } from './viewer_options'
@@ -39,7 +39,7 @@ export class Pane {
     this.#osd.canvas.setAttribute('role', 'application')
     this.#osd.canvas.setAttribute('aria-label', COMPARE.keys)
     this.#plane = new Plane(this.#osd)
-    this.overlay = new OverlayLayer(this.#osd, this.#plane, (source, options) => this.#add(source, options))
+    this.overlay = new OverlayLayer(this.#osd, this.#plane, (source, options) => addTiles(this.#osd, source, options))
     this.overlay.mask = (tile, indices) => this.#mask.apply(tile.getUrl(), indices)
     for (const begin of ['pointerenter', 'pointerdown', 'focusin'] as const) {
       this.element.addEventListener(begin, () => this.#lead(true))
@@ -82,7 +82,7 @@ export class Pane {
       this.#slideId = slideId
       this.overlay.clear()
       this.#osd.close()
-      this.#opening = this.#add(`/v1/slides/${slideId}/slide.dzi`, {})
+      this.#opening = addTiles(this.#osd, `/v1/slides/${slideId}/slide.dzi`, {})
     }
     await this.#opening
     if (signal.aborted) return
@@ -121,19 +121,6 @@ export class Pane {
     if (this.#slideId === null) return
     if (this.#leads) follow(this.#plane, this.viewer.plane)
     else follow(this.viewer.plane, this.#plane)
-  }
-
-  async #add(tileSource: string, options: object): Promise<OpenSeadragon.TiledImage> {
-    await (await send(tileSource)).text()
-    this.#osd.setAjaxHeaders(keyHeaders())
-    return new Promise((resolve, reject) => {
-      this.#osd.addTiledImage({
-        ...options,
-        tileSource: addressOf(tileSource),
-        success: (event) => resolve((event as unknown as { item: OpenSeadragon.TiledImage }).item),
-        error: () => reject(new Error(VIEW.noTiles)),
-      })
-    })
   }
 }
 

@@ -3,6 +3,7 @@
 import type OpenSeadragon from 'openseadragon'
 import type { Plane, Point } from './plane'
 import type { CorrectedObject, CorrectionState, Outline } from './review_types'
+import { blank } from './screen_canvas'
 
 /** Screen px. */
 const LINE_PX = 2.5
@@ -54,7 +55,7 @@ export class ReviewCanvas {
   }
 
   #draw(): void {
-    const context = this.#blank()
+    const context = blank(this.osd, this.#canvas)
     const map = this.plane.matrix()
     if (context === null || map === null) return
     const scale = Math.hypot(map[0], map[1])
@@ -84,18 +85,6 @@ export class ReviewCanvas {
     const corners = this.plane.seen() ?? []
     const [xs, ys] = [corners.map(({ x }) => x), corners.map(({ y }) => y)]
     return [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)]
-  }
-
-  /** Return the empty canvas, in CSS px. */
-  #blank(): CanvasRenderingContext2D | null {
-    const { clientWidth, clientHeight } = this.osd.element
-    const ratio = devicePixelRatio
-    const [width, height] = [Math.round(clientWidth * ratio), Math.round(clientHeight * ratio)]
-    if (this.#canvas.width !== width || this.#canvas.height !== height) Object.assign(this.#canvas, { width, height })
-    const context = this.#canvas.getContext('2d')
-    context?.setTransform(ratio, 0, 0, ratio, 0, 0)
-    context?.clearRect(0, 0, clientWidth, clientHeight)
-    return context
   }
 }
 

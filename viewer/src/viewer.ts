@@ -1,7 +1,8 @@
 /** The slide and the overlay on it: OpenSeadragon, with what is read off it and drawn over it. */
 
 import OpenSeadragon from 'openseadragon'
-import { addressOf, currentKey, hasOtherKey, keyHeaders, send } from './api'
+import { addTiles } from './add_tiles'
+import { currentKey, hasOtherKey } from './api'
 import { byId } from './dom'
 import { DrawTool } from './draw_tool'
 import { report } from './notices'
@@ -203,22 +204,12 @@ export class SlideViewer {
     if ((event.originalEvent as KeyboardEvent).key === '0') this.#upright(false) // OpenSeadragon itself goes home
   }
 
-  /** Add tiles on top. What is wrong with them the server says in its own words, so it is asked first. */
+  /** Add tiles on top. */
   #add(tileSource: string, options: LayerOptions = {}): Promise<OpenSeadragon.TiledImage> {
-    const added = async (): Promise<OpenSeadragon.TiledImage> => {
-      await (await send(tileSource)).text()
+    const noteKey = (): void => {
       this.#key = currentKey()
-      this.#osd.setAjaxHeaders(keyHeaders())
-      return new Promise((resolve, reject) => {
-        this.#osd.addTiledImage({
-          ...options,
-          tileSource: addressOf(tileSource),
-          success: (event) => resolve((event as unknown as { item: OpenSeadragon.TiledImage }).item),
-          error: () => reject(new Error(VIEW.noTiles)),
-        })
-      })
     }
-    return this.#whileBusy(added())
+    return this.#whileBusy(addTiles(this.#osd, tileSource, options, noteKey))
   }
 
   async #whileBusy<T>(work: Promise<T>): Promise<T> {

@@ -130,8 +130,7 @@ def _cells(each: ClassStatistics) -> Sequence[str]:
 
 
 def _warnings(provenance: Provenance) -> list[Flowable]:
-    lines = [_text(f"{each.code}: {each.message}", WARNING, f" ({each.value})" if each.value else "") for each in
-             provenance.warnings]  # fmt: skip
+    lines = [_text(str(each), WARNING) for each in provenance.warnings]
     if provenance.bad_tiles:
         lines.append(_text(f"bad_tiles: {len(provenance.bad_tiles)} tiles could not be decoded.", WARNING))
     return [_text("Warnings", HEAD), *(lines or [_text("None.", TEXT)])]
@@ -166,9 +165,9 @@ def _foot(canvas: Canvas, provenance: Provenance) -> None:
     canvas.drawRightString(A4[0] - MARGIN, MARGIN, f"job {provenance.job_id}")
 
 
-def _text(text: str, style: ParagraphStyle, after: str = "") -> Paragraph:
+def _text(text: str, style: ParagraphStyle) -> Paragraph:
     """Return one paragraph; whatever a stranger called a file, it is text and no markup."""
-    return Paragraph(escape(_plain(text + after)), style)
+    return Paragraph(escape(_plain(text)), style)
 
 
 def _plain(text: str) -> str:

@@ -70,7 +70,8 @@ def test_no_label_holds_what_a_client_wrote(gateway: httpx.Client) -> None:
             gateway.request(method, path, params={"q": TELL_TALE}, headers={"X-Request-Id": "n1954"})
     gateway.put("/v1/slides", params={"filename": "1954.txt"}, content=b"1954")
     text = gateway.get("/metrics").text
-    assert not re.search(r"\b[n]?1954\b(?!\.?\d)|Müller|M%C3", re.sub(r" [\d.e+-]+$", "", text, flags=re.MULTILINE))
+    named = re.sub(r" [\d.e+-]+$", "", text, flags=re.MULTILINE)  # a number may have these digits by chance
+    assert not re.search("1954|Müller|M%C3", named)
     labels = {tuple(sorted(each.labels.items())) for family in families(gateway) for each in family.samples}
     assert {value for each in labels for name, value in each if name == "route"} <= {*TEMPLATES, OTHER}
     assert {value for each in labels for name, value in each if name == "method"} <= {*METHODS, OTHER}
