@@ -15,7 +15,7 @@ from benchmarks.report import figure
 from workers.core.command_line import CONTEXT
 from workers.core.model.catalogue import find_model
 from workers.core.model.schemas import ModelCard
-from workers.core.roi.polygons import read_roi
+from workers.core.roi.polygons import MultiPolygon, Polygon, read_roi
 from workers.core.settings import Settings
 from workers.core.slides.readers.registry import open_slide
 from workers.masks import area_of
@@ -48,14 +48,14 @@ def area_px(box: Box) -> int:
     return box.width * box.height
 
 
-def square_in(tissue: TissueMask, plane: WorkingPlane) -> Area:
-    """Return a square of `ROI_PX` around the tissue px that is nearest to the middle of the tissue."""
+def square_of(tissue: TissueMask, plane: WorkingPlane) -> Polygon | MultiPolygon:
+    """Return a square of `ROI_PX`, in level-0 px, around the tissue px that is nearest to the middle of the tissue."""
     mask: Mask = tissue.mask
     rows, cols = np.nonzero(mask)
     nearest = int(np.argmin((rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2))
     l0_x, l0_y = float(cols[nearest] * tissue.l0_per_px_x), float(rows[nearest] * tissue.l0_per_px_y)
     half_x, half_y = ROI_PX / 2 * float(plane.scale_x), ROI_PX / 2 * float(plane.scale_y)
-    return area_of(tissue, read_roi([l0_x - half_x, l0_y - half_y, l0_x + half_x, l0_y + half_y]))
+    return read_roi([l0_x - half_x, l0_y - half_y, l0_x + half_x, l0_y + half_y])
 
 
 @click.command(context_settings=CONTEXT, help=__doc__.splitlines()[0])
@@ -71,7 +71,7 @@ def main(slide: Path, mpp: float | None) -> None:
         card = find_model(Settings().models_dir, name)
         plane = WorkingPlane.from_geometry(geometry, card.mpp, mpp)
         whole, found[name] = extra(plane, card, area_of(tissue, None))
-        _, alone = extra(plane, card, square_in(tissue, plane))
+        _, alone = extra(plane, card, area_of(tissue, square_of(tissue, plane)))
         size = f"{card.tile_px}+{card.halo_px}"
         print(f"{name:<10}{size:>14}{whole:>13.2f}{found[name]:>8.2f}{alone:>14.2f}   <= {aim}")
     for name, value in found.items():

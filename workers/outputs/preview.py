@@ -29,7 +29,7 @@ from workers.outputs.drawing import (
 from workers.outputs.lettering import fitted, write
 from workers.outputs.statistics import ClassStatistics, Statistics
 from workers.pipeline.plane import PlaneReader
-from workers.pipeline.stitch import LabelArrays, PlaneArray, UInt8, band_height, read_rows
+from workers.pipeline.stitch import LabelArrays, PlaneArray, UInt8, band_height, is_empty, read_rows
 from workers.pipeline.tiling import WorkingPlane
 
 Floats = NDArray[np.float32]
@@ -109,6 +109,9 @@ def overview(labels: PlaneArray, classes: Sequence[ModelClass], longest: int = P
     at_once = max(1, band_height(labels, BAND_PX) // block)
     for top in range(0, rows, at_once):
         there = min(at_once, rows - top)
+        if is_empty(labels, (top * block, min((top + there) * block, height))):
+            shares[top : top + there] = [each.index == 0 for each in classes]
+            continue
         band = read_rows(labels, top * block, (top + there) * block, step)[:, : columns * across]
         lacking = (there * across - band.shape[0], columns * across - band.shape[1])  # on a plane thinner than a block
         blocks = np.pad(band, ((0, lacking[0]), (0, lacking[1])), mode="edge").reshape(there, across, columns, across)

@@ -14,7 +14,7 @@ Beside `workers.pipeline.inference` the only module that imports `models`, and o
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,9 +26,9 @@ from zarr.codecs import ZstdCodec
 
 from models.config import ObjectConfig
 from models.objects import split_objects
-from workers.core.label_layout import CLASS_BITS, LABELS, OBJECTS, STORE, chunks_of_row
+from workers.core.label_layout import CLASS_BITS, OBJECTS, STORE
 from workers.core.schemas import Plan
-from workers.pipeline.stitch import LabelArrays, open_labels
+from workers.pipeline.stitch import LabelArrays, is_empty, open_labels
 
 SIDE_PX: Final = 2048
 """Side of a cell, and the longest side of a component that is not cut, working px."""
@@ -67,9 +67,7 @@ def make_objects(job_dir: Path, plan: Plan, check: Callable[[], None]) -> None:
         fill_value=0,
         compressors=ZstdCodec(level=3, checksum=True),
     )
-    rows = range(-(-plan.w_height // plan.region_px))
-    landed = {(row, col) for row in rows for col in chunks_of_row(job_dir, LABELS, row)}
-    _Maker(open_labels(job_dir), plan, objects, landed).run(check)
+    _Maker(open_labels(job_dir), plan, objects).run(check)
     os.sync()  # many files that nobody synced one by one
     fresh.rename(store / OBJECTS)
 
@@ -81,13 +79,9 @@ class _Maker:
         arrays: The planes of the job.
         plan: Its plan.
         objects: The plane to fill.
-        landed: (row, column) of each chunk of the labels that is there: elsewhere is background, and nothing is read.
     """
 
-    def __init__(
-        self, arrays: LabelArrays, plan: Plan, objects: "zarr.Array[Any]", landed: Collection[tuple[int, int]]
-    ) -> None:
-        self._landed, self._region_px = landed, plan.region_px
+    def __init__(self, arrays: LabelArrays, plan: Plan, objects: "zarr.Array[Any]") -> None:
         self._labels, self._interior, self._objects = arrays.labels, arrays.interior, objects
         self._mpp = plan.model_mpp
         rules = plan.objects
@@ -107,20 +101,18 @@ class _Maker:
             for w_x in range(0, width, SIDE_PX):
                 yield w_y, w_x
 
-    def _holds_any(self, *window: slice) -> bool:
-        """Whether a chunk of the labels is there that reaches into a window."""
-        rows, cols = (range(each.start // self._region_px, -(-each.stop // self._region_px)) for each in window)
-        return any((row, col) in self._landed for row in rows for col in cols)
-
     def _split_whole(self, w_y: int, w_x: int) -> None:
         """Split the components that begin in a cell and are small enough."""
         height, width = self._labels.shape
         top, left = max(w_y - 1, 0), max(w_x - 1, 0)  # a px more on all sides shows what goes on
         bottom, right = min(w_y + 2 * SIDE_PX + 1, height), min(w_x + 2 * SIDE_PX + 1, width)
-        window = slice(top, bottom), slice(left, right)
-        if not self._holds_any(*window):
+        if is_empty(self._labels, (top, bottom), (left, right)):
             return
-        labels = np.asarray(self._labels[window])
+        labels = np.asarray(self._labels[top:bottom, left:right])
+        box = _box(labels != 0)
+        if box is None:
+            return
+        labels, top, left = labels[box], top + box[0].start, left + box[1].start
         found = np.zeros(labels.shape, np.uint32)
         for value in _classes(labels):
             mask = _beginning_here(labels == value, w_y - top, w_x - left)
@@ -130,7 +122,7 @@ class _Maker:
     def _split_rest(self, w_y: int, w_x: int) -> None:
         """Split what a cell has of components that are too large."""
         place = slice(w_y, w_y + SIDE_PX), slice(w_x, w_x + SIDE_PX)
-        if not self._holds_any(*place):
+        if is_empty(self._labels, (w_y, w_y + SIDE_PX), (w_x, w_x + SIDE_PX)):
             return
         labels = np.asarray(self._labels[place])
         labels = np.where(np.asarray(self._objects[place]) == 0, labels, 0)
@@ -169,7 +161,7 @@ def _beginning_here(mask: Bools, top: int, left: int) -> Bools:
     """Keep the components of a window whose bounding box begins in the cell at (top, left) and is small enough.
 
     A component that goes on outside of the window touches its rim: above or to the left its box begins outside of the
-    cell, below or to the right it is too large.
+    cell, below or to the right it is too large. The window may have been trimmed to what is in it.
     """
     pieces, count = ndimage.label(mask)
     boxes = [(rows.start, rows.stop, columns.start, columns.stop) for rows, columns in ndimage.find_objects(pieces)]

@@ -47,6 +47,14 @@ class RoiMask:
         """Take the edges of the polygons; a horizontal one never lies between two rows."""
         return cls(tuple(np.concatenate([_edges(ring) for ring in rings]) for rings in roi.polygons))
 
+    def touches(self, box: Box, plane: WorkingPlane) -> bool:
+        """Whether the bounds of one of the polygons reach into a box of the plane; elsewhere no centre is inside."""
+        scale = np.array((plane.scale_x, plane.scale_y), np.float64)
+        least = scale * (box.w_x, box.w_y)
+        most = scale * (box.w_x + box.width, box.w_y + box.height)
+        corners = (edges.reshape(-1, 2) for edges in self.parts if len(edges))
+        return any(bool((each.min(axis=0) <= most).all() and (each.max(axis=0) >= least).all()) for each in corners)
+
     def crop(self, box: Box, plane: WorkingPlane) -> Mask:
         """Return bool (height, width): the working px of a box whose centre is inside, by the even-odd rule."""
         l0_x, l0_y = _centres(box.w_x, box.width, plane.scale_x), _centres(box.w_y, box.height, plane.scale_y)
@@ -76,14 +84,20 @@ class Area:
             return False
         if self.roi is None and not self.holes:
             return True
-        return bool(self.crop(Box(region.w_x0, region.w_y0, region.width, region.height), plane).any())
+        box = Box(region.w_x0, region.w_y0, region.width, region.height)
+        return self._reaches(box, plane) and bool(self.crop(box, plane).any())
 
     def crop(self, box: Box, plane: WorkingPlane) -> Mask:
         """Return bool (height, width): what counts in a box of the plane."""
+        if not self._reaches(box, plane):
+            return np.zeros((box.height, box.width), np.bool_)
         mask = self.tissue.crop(box, plane)
         if self.roi is not None and mask.any():
             mask = mask & self.roi.crop(box, plane)
         return without(mask, (box.w_x, box.w_y), self.holes)
+
+    def _reaches(self, box: Box, plane: WorkingPlane) -> bool:
+        return self.roi is None or self.roi.touches(box, plane)
 
     def whiten(self, pixels: Pixels, box: Box, plane: WorkingPlane) -> None:
         """Make what is dark around the scanned places white in the pixels of a box, uint8 (height, width, 3)."""

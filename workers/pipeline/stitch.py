@@ -50,6 +50,50 @@ class PlaneArray(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class SparseArray:
+    """An array of which it is known where it has chunks: elsewhere it is 0, and reading that costs no look at a file.
+
+    Args:
+        array: An array of the working plane.
+        landed: (row, column) of each chunk that is there.
+    """
+
+    array: "zarr.Array[Any]"
+    landed: frozenset[tuple[int, int]]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(height, width) in working px."""
+        return self.array.shape
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """(height, width) of a chunk in working px."""
+        return self.array.chunks
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the pixels of a pair of slices."""
+        spans = [range(length)[part] for part, length in zip(key, self.shape, strict=True)]
+        if all(spans) and not self.holds_any(*((span[0], span[-1] + 1) for span in spans)):
+            return np.zeros([len(span) for span in spans], self.array.dtype)
+        return self.array[key]
+
+    def holds_any(self, rows: tuple[int, int], columns: tuple[int, int]) -> bool:
+        """Whether a chunk is there that reaches into the rows and columns `[start, stop)`."""
+        height, width = self.chunks
+        return any(
+            (row, column) in self.landed
+            for row in range(rows[0] // height, -(-rows[1] // height))
+            for column in range(columns[0] // width, -(-columns[1] // width))
+        )
+
+
+def is_empty(array: PlaneArray, rows: tuple[int, int], columns: tuple[int, int] | None = None) -> bool:
+    """Whether an array is known to be 0 in the rows and columns `[start, stop)`; all columns if none are given."""
+    return isinstance(array, SparseArray) and not array.holds_any(rows, columns or (0, array.shape[1]))
+
+
+@dataclass(frozen=True, slots=True)
 class LabelArrays:
     """The arrays of a job, (w_height, w_width), uint8 but for `objects`.
 
@@ -150,8 +194,8 @@ def regions_present(job_dir: Path, plan: Plan) -> frozenset[int]:
 def open_labels(job_dir: Path) -> LabelArrays:
     """Open the arrays of a job for reading."""
     group = zarr.open_group(store=job_dir / STORE, mode="r")
-    labels, confidence = (_array(group, name) for name in (LABELS, CONFIDENCE))
-    interior, objects = (_array(group, name) if name in group else None for name in (INTERIOR, OBJECTS))
+    labels, confidence = (_sparse(job_dir, group, name) for name in (LABELS, CONFIDENCE))
+    interior, objects = (_sparse(job_dir, group, name) if name in group else None for name in (INTERIOR, OBJECTS))
     return LabelArrays(labels, confidence, interior, objects)
 
 
@@ -170,7 +214,7 @@ def read_rows(array: PlaneArray, w_y0: int, w_y1: int, step: int = 1) -> UInt8:
         uint8 (ceil((w_y1 - w_y0) / step), ceil(width / step)).
     """
     height, width = array.shape
-    rows = np.empty((-(-(min(w_y1, height) - w_y0) // step), -(-width // step)), np.uint8)
+    rows = np.zeros((-(-(min(w_y1, height) - w_y0) // step), -(-width // step)), np.uint8)
     _fill(rows, array, w_y0, step)
     return rows
 
@@ -178,16 +222,19 @@ def read_rows(array: PlaneArray, w_y0: int, w_y1: int, step: int = 1) -> UInt8:
 def read_numbers(array: PlaneArray, w_y0: int, w_y1: int) -> NDArray[np.uint32]:
     """Read rows `[w_y0, w_y1)` of a plane of objects as `read_rows` does, uint32 (rows, width)."""
     height, width = array.shape
-    rows = np.empty((min(w_y1, height) - w_y0, width), np.uint32)
+    rows = np.zeros((min(w_y1, height) - w_y0, width), np.uint32)
     _fill(rows, array, w_y0, 1)
     return rows
 
 
 def _fill(rows: NDArray[Any], array: PlaneArray, w_y0: int, step: int) -> None:
+    """Write rows of a plane into an array of zeros."""
     height, width = array.shape
     w_y1 = min(w_y0 + len(rows) * step, height)
     for y0, y1 in _blocks(w_y0, w_y1, array.chunks[0], step):
         for x0, x1 in _blocks(0, width, array.chunks[1], step):
+            if is_empty(array, (y0, y1), (x0, x1)):
+                continue
             block = array[y0:y1:step, x0:x1:step]
             rows[(y0 - w_y0) // step :, x0 // step :][: block.shape[0], : block.shape[1]] = block
 
@@ -229,6 +276,12 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
         message = f"{STORE}/{name} is not an array"
         raise TypeError(message)
     return array
+
+
+def _sparse(job_dir: Path, group: zarr.Group, name: str) -> SparseArray:
+    array = _array(group, name)
+    rows = range(-(-array.shape[0] // array.chunks[0]))
+    return SparseArray(array, frozenset((row, col) for row in rows for col in chunks_of_row(job_dir, name, row)))
 
 
 def _check_plan(path: Path, plan: Plan) -> None:

@@ -100,8 +100,9 @@ HALF = WorkingPlane(1600, 1280, Fraction(2), Fraction(2))
 
 
 def tiled(roi: Polygon | MultiPolygon, plane: WorkingPlane, tile: int) -> NDArray[np.bool_]:
-    """Return bool (height, width) of the whole plane, asked for tile by tile."""
-    mask = RoiMask.from_roi(roi)
+    """Return bool (height, width) of the whole plane, all of it tissue, asked for tile by tile."""
+    one = np.ones((1, 1), np.bool_)
+    mask = Area(TissueMask(one, ~one, Fraction(plane.l0_width), Fraction(plane.l0_height)), RoiMask.from_roi(roi))
     found = np.zeros((plane.w_height, plane.w_width), np.bool_)
     for region in regions(plane, tile):
         box = Box(region.w_x0, region.w_y0, region.width, region.height)

@@ -14,7 +14,7 @@ from workers.core.label_layout import CLASS_BITS
 from workers.core.schemas import Plan
 from workers.outputs.vector.components import Tracer
 from workers.outputs.vector.contours import Shapes
-from workers.pipeline.stitch import LabelArrays, band_height, read_numbers, read_rows
+from workers.pipeline.stitch import LabelArrays, band_height, is_empty, read_numbers, read_rows
 from workers.pipeline.tiling import exact
 
 BAND_PX = 2**24
@@ -39,6 +39,10 @@ def trace(arrays: LabelArrays, weigh: Weigh | None = None, weights: int = 0) -> 
     rows = band_height(plane, BAND_PX if arrays.objects is None else max(1, BAND_PX // 2))
     tracer = Tracer(width, 1 + weights)
     for w_y in range(0, height, rows):
+        there = min(rows, height - w_y)
+        if tracer.is_idle and is_empty(plane, (w_y, w_y + there)):
+            tracer.skip(there)
+            continue
         band = read_rows(plane, w_y, w_y + rows) if arrays.objects is None else read_numbers(plane, w_y, w_y + rows)
         if tracer.is_idle and not band.any():  # glass, or outside of a region of interest: nothing to weigh either
             tracer.skip(len(band))
