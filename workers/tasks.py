@@ -31,8 +31,9 @@ from workers.core.store import Store
 from workers.core.telemetry import tallies
 from workers.core.telemetry.logs import note
 from workers.core.telemetry.tallies import TALLIES, PhaseClock, add_phase
+from workers.masks import load_tissue
 from workers.outputs.landed import Told
-from workers.pipeline import stitch
+from workers.pipeline import coarse, stitch
 from workers.pipeline.inference import DeviceLost, Engine, Segmenter, cpu_threads
 from workers.process.cancellation import Watch
 from workers.process.deadlines import output_s, region_s
@@ -163,9 +164,14 @@ def _segment(runtime: Runtime, lease: Lease) -> None:
     engine = runtime.engine(plan.model)
     check = partial(runtime.leases.check, lease)
     slowest = slowest_s_per_tile(runtime.leases.jobs.redis, plan.model_digest)
-    runtime.allow(region_s(plan.region_px, plan.tile_px, slowest, runtime.limits.task_s))
+    each_s = region_s(plan.region_px, plan.tile_px, slowest, runtime.limits.task_s)
+    runtime.allow(each_s)
+    folder = store.job_dir(job_id)
     with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image) as slide:
-        seconds, tiles = stages.segment_one(slide, plan, lease.task.index, engine, store.job_dir(job_id), check)
+        if coarse.is_due(plan, lease.task.index, store.read_request(job_id).request.priority, folder):
+            coarse.make_coarse(slide, plan, load_tissue(folder), engine, folder, check)
+            runtime.allow(each_s)
+        seconds, tiles = stages.segment_one(slide, plan, lease.task.index, engine, folder, check)
     TALLIES.add(tallies.TILES, plan.model, by=tiles)
     runtime.leases.region_done(lease, seconds, tiles)
     runtime.leases.measured(plan.model_digest, seconds, tiles)

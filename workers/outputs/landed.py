@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from workers.core.digests import sha256_of
 from workers.core.frozen import Frozen
 from workers.core.label_layout import STORE
+from workers.core.objects.coarse import COARSE
 from workers.core.slides.slide import Slide
 from workers.core.store import write_json
 from workers.pipeline import bad_tiles
@@ -77,8 +78,9 @@ class Landed:
         write_json(self._folder / LANDED, self._record)
 
     def close(self) -> None:
-        """Remove the record: `result.json` says it all."""
-        (self._folder / LANDED).unlink(missing_ok=True)
+        """Remove the record, and the coarse preview: `result.json` says it all."""
+        for name in (LANDED, COARSE):
+            (self._folder / name).unlink(missing_ok=True)
 
     def _is_whole(self, name: str, output: Output) -> bool:
         path = self._folder / name

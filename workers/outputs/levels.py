@@ -13,7 +13,8 @@ import imagecodecs
 import numpy as np
 
 from workers.core.label_layout import TILE_PX, level_steps
-from workers.pipeline.stitch import PlaneArray, UInt8
+from workers.pipeline.sparse import PlaneArray
+from workers.pipeline.stitch import UInt8
 
 BLOCK_PX = 4096
 """Side of the block of the plane that is in memory at once; a chunk larger than this is in memory whole."""

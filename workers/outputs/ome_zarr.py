@@ -20,7 +20,8 @@ from workers.core.label_layout import TILE_PX, level_steps
 from workers.core.model.schemas import ModelClass
 from workers.core.schemas import Plan
 from workers.outputs.levels import level_tiles
-from workers.pipeline.stitch import LabelArrays, PlaneArray
+from workers.pipeline.sparse import PlaneArray
+from workers.pipeline.stitch import LabelArrays
 
 ZSTD_LEVEL = 3
 VERSION = "0.5"

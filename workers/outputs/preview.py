@@ -29,7 +29,8 @@ from workers.outputs.drawing import (
 from workers.outputs.lettering import fitted, write
 from workers.outputs.statistics import ClassStatistics, Statistics
 from workers.pipeline.plane import PlaneReader
-from workers.pipeline.stitch import LabelArrays, PlaneArray, UInt8, band_height, is_empty, read_rows
+from workers.pipeline.sparse import PlaneArray, is_empty
+from workers.pipeline.stitch import LabelArrays, UInt8, band_height, read_rows
 from workers.pipeline.tiling import WorkingPlane
 
 Floats = NDArray[np.float32]

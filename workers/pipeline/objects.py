@@ -28,7 +28,8 @@ from models.config import ObjectConfig
 from models.objects import split_objects
 from workers.core.label_layout import CLASS_BITS, OBJECTS, STORE
 from workers.core.schemas import Plan
-from workers.pipeline.stitch import LabelArrays, is_empty, open_labels
+from workers.pipeline.sparse import is_empty
+from workers.pipeline.stitch import LabelArrays, open_labels
 
 SIDE_PX: Final = 2048
 """Side of a cell, and the longest side of a component that is not cut, working px."""
@@ -72,6 +73,24 @@ def make_objects(job_dir: Path, plan: Plan, check: Callable[[], None]) -> None:
     fresh.rename(store / OBJECTS)
 
 
+def centres_of(labels: NDArray[np.uint8], interior: NDArray[np.uint8] | None, plan: Plan) -> NDArray[np.float64]:
+    """Return the centres (y, x) of the objects in a part of the plane that are large enough, float64 (n, 2)."""
+    least = plan.objects.smallest_um2 / plan.model_mpp**2
+    found = []
+    for value in _classes(labels):
+        numbers = split_objects(labels == value, interior, plan.model_mpp, config_of(plan))
+        sizes = np.bincount(numbers.ravel())
+        large = 1 + np.flatnonzero(sizes[1:] >= least)
+        found += ndimage.center_of_mass(numbers > 0, numbers, large)
+    return np.array(found, np.float64).reshape(-1, 2)
+
+
+def config_of(plan: Plan) -> ObjectConfig:
+    """Return how a plan's model has objects told apart."""
+    rules = plan.objects
+    return ObjectConfig(rules.smallest_um2, rules.prominence, rules.smooth_um)
+
+
 class _Maker:
     """Goes through the cells of a plane twice: for components that lie whole in a window, then for what is left.
 
@@ -84,8 +103,7 @@ class _Maker:
     def __init__(self, arrays: LabelArrays, plan: Plan, objects: "zarr.Array[Any]") -> None:
         self._labels, self._interior, self._objects = arrays.labels, arrays.interior, objects
         self._mpp = plan.model_mpp
-        rules = plan.objects
-        self._config = ObjectConfig(rules.smallest_um2, rules.prominence, rules.smooth_um)
+        self._config = config_of(plan)
 
     def run(self, check: Callable[[], None]) -> None:
         for w_y, w_x in self._cells():

@@ -16,7 +16,8 @@ from workers.core.slide_schemas import TrustWarning
 from workers.pipeline import stitch
 from workers.pipeline.inference import Segmenter, unchecked
 from workers.pipeline.objects import make_objects
-from workers.pipeline.stitch import LabelArrays, PlaneArray
+from workers.pipeline.sparse import PlaneArray
+from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import Box, WorkingPlane
 from workers.segment import Run, label
 from workers.validate.field import Field, fields_of

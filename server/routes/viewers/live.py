@@ -6,11 +6,14 @@ from functools import partial
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
+from server.results.coarse import coarse_of
 from server.routes.deps import StoreDep, ViewingDep
 from server.routes.path_deps import OWN_JOB
 from server.routes.viewers.deepzoom import Level, TilePart, picture_responses
 from server.viewing.deepzoom import descriptor, grid_of
+from server.web.errors import error_responses
 from server.web.files import is_current
+from workers.core.objects.coarse import CoarsePreview
 
 router = APIRouter(prefix="/v1/jobs", tags=["viewing"], dependencies=[OWN_JOB])
 
@@ -35,6 +38,16 @@ async def get_live_tile(
     """
     make = partial(viewing.live_tile, job_id, (level, col, row))
     return _answer(request, await to_thread.run_sync(make, limiter=viewing.limiter), "image/png")
+
+
+@router.get("/{job_id}/coarse-preview", response_model=CoarsePreview, responses=error_responses(404, 409))
+def get_coarse_preview(job_id: str, store: StoreDep) -> CoarsePreview:
+    """Tell what is expected where on the slide of a large job that runs, from a few hundred small places of it.
+
+    An estimate, and no part of the result: what it says of a cell is null once the cell's regions have landed. It is
+    made within seconds after the plan, of interactive jobs of whole slides; there is none before, after, or of others.
+    """
+    return coarse_of(store, job_id)
 
 
 def _answer(request: Request, content: bytes, media_type: str) -> Response:

@@ -106,7 +106,7 @@ def test_operation_ids_are_stable_and_unique() -> None:
         *("append_chunk", "create_upload", "delete_upload", "describe_uploads", "get_upload", "list_uploads"),
         *("change_job", "change_slide", "check_roi", "import_slide", "locate_upload", "make_link"),
         *("get_overlay_dzi", "get_overlay_tile", "get_slide_dzi", "get_slide_tile", "get_thumbnail"),
-        *("get_live_dzi", "get_live_tile", "get_qupath_script"),
+        *("get_coarse_preview", "get_live_dzi", "get_live_tile", "get_qupath_script"),
         *("correct_objects", "get_correction_history", "get_corrected_statistics", "get_corrections"),
         *("get_cohort_parquet", "undo_corrections"),
         *("get_confidence_dzi", "get_confidence_tile", "get_difference", "get_difference_dzi", "get_difference_tile"),

@@ -2,16 +2,14 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import zarr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
@@ -56,51 +54,6 @@ def test_regions_come_back_as_one_plane(make_plan: MakePlan, tmp_path: Path) -> 
     np.testing.assert_array_equal(arrays.confidence[:, :], confidence)
     assert labels.any()
     assert stitch.regions_present(tmp_path, plan) == {0, 1, 2, 3, 5}
-
-
-SPANS = st.tuples(st.integers(0, 120), st.integers(0, 120), st.integers(1, 9))
-
-
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=SPANS, columns=SPANS, landed=st.sets(st.integers(0, 11)))
-def test_an_array_of_few_chunks_is_what_zarr_reads(
-    rows: tuple[int, int, int], columns: tuple[int, int, int], landed: set[int], make_plan: MakePlan
-) -> None:
-    plan = make_plan(110, 75, 30)
-    key = tuple(slice(*span) for span in (rows, columns))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        stitch.create_label_array(folder, plan)
-        for index in landed:
-            region = region_at(plane_of(plan), 30, index)
-            stitch.write_region(folder, plan, region, *pixels(plan, region))
-        sparse, plain = stitch.open_labels(folder).labels, zarr.open_array(folder / "labels.zarr" / "labels", mode="r")
-        np.testing.assert_array_equal(sparse[key], plain[key])
-        np.testing.assert_array_equal(stitch.read_rows(sparse, 0, 75), plain[:, :])
-        known = stitch.is_empty(sparse, rows[:2], columns[:2])
-        assert known <= (not np.asarray(plain[rows[0] : rows[1], columns[0] : columns[1]]).any())
-
-
-def test_where_no_chunk_is_nothing_is_read(
-    make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = make_plan(110, 75, 30)
-    stitch.create_label_array(tmp_path, plan)
-    region = region_at(plane_of(plan), 30, 5)
-    stitch.write_region(tmp_path, plan, region, *pixels(plan, region))
-    labels = stitch.open_labels(tmp_path).labels
-    read, looked = zarr.Array.__getitem__, Mock()
-
-    def counted(array: "zarr.Array[Any]", key: Any) -> Any:
-        looked()
-        return read(array, key)
-
-    monkeypatch.setattr(zarr.Array, "__getitem__", counted)
-    assert not labels[0:30, 0:110].any()
-    assert not labels[60:75, 30:60].any()
-    assert looked.call_count == 0
-    assert labels[29:31, 59:61].any()
-    assert looked.call_count == 1
 
 
 def test_order_and_repetition_leave_the_same_bytes(make_plan: MakePlan, tmp_path: Path) -> None:

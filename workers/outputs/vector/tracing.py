@@ -14,7 +14,8 @@ from workers.core.label_layout import CLASS_BITS
 from workers.core.schemas import Plan
 from workers.outputs.vector.components import Tracer
 from workers.outputs.vector.contours import Shapes
-from workers.pipeline.stitch import LabelArrays, band_height, is_empty, read_numbers, read_rows
+from workers.pipeline.sparse import is_empty
+from workers.pipeline.stitch import LabelArrays, band_height, read_numbers, read_rows
 from workers.pipeline.tiling import exact
 
 BAND_PX = 2**24

@@ -1,0 +1,52 @@
+"""The coarse preview of a job that runs, without what has landed since: there the overlay shows what is true."""
+
+from itertools import product
+from math import ceil
+
+from pydantic import ValidationError
+
+from workers.core.errors.base import ResultNotFound
+from workers.core.label_layout import LABELS, chunks_of_row
+from workers.core.objects.coarse import COARSE, CoarsePreview
+from workers.core.schemas import Plan
+from workers.core.store import Store
+
+EDGE = 1e-6
+"""Of a region: a cell that ends with one does not reach into the next."""
+
+
+def coarse_of(store: Store, job_id: str) -> CoarsePreview:
+    """Return the coarse preview of a job; what it says of cells whose regions have all landed is null.
+
+    Raises:
+        ResultNotReady: The job is not planned.
+        ResultNotFound: There is none: not yet, not any more, or the job is too small for one.
+    """
+    plan, folder = store.read_plan(job_id), store.job_dir(job_id)
+    try:
+        preview = CoarsePreview.model_validate_json((folder / COARSE).read_bytes())
+    except (FileNotFoundError, ValidationError) as error:
+        raise ResultNotFound("The job shows no coarse preview, or not now.", value=job_id) from error
+    columns, rows = -(-plan.w_width // plan.region_px), -(-plan.w_height // plan.region_px)
+    landed = {(row, column) for row in range(rows) for column in chunks_of_row(folder, LABELS, row)}
+    waiting = {divmod(index, columns) for index in plan.regions} - landed
+    shown = [
+        not waiting.isdisjoint(_regions_under(preview, plan, row, column))
+        for row, column in product(range(preview.rows), range(preview.columns))
+    ]
+
+    def still(values: tuple[float | None, ...]) -> tuple[float | None, ...]:
+        return tuple(value if show else None for value, show in zip(values, shown, strict=True))
+
+    classes = tuple(each.model_copy(update={"share": still(each.share)}) for each in preview.classes)
+    per_mm2 = None if preview.per_mm2 is None else still(preview.per_mm2)
+    return preview.model_copy(update={"classes": classes, "per_mm2": per_mm2})
+
+
+def _regions_under(preview: CoarsePreview, plan: Plan, row: int, column: int) -> set[tuple[int, int]]:
+    """Return row and column of the regions that a cell reaches into."""
+    spans = []
+    for at, side_px, mpp in ((row, preview.cell_px[1], plan.mpp_y), (column, preview.cell_px[0], plan.mpp_x)):
+        region_l0 = plan.region_px * plan.model_mpp / mpp
+        spans.append(range(int(at * side_px / region_l0 + EDGE), ceil((at + 1) * side_px / region_l0 - EDGE)))
+    return {(row, column) for row in spans[0] for column in spans[1]}
