@@ -5,7 +5,6 @@ from math import ceil
 
 from pydantic import ValidationError
 
-from workers.core.errors.base import ResultNotFound
 from workers.core.label_layout import LABELS, chunks_of_row
 from workers.core.objects.coarse import COARSE, CoarsePreview
 from workers.core.schemas import Plan
@@ -15,18 +14,20 @@ EDGE = 1e-6
 """Of a region: a cell that ends with one does not reach into the next."""
 
 
-def coarse_of(store: Store, job_id: str) -> CoarsePreview:
+def coarse_of(store: Store, job_id: str) -> CoarsePreview | None:
     """Return the coarse preview of a job; what it says of cells whose regions have all landed is null.
+
+    Returns:
+        None if there is none: not yet, not any more, or the job makes none.
 
     Raises:
         ResultNotReady: The job is not planned.
-        ResultNotFound: There is none: not yet, not any more, or the job is too small for one.
     """
     plan, folder = store.read_plan(job_id), store.job_dir(job_id)
     try:
         preview = CoarsePreview.model_validate_json((folder / COARSE).read_bytes())
-    except (FileNotFoundError, ValidationError) as error:
-        raise ResultNotFound("The job shows no coarse preview, or not now.", value=job_id) from error
+    except (FileNotFoundError, ValidationError):
+        return None
     columns, rows = -(-plan.w_width // plan.region_px), -(-plan.w_height // plan.region_px)
     landed = {(row, column) for row in range(rows) for column in chunks_of_row(folder, LABELS, row)}
     waiting = {divmod(index, columns) for index in plan.regions} - landed

@@ -25,6 +25,8 @@ from viewer_fixtures import (
 
 from workers.core.slides.readers.registry import open_slide
 
+LAST = (254, 232, 56)
+"""Colour of the densest cell."""
 WHOLE_TILE = (1536, 256, 256, 256)
 """Another red rectangle: its edges are those of a tile."""
 
@@ -96,3 +98,16 @@ def test_on_a_slide_with_bounds_the_overlay_lies_where_it_should_and_is_sharp(wa
     for name in ("line-far", "line-near", "line-close"):
         assert_is_one_line(walk, name, RED[0], 512)
     assert_has_no_gap(walk, "line-tile", WHOLE_TILE)
+
+
+def test_what_is_expected_is_seen_until_the_job_is_done(walker: Walker, slide: Path) -> None:
+    """A cell without a number is left as it is; the other has the last colour of the scale, half seen through."""
+    walk = walker("coarse", slide, is_held=True)
+    assert "Preview" in walk.said["note"]
+    assert "1,234 objects per mm²" in walk.said["note"]
+    left, right = (700.0, 1400.0), (1400.0, 1400.0)
+    assert is_like(walk.at("expected", *left), GLASS)
+    mixed = walk.at("expected", *right)
+    assert mixed is not None
+    np.testing.assert_allclose(mixed.astype(int), 0.55 * np.array(LAST) + 0.45 * np.array(GLASS), atol=12)
+    assert is_like(walk.at("done", *right), GLASS)

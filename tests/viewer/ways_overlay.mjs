@@ -1,9 +1,31 @@
 // A walk that looks closely at how the overlay lies on the slide.
 
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { folder, goTo, inspect, opaque, open, said, segment, shoot, url } from './tools.mjs'
 
 export const overlayWays = {
+  async coarse() {
+    const page = await open(url)
+    const preview = {
+      ...{ cell_px: [1152, 1536], columns: 2, rows: 1, samples: 120, samples_mm2: 0.5, classes: [] },
+      per_mm2: [null, 1234],
+    }
+    await page.route('**/coarse-preview', (route) => route.fulfill({ json: preview }))
+    await segment(page)
+    await page.getByText('Estimated from 120 small places').waitFor()
+    said.note = await page.locator('#coarse').innerText()
+    await opaque(page)
+    await goTo(page, { x: '1152', y: '768', z: '0.4' })
+    said.shots = [await shoot(page, 'expected')]
+    await inspect(page, 'expected')
+    await page.screenshot({ path: join(folder, 'coarse.png'), caret: 'initial' })
+    writeFileSync(join(folder, 'go'), '')
+    await page.locator('#jobs li[data-state="succeeded"]').waitFor()
+    await page.locator('#coarse').waitFor({ state: 'hidden' })
+    said.shots.push(await shoot(page, 'done'))
+  },
+
   async close() {
     const page = await open(url)
     await segment(page)

@@ -5,26 +5,30 @@ import type { Plane } from './plane'
 import { blank } from './screen_canvas'
 import { TABLE } from './sequential'
 
-/** As the server tells it: cells row by row, the first at the slide's corner. */
-export interface Density {
-  cell_um: number
+/** Cells row by row, the first at the slide's corner; null is not drawn. */
+export interface Cells {
   cell_px: [number, number]
   columns: number
   rows: number
+  per_mm2: (number | null)[]
+}
+
+/** As the server tells it. */
+export interface Density extends Cells {
+  cell_um: number
   counts: number[]
-  per_mm2: number[]
 }
 
 /** Return the most objects per mm² of cells that lie on the slide as a whole, or of all where there are none such. */
-export function mostPerMm2({ columns, rows, per_mm2 }: Density): number {
+export function mostPerMm2({ columns, rows, per_mm2 }: Cells): number {
   const whole = per_mm2.filter((_, i) => i % columns < columns - 1 && i < columns * (rows - 1))
-  return (whole.length > 0 ? whole : per_mm2).reduce((most, each) => Math.max(most, each), 0)
+  return (whole.length > 0 ? whole : per_mm2).reduce<number>((most, each) => Math.max(most, each ?? 0), 0)
 }
 
 export class DensityCanvas {
   readonly #canvas = document.createElement('canvas')
   readonly #cells = document.createElement('canvas')
-  #density: Density | null = null
+  #density: Cells | null = null
   #opacity = 1
 
   constructor(
@@ -37,7 +41,7 @@ export class DensityCanvas {
   }
 
   /** Draw a density in place of another; null draws none. */
-  show(density: Density | null): void {
+  show(density: Cells | null): void {
     this.#density = density
     if (density !== null) this.#paint(density)
     this.osd.forceRedraw()
@@ -49,7 +53,7 @@ export class DensityCanvas {
   }
 
   /** Paint a px for each cell; where there is nothing it is transparent. */
-  #paint(density: Density): void {
+  #paint(density: Cells): void {
     const { columns, rows, per_mm2 } = density
     Object.assign(this.#cells, { width: columns, height: rows })
     const most = mostPerMm2(density)
@@ -57,7 +61,7 @@ export class DensityCanvas {
     const image = context?.createImageData(columns, rows)
     if (!context || !image) return
     per_mm2.forEach((each, i) => {
-      if (each > 0) image.data.set([...(TABLE[Math.min(255, Math.round((255 * each) / most))] ?? [0, 0, 0]), 255], 4 * i)
+      if (each !== null && each > 0) image.data.set([...(TABLE[Math.min(255, Math.round((255 * each) / most))] ?? [0, 0, 0]), 255], 4 * i)
     })
     context.putImageData(image, 0, 0)
   }

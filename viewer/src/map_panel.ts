@@ -7,7 +7,7 @@ import type { LayerState, MapKind } from './layer_state'
 import { whenMade } from './made'
 import { share } from './measure'
 import { report } from './notices'
-import { colourBar } from './sequential'
+import { scale } from './sequential'
 import { MAPS } from './strings'
 import { TileLayer } from './tile_layer'
 import type { JobView } from './types'
@@ -180,9 +180,4 @@ export class MapPanel {
   #sayHowSure(): void {
     this.#sureText.textContent = `${this.#sure.value} %`
   }
-}
-
-/** Return the colours with what their ends stand for. */
-function scale(low: string, high: string, label: string): HTMLElement[] {
-  return [colourBar(label), el('div', { className: 'ends' }, el('span', { textContent: low }), el('span', { textContent: high }))]
 }

@@ -1,6 +1,7 @@
 /** What there is of the chosen job: its overlay, also while it runs, the legend, and what can be downloaded. */
 
 import { getJson } from './api'
+import { CoarseLayer } from './coarse'
 import { byId, el, pause } from './dom'
 import { downloadsOf } from './downloads'
 import { classPaints, legendTable } from './legend'
@@ -17,6 +18,7 @@ const REFRESH_MS = 2000
 
 export class ResultPanel {
   readonly #outlines = byId('outlines', HTMLInputElement)
+  readonly #coarse: CoarseLayer
   #job: JobView | null = null
   #look: Look | null = null
   readonly #palette = new Palette()
@@ -28,6 +30,7 @@ export class ResultPanel {
     private readonly viewer: SlideViewer,
     private readonly classesOf: (model: string) => ModelClass[],
   ) {
+    this.#coarse = new CoarseLayer(viewer)
     const opacity = byId('opacity', HTMLInputElement)
     opacity.addEventListener('input', () => viewer.setOpacity(Number(opacity.value) / 100))
     for (const choice of [this.#outlines, byId('fill', HTMLInputElement)]) {
@@ -47,6 +50,7 @@ export class ResultPanel {
   async show(job: JobView | null, slide: SlideInfo | null): Promise<void> {
     const before = this.#job
     this.#job = job
+    this.#coarse.show(job)
     byId('result', HTMLElement).hidden = job === null
     if (before?.id !== job?.id) {
       this.#look = null

@@ -258,6 +258,14 @@ export const MAPS = {
     `Shares of ${px.toLocaleString('en')} px in which either found a class${step > 1 ? `, one in ${step} × ${step} px of the slide` : ''}.`,
 }
 
+export const COARSE = {
+  title: 'Preview',
+  colours: 'Colours of what is expected, from dark blue for little to yellow for much',
+  perMm2: (most: number) => `${most.toLocaleString('en')} objects per mm²`,
+  share: (most: number) => `${most} % of the tissue`,
+  note: (samples: number) => `Estimated from ${samples} small places of the slide. It is no result, and goes where regions have landed.`,
+}
+
 export const OBJECTS = {
   heading: 'Objects',
   order: 'Order',

@@ -40,14 +40,18 @@ async def get_live_tile(
     return _answer(request, await to_thread.run_sync(make, limiter=viewing.limiter), "image/png")
 
 
-@router.get("/{job_id}/coarse-preview", response_model=CoarsePreview, responses=error_responses(404, 409))
-def get_coarse_preview(job_id: str, store: StoreDep) -> CoarsePreview:
+@router.get(
+    "/{job_id}/coarse-preview",
+    response_model=CoarsePreview,
+    responses={204: {"description": "There is none, or not now."}, **error_responses(404, 409)},
+)
+def get_coarse_preview(job_id: str, store: StoreDep) -> CoarsePreview | Response:
     """Tell what is expected where on the slide of a large job that runs, from a few hundred small places of it.
 
     An estimate, and no part of the result: what it says of a cell is null once the cell's regions have landed. It is
     made within seconds after the plan, of interactive jobs of whole slides; there is none before, after, or of others.
     """
-    return coarse_of(store, job_id)
+    return coarse_of(store, job_id) or Response(status_code=204)
 
 
 def _answer(request: Request, content: bytes, media_type: str) -> Response:
