@@ -1,16 +1,17 @@
 """The masks of a job: where there is tissue, what spoils it, and which part of it the job is about."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from workers.core.quality_schemas import Quality
+from workers.core.quality_schemas import QUALITY_NAMES, Quality, QualityName
 from workers.core.roi.polygons import MultiPolygon, Polygon
 from workers.core.schemas import JobRequest, Plan
-from workers.core.slide_schemas import SlideInfo
+from workers.core.slide_schemas import L0Box, SlideInfo
 from workers.core.slides.slide import Slide
 from workers.pipeline.glass import Mask
 from workers.pipeline.overview import Overview
@@ -33,6 +34,7 @@ class Masks:
         map: What spoils the tissue; None where that is not known.
         quality: How much of it.
         hues: What colours the tissue has; None where that was not looked at.
+        places: Where the tissue is spoiled: boxes of each kind, level-0 px.
     """
 
     tissue: TissueMask
@@ -40,6 +42,7 @@ class Masks:
     map: QualityMap | None
     quality: Quality | None
     hues: StainHues | None = None
+    places: Mapping[QualityName, Sequence[L0Box]] = field(default_factory=dict)
 
     def save(self, out_dir: Path) -> None:
         """Write them into the folder of a job."""
@@ -74,8 +77,10 @@ def find_masks(slide: Slide, info: SlideInfo, request: JobRequest, mpp: tuple[fl
         return Masks(tissue, share, None, None)
     counted = roi & (found.mask if request.tissue else np.True_)
     wants_all = request.quality or "blur" in request.exclude_quality
-    spoiled = look(slide, overview, found.mask, counted, mpp, None if wants_all else FIELDS_MAX)
-    return Masks(tissue, share, *spoiled, find_hues(overview, found.mask & roi))
+    spoiled, quality = look(slide, overview, found.mask, counted, mpp, None if wants_all else FIELDS_MAX)
+    size = slide.geometry.l0_width, slide.geometry.l0_height
+    places = {name: spoiled.places(name, counted, size) for name in QUALITY_NAMES if quality.share(name)}
+    return Masks(tissue, share, spoiled, quality, find_hues(overview, found.mask & roi), places)
 
 
 def area_of(tissue: TissueMask, roi: Polygon | MultiPolygon | None) -> Area:

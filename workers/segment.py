@@ -42,6 +42,7 @@ from workers.core.slides.slide import Slide
 from workers.core.text import printable
 from workers.many.command import Asked, of_many, segment_many
 from workers.masks import load_area
+from workers.outputs.statistics import read_statistics
 from workers.pipeline import bad_tiles, stitch
 from workers.pipeline.inference import Engine, Segmenter, cpu_threads, segment_regions
 from workers.pipeline.plane import PlaneReader
@@ -220,7 +221,7 @@ def label(run: Run, load: Callable[[], Segmenter]) -> tuple[Plan, dict[str, floa
 
 def report(provenance: Provenance, out_dir: Path) -> str:
     """Return what a person wants to know at the end: areas and objects, seconds per phase, memory, where things are."""
-    found = stages.read_statistics(out_dir)
+    found = read_statistics(out_dir)
     width = max(len(each.name) for each in found.classes)
     rows = [f"{'class':<{width}}  {'mm²':>10}  {'of tissue':>9}  {'confidence':>10}  {'objects':>9}  {'per mm²':>9}"]
     for each in found.classes:

@@ -36,7 +36,7 @@ from workers.outputs.levels import Levels
 from workers.outputs.preview import write_preview
 from workers.outputs.provenance import describe
 from workers.outputs.pyramid import write_labels, write_overlay
-from workers.outputs.statistics import Statistics, write_statistics
+from workers.outputs.statistics import Statistics, read_statistics, write_statistics
 from workers.outputs.vector.counts import count_objects
 from workers.outputs.vector.object_table import Source, read_counts, read_haematoxylin, write_objects
 from workers.outputs.vector.quality_layer import write_quality
@@ -128,7 +128,9 @@ def plan_job(
         layer=request.quality,
         quality=masks.quality,
         exclude_quality=request.exclude_quality,
-        warnings=trust.planned(info, request, card, (mpp_x, mpp_y), masks.share, masks.quality, masks.hues),
+        warnings=trust.planned(
+            info, request, card, (mpp_x, mpp_y), masks.share, masks.quality, masks.hues, masks.places
+        ),
     )
     if read_plan(out_dir) != plan:
         (out_dir / PLAN).unlink(missing_ok=True)
@@ -244,7 +246,8 @@ def finish_job(
     sizes_bytes = {name: (out_dir / name).stat().st_size for name in files}
     told.check()
     statistics = statistics_of(out_dir, plan)
-    lost, warnings = bad_tiles.read_bad_tiles(out_dir).tiles, trust.finished(plan, statistics)
+    lost = bad_tiles.read_bad_tiles(out_dir).tiles
+    warnings = trust.finished(plan, statistics, lost)
     provenance = describe(slide, info, plan, created_at, timings, files, sizes_bytes, lost, warnings)
     if statistics is not None:
         provenance = provenance.model_copy(update={"excluded_mm2": statistics.excluded_mm2})
@@ -256,11 +259,6 @@ def finish_job(
 def statistics_of(out_dir: Path, plan: Plan) -> Statistics | None:
     """Return what stands in `statistics.json`; None if the job does not make it."""
     return read_statistics(out_dir) if "statistics.json" in plan.outputs else None
-
-
-def read_statistics(out_dir: Path) -> Statistics:
-    """Return what stands in `statistics.json`."""
-    return Statistics.model_validate_json((out_dir / "statistics.json").read_bytes())
 
 
 def _outputs(
@@ -296,5 +294,5 @@ def _write_statistics(path: Path, arrays: LabelArrays, plan: Plan, area: Area) -
 
 
 def _write_preview(path: Path, slide: Slide, arrays: LabelArrays, plan: Plan) -> None:
-    statistics = read_statistics(path.parent)
-    write_preview(path, slide, arrays, plan, statistics, trust.finished(plan, statistics))
+    statistics, lost = read_statistics(path.parent), bad_tiles.read_bad_tiles(path.parent).tiles
+    write_preview(path, slide, arrays, plan, statistics, trust.finished(plan, statistics, lost))

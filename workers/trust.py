@@ -3,14 +3,15 @@
 Each reason has a code and a sentence. It stops nothing: it goes into the plan and the result, and every door shows it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from types import MappingProxyType
 from typing import NamedTuple
 
 from workers.core.model.schemas import ModelCard
 from workers.core.quality_schemas import Quality, QualityName
-from workers.core.schemas import JobRequest, Plan
-from workers.core.slide_schemas import SlideInfo, TrustWarning
+from workers.core.schemas import BadTile, JobRequest, Plan
+from workers.core.slide_schemas import L0Box, SlideInfo, TrustWarning
 from workers.core.slides.modality_match import suits
 from workers.outputs.statistics import Statistics
 from workers.pipeline.stain_match import StainHues
@@ -58,6 +59,7 @@ def planned(
     tissue_share: float,
     quality: Quality | None = None,
     hues: StainHues | None = None,
+    places: Mapping[QualityName, Sequence[L0Box]] = MappingProxyType({}),
 ) -> tuple[TrustWarning, ...]:
     """Return what is known before a pixel is segmented.
 
@@ -69,20 +71,22 @@ def planned(
         tissue_share: Of the slide, or of the region of interest, 0 to 1.
         quality: How much of its tissue is spoiled; None where that was not looked at.
         hues: What colours its tissue has; None likewise.
+        places: Where it is spoiled, level-0 px.
     """
     return (
         *info.warnings,
         *_of_resolution(info, request, card, mpp),
         *_of_modality(info, card),
         *_of_tissue(request, tissue_share),
-        *_of_quality(request, quality),
+        *_of_quality(request, quality, places),
         *_of_stain(info, card, hues),
     )
 
 
-def finished(plan: Plan, statistics: Statistics | None) -> tuple[TrustWarning, ...]:
-    """Return all that is known of a result: what the plan knew, and what its classes tell."""
-    return (*plan.warnings, *((*_of_classes(statistics), *_of_objects(statistics, plan)) if statistics else ()))
+def finished(plan: Plan, statistics: Statistics | None, bad_tiles: Sequence[BadTile] = ()) -> tuple[TrustWarning, ...]:
+    """Return all that is known of a result: what the plan knew, what was not read, and what its classes tell."""
+    told = (*_of_classes(statistics), *_of_objects(statistics, plan)) if statistics else ()
+    return (*plan.warnings, *_of_bad_tiles(bad_tiles), *told)
 
 
 def _of_resolution(
@@ -143,7 +147,9 @@ def _of_stain(info: SlideInfo, card: ModelCard, hues: StainHues | None) -> Itera
         )
 
 
-def _of_quality(request: JobRequest, quality: Quality | None) -> Iterator[TrustWarning]:
+def _of_quality(
+    request: JobRequest, quality: Quality | None, places: Mapping[QualityName, Sequence[L0Box]]
+) -> Iterator[TrustWarning]:
     if quality is not None:
         for name, (code, message, least) in SPOILED.items():
             share = quality.share(name)
@@ -151,7 +157,7 @@ def _of_quality(request: JobRequest, quality: Quality | None) -> Iterator[TrustW
                 value = f"{share:.1%} of the tissue"
                 if name == "blur" and quality.focus_fields_read < quality.focus_fields:
                     value += f", by {quality.focus_fields_read} of {quality.focus_fields} fields"
-                yield TrustWarning(code=code, message=message, value=value)
+                yield TrustWarning(code=code, message=message, value=value).at(places.get(name, ()))
     wanted = {"ink", "fold", "blur"} if request.quality else {*request.exclude_quality}
     if unknown := sorted(wanted & _not_told(quality)):
         yield TrustWarning(
@@ -167,6 +173,16 @@ def _not_told(quality: Quality | None) -> set[str]:
     if quality is None:
         return {"ink", "fold", "blur"}
     return ({"fold"} if not quality.folds_told else set()) | ({"blur"} if quality.focus_fields_read == 0 else set())
+
+
+def _of_bad_tiles(bad_tiles: Sequence[BadTile]) -> Iterator[TrustWarning]:
+    if bad_tiles:
+        blocks = "1 block" if len(bad_tiles) == 1 else f"{len(bad_tiles)} blocks"
+        yield TrustWarning(
+            code="parts_left_out",
+            message="Parts of the slide cannot be decoded, and nothing is said of them.",
+            value=blocks,
+        ).at((each.l0_x, each.l0_y, each.l0_x + each.l0_width, each.l0_y + each.l0_height) for each in bad_tiles)
 
 
 def _of_classes(statistics: Statistics) -> Iterator[TrustWarning]:
@@ -205,4 +221,4 @@ def _of_objects(statistics: Statistics, plan: Plan) -> Iterator[TrustWarning]:
                 code="objects_implausible",
                 message=f"An object of the class {each.name} is larger than the model's objects are.",
                 value=f"{each.largest_um2:.0f} µm², where {smallest_um2:g} µm² are enough",
-            )
+            ).at(() if each.largest_box is None else (each.largest_box,))

@@ -78,11 +78,17 @@ class Integrity(View):
 
 
 class TrustWarning(View):
-    """Why a result cannot be trusted as it is."""
+    """Why a result cannot be trusted as it is.
+
+    `places` are boxes x0, y0, x1, y1 in level-0 px around its causes, the largest first, a hundred at most; of
+    `places_count` in all. A warning about all of the slide has none, and in lists of jobs none has.
+    """
 
     code: str
     message: str
     value: str | None = None
+    places: tuple[tuple[int, int, int, int], ...] = ()
+    places_count: int = 0
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}{f' ({self.value})' if self.value else ''}"

@@ -62,4 +62,10 @@ def list_jobs(
             break
         cursor, size = entries[-1], AT_ONCE
     items, following = page(found, limit)
-    return tuple(with_warnings(jobs.store, view) for view in items), following
+    return tuple(_in_list(with_warnings(jobs.store, view)) for view in items), following
+
+
+def _in_list(view: JobView) -> JobView:
+    """Return a job without the places of its warnings: a thousand jobs would have a hundred thousand."""
+    warnings = tuple(each.model_copy(update={"places": ()}) for each in view.warnings)
+    return view.model_copy(update={"warnings": warnings})

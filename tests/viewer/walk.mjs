@@ -13,6 +13,7 @@ import { readingWays } from './ways_reading.mjs'
 import { regionWays } from './ways_regions.mjs'
 import { reviewWays } from './ways_review.mjs'
 import { uploadWays } from './ways_uploads.mjs'
+import { warningWays } from './ways_warnings.mjs'
 
 const STILL_MS = 800 // longer than a move of the view goes on
 
@@ -25,6 +26,7 @@ const ways = {
   ...regionWays,
   ...reviewWays,
   ...uploadWays,
+  ...warningWays,
 
   async whole() {
     const page = await open(url)

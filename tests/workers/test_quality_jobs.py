@@ -18,7 +18,7 @@ from workers.core.quality_schemas import QUALITY_NAMES
 from workers.core.schemas import JobRequest, Plan, Provenance
 from workers.core.slide_schemas import Modality
 from workers.core.slides.readers.registry import open_slide
-from workers.outputs.statistics import Statistics
+from workers.outputs.statistics import Statistics, read_statistics
 
 Job = Callable[..., tuple[Plan, Provenance, Statistics]]
 
@@ -54,7 +54,7 @@ def job(
             )
         plan = stages.read_plan(out_dir)
         assert plan is not None
-        return plan, record, stages.read_statistics(out_dir)
+        return plan, record, read_statistics(out_dir)
 
     return run
 
@@ -68,6 +68,14 @@ def test_ink_is_warned_of_and_measured_in_every_job(job: Job) -> None:
     plan, record, statistics = job()
     assert "ink_present" in codes(record)
     (warning,) = (each for each in record.warnings if each.code == "ink_present")
+    y, x = np.indices((900, 1300))
+    stroke = np.abs(y - 300 - x / 4) < 60
+    told = np.zeros_like(stroke)
+    for x0, y0, x1, y1 in warning.places:
+        assert stroke[y0:y1, x0:x1].any()
+        told[y0:y1, x0:x1] = True
+    assert warning.places_count == len(warning.places) > 0
+    assert told.mean() < 0.5
     assert plan.quality is not None
     assert warning.value == f"{plan.quality.share('ink'):.1%} of the tissue"
     assert 0.05 < plan.quality.share("ink") < 0.3

@@ -5,13 +5,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workers import trust
 from workers.core.errors.jobs import ModalityMismatch
 from workers.core.model.schemas import ModelCard, ModelClass, ObjectRules
-from workers.core.quality_schemas import QUALITY_NAMES, Quality, QualityArea
-from workers.core.schemas import JobRequest
-from workers.core.slide_schemas import Modality, ModalityName, SlideGeometry, SlideInfo, SlideLevel, TrustWarning
+from workers.core.quality_schemas import QUALITY_NAMES, Quality, QualityArea, QualityName
+from workers.core.schemas import BadTile, JobRequest
+from workers.core.slide_schemas import (
+    PLACES_MAX,
+    L0Box,
+    Modality,
+    ModalityName,
+    SlideGeometry,
+    SlideInfo,
+    SlideLevel,
+    TrustWarning,
+)
 from workers.core.slides.modality_match import require_modality
 from workers.outputs.statistics import ClassStatistics, Statistics
 from workers.pipeline.stain_match import StainHues
@@ -95,6 +106,38 @@ def test_what_spoils_the_tissue_is_told(
     assert [(each.code, each.value) for each in found] == expected
 
 
+def test_what_spoils_the_tissue_has_its_places_and_other_reasons_have_none() -> None:
+    request = JobRequest(slide_id="s", model="made", mpp=0.5)
+    places: dict[QualityName, list[L0Box]] = {"ink": [(0, 0, 10, 10), (5, 5, 25, 25)], "fold": [(1, 1, 2, 2)]}
+    found = trust.planned(slide(), request, CARD, (0.5, 0.5), 0.5, spoiled(ink=0.1), None, places)
+    assert [(each.code, each.places, each.places_count) for each in found] == [
+        ("mpp_by_hand", (), 0),
+        ("ink_present", ((5, 5, 25, 25), (0, 0, 10, 10)), 2),
+    ]
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 40)] * 2, *[st.integers(1, 9)] * 2), max_size=400))
+def test_a_warning_tells_its_largest_places_and_counts_all(found: list[tuple[int, int, int, int]]) -> None:
+    boxes = [(x, y, x + width, y + height) for x, y, width, height in found]
+    told = TrustWarning(code="a", message="A.").at(boxes)
+    assert TrustWarning.model_validate_json(told.model_dump_json()) == told
+    assert told.places_count == len(set(boxes))
+    assert len(told.places) == min(PLACES_MAX, told.places_count)
+    assert set(told.places) <= set(boxes)
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in told.places]
+    assert areas == sorted(areas, reverse=True)
+    assert sorted(((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in set(boxes)), reverse=True)[: len(areas)] == areas
+
+
+def test_what_was_not_read_is_told_with_its_places(make_plan: Any) -> None:
+    lost = [BadTile(level=1, l0_x=x, l0_y=8, l0_width=4, l0_height=2) for x in (0, 12)]
+    plan = make_plan(100, 100)
+    (found,) = trust.finished(plan, None, lost)
+    assert (found.code, found.value, found.places) == ("parts_left_out", "2 blocks", ((0, 8, 4, 10), (12, 8, 16, 10)))
+    assert trust.finished(plan, None, lost[:1])[0].value == "1 block"
+    assert trust.finished(plan, None) == ()
+
+
 def test_fluorescence_is_refused_by_a_model_of_bright_field_or_warned_of() -> None:
     info = slide("fluorescence")
     request = JobRequest(slide_id="s", model="made")
@@ -153,11 +196,12 @@ def test_objects_of_sizes_that_objects_do_not_have_are_told(
 ) -> None:
     nucleus = ClassStatistics(
         index=1, name="nucleus", color=(0, 0, 0), pixels=9, mm2=1.0, share_of_tissue=0.1, mean_confidence=0.9,
-        count=count, small_count=small, largest_um2=largest_um2,
+        count=count, small_count=small, largest_um2=largest_um2, largest_box=largest_um2 and (1, 2, 30, 40),
     )  # fmt: skip
     plan = make_plan(100, 100, objects=ObjectRules(smallest_um2=smallest_um2))
     found = trust.finished(plan, Statistics(mm2_per_pixel=1e-6, slide_mm2=2, tissue_mm2=1, classes=(nucleus,)))
     assert [(each.code, each.value) for each in found] == [("objects_implausible", value) for value in expected]
+    assert [each.places for each in found] == [((1, 2, 30, 40),) if "enough" in value else () for value in expected]
 
 
 def test_a_section_that_is_no_h_and_e_is_told_to_models_of_it_and_once() -> None:

@@ -1,6 +1,7 @@
 /** From one object to the next, in an order that is chosen: the buttons, the keys n and p, and what the chosen one is. */
 
 import { button, el } from './dom'
+import { lookAt } from './look_at'
 import { announce, report } from './notices'
 import { linesOf, type ObjectPage, type ObjectView, pageOf } from './object_query'
 import { OBJECTS } from './strings'
@@ -11,11 +12,8 @@ const ORDERS = ['confidence', '-area', 'area', '-confidence', 'position'] as con
 const PAGE = '50'
 const NAME = 'object'
 const TYPED_INTO = 'input:not([type=checkbox], [type=radio], [type=range]), select, textarea, dialog'
-/** Shares of the view within which an object is left at the size it has; else it gets the one between. */
-const SMALL = 0.05
-const LARGE = 0.8
-const WANTED = 0.25
-const MOST_ZOOM = 2
+/** Of the view, what an object takes that was tiny in it, or larger than it. */
+const SHARE = 0.25
 
 export class ObjectPanel {
   readonly element: HTMLElement
@@ -110,7 +108,7 @@ export class ObjectPanel {
       return
     }
     this.#at = wanted
-    this.#lookAt(found)
+    lookAt(this.viewer, found.bbox, SHARE)
     this.choose(found)
   }
 
@@ -122,16 +120,5 @@ export class ObjectPanel {
       this.#text.textContent = OBJECTS.making
     })
     this.#items.push(...this.#page.items)
-  }
-
-  /** Bring an object into the middle; the zoom stays unless it would be tiny or larger than the view. */
-  #lookAt({ bbox: [x0, y0, x1, y1] }: ObjectView): void {
-    const place = this.viewer.place()
-    const { clientWidth, clientHeight } = this.viewer.osd.element
-    if (place === null) return
-    const fits = Math.min(clientWidth / (x1 - x0), clientHeight / (y1 - y0))
-    const isFine = place.z >= SMALL * fits && place.z <= LARGE * fits
-    const z = isFine ? place.z : Math.min(WANTED * fits, MOST_ZOOM)
-    this.viewer.goTo({ ...place, x: (x0 + x1) / 2, y: (y0 + y1) / 2, z })
   }
 }

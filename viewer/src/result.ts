@@ -2,7 +2,7 @@
 
 import { getJson } from './api'
 import { CoarseLayer } from './coarse'
-import { byId, el, pause } from './dom'
+import { byId, pause } from './dom'
 import { downloadsOf } from './downloads'
 import { classPaints, legendTable } from './legend'
 import { report } from './notices'
@@ -10,8 +10,9 @@ import { Look } from './overlay'
 import { Palette } from './palette'
 import { mppOf } from './parameters'
 import { RESULT } from './strings'
-import type { JobView, ModelClass, SlideInfo, Statistics, TrustWarning } from './types'
+import type { JobView, ModelClass, SlideInfo, Statistics } from './types'
 import type { SlideViewer } from './viewer'
+import { WarningList } from './warnings'
 
 const LABELS = 'labels.ome.tif'
 const REFRESH_MS = 2000
@@ -19,6 +20,7 @@ const REFRESH_MS = 2000
 export class ResultPanel {
   readonly #outlines = byId('outlines', HTMLInputElement)
   readonly #coarse: CoarseLayer
+  readonly #warnings: WarningList
   #job: JobView | null = null
   #look: Look | null = null
   readonly #palette = new Palette()
@@ -31,6 +33,7 @@ export class ResultPanel {
     private readonly classesOf: (model: string) => ModelClass[],
   ) {
     this.#coarse = new CoarseLayer(viewer)
+    this.#warnings = new WarningList(viewer)
     const opacity = byId('opacity', HTMLInputElement)
     opacity.addEventListener('input', () => viewer.setOpacity(Number(opacity.value) / 100))
     for (const choice of [this.#outlines, byId('fill', HTMLInputElement)]) {
@@ -58,8 +61,7 @@ export class ResultPanel {
       byId('result-note', HTMLElement).textContent = ''
     }
     if (slide === null) return
-    // A job that waits has no warnings yet, its slide may.
-    showWarnings(job === null || job.warnings.length > 0 ? (job?.warnings ?? []) : slide.warnings)
+    void this.#warnings.show(job, slide)
     const { mpp_x, mpp_y } = slide.geometry
     this.viewer.setMpp(...((job && mppOf(job, slide)) ?? ([mpp_x, mpp_y] as const)))
     if (job === null) return
@@ -127,16 +129,4 @@ export class ResultPanel {
     byId('legend', HTMLElement).replaceChildren(legendTable(classes, look, redraw))
     byId('class-paints', HTMLElement).replaceChildren(...classPaints(classes, look, redraw, again))
   }
-}
-
-/** Say why the result cannot be trusted as it is; nothing if it can. */
-function showWarnings(warnings: TrustWarning[]): void {
-  const list = byId('warnings', HTMLElement)
-  list.hidden = warnings.length === 0
-  list.replaceChildren(
-    ...warnings.map((each) => {
-      const value = each.value === null ? '' : ` (${each.value})`
-      return el('li', { title: each.code, textContent: `${each.message}${value}` })
-    }),
-  )
 }

@@ -9,7 +9,7 @@ const SVG = 'http://www.w3.org/2000/svg'
 export interface Sketch {
   lines: Point[][]
   isClosed: boolean
-  kind: 'job' | 'draft' | 'ruler' | 'object'
+  kind: 'job' | 'draft' | 'ruler' | 'object' | 'warning'
   label?: string
 }
 

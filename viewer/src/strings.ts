@@ -50,7 +50,7 @@ export const JOB = {
 }
 
 export const VIEW = {
-  keys: 'Slide. Arrow keys move, plus and minus zoom, r turns, f mirrors, 0 shows all of it, n and p go from object to object.',
+  keys: 'Slide. Arrow keys move, plus and minus zoom, r turns, f mirrors, 0 shows all of it, n and p go from object to object, w and W from warning to warning.',
   pointer: 'Pointer',
   centre: 'Centre',
   slide: 'this slide',
@@ -188,6 +188,16 @@ export const RESULT = {
   shows: (done: number, total: number | null) =>
     `Shows ${done} of ${total ?? '?'} regions. Areas and downloads come when the job has finished.`,
   noLabels: 'This job made no labels, so there is no overlay to show.',
+}
+
+export const WARNINGS = {
+  places: (count: number) => (count === 1 ? '1 place' : `${count} places`),
+  of: (places: string, warning: string) => `${places}: ${warning}`,
+  at: (place: number, told: number) => `Place ${place} of ${told}`,
+  largestOf: (all: number) => `, the largest of ${all}`,
+  howTo: 'w and W go from place to place.',
+  nowhere: 'None of the warnings is about a place.',
+  none: 'There are no warnings.',
 }
 
 export const UPLOAD = {

@@ -12,6 +12,10 @@ export interface TrustWarning {
   code: string
   message: string
   value: string | null
+  /** Boxes around its causes, the largest first; none of one about all of the slide, and none in lists of jobs. */
+  places: [x0: number, y0: number, x1: number, y1: number][]
+  /** How many there are, those told among them. */
+  places_count: number
 }
 
 export interface SlideInfo {

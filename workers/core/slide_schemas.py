@@ -3,7 +3,9 @@
 Frames: `l0_` level-0 px of the full plane.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
+from math import ceil, floor
 from typing import Literal
 
 from pydantic import Field
@@ -20,12 +22,31 @@ ImageKind = Literal["slide", "associated"]
 ModalityName = Literal["brightfield_he", "brightfield_other", "fluorescence", "unknown"]
 
 
+L0Box = tuple[int, int, int, int]
+"""Left, top, right and bottom, half-open, in level-0 px of the full plane."""
+
+PLACES_MAX = 100
+"""Places that one warning tells; how many there are is counted."""
+
+
 class TrustWarning(Frozen):
     """A reason why a result cannot be trusted as it is. It never stops a job; whoever reads the result is told."""
 
     code: str = Field(description="For programs.", examples=["planes_unread"])
     message: str = Field(description="One sentence for people.")
     value: str | None = Field(default=None, description="What was found.")
+    places: tuple[L0Box, ...] = Field(
+        default=(),
+        max_length=PLACES_MAX,
+        description="Where its causes are: boxes x0, y0, x1, y1 in level-0 px, the largest first. None of a warning "
+        "that is about all of the slide, and none in lists of jobs.",
+    )
+    places_count: int = Field(default=0, ge=0, description="How many places there are, those told among them.")
+
+    def at(self, boxes: Iterable[L0Box]) -> "TrustWarning":
+        """Return the warning with the places of its causes: the largest boxes, and how many there are in all."""
+        known = sorted(set(boxes), key=lambda box: ((box[0] - box[2]) * (box[3] - box[1]), box[1], box[0]))
+        return self.model_copy(update={"places": tuple(known[:PLACES_MAX]), "places_count": len(known)})
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}{f' ({self.value})' if self.value else ''}"
@@ -94,6 +115,21 @@ class SlideGeometry(Frozen):
         default=None, description="`openslide.bounds-*`: x, y, width, height in level-0 px of the full plane."
     )
     levels: tuple[SlideLevel, ...]
+
+    def l0_box(self, level: int, place: tuple[int, int], size: tuple[int, int]) -> L0Box:
+        """Return what a rectangle of a level takes of the slide.
+
+        Args:
+            level: Index of the level.
+            place: Its left and top, px of the level.
+            size: Its width and height, px of the level; it may reach beyond the slide.
+        """
+        scale = self.levels[level].downsample
+        (x0, x1), (y0, y1) = (
+            (floor(at * scale), min(length, ceil((at + side) * scale)))
+            for at, side, length in zip(place, size, (self.l0_width, self.l0_height), strict=True)
+        )
+        return x0, y0, x1, y1
 
 
 class FileMpp(Frozen):

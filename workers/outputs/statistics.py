@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from math import ceil, floor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from workers.core.frozen import Frozen
 from workers.core.schemas import Plan
+from workers.core.slide_schemas import L0Box
 from workers.core.store import write_json
 from workers.outputs.vector.counts import ClassObjects
 from workers.pipeline.stitch import LabelArrays, UInt8
@@ -45,6 +47,7 @@ class ClassStatistics(Frozen):
     small_count: int | None = Field(default=None, description="Objects below the model's smallest_um2.")
     small_mm2: float | None = Field(default=None, description="Area of those; it is part of mm2.")
     largest_um2: float | None = Field(default=None, description="Area of the largest object; None without objects.")
+    largest_box: L0Box | None = Field(default=None, description="Where that is: x0, y0, x1, y1 in level-0 px.")
 
 
 class Statistics(Frozen):
@@ -100,6 +103,11 @@ def write_statistics(
     return found
 
 
+def read_statistics(out_dir: Path) -> Statistics:
+    """Return what stands in `statistics.json` of a job's folder."""
+    return Statistics.model_validate_json((out_dir / "statistics.json").read_bytes())
+
+
 def _pieces(
     arrays: LabelArrays, tissue: Tissue | None, left_out: Tissue | None, plane: WorkingPlane
 ) -> Iterator[tuple[UInt8, UInt8, Bools, Bools]]:
@@ -141,7 +149,7 @@ def _statistics(
                 mm2=float(count * mm2_per_pixel),
                 share_of_tissue=_ratio(count, tissue_pixels),
                 mean_confidence=_ratio(int(confidence[each.index]), 255 * count),
-                **_of_objects(objects.get(each.index), mm2_per_pixel, tissue_pixels + (excluded or 0)),
+                **_of_objects(objects.get(each.index), plan, tissue_pixels + (excluded or 0)),
             )
         )
     return Statistics(
@@ -153,16 +161,27 @@ def _statistics(
     )
 
 
-def _of_objects(found: ClassObjects | None, mm2_per_pixel: Fraction, tissue_pixels: int) -> dict[str, Any]:
+def _of_objects(found: ClassObjects | None, plan: Plan, tissue_pixels: int) -> dict[str, Any]:
     if found is None:
         return {}
+    mm2_per_pixel = (exact(plan.model_mpp) / 1000) ** 2
     return {
         "count": found.count,
         "density_per_mm2": float(found.count / (tissue_pixels * mm2_per_pixel)) if tissue_pixels else None,
         "small_count": found.small_count,
         "small_mm2": float(found.small_pixels * mm2_per_pixel),
         "largest_um2": float(found.largest_pixels * mm2_per_pixel * 10**6) if found.largest_pixels else None,
+        "largest_box": None if found.largest_box is None else _l0_box(found.largest_box, plan),
     }
+
+
+def _l0_box(w_box: tuple[int, int, int, int], plan: Plan) -> L0Box:
+    """Return the level-0 px that a box of working px touches."""
+    plane = WorkingPlane.from_plan(plan)
+    x0, y0, x1, y1 = w_box
+    right, bottom = ceil(x1 * plane.scale_x), ceil(y1 * plane.scale_y)
+    l0_width, l0_height = plan.geometry.l0_width, plan.geometry.l0_height
+    return floor(x0 * plane.scale_x), floor(y0 * plane.scale_y), min(right, l0_width), min(bottom, l0_height)
 
 
 def _ratio(part: int, whole: int) -> float | None:

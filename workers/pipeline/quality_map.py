@@ -7,21 +7,24 @@ them, or, where somebody wants the map, of all.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from scipy import ndimage
 
 from workers.core.errors.base import SlideUnreadable
 from workers.core.quality_schemas import QUALITY_NAMES, Quality, QualityArea, QualityName
+from workers.core.slide_schemas import L0Box
 from workers.core.slides.slide import Pixels, Slide
 from workers.core.store import atomic_write
 from workers.pipeline.glass import Mask
 from workers.pipeline.overview import Overview
 from workers.pipeline.plane import PlaneReader
-from workers.pipeline.quality import find_folds, is_blurred, tells_folds
+from workers.pipeline.quality import SQUARE, find_folds, is_blurred, tells_folds
 from workers.pipeline.tiling import Box, WorkingPlane, best_level, exact
 
 INK, FOLD, BLUR = (1 + index for index in range(len(QUALITY_NAMES)))
@@ -64,6 +67,25 @@ class QualityMap:
         columns = _under(plane.scale_x / self.l0_per_px_x, box.w_x, box.width, self.labels.shape[1])
         found: Mask = wanted[self.labels[rows][:, columns]]
         return found
+
+    def places(self, name: QualityName, within: Mask, l0_size: tuple[int, int]) -> list[L0Box]:
+        """Return the boxes of the connected pieces of one kind, level-0 px.
+
+        Args:
+            name: The kind.
+            within: What counts, bool (rows, columns) of the map.
+            l0_size: Width and height of the slide, beyond which the last px of the map may reach.
+        """
+        pieces, _ = ndimage.label((self.labels == 1 + QUALITY_NAMES.index(name)) & within, SQUARE)
+        sides = (self.l0_per_px_x, l0_size[0]), (self.l0_per_px_y, l0_size[1])
+        boxes = []
+        for rows, columns in ndimage.find_objects(pieces):
+            (x0, x1), (y0, y1) = (
+                (floor(part.start * scale), min(length, ceil(part.stop * scale)))
+                for part, (scale, length) in zip((columns, rows), sides, strict=True)
+            )
+            boxes.append((x0, y0, x1, y1))
+        return boxes
 
     def save(self, path: Path) -> None:
         """Write the map as a grey PNG that carries its scale, atomically: 0, then a step of `GREYS` for each kind."""

@@ -87,7 +87,8 @@ def test_jobs_are_found_by_what_their_slide_and_they_themselves_have(jobs: Jobs,
         jobs.store.save_request(ids[-1], request, info.created_at, labels=labels)
         if number == 5:
             write_result(jobs, ids[-1])
-            result = jobs.store.read_result(ids[-1]).model_copy(update={"warnings": (CAUTION,)})
+            placed = CAUTION.at([(0, 0, 9, 9), (20, 20, 40, 40)])
+            result = jobs.store.read_result(ids[-1]).model_copy(update={"warnings": (placed,)})
             jobs.store.write_json(jobs.store.job_dir(ids[-1]) / "result.json", result)
 
     def found(**wanted: Any) -> list[int]:
@@ -100,6 +101,10 @@ def test_jobs_are_found_by_what_their_slide_and_they_themselves_have(jobs: Jobs,
     assert found(sha256=f"{1:064x}") == [1, 5]
     assert found(warning=CAUTION.code) == [5]
     assert found(states=("succeeded",), warning=CAUTION.code) == [5]
+    ((told,),) = (view.warnings for view in list_jobs(catalogue, 100)[0] if view.id == ids[5])
+    assert (told.places, told.places_count) == ((), 2)  # a list tells how many; the job, where
+    ((told,), *_) = [jobs.view(ids[5]).warnings]
+    assert told.places == ((20, 20, 40, 40), (0, 0, 9, 9))
     change_labels(jobs.store, ids[1], {"study": None, "other": "y"})
     catalogue.renew("job", ids[1], "local")
     assert found(labels=(("study", "x"),)) == [3, 5, 7]

@@ -106,7 +106,7 @@ def test_objects_are_counted_on_all_tissue_that_is_left_out_too(
 def test_the_file_is_what_was_computed(make_plan: MakePlan, watched: Callable[..., Any], tmp_path: Path) -> None:
     labels = np.array([[0, 1], [4, 1]], np.uint8)
     arrays = LabelArrays(watched(labels, 2), watched(labels, 2))
-    objects = {4: ClassObjects(count=3, small_count=2, small_pixels=5, largest_pixels=8)}
+    objects = {4: ClassObjects(count=3, small_count=2, small_pixels=5, largest_pixels=8, largest_box=(0, 0, 2, 1))}
     found = statistics.write_statistics(tmp_path / "statistics.json", arrays, None, make_plan(2, 2), objects)
     written = json.loads((tmp_path / "statistics.json").read_text(encoding="utf-8"))
     assert set(written) == {"mm2_per_pixel", "slide_mm2", "tissue_mm2", "classes", "excluded_mm2"}
@@ -123,6 +123,7 @@ def test_the_file_is_what_was_computed(make_plan: MakePlan, watched: Callable[..
         "small_count": 2,
         "small_mm2": 1.25e-6,
         "largest_um2": 2.0,
+        "largest_box": [0, 0, 2, 1],
     }
     assert written["classes"][1]["count"] is None  # not counted
     assert statistics.Statistics.model_validate(written) == found

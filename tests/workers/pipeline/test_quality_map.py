@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -55,6 +57,44 @@ def test_what_is_out_of_focus_is_mapped_where_it_lies(made_slide: Callable[..., 
     assert quality.share("blur") == pytest.approx(0.5, abs=0.1)
     (area,) = (each.mm2 for each in quality.areas if each.name == "blur")
     assert area == pytest.approx((found.labels == BLUR).sum() * 64e-6)
+
+
+def pieces(mask: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
+    """Return the px of each connected piece, corners included, one by one."""
+    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
+    found = []
+    while left:
+        reached = [left.pop()]
+        for y, x in reached:
+            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
+            left -= near
+            reached += near
+        found.append(reached)
+    return found
+
+
+@given(
+    labels=arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 3)),
+    counted=st.data(),
+    scales=st.tuples(*[st.fractions(1, 40, max_denominator=7)] * 2),
+)
+def test_places_are_the_boxes_of_connected_pieces(
+    labels: Pixels, counted: st.DataObject, scales: tuple[Fraction, Fraction]
+) -> None:
+    within = counted.draw(arrays(np.bool_, labels.shape))
+    height, width = labels.shape
+    size = floor(width * scales[0]), floor(height * scales[1])  # the last px may reach beyond the slide
+    found = QualityMap(labels, *scales).places("fold", within, size)
+    expected = [
+        (
+            floor(min(x for _, x in piece) * scales[0]),
+            floor(min(y for y, _ in piece) * scales[1]),
+            min(size[0], ceil((max(x for _, x in piece) + 1) * scales[0])),
+            min(size[1], ceil((max(y for y, _ in piece) + 1) * scales[1])),
+        )
+        for piece in pieces((labels == FOLD) & within)
+    ]
+    assert sorted(found) == sorted(expected)
 
 
 def test_few_fields_stand_for_all(made_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

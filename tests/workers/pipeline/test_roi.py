@@ -23,6 +23,7 @@ from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels, Slide
 from workers.masks import load_tissue
+from workers.outputs.statistics import read_statistics
 from workers.pipeline import stitch
 from workers.pipeline.roi import Area, RoiMask, without
 from workers.pipeline.tiling import Box, WorkingPlane, regions
@@ -276,7 +277,7 @@ def test_inside_the_region_the_answer_is_that_of_the_whole_slide(
     read = {(x // BLOCK_PX, y // BLOCK_PX) for x, y in reads}
     assert cells < read <= near
     assert len(read) < 24
-    counted, tissue = stages.read_statistics(part), load_tissue(part)
+    counted, tissue = read_statistics(part), load_tissue(part)
     mask = tissue.crop(Box(0, 0, 1300, 900), WorkingPlane.from_plan(plan)) & inside
     assert sum(each.pixels for each in counted.classes) == int(mask.sum())
     assert counted.tissue_mm2 == pytest.approx(int(mask.sum()) * 0.25e-6)

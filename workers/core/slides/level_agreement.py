@@ -64,12 +64,15 @@ def level_doubts(slide: Slide) -> Iterator[TrustWarning]:
     for pair in reversed(pairs):
         places = _places(slide, pair, max(MIN_PLACES, left // pair.coarse))
         left -= len(places)
-        off = sum(_differs(slide, pair, place) for place in places)
+        off = [place for place in places if _differs(slide, pair, place)]
         if off:
             yield TrustWarning(
                 code="level_differs",
                 message="A level of the pyramid does not show what the next finer level shows.",
-                value=f"level {pair.coarse}: {off} of {len(places)} places",
+                value=f"level {pair.coarse}: {len(off)} of {len(places)} places",
+            ).at(
+                slide.geometry.l0_box(pair.fine, (column * FINE_PX, row * FINE_PX), (FINE_PX, FINE_PX))
+                for column, row in off
             )
 
 

@@ -54,6 +54,11 @@ class Shapes:
         first: Ints = self.sums[0]
         return first
 
+    def box(self, index: int) -> tuple[int, int, int, int]:
+        """Return left, top, right and bottom of a shape, half-open, in working px."""
+        w_y, w_x, _ = _unpack(self.corners[self.offsets[index] : self.offsets[index + 1]])
+        return int(w_x.min()), int(w_y.min()), int(w_x.max()), int(w_y.max())
+
     def chosen(self, keep: Bools) -> "Shapes":
         """Return the shapes that are kept, in their order."""
         counts = np.diff(self.offsets)

@@ -18,17 +18,26 @@ class ClassObjects(Frozen):
     small_count: int = Field(default=0, description="Smaller, and left out there.")
     small_pixels: int = Field(default=0, description="Working px of those.")
     largest_pixels: int = Field(default=0, description="Working px of the largest one.")
+    largest_box: tuple[int, int, int, int] | None = Field(
+        default=None, description="Its left, top, right and bottom, half-open, in working px; None without objects."
+    )
 
     def with_shapes(self, index: int, shapes: Shapes, is_large: NDArray[np.bool_]) -> "ClassObjects":
         """Return the counts with those shapes added that are of class `index`."""
         mine = shapes.value == index
         small = shapes.pixels[mine & ~is_large]
-        return ClassObjects(
+        found = ClassObjects(
             count=self.count + int((mine & is_large).sum()),
             small_count=self.small_count + len(small),
             small_pixels=self.small_pixels + int(small.sum()),
-            largest_pixels=max(self.largest_pixels, int(shapes.pixels[mine].max(initial=0))),
+            largest_pixels=self.largest_pixels,
+            largest_box=self.largest_box,
         )
+        largest = int(np.where(mine, shapes.pixels, 0).argmax()) if mine.any() else None
+        if largest is None or shapes.pixels[largest] <= self.largest_pixels:
+            return found
+        here = {"largest_pixels": int(shapes.pixels[largest]), "largest_box": shapes.box(largest)}
+        return found.model_copy(update=here)
 
 
 class Counter:

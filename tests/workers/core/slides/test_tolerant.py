@@ -21,6 +21,7 @@ from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels
 from workers.core.slides.tolerant import TolerantSlide, bad_blocks, open_for
 from workers.masks import load_area
+from workers.outputs.statistics import read_statistics
 from workers.pipeline import bad_tiles, stitch
 from workers.pipeline.inference import pieces
 from workers.pipeline.plane import touched
@@ -117,6 +118,8 @@ def test_masked_pixels_are_background_and_not_counted(job: Callable[..., Any], h
     out_dir, plan, result = job("masked", on_bad_tile="mask", half=half)
     (bad,) = result.bad_tiles
     assert (bad.level, bad.l0_x, bad.l0_y, bad.l0_width, bad.l0_height) == (0, 512, 256, 256, 256)
+    (told,) = (each for each in result.warnings if each.code == "parts_left_out")
+    assert (told.value, told.places) == ("1 block", ((512, 256, 768, 512),))
     labels, confidence = (np.asarray(array[:, :]) for array in (
         stitch.open_labels(out_dir).labels, stitch.open_labels(out_dir).confidence
     ))  # fmt: skip
@@ -130,7 +133,7 @@ def test_masked_pixels_are_background_and_not_counted(job: Callable[..., Any], h
     assert not confidence[lost].any()
     assert confidence[300 : round(400 / scale) + 100, round(300 / scale) : round(480 / scale)].all()
     tissue = load_area(out_dir, plan).crop(Box(0, 0, labels.shape[1], labels.shape[0]), WorkingPlane.from_plan(plan))
-    counted = stages.read_statistics(out_dir)
+    counted = read_statistics(out_dir)
     assert sum(each.pixels for each in counted.classes) == int((tissue & ~lost).sum()) < int(tissue.sum())
 
 

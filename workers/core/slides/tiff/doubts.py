@@ -148,16 +148,18 @@ def _of_repeats(tiff: Tiff, directory: Directory, number: int, slide: Slide) -> 
     places = [(int(stored[first[index]]), int(counts[index])) for index in islice(repeated, REPEATS_LOOKED_AT)]
     level = next((i for i, each in enumerate(slide.geometry.levels) if grid.covers((each.width, each.height))), None)
     seen = [
-        count
+        (index, count)
         for index, count in places
         if level is not None and not _is_blank(slide, level, grid.at(index), grid.piece)
     ]
-    if seen:
+    if seen and level is not None:
+        copies = np.flatnonzero(np.isin(grid.offsets[: grid.wanted], grid.offsets[[index for index, _ in seen]]))
         yield TrustWarning(
             code="tiles_repeated",
             message="One stored tile stands at several places of the slide, and it is no glass.",
-            value=f"directory {number}: {len(repeated)} of {len(offsets)} tiles, one of them {max(seen)} times",
-        )
+            value=f"directory {number}: {len(repeated)} of {len(offsets)} tiles, "
+            f"one of them {max(count for _, count in seen)} times",
+        ).at(slide.geometry.l0_box(level, grid.at(index), grid.piece) for index in copies.tolist())
 
 
 def _is_blank(slide: Slide, level: int, place: tuple[int, int], piece: tuple[int, int]) -> bool:

@@ -69,6 +69,12 @@ def test_levels_that_show_level_0_are_trusted_however_they_were_made(picture: UI
     assert codes(jpeg) == []
 
 
+def tile_box(column: int, row: int) -> tuple[int, int, int, int]:
+    """Return the box of a tile of level 0."""
+    x, y = column * TILE, row * TILE
+    return x, y, min(SIDE, x + TILE), min(SIDE, y + TILE)
+
+
 @pytest.mark.parametrize("wrong", [1, 2])
 @pytest.mark.parametrize(
     "change",
@@ -88,6 +94,12 @@ def test_two_swapped_tiles_of_level_0_are_seen_in_its_levels(picture: UInt8, tmp
     for tag in ("TileOffsets", "TileByteCounts"):
         edit(path, tag, lambda each: (*each[:14], each[15], each[14], *each[16:]))
     assert codes(path) == ["level_differs"]
+    across = -(-SIDE // TILE)
+    (said,) = doubts_of(path)
+    for at in (14, 15):  # places that are compared are larger than a tile
+        x0, y0, x1, y1 = tile_box(at % across, at // across)
+        assert any(a <= x0 and b <= y0 and c >= x1 and d >= y1 for a, b, c, d in said.places)
+    assert said.places_count < (SIDE / 256) ** 2
 
 
 @pytest.mark.slow
@@ -106,6 +118,9 @@ def test_one_stored_tile_at_two_places_is_said_but_for_glass(picture: UInt8, tmp
     for tag in ("TileOffsets", "TileByteCounts"):
         edit(path, tag, lambda each: (*each[:5], each[4], *each[6:]))
     assert codes(path) == ["tiles_repeated"]
+    across = -(-SIDE // TILE)
+    (said,) = doubts_of(path)
+    assert sorted(said.places) == sorted(tile_box(at % across, at // across) for at in (4, 5))
     glass = write_levels(tmp_path / "glass.tif", np.full((SIDE, SIDE, 3), 240, np.uint8))
     for tag in ("TileOffsets", "TileByteCounts"):
         edit(glass, tag, lambda each: each[:1] * len(each))

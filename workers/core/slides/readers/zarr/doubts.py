@@ -6,13 +6,13 @@ of the files are held against what is said of them.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from types import MappingProxyType
 
 import numpy as np
 
 from workers.core.errors.base import SlideUnreadable
-from workers.core.slide_schemas import TrustWarning
+from workers.core.slide_schemas import SlideGeometry, TrustWarning
 from workers.core.slides.readers.zarr.array import Index, ZarrArray
 from workers.core.slides.readers.zarr.entries import Entries
 from workers.core.slides.readers.zarr.metadata import array_of
@@ -50,14 +50,17 @@ def unlisted_doubts(entries: Entries, arrays: tuple[ZarrArray, ...], listed: fro
             )
 
 
-def chunk_doubts(entries: Entries, array: ZarrArray, axes: str, level: int) -> Iterator[TrustWarning]:
+def chunk_doubts(
+    entries: Entries, array: ZarrArray, axes: str, level: int, geometry: SlideGeometry
+) -> Iterator[TrustWarning]:
     """Yield what cannot be trusted of the chunks of one array.
 
     Args:
         entries: Where they lie.
         array: The array.
         axes: Letters of its axes.
-        level: Number of the level that it is, for the sentence.
+        level: Number of the level that it is.
+        geometry: Of the slide.
     """
     stored = array.said.stored
     grid = tuple(-(-length // side) for length, side in zip(array.said.shape, stored, strict=True))
@@ -83,7 +86,8 @@ def chunk_doubts(entries: Entries, array: ZarrArray, axes: str, level: int) -> I
             message="The chunks of an array of this OME-Zarr hold more than its shape asks for.",
             value=f"level {level}: {f'{outside} chunks' if outside else 'planes within its chunks'} beyond its shape",
         )
-    yield from _repeats(array, axes, level, places)
+    for warning, found in _repeats(array, axes, level, places):
+        yield warning.at(geometry.l0_box(level, *_shown_at(array, axes, index)) for index in found)
 
 
 def _chunks(entries: Entries, array: ZarrArray) -> Iterator[tuple[str, Index]]:
@@ -97,15 +101,23 @@ def _chunks(entries: Entries, array: ZarrArray) -> Iterator[tuple[str, Index]]:
             yield key, tuple(map(int, parts))
 
 
-def _repeats(array: ZarrArray, axes: str, level: int, places: Places) -> Iterator[TrustWarning]:
+def _repeats(array: ZarrArray, axes: str, level: int, places: Places) -> Iterator[tuple[TrustWarning, Iterator[Index]]]:
+    """Yield a warning of chunks that stand at several places, and these."""
     repeated = [found for found in places.values() if len(found) > 1]
-    seen = [len(found) for found in islice(repeated, REPEATS_LOOKED_AT) if not _is_blank(array, found[0], axes)]
+    seen = [found for found in islice(repeated, REPEATS_LOOKED_AT) if not _is_blank(array, found[0], axes)]
     if seen:
-        yield TrustWarning(
+        warning = TrustWarning(
             code="tiles_repeated",
             message="One stored tile stands at several places of the slide, and it is no glass.",
-            value=f"level {level}: {len(repeated)} of {len(places)} chunks, one of them {max(seen)} times",
+            value=f"level {level}: {len(repeated)} of {len(places)} chunks, one of them {max(map(len, seen))} times",
         )
+        yield warning, chain.from_iterable(seen)
+
+
+def _shown_at(array: ZarrArray, axes: str, index: Index) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return (left, top) and (width, height) of a chunk, px of its level."""
+    width, height = (array.said.stored[axes.index(axis)] for axis in "xy")
+    return (index[axes.index("x")] * width, index[axes.index("y")] * height), (width, height)
 
 
 def _is_blank(array: ZarrArray, index: Index, axes: str) -> bool:

@@ -54,7 +54,7 @@ def missing_doubts(slide: Slide, level: int, side: int, fill: int, places: list[
     ratio = size.downsample / slide.geometry.levels[level].downsample
     whole = slide.read_level(coarse, 0, 0, size.width, size.height) if size.width * size.height <= WHOLE_PX else None
     chosen = places if whole is not None else places[:: max(1, len(places) // READS)]
-    lost = 0
+    lost: list[Place] = []
     for place in chosen:
         left, top = (ceil(at / ratio) + 1 for at in (place.left, place.top))
         right, bottom = (floor(at / ratio) - 1 for at in (place.right, place.bottom))
@@ -65,12 +65,16 @@ def missing_doubts(slide: Slide, level: int, side: int, fill: int, places: list[
                 if whole is None
                 else whole[top:bottom, left:right]
             )
-            lost += _is_something(seen[..., place.colours], fill)
+            if _is_something(seen[..., place.colours], fill):
+                lost.append(place)
     if lost:
         yield TrustWarning(
             code="tiles_missing",
             message="Chunks of this OME-Zarr are not stored where a coarser level shows that there is something.",
-            value=f"level {level}: {lost} of {len(chosen)} places that are not stored",
+            value=f"level {level}: {len(lost)} of {len(chosen)} places that are not stored",
+        ).at(
+            slide.geometry.l0_box(level, (each.left, each.top), (each.right - each.left, each.bottom - each.top))
+            for each in lost
         )
 
 

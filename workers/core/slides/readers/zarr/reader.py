@@ -94,7 +94,7 @@ class OmeZarrSlide(Slide):
         """Yield what cannot be trusted of the files, by their names and by a few of them."""
         yield from unlisted_doubts(self._entries, self._arrays, self._listed)
         for number, array in enumerate(self._arrays):
-            yield from chunk_doubts(self._entries, array, self._axes, number)
+            yield from chunk_doubts(self._entries, array, self._axes, number, self.geometry)
             yield from missing_doubts(self, number, min(self._tile_size(array)), _fill(array), self._absent(number))
 
     def _absent(self, level: int) -> list[Place]:

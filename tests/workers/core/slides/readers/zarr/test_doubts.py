@@ -118,6 +118,11 @@ def test_one_chunk_of_one_channel_that_was_lost_is_said(tmp_path: Path, level: i
     for path in (folder, zipped(folder, tmp_path / "a.zip")):
         found = dict(codes(path))
         assert str(found["tiles_missing"]).startswith(f"level {level}: 1 of ")
+        (told,) = (each for each in doubts_of(path) if each.code == "tiles_missing")
+        ((x0, y0, x1, y1),) = told.places
+        side = 32 << level
+        assert (x0, y0) == (place[1] * side, place[0] * side)
+        assert (x1 - x0, y1 - y0) == (side, side)
 
 
 def test_of_a_level_that_is_too_large_to_be_held_some_places_are_compared(
