@@ -11,12 +11,13 @@ STAMP := $(VENV)/.installed
 COMPOSE_SCHEMA := vendor.compose-spec
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-fast test-all test-faults coverage lint bench clean viewer lock sbom
+.PHONY: help setup demo serve test test-fast test-all test-faults coverage lint bench clean viewer pictures lock sbom
 
 help:
 	@echo "make demo [SLIDE=...] [MPP=0.5] [MODEL=nuclei-paper] [OPEN=1]    a slide through upload, job and results, into demo-output/; OPEN: then the page"
 	@echo "make serve                         server, queue and one worker; prints the URL"
 	@echo "make viewer                        the page of the server, from viewer/; needs node"
+	@echo "make pictures GOOD=... BAD=...     the pictures of the page in docs/images/, of two slides that may be shown; needs node, Chromium"
 	@echo "make test-fast                     tests without processes, browser, Java and real slides; about a minute"
 	@echo "make test                          what CI runs; within half an hour"
 	@echo "make test-all                      that, small runs of the benchmarks, and an upload past 4 GiB"
@@ -71,6 +72,14 @@ viewer: $(VIEWER)
 VIEWER_TESTS := tests/viewer/node_modules/.package-lock.json
 $(VIEWER_TESTS): tests/viewer/package-lock.json
 	cd tests/viewer && npm ci --no-audit --no-fund --ignore-scripts
+
+# GOOD: OpenSlide's CMU-1-Small-Region.svs, BAD: a slide without µm per pixel; README and docs name the ones that are shown.
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+pictures: $(STAMP) $(VIEWER) $(VIEWER_TESTS)
+	$(if $(and $(GOOD),$(BAD)),,$(error make pictures GOOD=CMU-1-Small-Region.svs BAD=/path/to/another: give two slides))
+	CHROMIUM='$(CHROMIUM)' LDIFFUSION=$(abspath $(BIN))/ldiffusion PYTHON=$(abspath $(BIN))/python \
+		node tests/viewer/pictures.mjs '$(abspath $(GOOD))' '$(abspath $(BAD))' docs/images
 
 # Sorted by markers: tests/fixtures/markers.py. Small tensors are quicker on one thread. Properties are tried on fewer examples.
 FAST := not (process or browser or java or real_slide or slow or huge or faults or bench)

@@ -29,6 +29,7 @@ def test_places_of_warnings_are_gone_through_and_framed(walker: Walker, tmp_path
         assert (float(place["x"]), float(place["y"])) == pytest.approx((x + width / 2, y + height / 2), abs=33)
     assert_is_framed(walk, "framed", LARGE)
     assert walk.said["typed"] == second
+    assert walk.said["below"] == 0  # the panel scrolls, and not the page
 
 
 def assert_is_framed(walk: Walk, name: str, box: tuple[int, int, int, int]) -> None:

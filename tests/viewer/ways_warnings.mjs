@@ -50,6 +50,7 @@ export const warningWays = {
     said.typed = (await note(page)).split('tissue. ')[1]
     await page.locator('#find-slides').fill('')
     await goTo(page, { x: '1152', y: '768', z: '0.3' })
+    said.below = await page.evaluate(() => document.documentElement.scrollHeight - innerHeight)
     await inspect(page, 'warnings')
     await page.screenshot({ path: join(folder, 'warnings.png'), caret: 'initial' })
   },

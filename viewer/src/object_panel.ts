@@ -12,7 +12,8 @@ const ORDERS = ['confidence', '-area', 'area', '-confidence', 'position'] as con
 const PAGE = '50'
 const NAME = 'object'
 const TYPED_INTO = 'input:not([type=checkbox], [type=radio], [type=range]), select, textarea, dialog'
-/** Of the view, what an object takes that was tiny in it, or larger than it. */
+/** Of the view, what is too little for an object, and what it takes that was tiny in it, or larger than it. */
+const LEAST = 0.05
 const SHARE = 0.25
 
 export class ObjectPanel {
@@ -108,7 +109,7 @@ export class ObjectPanel {
       return
     }
     this.#at = wanted
-    lookAt(this.viewer, found.bbox, SHARE)
+    lookAt(this.viewer, found.bbox, LEAST, SHARE)
     this.choose(found)
   }
 

@@ -10,8 +10,9 @@ import type { SlideViewer } from './viewer'
 
 const NAME = 'warning'
 const TYPED_INTO = 'input:not([type=checkbox], [type=radio], [type=range]), select, textarea, dialog'
-/** Of the view, what a place takes where the zoom changes. */
-const SHARE = 0.5
+/** Of the view, what is too little for a place, and what it takes where the zoom changes. */
+const LEAST = 0.3
+const SHARE = 0.6
 
 interface Stop {
   warning: TrustWarning
@@ -93,7 +94,7 @@ export class WarningList {
     }
     const [x0, y0, x1, y1] = stop.box
     const corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]].map(([x = 0, y = 0]) => ({ x, y }))
-    lookAt(this.viewer, stop.box, SHARE)
+    lookAt(this.viewer, stop.box, LEAST, SHARE)
     this.viewer.sketches.set(NAME, { lines: [corners], isClosed: true, kind: 'warning' })
     const { places, places_count, message } = stop.warning
     const rest = places.length < places_count ? WARNINGS.largestOf(places_count) : ''
