@@ -1,10 +1,13 @@
-"""What lists are filtered by, as annotated types of query parameters."""
+"""What lists are filtered by, and which page of them is meant: one definition for slides and for jobs."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
-from fastapi import Query
+from fastapi import Depends, Query
 from pydantic import AwareDatetime
 
+from server.access.guards import CallerDep
+from server.catalogue.pages import SlideFilter
+from server.catalogue.pagination import Place, read_cursor
 from workers.core.errors.base import RequestInvalid
 from workers.core.own_labels import KEYS, LABELS_MAX, VALUES, read_label
 
@@ -39,3 +42,50 @@ def labels_asked(texts: list[str] | None) -> tuple[tuple[str, str], ...]:
             raise RequestInvalid("label: a name comes twice.", value=key, accepted="each name once")
         found[key] = value
     return tuple(found.items())
+
+
+async def filter_asked(
+    caller: CallerDep,
+    name: NameQuery = None,
+    sha256: Sha256Query = None,
+    label: LabelsQuery = None,
+    warning: WarningQuery = None,
+    since: SinceQuery = None,
+    before: BeforeQuery = None,
+) -> SlideFilter:
+    """Return which slides of the caller's tenant are asked for, or which jobs by what these have of it.
+
+    Raises:
+        RequestInvalid: A label is none, or a name comes twice.
+    """
+    return SlideFilter(
+        tenant=caller.tenant,
+        name=name,
+        sha256=sha256,
+        labels=labels_asked(label),
+        warning=warning,
+        since=since,
+        before=before,
+    )
+
+
+FilterDep = Annotated[SlideFilter, Depends(filter_asked)]
+
+
+class Page(NamedTuple):
+    """Which page of a list: so many entries after a place."""
+
+    limit: int
+    cursor: Place | None
+
+
+async def page_asked(limit: Annotated[int, Query(ge=1, le=1000)] = 100, cursor: CursorQuery = None) -> Page:
+    """Return the page that is asked for.
+
+    Raises:
+        RequestInvalid: The cursor is none of ours.
+    """
+    return Page(limit, read_cursor(cursor))
+
+
+PageDep = Annotated[Page, Depends(page_asked)]

@@ -9,19 +9,9 @@ from server.access.guards import Caller, CallerDep
 from server.access.quotas import Quotas
 from server.catalogue import listing
 from server.catalogue.pages import JobFilter
-from server.catalogue.pagination import read_cursor
 from server.jobs import submission
 from server.routes.deps import CatalogueDep, JobsDep, QuotasDep, RetentionDep, RootPathDep
-from server.routes.filters import (
-    BeforeQuery,
-    CursorQuery,
-    LabelsQuery,
-    NameQuery,
-    Sha256Query,
-    SinceQuery,
-    WarningQuery,
-    labels_asked,
-)
+from server.routes.filters import FilterDep, PageDep
 from server.routes.path_deps import JobDep
 from server.routes.results import RESULTS
 from server.web.document import told
@@ -73,34 +63,16 @@ def submit_job(
 @router.get("", responses=error_responses(422, 503))
 def list_jobs(
     catalogue: CatalogueDep,
-    caller: CallerDep,
     root_path: RootPathDep,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    cursor: CursorQuery = None,
+    asked: FilterDep,
+    page: PageDep,
     state: Annotated[list[JobState] | None, Query(description="In one of these states.")] = None,
     slide: Annotated[str | None, Query(description="Of this slide.")] = None,
     model: Annotated[str | None, Query(description="With this model.")] = None,
-    name: NameQuery = None,
-    sha256: Sha256Query = None,
-    label: LabelsQuery = None,
-    warning: WarningQuery = None,
-    since: SinceQuery = None,
-    before: BeforeQuery = None,
 ) -> JobList:
     """List jobs, the newest first, in pages."""
-    wanted = JobFilter(
-        tenant=caller.tenant,
-        states=tuple(state or ()),
-        slide_id=slide,
-        model=model,
-        name=name,
-        sha256=sha256,
-        labels=labels_asked(label),
-        warning=warning,
-        since=since,
-        before=before,
-    )
-    views, following = listing.list_jobs(catalogue, limit, wanted, read_cursor(cursor))
+    wanted = JobFilter(**dict(asked), states=tuple(state or ()), slide_id=slide, model=model)
+    views, following = listing.list_jobs(catalogue, page.limit, wanted, page.cursor)
     return JobList(items=tuple(map(partial(with_results, root_path), views)), next_cursor=following)
 
 

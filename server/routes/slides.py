@@ -6,22 +6,11 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from server.access.guards import CallerDep
 from server.catalogue.listing import list_slides as slides_after
-from server.catalogue.pages import SlideFilter
-from server.catalogue.pagination import read_cursor
 from server.intake import slide_records
 from server.intake.archives import ENTRIES_MAX
 from server.intake.slide_records import SlideChange
 from server.routes.deps import CatalogueDep, IntakeDep, QuotasDep, RetentionDep, RootPathDep, StoreDep
-from server.routes.filters import (
-    BeforeQuery,
-    CursorQuery,
-    LabelsQuery,
-    NameQuery,
-    Sha256Query,
-    SinceQuery,
-    WarningQuery,
-    labels_asked,
-)
+from server.routes.filters import FilterDep, LabelsQuery, PageDep, labels_asked
 from server.routes.path_deps import OWN_SLIDE, SlideDep
 from server.uploads.form_zip import read_form_zip
 from server.uploads.oneshot import parse_digest
@@ -139,29 +128,9 @@ async def upload_slide(
 
 
 @router.get("", responses=error_responses(422))
-def list_slides(
-    catalogue: CatalogueDep,
-    caller: CallerDep,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    cursor: CursorQuery = None,
-    name: NameQuery = None,
-    sha256: Sha256Query = None,
-    label: LabelsQuery = None,
-    warning: WarningQuery = None,
-    since: SinceQuery = None,
-    before: BeforeQuery = None,
-) -> SlideList:
+def list_slides(catalogue: CatalogueDep, wanted: FilterDep, page: PageDep) -> SlideList:
     """List slides, the newest first, in pages."""
-    wanted = SlideFilter(
-        tenant=caller.tenant,
-        name=name,
-        sha256=sha256,
-        labels=labels_asked(label),
-        warning=warning,
-        since=since,
-        before=before,
-    )
-    items, following = slides_after(catalogue, limit, wanted, read_cursor(cursor))
+    items, following = slides_after(catalogue, page.limit, wanted, page.cursor)
     return SlideList(items=items, next_cursor=following)
 
 
