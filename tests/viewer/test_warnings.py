@@ -30,6 +30,8 @@ def test_places_of_warnings_are_gone_through_and_framed(walker: Walker, tmp_path
     assert_is_framed(walk, "framed", LARGE)
     assert walk.said["typed"] == second
     assert walk.said["below"] == 0  # the panel scrolls, and not the page
+    top, bottom, height = walk.said["phone"]  # the slide is seen beside what was pressed
+    assert 0 <= top < bottom < height
 
 
 def assert_is_framed(walk: Walk, name: str, box: tuple[int, int, int, int]) -> None:

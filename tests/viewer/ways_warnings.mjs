@@ -53,5 +53,11 @@ export const warningWays = {
     said.below = await page.evaluate(() => document.documentElement.scrollHeight - innerHeight)
     await inspect(page, 'warnings')
     await page.screenshot({ path: join(folder, 'warnings.png'), caret: 'initial' })
+    await page.setViewportSize({ width: 390, height: 844 })
+    await page.locator('#warnings button').first().click()
+    await drawn(page)
+    said.phone = await page.locator('#slide').evaluate((slide) => [slide.getBoundingClientRect().top, slide.getBoundingClientRect().bottom, innerHeight])
+    await inspect(page, 'phone')
+    await page.screenshot({ path: join(folder, 'phone.png'), caret: 'initial' })
   },
 }
