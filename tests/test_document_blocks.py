@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -35,6 +36,13 @@ import hashlib, hmac, time
 secret, body, t = b"secret", b"{}", int(time.time())
 v1 = hmac.new(secret, f"{t}.".encode() + body, hashlib.sha256).hexdigest()
 """,
+    ("docs/many-slides.md", "python"): """
+import subprocess
+with open("arms.csv", "w") as file:
+    file.write("path,labels\\nslides/case-7.svs,arm=control\\n")
+words = "ldiffusion segment --manifest arms.csv -o out --model nuclei-fast --summary cohort.parquet"
+subprocess.run(words.split(), check=True)
+""",
     ("docs/access.md", "sh"): "ldiffusion keys create visitor --scope read\n",
 }
 """What the sentences around the blocks of a document say is there; before each of them."""
@@ -53,8 +61,16 @@ def test_what_is_not_run_says_why_or_which_test_does() -> None:
             assert Path(block.document).name in test.read_text(), f"{block.place}: {block.note} does not name it"
         elif block.kind == "not run":
             assert len(block.note.split()) > 2, f"{block.place}: no reason"
+        elif block.kind == "run with":
+            assert all(name.isidentifier() for name in block.packages), f"{block.place}: packages, with commas between"
         else:
             assert block.language in {"", *languages}, f"{block.place}: {block.language} is not run; why?"
+
+
+@pytest.mark.parametrize("name", sorted({name for block in all_blocks() for name in block.packages}))
+def test_blocks_that_need_packages_of_others_are_run_where_those_are(name: str) -> None:
+    if find_spec(name) is None:
+        pytest.skip(f"{name} is not installed, so the blocks of documents that need it are not run")
 
 
 def test_files_in_documents_can_be_read() -> None:
