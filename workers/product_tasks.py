@@ -207,7 +207,7 @@ def _slide_file(source: Source) -> Path:
 
 
 def _segmentation(path: Path, source: Source, kind: Coding) -> None:
-    write_segmentation(path, source.arrays, source.plan, _slide_file(source), kind, room_bytes=source.room_bytes)
+    write_segmentation(path, source.arrays, source.plan, _slide_file(source), kind)
 
 
 def _annotations(path: Path, source: Source) -> None:

@@ -1,4 +1,4 @@
-"""A plane and its coarser levels as tiles: made in one pass over the plane, deflated for every TIFF of it.
+"""A plane and its coarser levels as tiles: made in one pass over the plane, packed once for every file of it.
 
 Each chunk of the plane is decoded once for all levels and files. Level k holds every 2^k-th pixel of every 2^k-th row.
 """
@@ -11,6 +11,7 @@ from typing import IO, NamedTuple, Self
 
 import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 
 from workers.core.label_layout import TILE_PX, level_steps
 from workers.pipeline.sparse import PlaneArray
@@ -65,14 +66,16 @@ def level_tiles(
     """
     height, width = plane.shape
     every = 2 * block_px // TILE_PX
-    coarse = np.zeros((-(-height // every), -(-width // every)), np.uint8)
+    has_coarse = any(step >= every for step in steps)
+    coarse = np.zeros((-(-height // every), -(-width // every)) if has_coarse else (0, 0), np.uint8)
     side = -(-plane.chunks[0] // block_px) * block_px
     for y in range(0, height, side):
         for x in range(0, width, side):
             check()
             block: UInt8 = np.asarray(plane[y : min(y + side, height), x : min(x + side, width)])
-            part = block[::every, ::every]
-            coarse[y // every :, x // every :][: part.shape[0], : part.shape[1]] = part
+            if has_coarse:
+                part = block[::every, ::every]
+                coarse[y // every :, x // every :][: part.shape[0], : part.shape[1]] = part
             for level, step in enumerate(steps):
                 if step < every:
                     yield from _cut(level, block[::step, ::step], y // (step * TILE_PX), x // (step * TILE_PX))
@@ -89,8 +92,13 @@ def _cut(level: int, pixels: UInt8, first_row: int, first_col: int) -> Iterator[
             yield Tile(level, first_row + y // TILE_PX, first_col + x // TILE_PX, part)
 
 
+def deflated(pixels: UInt8) -> bytes:
+    """Return a tile as a zlib stream."""
+    return bytes(imagecodecs.deflate_encode(pixels.tobytes(), level=DEFLATE_LEVEL))
+
+
 class Levels:
-    """Deflated tiles of a plane, all of `TILE_PX` px a side: past the plane's edge they are background.
+    """Packed tiles of a plane, all of `TILE_PX` px a side: past the plane's edge they are background.
 
     Nothing is read before the first tile is asked for. Tiles lie in a file without a name, in a folder of the caller:
     memory holds one block of the plane and, for the levels of which a block holds no whole tile, the coarse plane.
@@ -99,11 +107,22 @@ class Levels:
         plane: uint8 array of the working plane.
         folder: On a disk that has room for the tiles.
         block_px: Side of a block; `TILE_PX` times a power of two.
+        steps: How many px of the plane the pixels of each level are apart; those of a pyramid if not given.
+        pack: Makes the bytes of a tile, uint8 (`TILE_PX`, `TILE_PX`).
     """
 
-    def __init__(self, plane: PlaneArray, folder: Path, block_px: int = BLOCK_PX) -> None:
+    def __init__(
+        self,
+        plane: PlaneArray,
+        folder: Path,
+        block_px: int = BLOCK_PX,
+        *,
+        steps: Sequence[int] = (),
+        pack: Callable[[UInt8], bytes] = deflated,
+    ) -> None:
         self.shape = plane.shape
-        self.steps = level_steps(plane.shape[1], plane.shape[0])
+        self.steps = tuple(steps) or level_steps(plane.shape[1], plane.shape[0])
+        self._pack = pack
         self._plane = plane
         self._block_px = block_px
         self._folder = folder
@@ -130,15 +149,23 @@ class Levels:
         return -(-height // (TILE_PX * step)), -(-width // (TILE_PX * step))
 
     def tiles(self, step: int) -> Iterator[bytes]:
-        """Yield the tiles of a level, row by row, as zlib streams.
+        """Yield the tiles of a level, row by row, as they were packed.
 
         Raises:
             OSError: The plane cannot be read, or the disk does not take the tiles.
         """
-        file = self._file or self._make()
+        file = self._made()
         for offset, size in self._places[self.steps.index(step)].reshape(-1, 2).tolist():
             file.seek(offset)
             yield file.read(size)
+
+    def sizes(self, step: int) -> NDArray[np.int64]:
+        """Return how many bytes each of them has; errors as for `tiles`."""
+        self._made()
+        return self._places[self.steps.index(step)][..., 1].ravel()
+
+    def _made(self) -> IO[bytes]:
+        return self._file or self._make()
 
     def _make(self) -> IO[bytes]:
         file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed by `close`)
@@ -156,7 +183,7 @@ class Levels:
         value = tile.flat()
         if value is not None and value in self._flat:
             return self._flat[value]
-        packed = imagecodecs.deflate_encode(tile.padded().tobytes(), level=DEFLATE_LEVEL)
+        packed = self._pack(tile.padded())
         place = file.tell(), len(packed)
         file.write(packed)
         if value is not None:
