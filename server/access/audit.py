@@ -26,7 +26,7 @@ from server.access.principals import Means
 from server.access.private_files import MODE, locked
 from workers.core.errors.access import AuditBroken
 from workers.core.frozen import Frozen
-from workers.core.store import fsync_dir
+from workers.core.storage.files import fsync_dir
 
 FILE, LOCK = "audit.jsonl", "audit.lock"
 BEGINNING = "0" * 64

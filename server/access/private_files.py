@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from workers.core.store import atomic_write
+from workers.core.storage.files import atomic_write
 
 MODE = 0o600
 

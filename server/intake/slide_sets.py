@@ -30,7 +30,7 @@ from workers.core.frozen import Frozen
 from workers.core.settings import Settings
 from workers.core.slides import mirax
 from workers.core.slides.slide import PARSER_ERRORS
-from workers.core.store import fsync_dir
+from workers.core.storage.files import fsync_dir
 
 DICOM_NAME = re.compile(r".*\.(?:dcm|dicom)|[0-9.]{1,64}|[A-Z0-9_]{1,16}", re.IGNORECASE)
 """Files of a series: with an extension, named by a UID, or as on a medium."""

@@ -15,7 +15,7 @@ from workers.core.digests import Opener, sha256_of, sha256_of_all
 from workers.core.disk_room import check_room, disk_full_told
 from workers.core.settings import Settings
 from workers.core.slides.names import ARCHIVE, DICOM_MAGIC, extension_of, sniff_extension
-from workers.core.store import fsync_dir
+from workers.core.storage.files import fsync_dir
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from workers.core.errors.jobs import BatchNotFound
 from workers.core.frozen import LOCAL_TENANT, Frozen
 from workers.core.own_labels import Labels
 from workers.core.schemas import ErrorBody, JobOptions, JobRequest, JobState, Priority
-from workers.core.store import fsync_dir, write_json
+from workers.core.storage.files import fsync_dir, write_json
 
 SLIDES_MAX = 1000
 ID_CHARS = 64

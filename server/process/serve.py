@@ -35,7 +35,7 @@ from workers.core.queue.heartbeat import note_end
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.reaper import Reaper
 from workers.core.settings import Settings
-from workers.core.store import atomic_write
+from workers.core.storage.files import atomic_write
 from workers.core.telemetry.logs import start_logs
 
 STOP_S = 12.0

@@ -25,7 +25,7 @@ from server.uploads.shares import Share
 from workers.core.disk_room import check_room, disk_full_told, room_bytes
 from workers.core.errors.base import UploadExpired, UploadIncomplete, UploadNotFound
 from workers.core.settings import Settings
-from workers.core.store import fsync_dir, write_json
+from workers.core.storage.files import fsync_dir, write_json
 
 ID = re.compile(r"[0-9a-f]{32}")
 COPY_BYTES = 4 * 2**20

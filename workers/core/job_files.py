@@ -18,7 +18,8 @@ from workers.core.errors.base import Conflict, DiskFull, JobNotFound, NotFound, 
 from workers.core.frozen import Frozen
 from workers.core.own_labels import changed
 from workers.core.schemas import ErrorBody, JobView, WebhookDelivery
-from workers.core.store import Store, fsync_dir
+from workers.core.storage.files import fsync_dir
+from workers.core.store import Store
 
 ENDING = "ended.json"
 RESULT = "result.json"

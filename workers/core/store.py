@@ -8,9 +8,7 @@ The data folder:
     trash/<random>/                         on its way out; swept at start and by retention
 """
 
-import errno
 import logging
-import os
 import re
 import shutil
 import uuid
@@ -19,16 +17,14 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel
-
-from workers.core.errors.base import DiskFull, JobNotFound, NotFound, ResultNotReady, SlideNotFound
+from workers.core.errors.base import JobNotFound, NotFound, ResultNotReady, SlideNotFound
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.schemas import JobRequest, Plan, Provenance, StoredRequest
 from workers.core.slide_schemas import SlideInfo
-from workers.core.trash import Trash, removed
+from workers.core.storage.files import atomic_write, fsync_dir, write_json
+from workers.core.storage.trash import Trash, removed
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _MAKING = ".making-"
 
 logger = logging.getLogger(__name__)
@@ -47,45 +43,6 @@ def job_missing(job_id: str) -> JobNotFound:
 def new_id() -> str:
     """Return a fresh identifier of 32 hexadecimal characters."""
     return uuid.uuid4().hex
-
-
-def fsync_dir(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; on success it becomes `path`, durably and at once.
-
-    The temporary name ends like `path`, for writers that look at the extension. After an error nothing is left.
-
-    Raises:
-        DiskFull: The disk had no room.
-    """
-    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        fsync_dir(path.parent)
-    except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise DiskFull("The disk that holds the data folder is full.") from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, model: BaseModel) -> None:
-    """Write a pydantic model as JSON, atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(model.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 class Store:

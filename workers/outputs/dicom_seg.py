@@ -26,7 +26,7 @@ from workers.core.errors.base import ProductRefused
 from workers.core.label_layout import TILE_PX
 from workers.core.model.schemas import ModelClass
 from workers.core.schemas import Plan
-from workers.core.store import atomic_write
+from workers.core.storage.files import atomic_write
 from workers.outputs.dicom_source import Kind, algorithm, property_codes, read_source, stable_uid
 from workers.outputs.levels import Levels, level_tiles
 from workers.outputs.ometiff import CREATOR

@@ -18,7 +18,7 @@ from workers.core.frozen import Frozen
 from workers.core.label_layout import STORE
 from workers.core.objects.coarse import COARSE
 from workers.core.slides.slide import Slide
-from workers.core.store import write_json
+from workers.core.storage.files import write_json
 from workers.pipeline import bad_tiles
 from workers.process.cancellation import interruptible
 

@@ -14,7 +14,7 @@ from workers.core.model.schemas import ModelClass
 from workers.core.schemas import Plan
 from workers.core.slide_schemas import TrustWarning
 from workers.core.slides.slide import Slide
-from workers.core.store import atomic_write
+from workers.core.storage.files import atomic_write
 from workers.outputs.drawing import (
     INK,
     PAPER,

@@ -16,7 +16,7 @@ from workers.core.class_colours import color_table
 from workers.core.label_layout import TILE_PX
 from workers.core.model.schemas import ModelClass
 from workers.core.schemas import Plan
-from workers.core.store import atomic_write
+from workers.core.storage.files import atomic_write
 from workers.outputs.levels import Levels
 from workers.outputs.ometiff import CREATOR, chain_levels, ome_xml, pixels_per_cm
 from workers.pipeline.tiling import exact

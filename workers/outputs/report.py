@@ -20,7 +20,7 @@ from reportlab.platypus import Flowable, Image, KeepInFrame, Paragraph, Spacer, 
 
 from workers.core.errors.base import ProductRefused
 from workers.core.schemas import Provenance
-from workers.core.store import atomic_write
+from workers.core.storage.files import atomic_write
 from workers.outputs.preview import short_number
 from workers.outputs.statistics import ClassStatistics, Statistics
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from workers.core.frozen import Frozen
 from workers.core.schemas import Plan
 from workers.core.slide_schemas import L0Box
-from workers.core.store import write_json
+from workers.core.storage.files import write_json
 from workers.outputs.vector.counts import ClassObjects
 from workers.pipeline.stitch import LabelArrays, UInt8
 from workers.pipeline.tiling import Box, WorkingPlane, exact

@@ -25,7 +25,7 @@ from workers.core.corrections.standing import Standing
 from workers.core.roi.forms import Rings
 from workers.core.roi.polygons import Polygon
 from workers.core.schemas import Plan
-from workers.core.store import atomic_write
+from workers.core.storage.files import atomic_write
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.roi import RoiMask, without
 from workers.pipeline.stitch import LabelArrays, UInt8

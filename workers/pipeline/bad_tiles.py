@@ -6,7 +6,7 @@ from workers.core.frozen import Frozen
 from workers.core.schemas import BadTile
 from workers.core.slides.slide import Slide
 from workers.core.slides.tolerant import TolerantSlide, bad_tile
-from workers.core.store import write_json
+from workers.core.storage.files import write_json
 from workers.pipeline.tiling import Box
 
 FOLDER = "bad-tiles"

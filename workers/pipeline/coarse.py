@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from workers.core.objects.coarse import COARSE, CoarsePreview, ExpectedShare
 from workers.core.schemas import Plan
 from workers.core.slides.slide import Pixels, Slide
-from workers.core.store import write_json
+from workers.core.storage.files import write_json
 from workers.pipeline.inference import Check, Segmenter
 from workers.pipeline.objects import centres_of
 from workers.pipeline.overview import Overview

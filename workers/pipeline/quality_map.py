@@ -20,7 +20,7 @@ from workers.core.errors.base import SlideUnreadable
 from workers.core.quality_schemas import QUALITY_NAMES, Quality, QualityArea, QualityName
 from workers.core.slide_schemas import L0Box
 from workers.core.slides.slide import Pixels, Slide
-from workers.core.store import atomic_write
+from workers.core.storage.files import atomic_write
 from workers.pipeline.glass import Mask
 from workers.pipeline.overview import Overview
 from workers.pipeline.plane import PlaneReader

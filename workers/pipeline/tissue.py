@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from workers.core.slide_schemas import SlideGeometry
 from workers.core.slides.slide import WHITE, Pixels, Slide
-from workers.core.store import atomic_write
+from workers.core.storage.files import atomic_write
 from workers.pipeline.glass import DARK_MAX, Glass, Mask, darkness, is_dark
 from workers.pipeline.overview import Overview
 from workers.pipeline.tiling import Box, Region, WorkingPlane

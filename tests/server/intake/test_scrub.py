@@ -19,7 +19,8 @@ from server.intake import scrub as module
 from server.intake.scrub import Scrub, scrub_for_ever
 from workers.core.errors.base import Unavailable
 from workers.core.settings import Settings
-from workers.core.store import Store, write_json
+from workers.core.storage.files import write_json
+from workers.core.store import Store
 
 
 def later(days: float) -> datetime:

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from server.catalogue.entries import batches_of
 from server.jobs.batch_records import REQUESTS_BYTES_MAX, BatchFiles, BatchRequest, StoredBatch
 from workers.core.settings import Settings
-from workers.core.store import Store, new_id, write_json
+from workers.core.storage.files import write_json
+from workers.core.store import Store, new_id
 
 
 @pytest.fixture

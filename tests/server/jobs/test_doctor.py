@@ -19,7 +19,8 @@ from workers.core.digests import sha256_of
 from workers.core.job_files import ENDING
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys
-from workers.core.store import new_id, write_json
+from workers.core.storage.files import write_json
+from workers.core.store import new_id
 
 pytestmark = pytest.mark.process
 

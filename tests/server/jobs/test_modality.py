@@ -6,7 +6,8 @@ from job_requests import add_slide, code_of, submit
 
 from workers.core.settings import Settings
 from workers.core.slide_schemas import Modality
-from workers.core.store import Store, write_json
+from workers.core.storage.files import write_json
+from workers.core.store import Store
 
 
 @pytest.mark.parametrize("name", ["fluorescence", "brightfield_he", "unknown"])

@@ -10,7 +10,8 @@ from server.results.coarse import coarse_of
 from workers.core.errors.base import JobNotFound
 from workers.core.objects.coarse import COARSE, CoarsePreview, ExpectedShare
 from workers.core.schemas import Plan
-from workers.core.store import Store, new_id, write_json
+from workers.core.storage.files import write_json
+from workers.core.store import Store, new_id
 from workers.pipeline import stitch
 from workers.pipeline.tiling import WorkingPlane, region_at
 

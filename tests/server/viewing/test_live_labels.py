@@ -22,7 +22,7 @@ from workers.core.errors.base import ResultNotFound
 from workers.core.label_layout import STORE, chunk_path
 from workers.core.schemas import Plan
 from workers.core.settings import Settings
-from workers.core.store import write_json
+from workers.core.storage.files import write_json
 from workers.outputs.levels import Levels
 from workers.outputs.pyramid import write_labels
 from workers.pipeline import stitch

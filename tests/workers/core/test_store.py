@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from workers.core.errors.base import DiskFull, JobNotFound, LDiffusionError, ResultNotReady, SlideNotFound
 from workers.core.schemas import JobRequest
 from workers.core.slide_schemas import SlideGeometry, SlideInfo, SlideLevel
-from workers.core.store import Store, atomic_write, new_id, write_json
+from workers.core.storage.files import atomic_write, write_json
+from workers.core.store import Store, new_id
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from workers.core.errors.base import RequestInvalid
 from workers.core.slides.names import display_name
-from workers.core.store import write_json
+from workers.core.storage.files import write_json
 
 INDEX: Final = "slides.json"
 LOCK: Final = ".slides.lock"

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, Final, TextIO
 
 from workers.core.cohort.rows import GOOD, Row
 from workers.core.errors.base import RequestInvalid
-from workers.core.store import atomic_write
+from workers.core.storage.files import atomic_write
 from workers.core.text import printable
 
 SUFFIXES: Final = (".parquet", ".csv")

@@ -16,7 +16,8 @@ from workers.core.corrections.schemas import Revision
 from workers.core.disk_room import storage_error
 from workers.core.errors.base import StorageFault
 from workers.core.errors.review import CorrectionsChanged, CorrectionsFull
-from workers.core.store import fsync_dir, job_missing
+from workers.core.storage.files import fsync_dir
+from workers.core.store import job_missing
 
 FILE = "corrections.jsonl"
 FILE_MAX_BYTES = 2**24

@@ -21,7 +21,7 @@ import pyogrio
 from workers.core.errors.base import ProductFailed
 from workers.core.preflight import require_room
 from workers.core.schemas import Plan
-from workers.core.store import atomic_write
+from workers.core.storage.files import atomic_write
 
 GEOMETRY_ENDS = b'},"properties":'
 GEOMETRY_BEGINS = b'"geometry":'

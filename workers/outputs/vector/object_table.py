@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from workers.core.schemas import Plan
-from workers.core.store import atomic_write
+from workers.core.storage.files import atomic_write
 from workers.outputs.stain import UNIT, ZERO, haematoxylin
 from workers.outputs.vector.borders import Boundary
 from workers.outputs.vector.contours import Shapes, rings

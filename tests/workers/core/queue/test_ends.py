@@ -21,7 +21,6 @@ from queue_fixtures import (
 )
 
 from server.jobs.retention import Retention
-from workers.core import trash
 from workers.core.errors.base import JobNotFound, MppMissing, QueueUnavailable, SlideInUse
 from workers.core.job_files import ENDING, KEPT, keep_ending, stored_view
 from workers.core.label_layout import LABELS, chunk_path
@@ -29,6 +28,7 @@ from workers.core.queue import ends
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import GOING, UNWRITTEN, JobKeys, Task
 from workers.core.slide_schemas import SlideGeometry, SlideInfo
+from workers.core.storage import trash
 
 
 class Died(BaseException):
