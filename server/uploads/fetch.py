@@ -1,7 +1,7 @@
 """One GET of somebody else's file, by the rules of `server.web.egress`, read piece by piece."""
 
 import http.client
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -20,16 +20,14 @@ class Source:
     """A file elsewhere.
 
     Attributes:
-        url: Where.
+        url: Where; its query may hold a signature.
         egress: What may be reached.
         label: What is shown of the address: no query, which may hold a key.
-        headers: Sent with the request; may hold a signature.
     """
 
-    url: str
+    url: str = field(repr=False)
     egress: Egress
     label: str
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Fetched:
@@ -77,7 +75,7 @@ def fetch(source: Source, idle_s: float) -> Fetched:
         ImportRefused: The address is not allowed, nobody answers, or the answer is no file of a known size.
     """
     target = source.egress.parse_url(source.url)
-    headers = {"Accept-Encoding": "identity", "User-Agent": "ldiffusion-server", **source.headers}
+    headers = {"Accept-Encoding": "identity", "User-Agent": "ldiffusion-server"}
     with ExitStack() as unless_taken:
         try:
             with source.egress.call(target, idle_s, ANSWER_S) as connection:

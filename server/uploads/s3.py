@@ -6,11 +6,15 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 
-from server.uploads.fetch import Source
+from server.uploads.fetch import ANSWER_S, Source
 from server.web.egress import HTTPS_PORT, Egress
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.intake import ImportRefused
 from workers.core.frozen import Frozen
+from workers.core.storage.s3 import Bucket, signed_get
+
+SIGNED_S = 2 * ANSWER_S
+"""How long a signature is good; the head of the answer comes sooner, or not at all."""
 
 
 class Connector(Frozen):
@@ -66,27 +70,35 @@ def source_of(name: str, key: str, tenant: str, connectors: dict[str, Connector]
         off="",
         instead="",
     )
-    headers = signed_headers(connector, target.netloc, path)
-    return Source(url=connector.endpoint + path, egress=egress, label=f"{name}:{key}", headers=headers)
+    url = connector.endpoint + path
+    egress.parse_url(url)  # unsigned: what is refused is shown
+    return Source(url=signed(connector, whole, url), egress=egress, label=f"{name}:{key}")
 
 
-def signed_headers(connector: Connector, host: str, path: str) -> dict[str, str]:
-    """Return the headers that sign a GET of a path (AWS Signature Version 4)."""
-    from awscrt import auth  # noqa: PLC0415  13 MB that few servers need
-    from awscrt.http import HttpHeaders, HttpRequest  # noqa: PLC0415
+def signed(connector: Connector, key: str, url: str) -> str:
+    """Return the address of a key with a signature in its query (AWS Signature Version 4).
 
-    request = HttpRequest("GET", path, HttpHeaders([("host", host)]))
-    secret = connector.secret_access_key.get_secret_value()
-    config = auth.AwsSigningConfig(
-        algorithm=auth.AwsSigningAlgorithm.V4,
-        signature_type=auth.AwsSignatureType.HTTP_REQUEST_HEADERS,
-        credentials_provider=auth.AwsCredentialsProvider.new_static(connector.access_key_id, secret),
-        region=connector.region,
-        service="s3",
-        use_double_uri_encode=False,
-        should_normalize_uri_path=False,
-        signed_body_value=auth.AwsSignedBodyValue.EMPTY_SHA256,
-        signed_body_header_type=auth.AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
-    )
-    signed = auth.aws_sign_request(request, config).result(timeout=10)
-    return {name: value for name, value in signed.headers if name.lower() != "host"}
+    Args:
+        connector: Whose keys sign.
+        key: The whole key.
+        url: Its address.
+
+    Raises:
+        ImportRefused: It cannot be signed, or only another address: the environment, or the service's library, changed
+            what is asked for.
+    """
+    keys = connector.access_key_id, connector.secret_access_key
+    bucket = Bucket(connector.bucket, "", connector.endpoint, connector.region, *keys)
+    try:
+        address = signed_get(bucket, key, SIGNED_S)
+    except OSError as error:
+        raise ImportRefused("The address of this file cannot be signed.", value=type(error).__name__) from error
+    if _place_of(address) != _place_of(url):
+        raise ImportRefused("key: it cannot be asked for as it is.", value=key[:200], accepted="folder/slide.svs")
+    return address
+
+
+def _place_of(url: str) -> tuple[str, str | None, int, str]:
+    """Return all of an address but its query."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or HTTPS_PORT, parts.path
