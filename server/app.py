@@ -64,6 +64,7 @@ from server.web.root_path import root_path_of
 from server.web.sse import Listeners
 from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings
+from workers.core.storage.opening import open_storage
 from workers.core.store import Store
 
 DESCRIPTION = """Whole-slide-image segmentation with L-Diffusion.
@@ -121,7 +122,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
-        store = Store(settings.data_dir)
+        store = Store(settings.data_dir, open_storage(settings))
         access = open_access(settings)
         store.sweep_incoming()
         queue = Jobs(settings.redis_url, settings)

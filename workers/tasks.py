@@ -27,7 +27,9 @@ from workers.core.queue.rates import slowest_s_per_tile
 from workers.core.settings import Settings
 from workers.core.slides.doubts import record_of_image
 from workers.core.slides.slide import Slide
+from workers.core.storage.commits import Fenced
 from workers.core.store import Store
+from workers.core.stored_results import publish
 from workers.core.telemetry import tallies
 from workers.core.telemetry.logs import note
 from workers.core.telemetry.tallies import TALLIES, PhaseClock, add_phase
@@ -203,6 +205,8 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
             )
         clock.end()
     count_size(store, job_id)
+    runtime.allow(runtime.limits.task_s)
+    publish(store, job_id, lease.token, partial(leases.check, lease))
     runtime.leases.finished(lease)
 
 
@@ -225,7 +229,7 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
             runtime.allow = watchdog.allow
             body(runtime, lease)
         outcome = "done"
-    except (JobCanceled, Superseded) as reason:
+    except (JobCanceled, Superseded, Fenced) as reason:
         outcome = "canceled" if isinstance(reason, JobCanceled) else "superseded"
         runtime.leases.jobs.tidy(task.job_id)
     except QueueUnavailable:

@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import Field
 
 from server.catalogue.catalogue import Catalogue
+from server.jobs.stored_check import Amiss, StoredCheck
 from workers.core.corrections.log import cut_torn, read_revisions, torn_bytes
 from workers.core.digests import sha256_of
 from workers.core.errors.base import JobNotFound, LDiffusionError, ResultNotReady, StorageFault
@@ -61,6 +62,7 @@ class Doctor:
         self._store = jobs.store
         self._repair = repair
         self._digests = digests
+        self._stored = StoredCheck(jobs.store, digests=digests)
 
     def findings(self) -> Iterator[Treated]:
         """Yield what is wrong, one by one.
@@ -85,7 +87,7 @@ class Doctor:
         for job_id in sorted(known | set(self._store.list_jobs())):
             if job_id > after:
                 yield job_id, self._job(job_id, is_known=job_id in known)
-        yield "", chain(self._trash(), self._catalogue())
+        yield "", chain(self._trash(), self._catalogue(), map(self._treated, self._stored.unknown()))
 
     def _trash(self) -> Iterator[Treated]:
         for folder in sorted((self._store.root / "trash").iterdir()):
@@ -120,6 +122,8 @@ class Doctor:
         elif is_known:
             yield from self._end(job_id, view.state)
         yield from self._leftovers(job_id)
+        if view.state in FINAL_STATES:
+            yield from map(self._treated, self._stored.of_job(job_id))
         if view.state == "succeeded":
             yield from self._results(job_id)
             yield from self._corrections(job_id)
@@ -168,6 +172,8 @@ class Doctor:
         result, folder = self._store.read_result(job_id), self._store.job_dir(job_id)
         for name, digest in result.files.items():
             path, size = folder / name, result.sizes_bytes.get(name)
+            if not path.is_file() and self._store.storage is not None:  # a copy, which need not be here
+                continue
             if not path.is_file():
                 yield Treated(kind="result_missing", id=job_id, detail=f"{name} is not there")
             elif size is not None and path.stat().st_size != size:
@@ -184,6 +190,11 @@ class Doctor:
             read_revisions(folder)
         except StorageFault as error:
             yield Treated(kind="corrections_unreadable", id=job_id, detail=error.message)
+
+    def _treated(self, amiss: Amiss) -> Treated:
+        if amiss.mend is None:
+            return Treated(kind=amiss.kind, id=amiss.id, detail=amiss.detail)
+        return self._told(amiss.kind, amiss.id, amiss.detail, amiss.mend)
 
     def _told(self, kind: str, subject: str, detail: str, mend: Callable[[str], object]) -> Treated:
         mended = False

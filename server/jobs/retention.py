@@ -152,6 +152,8 @@ class Retention:
         count = 0
         for view in views:
             size = folder_bytes(self._store.job_dir(view.id))
+            if (results := self._store.results(view.id)) is not None:
+                results.remove()  # first: one that does not answer leaves the job, to be asked for again
             self._jobs.is_going(view.id)
             # The folder first: what is on disk and not in the queue would count as lost, and be submitted again.
             is_whole: bool | None = None

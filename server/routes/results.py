@@ -15,7 +15,8 @@ from server.access.guards import DOWNLOAD
 from server.results.geojson import Objects, Space, changed, packed
 from server.results.product_answers import Ask, being_made, file_products, product_answer
 from server.results.statistics_csv import statistics_csv
-from server.routes.deps import AskDep, JobsDep, StoreDep
+from server.results.stored_answers import sent_to_storage, stored_file
+from server.routes.deps import AskDep, JobsDep, SettingsDep, StoreDep
 from server.routes.path_deps import OWN_JOB
 from server.web.errors import error_responses
 from server.web.files import ImmutableFile, accepts_gzip, inflated, is_current, validators
@@ -24,6 +25,7 @@ from workers.core.products import SIMPLIFIED, Products, ProductView, product_pat
 from workers.core.quality_schemas import LAYER
 from workers.core.queue.jobs import Jobs
 from workers.core.store import Store
+from workers.core.stored_results import find_result, local_result
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
@@ -86,6 +88,7 @@ FILE = {"schema": {"type": "string", "format": "binary"}}
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file.", "content": {result.media_type: FILE for result in RESULTS.values()}},
     202: {"description": "It is being made: ask again after Retry-After.", "model": ProductView},
+    307: {"description": "Where the bytes are: a signed address, good for minutes. Only if the operator wants it."},
     206: {"description": "The bytes that Range asks for."},
     304: {"description": "If-None-Match names the current version."},
     **error_responses(404, 409, 416, 422, 503),
@@ -99,6 +102,7 @@ def get_result(
     request: Request,
     store: StoreDep,
     jobs: JobsDep,
+    settings: SettingsDep,
     ask: AskDep,
     layout: LayoutQuery = "hybrid",
     space: SpaceQuery = "level0",
@@ -120,14 +124,35 @@ def get_result(
     if result.file in (REGIONS, LAYER):
         return _polygons(request, jobs, ask, job_id, name, Form(space, objects, int(simplify)))
     sha256 = _digest(store, job_id, result.file)
-    path = store.job_dir(job_id) / result.file
     saved_as = name if "." in name else result.file
     headers = {"content-disposition": f'{result.disposition}; filename="{saved_as}"'}
     if name == "statistics.csv":
         etag = f"{sha256}-csv"
-        table = statistics_csv(json.loads(path.read_bytes()))
+        table = statistics_csv(json.loads(local_result(store, job_id, result.file).read_bytes()))
         return _unchanged(request, etag) or Response(table, headers=headers | validators(etag), media_type="text/csv")
-    return _unchanged(request, sha256) or ImmutableFile(path, sha256, result.media_type, headers)
+    if unchanged := _unchanged(request, sha256):
+        return unchanged
+    return _whole(request, store, job_id, result, sha256, headers, is_sent_away=settings.storage_redirect)
+
+
+def _whole(
+    request: Request,
+    store: Store,
+    job_id: str,
+    result: Result,
+    sha256: str,
+    headers: dict[str, str],
+    *,
+    is_sent_away: bool,
+) -> Response:
+    """Answer with a file of a job, out of the storage where the job's folder has no copy of it."""
+    path = store.job_dir(job_id) / result.file
+    if path.exists() or store.storage is None or (found := find_result(store, job_id, result.file)) is None:
+        return ImmutableFile(path, sha256, result.media_type, headers)
+    if is_sent_away and (sent := sent_to_storage(store.storage, found.key)) is not None:
+        return sent
+    headers["content-type"] = result.media_type
+    return stored_file(request, store.storage, found.key, found.entry.size_bytes, found.entry.sha256, headers)
 
 
 def _polygons(request: Request, jobs: Jobs, ask: Ask, job_id: str, name: str, form: Form) -> Response:
@@ -141,7 +166,8 @@ def _polygons(request: Request, jobs: Jobs, ask: Ask, job_id: str, name: str, fo
         saved_as = product.removesuffix(".gz") if name == "regions.geojson" else product
     else:
         saved_as = name
-        path, sha256 = jobs.store.job_dir(job_id) / file, _digest(jobs.store, job_id, file)
+        sha256 = _digest(jobs.store, job_id, file)
+        path = local_result(jobs.store, job_id, file)
     if form.space != "level0" or form.objects is not None:
         return _changed(request, path, saved_as, sha256, form)
     media_type = RESULTS[name].media_type

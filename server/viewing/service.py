@@ -22,6 +22,7 @@ from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.slide import Pixels
 from workers.core.store import Store, slide_missing
+from workers.core.stored_results import local_result
 
 TURN_S = 0.05
 """While other tenants are there, what is decoded for one counts for so long at least in its share of the children.
@@ -183,8 +184,10 @@ class Viewing:
         return deepzoom.palette_png(held.tile(*address), held.classes)
 
     def _labels_of(self, job_id: str) -> LabelPyramid:
-        path = self._store.job_dir(job_id) / "labels.ome.tif"
-        return self._labels.get(job_id, lambda: LabelPyramid(path, self._store.read_plan(job_id)))
+        def make() -> LabelPyramid:
+            return LabelPyramid(local_result(self._store, job_id, "labels.ome.tif"), self._store.read_plan(job_id))
+
+        return self._labels.get(job_id, make)
 
     def _stored_tiles(self, info: SlideInfo, grid: Grid) -> StoredTiles:
         def make() -> StoredTiles:

@@ -85,16 +85,22 @@ class ImmutableFile(FileResponse):
 
 
 def _refusal(start: Message, scope: Scope) -> JSONResponse:
+    told = {name.decode(): value.decode() for name, value in start["headers"]}
+    size = told.get("content-range", "").rpartition("/")[2]
+    return range_refused(scope, int(size) if size else None, start["status"])
+
+
+def range_refused(scope: Scope, size_bytes: int | None, status: int = 416) -> JSONResponse:
+    """Return the error of a Range that asks for bytes that a file of this size has not, or is not understood."""
     given = dict(scope["headers"]).get(b"range", b"").decode("latin-1")
-    kept = {name.decode(): value.decode() for name, value in start["headers"] if name == b"content-range"}
-    size = kept.get("content-range", "").rpartition("/")[2]
+    is_outside = size_bytes is not None
     return problem(
-        start["status"],
+        status,
         "invalid_request",
-        "Range: no such bytes in this file." if size else "Range: not understood.",
+        "Range: no such bytes in this file." if is_outside else "Range: not understood.",
         given[:200],
-        f"bytes within 0-{int(size) - 1}" if size else "bytes=<first>-<last>",
-        kept,
+        f"bytes within 0-{(size_bytes or 0) - 1}" if is_outside else "bytes=<first>-<last>",
+        {"content-range": f"bytes */{size_bytes}"} if is_outside else {},
     )
 
 

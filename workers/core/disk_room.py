@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workers.core.errors.base import DiskFull, StorageFault, Unavailable, UploadTooLarge
+from workers.core.storage.base import StorageSilent
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 FAULTS = (errno.EROFS, errno.EIO)
@@ -17,6 +18,10 @@ ROOM_BYTES = 64 * 2**20
 
 def storage_error(error: BaseException) -> Unavailable | None:
     """Return the error of ours for a disk that is full, read-only or broken; None for any other fault."""
+    if isinstance(error, StorageSilent):
+        return StorageFault(
+            f"The storage of results does not work: {error.strerror}.", accepted="the same again once it does"
+        )
     number = error.errno if isinstance(error, OSError) else None
     if number in NO_SPACE:
         return DiskFull("The disk that holds the data folder is full.")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -30,6 +30,23 @@ class Settings(BaseSettings):
     catalogue_url: str = Field(
         default="",
         description="postgresql:// address of the index of slides and jobs; empty: a file in the data folder.",
+    )
+    storage_url: str = Field(
+        default="",
+        description="s3://bucket/prefix or file:///folder where results of jobs are stored besides; empty: they lie in "
+        "the data folder alone.",
+    )
+    storage_endpoint: str = Field(
+        default="", description="https address of the service of that bucket; empty: as AWS's own programs find it."
+    )
+    storage_region: str = Field(default="", description="Region of that bucket; empty: as AWS's own programs find it.")
+    storage_access_key_id: str = Field(
+        default="", description="Key for that bucket; empty: as AWS's own programs find it."
+    )
+    storage_secret_access_key: SecretStr = Field(default=SecretStr(""), description="Its secret.")
+    storage_redirect: bool = Field(
+        default=False,
+        description="Send clients to the bucket, by signed addresses, for results that the data folder has no copy of.",
     )
     host: str = Field(
         default="127.0.0.1", description="Address the gateway listens on; others than the loopback want a key."

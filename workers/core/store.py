@@ -21,11 +21,15 @@ from workers.core.errors.base import JobNotFound, NotFound, ResultNotReady, Slid
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.schemas import JobRequest, Plan, Provenance, StoredRequest
 from workers.core.slide_schemas import SlideInfo
+from workers.core.storage.base import Key, Storage
+from workers.core.storage.commits import Commits
 from workers.core.storage.files import atomic_write, fsync_dir, write_json
 from workers.core.storage.trash import Trash, removed
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _MAKING = ".making-"
+STORED_JOBS = Key("jobs")
+"""What all keys of jobs in a storage begin with."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +54,16 @@ class Store:
 
     Args:
         root: The data folder; made if absent.
+        storage: Where results lie besides, if anywhere.
     """
 
     new_id = staticmethod(new_id)
     write_json = staticmethod(write_json)
     atomic_write = staticmethod(atomic_write)
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, storage: Storage | None = None) -> None:
         self.root = root
+        self.storage = storage
         self._slides = root / "slides"
         self._jobs = root / "jobs"
         self._incoming = root / "incoming"
@@ -96,6 +102,15 @@ class Store:
         if not _ID.fullmatch(job_id):
             raise JobNotFound("No job has this id.", value=job_id, accepted="32 hexadecimal characters")
         return self._jobs / job_id
+
+    def results(self, job_id: str) -> Commits | None:
+        """Return the results of a job in the storage, whether or not there are any; None if there is no storage.
+
+        Raises:
+            JobNotFound: The text is no identifier.
+        """
+        name = self.job_dir(job_id).name
+        return None if self.storage is None else Commits(self.storage, Key(f"{STORED_JOBS}/{name}/results"))
 
     def incoming(self) -> AbstractContextManager[Path]:
         """Give a fresh folder for an upload. What is not committed when the context ends is removed."""

@@ -46,6 +46,7 @@ from workers.core.queue.task_job import TaskJob
 from workers.core.queue.turns import Turns
 from workers.core.schemas import FINAL_STATES, OUTPUTS, ErrorBody, JobRequest, JobView, Preflight
 from workers.core.settings import Settings
+from workers.core.storage.opening import open_storage
 from workers.core.store import Store
 
 FAILURE_TTL_S = 24 * 3600
@@ -66,7 +67,7 @@ class Jobs:
         if not redis_url:
             raise QueueUnavailable("No queue address is set.", accepted="LDIFFUSION_REDIS_URL, or `ldiffusion serve`")
         self.settings = settings
-        self.store = Store(settings.data_dir)
+        self.store = Store(settings.data_dir, open_storage(settings))
         self.redis: Any = redis.Redis.from_url(redis_url, socket_connect_timeout=5, socket_timeout=30)
         self.queues = tuple(
             Queue(name, connection=self.redis, job_class=TaskJob, serializer=JSONSerializer)

@@ -1,8 +1,8 @@
 """Who runs which task: a worker takes a lease, shows signs of life, and checks that the lease is still its own.
 
-A lease carries the number of the attempt (a fencing token). When a worker falls silent for `lease_s`, the reaper
-gives its tasks away; should the worker wake up after all, its next check tells it to stop, and what it writes in
-between are the same bytes as the other one's.
+A lease carries the number of the attempt, and that of a finish a fencing token. When a worker falls silent for
+`lease_s`, the reaper gives its tasks away; should the worker wake up after all, its next check tells it to stop, and
+what it writes in between are the same bytes as the other one's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from workers.core.queue.exchange import Transaction, answering, decode
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import OUT, JobKeys, Task, worker_key
 from workers.core.queue.rates import note_region
-from workers.core.queue.records import change, count_landed, priority_in
+from workers.core.queue.records import change, count_landed, next_token, priority_in
 from workers.core.telemetry.status import WorkerStatus
 
 STATES_OF = {"plan": ("queued", "planning"), "region": ("running",), "finish": ("finishing",)}
@@ -31,11 +31,12 @@ class Superseded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to run a task."""
+    """The right to run a task; of a finish with a fencing token, greater than any before, also if tries begin anew."""
 
     task: Task
     worker_id: str
     attempt: int
+    token: int = 0
 
     @property
     def value(self) -> str:
@@ -88,7 +89,7 @@ class Leases:
             if not self._is_due(pipe, keys, task):
                 return None
             attempt = attempts_of(pipe, task) + 1
-            lease = Lease(task, self.worker_id, attempt)
+            lease = Lease(task, self.worker_id, attempt, next_token(pipe, keys) if task.kind == "finish" else 0)
             if attempt > self.attempts_max:
                 return lease
             now = datetime.now(UTC).isoformat()
@@ -100,6 +101,8 @@ class Leases:
             if task.kind == "plan":
                 change(pipe, keys, record, {"state": "planning"})
                 pipe.hsetnx(keys.record, "started_at", now)
+            elif task.kind == "finish":
+                pipe.hset(keys.record, "token", lease.token)
             elif task.kind == "region":
                 pipe.hsetnx(keys.record, "first_region_at", now)
             return lease

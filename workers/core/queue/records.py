@@ -26,6 +26,15 @@ def change(
     add_event(pipe, keys.job_id, kind, progress_of({**record, **fields}, left))
 
 
+def next_token(pipe: Transaction, keys: JobKeys) -> int:
+    """Return a greater number than any before, as a transaction sees it that watches the record.
+
+    It is Redis's clock in µs, which goes on where its data were lost.
+    """
+    seconds, micros = map(int, pipe.time())
+    return max(seconds * 1_000_000 + micros, int(pipe.hget(keys.record, "token") or 0) + 1)
+
+
 def count_landed(pipe: Transaction, keys: JobKeys, name: str) -> None:
     """Have the tries of a finish begin anew with its next output, as part of a transaction; once for each output.
 

@@ -129,7 +129,7 @@ class S3Storage(Storage):
         """See `Storage.put`."""
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         part_bytes = max(PUT_PART_BYTES, -(-size // PARTS_MAX))
-        with _told(key):
+        with _of_bucket(), _told(key):
             done = self._obstore.put(self._store, key, data, chunk_size=part_bytes, max_concurrency=PARTS_AT_ONCE)
         return Stored(key, size, _bare(done["e_tag"]))
 
@@ -157,7 +157,7 @@ class S3Storage(Storage):
 
     def list(self, prefix: Key | None = None, after: Key | None = None, limit: int = PAGE) -> list[Stored]:
         """See `Storage.list`."""
-        with _told(prefix or "/"):
+        with _of_bucket(), _told(prefix or "/"):
             pages = self._obstore.list(self._store, prefix, offset=after, chunk_size=min(limit, PAGE))
             found = list(islice(chain.from_iterable(pages), limit))
         return [Stored(Key(each["path"]), each["size"], _bare(each["e_tag"])) for each in found]
@@ -181,6 +181,15 @@ class S3Storage(Storage):
 
 def _bare(etag: str | None) -> str:
     return (etag or "").strip('"')
+
+
+@contextmanager
+def _of_bucket() -> Iterator[None]:
+    """Tell of what asks for no object that there is no bucket."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise StorageSilent("there is no such bucket") from None
 
 
 @contextmanager

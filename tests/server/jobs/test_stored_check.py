@@ -1,0 +1,139 @@
+"""The doctor and the deletion of jobs whose results are in a storage."""
+
+from pathlib import Path
+
+import pytest
+from finished_jobs import FILES, finished_job
+from queue_fixtures import submitted
+
+from server.jobs.doctor import Doctor
+from server.jobs.retention import Retention
+from workers.core.queue.jobs import Jobs
+from workers.core.settings import Settings
+from workers.core.storage.base import Key, Storage, StorageSilent
+from workers.core.storage.commits import Commits, Manifest
+from workers.core.storage.local import LocalStorage
+from workers.core.stored_results import publish
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def queue_settings(queue_settings: Settings, tmp_path: Path) -> Settings:
+    return queue_settings.model_copy(update={"storage_url": f"file://{tmp_path}/storage"})
+
+
+@pytest.fixture
+def storage(jobs: Jobs) -> Storage:
+    assert jobs.store.storage is not None
+    return jobs.store.storage
+
+
+@pytest.fixture
+def job_id(jobs: Jobs) -> str:
+    job_id = finished_job(jobs.store)
+    result = jobs.store.read_result(job_id)
+    kept = {"files": {name: result.files[name] for name in FILES}}
+    jobs.store.write_json(jobs.store.job_dir(job_id) / "result.json", result.model_copy(update=kept))
+    publish(jobs.store, job_id, 5)
+    return job_id
+
+
+def found(jobs: Jobs, *, repair: bool = False, digests: bool = False) -> list[tuple[str, str, bool]]:
+    """(kind, id, mended) of all findings about the storage; those of the index are others' business."""
+    findings = Doctor(jobs, repair=repair, digests=digests).findings()
+    return [(each.kind, each.id, each.mended) for each in findings if each.kind != "catalogue_differs"]
+
+
+def current(jobs: Jobs, job_id: str) -> tuple[Commits, Manifest]:
+    commits = jobs.store.results(job_id)
+    assert commits is not None
+    manifest = commits.current()
+    assert manifest is not None
+    return commits, manifest
+
+
+def test_what_is_stored_as_it_should_be_is_not_found_whether_or_not_there_is_a_copy(jobs: Jobs, job_id: str) -> None:
+    assert found(jobs, digests=True) == []
+    (jobs.store.job_dir(job_id) / "overlay.ome.tif").unlink()
+    assert found(jobs, digests=True) == []
+
+
+def test_results_that_miss_are_stored_again(jobs: Jobs, storage: Storage, job_id: str) -> None:
+    storage.delete_prefix(Key("jobs"))
+    assert found(jobs) == [("storage_missing", job_id, False)]
+    assert found(jobs, repair=True) == [("storage_missing", job_id, True)]
+    assert found(jobs, digests=True) == []
+
+
+@pytest.mark.parametrize(("content", "needs_digests"), [(None, False), (b"short", False), (b"x" * 3_000_000, True)])
+def test_an_object_that_is_not_what_was_stored_is_stored_again(
+    jobs: Jobs, storage: Storage, job_id: str, content: bytes | None, needs_digests: bool
+) -> None:
+    commits, manifest = current(jobs, job_id)
+    key = commits.key(manifest.token, "overlay.ome.tif")
+    if content is None:
+        storage.delete(key)
+    else:
+        storage.put(key, content)
+    if needs_digests:
+        assert found(jobs) == []
+    assert found(jobs, digests=True) == [("storage_changed", job_id, False)]
+    assert found(jobs, digests=True, repair=True) == [("storage_changed", job_id, True)]
+    assert found(jobs, digests=True) == []
+    assert current(jobs, job_id)[1].token > manifest.token
+
+
+def test_what_late_writers_left_is_removed(jobs: Jobs, storage: Storage, job_id: str) -> None:
+    commits, manifest = current(jobs, job_id)
+    storage.put(commits.key(4, "overlay.ome.tif"), b"late")
+    storage.put(commits.key(9, "overlay.ome.tif"), b"may be under way")
+    assert found(jobs, repair=True) == [("storage_left_over", job_id, True)]
+    assert found(jobs) == []
+    assert storage.get(commits.key(9, "overlay.ome.tif")) == b"may be under way"
+    assert current(jobs, job_id)[1] == manifest
+
+
+def test_results_of_a_job_that_was_canceled_are_removed(jobs: Jobs, storage: Storage) -> None:
+    job_id = submitted(jobs)
+    jobs.cancel(job_id)
+    storage.put(
+        Key(f"jobs/{job_id}/results/commits/{7:020}.json"), Manifest(token=7, files={}).model_dump_json().encode()
+    )
+    assert found(jobs, repair=True) == [("storage_left_over", job_id, True)]
+    assert list(storage.walk()) == []
+
+
+def test_results_of_a_job_that_nobody_knows_are_told_and_stay(jobs: Jobs, storage: Storage, job_id: str) -> None:
+    ids = [f"{number:032x}" for number in (1, 2**127, 2**128 - 1)]
+    for each in ids:
+        storage.put(Key(f"jobs/{each}/results/files/1/a"), b"a")
+        storage.put(Key(f"jobs/{each}/results/files/1/b"), b"b")
+    assert found(jobs, repair=True) == [("storage_unknown", each, False) for each in ids]
+    assert found(jobs) == [("storage_unknown", each, False) for each in ids]
+
+
+def test_a_storage_that_does_not_answer_is_told_once(jobs: Jobs, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object, **__: object) -> None:
+        raise StorageSilent("it does not answer")
+
+    monkeypatch.setattr(LocalStorage, "list", silent)
+    assert found(jobs, repair=True) == [("storage_silent", "", False)]
+
+
+def test_a_job_that_is_deleted_is_gone_from_the_storage_too(
+    jobs: Jobs, storage: Storage, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retention = Retention(jobs, lambda _removed: None)
+
+    def silent(*_: object, **__: object) -> None:
+        raise StorageSilent("it does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "delete_prefix", silent)
+        with pytest.raises(StorageSilent):
+            retention.remove_job(job_id)
+    assert jobs.store.job_dir(job_id).exists(), "nothing is begun that cannot be ended"
+    retention.remove_job(job_id)
+    assert list(storage.walk()) == []
+    assert not jobs.store.job_dir(job_id).exists()
