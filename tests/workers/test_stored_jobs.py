@@ -9,6 +9,7 @@ from queue_fixtures import begun, finishing, worker
 from workers import tasks
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys, Task
+from workers.core.queue.leases import Lease, Leases
 from workers.core.settings import Settings
 from workers.core.storage.base import Key, StorageSilent
 from workers.core.storage.local import LocalStorage
@@ -112,3 +113,21 @@ def test_of_a_job_that_was_canceled_meanwhile_no_result_is_shown(
     results = jobs.store.results(job_id)
     assert results is not None
     assert results.current() is None
+
+
+def test_of_a_job_that_was_canceled_after_its_results_were_stored_nothing_stays(
+    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished = Leases.finished
+
+    def canceled_then_finished(self: Leases, lease: Lease) -> None:
+        assert token_of(jobs, job_id) == lease.token
+        jobs.cancel(job_id)
+        finished(self, lease)
+
+    job_id = asked_for(jobs, slide_id)
+    monkeypatch.setattr(Leases, "finished", canceled_then_finished)
+    work(here)
+    assert jobs.view(job_id).state == "canceled"
+    assert jobs.store.storage is not None
+    assert list(jobs.store.storage.walk()) == []

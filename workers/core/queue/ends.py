@@ -66,9 +66,14 @@ class Ends:
             dequeue(self._redis, self._queues, job_id)
 
     def clear(self, job_id: str, *, later: bool = False) -> None:
-        """Remove what a job made that ended without a result, as far as the disk lets us; `later`: in a thread."""
+        """Remove what a job made that ended without a result, as far as the disk lets us; `later`: in a thread.
+
+        In the storage, where a finish may have been quicker than the end, workers remove it: not with `later`.
+        """
         try:
             clear_results(self._store, job_id, later=later)
+            if not later and (results := self._store.results(job_id)) is not None:
+                results.remove()
         except OSError as error:
             logger.warning("what job %s made cannot be removed: %s", job_id, error)
 
