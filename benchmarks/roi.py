@@ -25,6 +25,7 @@ from workers.core.roi.polygons import MultiPolygon, Polygon
 from workers.core.schemas import JobRequest, Provenance
 from workers.core.settings import Settings
 from workers.core.slides.slide import Slide
+from workers.outputs.statistics import read_statistics
 from workers.pipeline.inference import Engine, Segmenter
 from workers.pipeline.overview import Overview
 from workers.pipeline.tiling import WorkingPlane
@@ -43,7 +44,7 @@ def run(of: segment.Run, engine: Segmenter) -> dict[str, float]:
     """Run a job in its folder; return CPU seconds as `cpu` and mm² of tissue as `mm2`, and the wall of each phase."""
     taken = spent(lambda: segment.segment(of, lambda: engine))
     timings = Provenance.model_validate_json((of.out_dir / stages.RESULT).read_bytes()).timings_s
-    return {**timings, "cpu": taken.cpu_s, "mm2": stages.read_statistics(of.out_dir).tissue_mm2}
+    return {**timings, "cpu": taken.cpu_s, "mm2": read_statistics(of.out_dir).tissue_mm2}
 
 
 @click.command(context_settings=CONTEXT, help=__doc__.splitlines()[0])

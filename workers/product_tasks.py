@@ -52,7 +52,7 @@ from workers.pipeline import stitch
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane
-from workers.process.watchdog import Watchdog, private_bytes
+from workers.process.watchdog import Watchdog, lacking, private_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def make_product(job_id: str, name: str) -> None:
         if not _is_there(runtime.store, job_id):
             outcome = "dropped"
             queue.drop(job_id, name)
-        elif (known := tasks.lacking(error)) is not None:
+        elif (known := lacking(error)) is not None:
             outcome = known.code
             queue.failed(job_id, name, known)
         else:

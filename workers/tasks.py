@@ -16,7 +16,7 @@ from pathlib import Path
 from workers import stages
 from workers.core.children.readers import Readers
 from workers.core.disk_room import storage_error
-from workers.core.errors.base import DiskFull, JobCanceled, JobLost, LDiffusionError, QueueUnavailable
+from workers.core.errors.base import JobCanceled, JobLost, LDiffusionError, QueueUnavailable
 from workers.core.errors.jobs import OutOfMemory
 from workers.core.job_files import count_size
 from workers.core.model.catalogue import find_model, model_dir
@@ -39,7 +39,7 @@ from workers.pipeline import coarse, stitch
 from workers.pipeline.inference import DeviceLost, Engine, Segmenter, cpu_threads
 from workers.process.cancellation import Watch
 from workers.process.deadlines import output_s, region_s
-from workers.process.watchdog import Limits, Watchdog, end_process, out_of_memory
+from workers.process.watchdog import Limits, Watchdog, end_process, lacking
 
 logger = logging.getLogger(__name__)
 
@@ -272,14 +272,6 @@ def _hurry(runtime: Runtime, watchdog: Watchdog) -> None:
     """Have a task end that is no longer wanted: one that waits for a reader hears nothing else."""
     watchdog.hurry()
     runtime.readers.abandon()
-
-
-def lacking(error: Exception) -> LDiffusionError | None:
-    """Return the error of ours for what this machine has too little of: disk or memory; None for any other fault."""
-    if isinstance(error, MemoryError):
-        return out_of_memory()
-    known = storage_error(error)
-    return known if isinstance(known, DiskFull) else None
 
 
 def _give_up(runtime: Runtime, lease: Lease, error: LDiffusionError) -> None:

@@ -30,7 +30,8 @@ from workers.core.storage.files import atomic_write
 from workers.outputs.dicom_source import Kind, algorithm, property_codes, read_source, stable_uid
 from workers.outputs.levels import Levels, level_tiles
 from workers.outputs.ometiff import CREATOR
-from workers.pipeline.stitch import LabelArrays, PlaneArray, UInt8
+from workers.pipeline.sparse import PlaneArray
+from workers.pipeline.stitch import LabelArrays, UInt8
 from workers.pipeline.tiling import WorkingPlane
 
 NATIVE_MAX_BYTES = 2**32 - 2

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from workers.core.errors.base import JobCanceled, JobLost, LDiffusionError, QueueUnavailable
+from workers.core.disk_room import storage_error
+from workers.core.errors.base import DiskFull, JobCanceled, JobLost, LDiffusionError, QueueUnavailable
 from workers.core.errors.jobs import OutOfMemory, SlideReadTimeout
 from workers.core.slides.read_watchdog import stalled_read_s
 
@@ -126,6 +127,14 @@ def out_of_memory(value: str | None = None, accepted: str | None = None) -> OutO
     """Return the error of a task that took too much memory."""
     message = "A worker has too little memory for this job; smaller regions (region_px) or a smaller model need less."
     return OutOfMemory(message, value=value, accepted=accepted)
+
+
+def lacking(error: Exception) -> LDiffusionError | None:
+    """Return the error of ours for what this machine has too little of: disk or memory; None for any other fault."""
+    if isinstance(error, MemoryError):
+        return out_of_memory()
+    known = storage_error(error)
+    return known if isinstance(known, DiskFull) else None
 
 
 def private_bytes() -> int:
