@@ -101,10 +101,11 @@ coverage: $(STAMP)
 
 TEST_TOOLS := $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT)) $(if $(BUILDS_PAGE),$(VIEWER) $(VIEWER_TESTS)) $(if $(shell command -v java),$(BIOFORMATS)) $(MOTO)/.installed
 
-# A process for each core, four at most, file by file: a file's tests share what its fixtures start. One thread in each.
+# A process more than there are cores, four at most, file by file: a file's tests share what its fixtures start, and many
+# wait for processes that they have started. One thread in each.
 # What fails beside others is run again alone, and has to pass there: clients and servers of a test wait for one another,
 # and on two cores that others use they may wait too long. Both runs are printed.
-BESIDE := -n logical --maxprocesses 4 --dist loadfile
+BESIDE := -n $(shell echo $$(($$(nproc) + 1))) --maxprocesses 4 --dist loadfile
 PYTEST := OMP_NUM_THREADS=1 LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) LDIFFUSION_MOTO_PYTHON=$(abspath $(MOTO))/bin/python $(BIN)/python -m pytest
 ALONE := --last-failed --last-failed-no-failures none
 

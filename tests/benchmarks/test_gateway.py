@@ -23,6 +23,7 @@ NAMES = {
 
 
 @pytest.mark.process
+@pytest.mark.bench
 def test_one_run_prints_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     slide = write_jpeg_slide(tmp_path / "s.tif", smooth_pixels(600, 700))
     small = ["--size-mib", "2", "--uploads", "2", "--tiles", "20", "--clients", "2", "--repeat", "1"]
