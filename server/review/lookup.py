@@ -1,4 +1,8 @@
-"""Objects of a job by their ids, from the spatial index that is made of its polygons (`features.fgb`)."""
+"""Objects of a job by their ids, from the spatial index that is made of its polygons (`features.fgb`).
+
+Not from `objects.index`, which finds the object at a place: that is made of the table of objects, and a job that made
+polygons alone has none, but can be corrected.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
