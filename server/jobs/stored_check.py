@@ -70,26 +70,17 @@ class StoredCheck:
         if manifest is None:
             yield Amiss("storage_missing", job_id, "it has succeeded, and its results are not stored", self._publish)
             return
-        wrong = [name for name in manifest.files if not self._is_there(commits, manifest, name)]
+        sizes = commits.sizes(manifest.token)
+        wrong = [
+            name
+            for name, entry in manifest.files.items()
+            if sizes.get(name) != entry.size_bytes or (self._digests and not _is_same(commits, manifest, name))
+        ]
         if wrong:
             yield Amiss("storage_changed", job_id, f"{wrong[0]} is not stored as it was written", self._publish)
         if stale := commits.stale():
             detail = f"{len(stale)} objects of writers that were late or died, such as {stale[0].name}"
             yield Amiss("storage_left_over", job_id, detail, lambda _id: commits.sweep())
-
-    def _is_there(self, commits: Commits, manifest: Manifest, name: str) -> bool:
-        key, entry = commits.key(manifest.token, name), manifest.files[name]
-        try:
-            if commits.storage.head(key).size_bytes != entry.size_bytes:
-                return False
-        except FileNotFoundError:
-            return False
-        if not self._digests:
-            return True
-        digest = hashlib.sha256()
-        for piece in commits.storage.pieces(key, 0, entry.size_bytes):
-            digest.update(piece)
-        return digest.hexdigest() == entry.sha256
 
     def _publish(self, job_id: str) -> None:
         """Store the results of a job again, out of the data folder. Nobody else writes them: it has succeeded."""
@@ -109,3 +100,11 @@ class StoredCheck:
     def _silent(self, error: OSError) -> Amiss:
         self._is_silent = True
         return Amiss("storage_silent", "", f"it cannot be looked at: {error.strerror}", None)
+
+
+def _is_same(commits: Commits, manifest: Manifest, name: str) -> bool:
+    """Whether an object has the digest that it was stored with; it is read for that."""
+    digest, entry = hashlib.sha256(), manifest.files[name]
+    for piece in commits.storage.pieces(commits.key(manifest.token, name), 0, entry.size_bytes):
+        digest.update(piece)
+    return digest.hexdigest() == entry.sha256
