@@ -33,12 +33,12 @@ from server.process.embedded_redis import EmbeddedRedis
 from server.process.serve import read_address
 from workers.core.command_line import CONTEXT
 from workers.core.model.catalogue import find_model
-from workers.core.preflight import region_side
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys
 from workers.core.queue.leases import holder_of
 from workers.core.schemas import FINAL_STATES, JobRequest
 from workers.core.settings import Settings
+from workers.core.sizing.memory import region_side
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.readers.registry import open_slide
 from workers.core.store import Store, new_id

@@ -92,6 +92,21 @@ class Half:
 
 
 @settings
+class Memory:
+    """What it takes on a processor, as `python -m benchmarks.activations` measured it.
+
+    Attributes:
+        loaded: Bytes that the loaded model adds to a process.
+        per_px: Bytes per px of a forward pass in float32.
+        per_px_half: The same in bfloat16; none where it does not compute in that.
+    """
+
+    loaded: Annotated[int, Field(ge=0)]
+    per_px: Annotated[float, Field(gt=0)]
+    per_px_half: Annotated[float, Field(gt=0)] | None = None
+
+
+@settings
 class ModelSpec:
     """What `config.json` says of a model, but for its weights.
 
@@ -111,6 +126,7 @@ class ModelSpec:
         training: Seed and steps, for people.
         temperature: What the classes' logits are divided by for the confidence; no label depends on it.
         half: How it computes in bfloat16; none: not at all.
+        memory: What it takes; no label depends on it.
     """
 
     name: ModelName
@@ -128,6 +144,7 @@ class ModelSpec:
     training: dict[str, Any] = field(default_factory=dict)
     temperature: Annotated[float, Field(gt=0)] = 1.0
     half: Half | None = None
+    memory: Memory | None = None
 
     def __post_init__(self) -> None:
         if self.tile_px % self.stride_px:
@@ -161,6 +178,8 @@ class ModelSpec:
             body["temperature"] = self.temperature
         if self.half is not None:
             body["half"] = asdict(self.half)
+        if self.memory is not None:
+            body["memory"] = asdict(self.memory)
         return json.dumps(body, indent=2) + "\n"
 
 

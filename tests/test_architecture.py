@@ -79,7 +79,7 @@ def test_import_contracts_hold() -> None:
     [
         ("models/settings.py", "import torch", "gateway-without-torch"),
         ("models/folder.py", "import models.checkpoint", "gateway-without-torch"),
-        ("workers/core/preflight.py", "import models.folder", "inference-is-the-door"),
+        ("workers/core/sizing/preflight.py", "import models.folder", "inference-is-the-door"),
         ("workers/core/model/catalogue.py", "import models.config", "inference-is-the-door"),
         ("workers/validate/compare.py", "import models.training.evaluation.evaluate", "inference-is-the-door"),
     ],

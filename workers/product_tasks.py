@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from workers import stages, tasks
+from workers import tasks, writers
 from workers.core.corrections.log import read_revisions
 from workers.core.corrections.standing import standing
 from workers.core.digests import sha256_of, sha256_of_all
@@ -81,7 +81,7 @@ class Source:
     @property
     def stain(self) -> Stain:
         """Haematoxylin of each polygon, if the job has a table of them."""
-        return stages.stain_of(self.job_dir, self.plan)
+        return writers.stain_of(self.job_dir, self.plan)
 
     def check(self) -> None:
         """Return if the job is still there.
@@ -259,7 +259,7 @@ MAKERS: Mapping[str, Callable[[Path, Source], object]] = {
     "report.pdf": lambda path, source: write_report(path, source.job_dir, source.store.read_result(source.job_id)),
     "features.fgb": _features,
     "training.zip": _training,
-    OBJECT_INDEX: lambda path, source: write_index(path, source.job_dir / stages.OBJECT_TABLE, source.room_bytes),
+    OBJECT_INDEX: lambda path, source: write_index(path, source.job_dir / writers.OBJECT_TABLE, source.room_bytes),
     **{name: _simplifier(step_px) for step_px, name in SIMPLIFIED.items()},
 }
 

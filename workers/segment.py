@@ -8,6 +8,7 @@ each has a folder and a process of its own: `workers.many`.
 import hashlib
 import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from workers import stages
 from workers.core.children.readers import Readers
-from workers.core.command_line import CONTEXT, TellsErrors
+from workers.core.command_line import CONTEXT, MemoryOption, TellsErrors
 from workers.core.digests import sha256_of
 from workers.core.errors.base import RequestInvalid, SlideUnreadable
 from workers.core.label_layout import STORE
@@ -33,6 +34,7 @@ from workers.core.quality_schemas import QUALITY_NAMES
 from workers.core.roi.option import RoiOption
 from workers.core.schemas import JobRequest, Plan, Provenance
 from workers.core.settings import Device, EngineChoice, Settings, settings_with
+from workers.core.sizing.memory import worker_memory_bytes
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.doubts import Judged, judge_file
 from workers.core.slides.modality_match import require_modality
@@ -61,6 +63,7 @@ class Run:
     request: JobRequest
     out_dir: Path
     precision: Precision = "float32"
+    room_bytes: int = sys.maxsize
 
     @property
     def job_id(self) -> str:
@@ -101,6 +104,7 @@ class Run:
 @click.option("--overwrite", is_flag=True, help="Replace a complete result in the output folder.")
 @click.option("--device", type=click.Choice(get_args(Device)), help="Where the model runs.")
 @click.option("--engine", type=click.Choice(get_args(EngineChoice)), help="What the model computes in.")
+@click.option("--memory", type=MemoryOption(), help="What it may take, such as 2GiB: the tiles follow from it.")
 @click.option("--threads", type=int, help="CPU threads; all cores this process may use if not given.")
 @click.pass_context
 def main(
@@ -115,6 +119,7 @@ def main(
     overwrite: bool,
     device: Device | None,
     engine: EngineChoice | None,
+    memory: int | None,
     threads: int | None,
     **asked: Any,
 ) -> None:
@@ -123,7 +128,7 @@ def main(
     SLIDE is a file; several, folders, patterns in quotes or a --manifest: each slide gets a folder in that of -o, what
     is complete there is skipped, and a table is printed at the end.
     """
-    settings = settings_with(device=device, engine=engine, torch_threads=threads)
+    settings = settings_with(device=device, engine=engine, worker_memory=memory, torch_threads=threads)
     many = Asked(slides, output, manifest, jobs, summary, overwrite)
     if not many.is_one:
         context.exit(segment_many(many, settings, request_of, model=model, **asked))
@@ -138,7 +143,7 @@ def main(
         info = describe(slide, opened, request.image, readers.judge)
         require_modality(info, request, card)
         precision = choose_precision(settings.engine, settings.device, card)
-        run = Run(opened, info, card, request, output, precision)
+        run = Run(opened, info, card, request, output, precision, worker_memory_bytes(settings, 1))
         provenance = segment(run, lambda: Engine(model_dir(folder, name), settings.device, threads))
     click.echo(report(provenance, output))
 
@@ -200,7 +205,9 @@ def label(run: Run, load: Callable[[], Segmenter]) -> tuple[Plan, dict[str, floa
     Arguments as for `segment`.
     """
     started = time.perf_counter()
-    plan = stages.plan_job(run.slide, run.info, run.request, run.card, run.out_dir, run.job_id, run.precision)
+    plan = stages.plan_job(
+        run.slide, run.info, run.request, run.card, run.out_dir, run.job_id, run.precision, run.room_bytes
+    )
     timings_s = {"plan": round(time.perf_counter() - started, 3)}
     landed = stitch.regions_present(run.out_dir, plan)
     todo = [index for index in plan.regions if index not in landed]

@@ -7,13 +7,13 @@ Each may run again after it was cut short: what is complete is kept or written a
 
 import logging
 import shutil
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from pydantic import ValidationError
 
@@ -22,39 +22,32 @@ from workers.core.digests import sha256_of
 from workers.core.errors.base import ModelInvalid
 from workers.core.label_layout import STORE
 from workers.core.model.schemas import ModelCard, Precision
-from workers.core.preflight import estimated_peak_bytes, region_side
 from workers.core.quality_schemas import LAYER
 from workers.core.schemas import OUTPUTS, JobRequest, Plan, Provenance
+from workers.core.sizing.memory import sizes_within
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.modality_match import require_modality
 from workers.core.slides.resolution import resolve_mpp
 from workers.core.slides.slide import Slide
 from workers.core.storage.files import write_json
-from workers.masks import QUALITY, TISSUE, area_of, find_masks, left_out, load_area, load_quality
+from workers.masks import QUALITY, TISSUE, area_of, find_masks, load_area
 from workers.outputs.landed import NOBODY, Told, make_outputs, sweep_temporaries
 from workers.outputs.levels import Levels
-from workers.outputs.preview import write_preview
 from workers.outputs.provenance import describe
-from workers.outputs.pyramid import write_labels, write_overlay
-from workers.outputs.statistics import Statistics, read_statistics, write_statistics
-from workers.outputs.vector.counts import count_objects
-from workers.outputs.vector.object_table import Source, read_counts, read_haematoxylin, write_objects
-from workers.outputs.vector.quality_layer import write_quality
-from workers.outputs.vector.vectorize import Stain, write_geojson
+from workers.outputs.statistics import Statistics, read_statistics
 from workers.pipeline import bad_tiles, stitch
 from workers.pipeline.inference import Check, Segmented, Segmenter, segment_regions, unchecked
 from workers.pipeline.objects import make_objects
 from workers.pipeline.plane import PlaneReader
-from workers.pipeline.roi import Area
-from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane, best_level, region_at, regions
 from workers.process.cancellation import interruptible
+from workers.process.heap import give_back
+from workers.writers import writers_of
 
 logger = logging.getLogger(__name__)
 
 PLAN = "plan.json"
 RESULT = "result.json"
-OBJECT_TABLE: Final = "objects.parquet"
 RESULTS = OUTPUTS
 EVERYTHING = (*OUTPUTS, LAYER, PLAN, TISSUE, QUALITY)
 """All files that a folder may hold beside its result."""
@@ -68,6 +61,7 @@ def plan_job(
     out_dir: Path,
     job_id: str,
     precision: Precision = "float32",
+    room_bytes: int = sys.maxsize,
 ) -> Plan:
     """Lay the working plane, find the tissue, choose the regions.
 
@@ -79,23 +73,26 @@ def plan_job(
         out_dir: Folder of the job; gets `tissue.png`, `quality.png`, `labels.zarr` and, last, `plan.json`.
         job_id: Id of the job; part of the identifiers of its polygons.
         precision: What the model computes in.
+        room_bytes: Memory that a worker may take: the tiles follow from it.
 
     Returns:
         The plan, as written; a folder that holds the same one keeps the regions that have landed in it.
 
     Raises:
+        JobTooLarge: Not even the smallest tiles fit into that memory.
         ModalityMismatch: The slide is fluorescence and the model is not, or the other way round.
         MppMissing, MppImplausible, MppOutOfRange: The slide's resolution is unknown or does not suit the model.
         SlideUnreadable: A tile of the slide cannot be decoded.
     """
     require_modality(info, request, card)
-    region_px = region_side(request.region_px, card.tile_px)
     mpp_x, mpp_y, source = resolve_mpp(info.geometry, request.mpp, card.mpp)
     plane = WorkingPlane.from_geometry(info.geometry, card.mpp, request.mpp)
+    w_size = plane.w_width, plane.w_height
+    sizes = sizes_within(card, request.region_px, precision, info.geometry, w_size, room_bytes, request.roi)
     with interruptible():
         masks = find_masks(slide, info, request, (mpp_x, mpp_y))
         area = area_of(masks.tissue, request.roi)
-        chosen = tuple(region.index for region in regions(plane, region_px) if area.any(region, plane))
+        chosen = tuple(region.index for region in regions(plane, sizes.region_px) if area.any(region, plane))
     plan = Plan(
         job_id=job_id,
         slide_id=info.id,
@@ -110,8 +107,8 @@ def plan_job(
         level=best_level(info.geometry, plane),
         w_width=plane.w_width,
         w_height=plane.w_height,
-        region_px=region_px,
-        tile_px=card.tile_px,
+        region_px=sizes.region_px,
+        tile_px=sizes.tile_px,
         halo_px=card.halo_px,
         stride_px=card.stride_px,
         seed=request.seed,
@@ -119,7 +116,7 @@ def plan_job(
         tissue=request.tissue,
         classes=card.classes,
         objects=card.objects,
-        estimated_peak_bytes=estimated_peak_bytes(card, region_px, info.geometry, (plane.w_width, plane.w_height)),
+        estimated_peak_bytes=sizes.peak_bytes,
         roi=request.roi,
         outputs=request.outputs,
         on_bad_tile=request.on_bad_tile,
@@ -140,6 +137,7 @@ def plan_job(
         masks.save(out_dir)
         stitch.create_label_array(out_dir, plan)
         write_json(out_dir / PLAN, plan)
+    give_back()  # the overview
     return plan
 
 
@@ -229,6 +227,7 @@ def finish_job(
     """
     timings = dict(timings_s)
     sweep_temporaries(out_dir)
+    give_back()  # what inference kept
     if plan.objects.interior:
         told.announce("objects")
         started = time.perf_counter()
@@ -239,7 +238,7 @@ def finish_job(
     area = replace(load_area(out_dir, plan), holes=bad_tiles.read_bad_tiles(out_dir).holes)
     made = (*plan.outputs, *((LAYER,) if plan.layer else ()))
     with Levels(arrays.labels, out_dir) as levels:
-        landed = make_outputs(out_dir, made, _outputs(slide, plan, arrays, area, levels), slide, told)
+        landed = make_outputs(out_dir, made, writers_of(slide, plan, arrays, area, levels), slide, told)
     timings |= {name: landed[name].seconds for name in made}
     masks = (TISSUE, *((QUALITY,) if plan.quality is not None else ()))
     files = {name: landed[name].sha256 for name in made} | {name: sha256_of(out_dir / name) for name in (PLAN, *masks)}
@@ -259,40 +258,3 @@ def finish_job(
 def statistics_of(out_dir: Path, plan: Plan) -> Statistics | None:
     """Return what stands in `statistics.json`; None if the job does not make it."""
     return read_statistics(out_dir) if "statistics.json" in plan.outputs else None
-
-
-def _outputs(
-    slide: Slide, plan: Plan, arrays: LabelArrays, area: Area, levels: Levels
-) -> Mapping[str, Callable[[Path], object]]:
-    """Return how to write each result, in order."""
-    return {
-        "overlay.ome.tif": lambda path: write_overlay(path, levels, plan),
-        "labels.ome.tif": lambda path: write_labels(path, levels, plan),
-        OBJECT_TABLE: lambda path: _write_objects(path, slide, arrays, plan, area),
-        "regions.geojson.gz": lambda path: write_geojson(path, arrays, plan, stain_of(path.parent, plan)),
-        "statistics.json": lambda path: _write_statistics(path, arrays, plan, area),
-        "preview.png": lambda path: _write_preview(path, slide, arrays, plan),
-        LAYER: lambda path: write_quality(path, load_quality(path.parent, plan), plan),
-    }
-
-
-def stain_of(out_dir: Path, plan: Plan) -> Stain:
-    """Return the haematoxylin of each polygon of a job, in order; None if the job has no table of objects."""
-    table = out_dir / OBJECT_TABLE
-    return read_haematoxylin(table) if OBJECT_TABLE in plan.outputs and table.exists() else None
-
-
-def _write_objects(path: Path, slide: Slide, arrays: LabelArrays, plan: Plan, area: Area) -> None:
-    reader = PlaneReader(slide, WorkingPlane.from_plan(plan), plan.level)
-    write_objects(path, Source(arrays, plan, reader, area.roi, area.holes))
-
-
-def _write_statistics(path: Path, arrays: LabelArrays, plan: Plan, area: Area) -> None:
-    is_counted = OBJECT_TABLE in plan.outputs
-    counts = read_counts(path.with_name(OBJECT_TABLE)) if is_counted else count_objects(arrays, plan)
-    write_statistics(path, arrays, area, plan, counts, left_out(path.parent, plan))
-
-
-def _write_preview(path: Path, slide: Slide, arrays: LabelArrays, plan: Plan) -> None:
-    statistics, lost = read_statistics(path.parent), bad_tiles.read_bad_tiles(path.parent).tiles
-    write_preview(path, slide, arrays, plan, statistics, trust.finished(plan, statistics, lost))

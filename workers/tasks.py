@@ -23,8 +23,9 @@ from workers.core.model.catalogue import find_model, model_dir
 from workers.core.model.precision import choose_precision
 from workers.core.queue.keys import Task
 from workers.core.queue.leases import Lease, Leases, Superseded
-from workers.core.queue.rates import slowest_s_per_tile
+from workers.core.queue.rates import pace_of, slowest_s_per_tile
 from workers.core.settings import Settings
+from workers.core.sizing.memory import require_room_for
 from workers.core.slides.doubts import record_of_image
 from workers.core.slides.slide import Slide
 from workers.core.storage.commits import Fenced
@@ -151,7 +152,9 @@ def _plan(runtime: Runtime, lease: Lease) -> None:
     precision = choose_precision(runtime.settings.engine, runtime.settings.device, card)
     with runtime.open(request.slide_id, request.on_bad_tile, request.image) as slide:
         info = record_of_image(store.read_slide(request.slide_id), slide, judge)
-        plan = stages.plan_job(slide, info, request, card, store.job_dir(job_id), job_id, precision)
+        least_bytes = runtime.leases.jobs.memory_bytes() or runtime.limits.memory_bytes  # any worker may do a part
+        asked = request, card, store.job_dir(job_id), job_id, precision, least_bytes
+        plan = stages.plan_job(slide, info, *asked)
     landed = stitch.regions_present(store.job_dir(job_id), plan)
     add_phase("plan", time.perf_counter() - started)
     todo = [index for index in plan.regions if index not in landed]
@@ -161,11 +164,13 @@ def _plan(runtime: Runtime, lease: Lease) -> None:
 def _segment(runtime: Runtime, lease: Lease) -> None:
     store, job_id = runtime.store, lease.task.job_id
     plan = store.read_plan(job_id)
+    require_room_for(plan.estimated_peak_bytes, runtime.limits.memory_bytes)
     runtime.at_model = plan.model
     note(slide=plan.slide_id)
     engine = runtime.engine(plan.model)
     check = partial(runtime.leases.check, lease)
-    slowest = slowest_s_per_tile(runtime.leases.jobs.redis, plan.model_digest)
+    pace = pace_of(plan.model_digest, plan.tile_px)
+    slowest = slowest_s_per_tile(runtime.leases.jobs.redis, pace)
     each_s = region_s(plan.region_px, plan.tile_px, slowest, runtime.limits.task_s)
     runtime.allow(each_s)
     folder = store.job_dir(job_id)
@@ -176,13 +181,14 @@ def _segment(runtime: Runtime, lease: Lease) -> None:
         seconds, tiles = stages.segment_one(slide, plan, lease.task.index, engine, folder, check)
     TALLIES.add(tallies.TILES, plan.model, by=tiles)
     runtime.leases.region_done(lease, seconds, tiles)
-    runtime.leases.measured(plan.model_digest, seconds, tiles)
+    runtime.leases.measured(pace, seconds, tiles)
 
 
 def _finish(runtime: Runtime, lease: Lease) -> None:
     store, job_id, leases = runtime.store, lease.task.job_id, runtime.leases
     if not (store.job_dir(job_id) / stages.RESULT).exists():
         plan = store.read_plan(job_id)
+        require_room_for(plan.estimated_peak_bytes, runtime.limits.memory_bytes)
         each_s = output_s(plan.w_width, plan.w_height, runtime.limits.task_s)
         clock = PhaseClock()
         note(slide=plan.slide_id)

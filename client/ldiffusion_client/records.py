@@ -52,6 +52,7 @@ class Provenance(View):
     seed: int
     precision: Literal["float32", "bfloat16"] = "float32"
     region_px: int
+    tile_px: int | None = None
     halo_px: int
     regions: int
     backend: str

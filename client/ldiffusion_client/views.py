@@ -147,6 +147,7 @@ class ModelCard(View):
     intended_use: str
     objects: ObjectRules = ObjectRules()
     half: bool = False
+    memory: dict[str, Any] | None = None
     figures: dict[str, float] = {}
 
 
@@ -189,6 +190,7 @@ class Preflight(View):
     """What is known of a job before any of its pixels is read: upper bounds."""
 
     region_px: int | None = None
+    tile_px: int | None = None
     regions_max: int
     tiles_max: int
     estimated_s: float | None = None

@@ -14,8 +14,8 @@ import shapely
 from pydantic import Field
 
 from workers.core.frozen import Frozen
-from workers.core.preflight import parts_on_slide
 from workers.core.roi.polygons import Bounds, MultiPolygon, Polygon, parts_bounds
+from workers.core.sizing.preflight import parts_on_slide
 from workers.core.slide_schemas import SlideGeometry
 
 WARNINGS_MAX = 20

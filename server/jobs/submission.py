@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from shutil import disk_usage
 
 from server.access.limits import Wanted
@@ -14,10 +15,13 @@ from workers.core.errors.base import JobNotFound, LDiffusionError, Unavailable
 from workers.core.errors.jobs import SlideDamaged
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.model.catalogue import find_model
+from workers.core.model.precision import choose_precision
 from workers.core.model.schemas import ModelCard
-from workers.core.preflight import preflight, require_disk, require_memory, worker_memory_bytes
 from workers.core.queue.jobs import Jobs
+from workers.core.queue.rates import pace_of
 from workers.core.schemas import JobRequest, JobSubmission, JobView, Preflight
+from workers.core.sizing.memory import worker_memory_bytes
+from workers.core.sizing.preflight import Crew, preflight, require_disk
 from workers.core.slides.images import geometry_of_image
 from workers.core.slides.modality_match import require_modality
 from workers.core.store import new_id, slide_missing
@@ -69,9 +73,8 @@ class Admission:
         require_modality(slide, request, card)
         if request.webhook is not None:
             check_webhook(request.webhook, self.tenant, self.jobs.settings)
-        workers, memory_bytes = self._measure()
-        estimate = preflight(geometry_of_image(slide, request.image), request, card, self._rate(card), workers)
-        require_memory(estimate, memory_bytes)
+        geometry = geometry_of_image(slide, request.image)
+        estimate = preflight(geometry, request, card, partial(self._rate, card), self._crew(card))
         wanted = self.disk_bytes + (estimate.estimated_disk_bytes or 0)
         require_disk(wanted, disk_usage(self.jobs.store.root).free - self.jobs.settings.disk_reserve_bytes)
         self.disk_bytes = wanted
@@ -100,14 +103,22 @@ class Admission:
     def _measure(self) -> tuple[int, int]:
         if self._capacity is None:
             settings = self.jobs.settings
-            told = settings.job_memory_bytes or self.jobs.memory_bytes() or worker_memory_bytes(settings)
+            told = self.jobs.memory_bytes()
+            if told is None or settings.worker_memory:
+                told = worker_memory_bytes(settings)
             self._capacity = self.jobs.workers(), told
         return self._capacity
 
-    def _rate(self, card: ModelCard) -> float | None:
-        if card.digest not in self._rates:
-            self._rates[card.digest] = self.jobs.s_per_tile(card.digest)
-        return self._rates[card.digest]
+    def _crew(self, card: ModelCard) -> Crew:
+        """Return the workers; what they compute in is told by this machine, which is theirs as a rule."""
+        settings = self.jobs.settings
+        return Crew(*self._measure(), choose_precision(settings.engine, settings.device, card))
+
+    def _rate(self, card: ModelCard, tile_px: int) -> float | None:
+        pace = pace_of(card.digest, tile_px)
+        if pace not in self._rates:
+            self._rates[pace] = self.jobs.s_per_tile(pace)
+        return self._rates[pace]
 
 
 @dataclass(frozen=True, slots=True)

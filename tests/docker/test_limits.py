@@ -7,8 +7,8 @@ import pytest
 from dockerfiles import ROOT, arguments, compose, service
 
 from server.intake.admission import PROBES_AT_ONCE
-from workers.core.preflight import PROCESS_BYTES, WORKERS_SHARE
 from workers.core.settings import Settings
+from workers.core.sizing.memory import PROCESS_BYTES, WORKERS_SHARE
 from workers.core.slides.readers.pictures import MAX_PX
 
 SERVER, WORKER = ROOT / "docker" / "server.Dockerfile", ROOT / "docker" / "worker.Dockerfile"

@@ -22,7 +22,7 @@ NAMES = {1: "ends its worker", 2: "kills its worker", 3: "raises", 4: "hangs in 
 @pytest.fixture(scope="module")
 def poisoned(serve_faulted: Serve) -> Faulted:
     """A server that tries a task twice, for 10 s."""
-    return serve_faulted(task_retries=1, job_timeout_s=10.0, job_memory_bytes=3 * 2**28)
+    return serve_faulted(task_retries=1, job_timeout_s=10.0, worker_memory=2**30)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from models.config import NoiseLaw
 from models.folder import Precision
 from models.noise import NoiseField
 from models.predictor import Predictor
-from workers.core.preflight import BYTES_PER_TILE_PX
+from workers.core.sizing.memory import UNMEASURED
 
 pytestmark = pytest.mark.gpu
 
@@ -79,7 +79,7 @@ def test_a_tile_takes_no_more_memory_than_jobs_are_told(gpu: torch.device, name:
     torch.cuda.reset_peak_memory_stats(gpu)
     held = torch.cuda.memory_allocated(gpu)
     predictor.predict(np.full((1, side, side, 3), 200, np.uint8), [(0, 0)], 0)
-    assert torch.cuda.max_memory_allocated(gpu) - held <= BYTES_PER_TILE_PX * side**2
+    assert torch.cuda.max_memory_allocated(gpu) - held <= UNMEASURED.per_px * side**2
 
 
 def test_a_device_that_computes_is_alive(gpu: torch.device) -> None:

@@ -40,14 +40,14 @@ def read_timeout_s() -> float:
 
 
 @pytest.fixture
-def job_memory_bytes() -> int:
+def worker_memory() -> int:
     return 0
 
 
 @pytest.fixture
-def queue_settings(queue_settings: Settings, read_timeout_s: float, job_memory_bytes: int) -> Settings:
+def queue_settings(queue_settings: Settings, read_timeout_s: float, worker_memory: int) -> Settings:
     """Limits that a task can reach while a test waits; where this process is a worker too, it has none of memory."""
-    return queue_settings.model_copy(update={"read_timeout_s": read_timeout_s, "job_memory_bytes": job_memory_bytes})
+    return queue_settings.model_copy(update={"read_timeout_s": read_timeout_s, "worker_memory": worker_memory})
 
 
 def test_two_workers_make_the_same_bytes(
@@ -152,7 +152,7 @@ def test_a_cancel_frees_the_worker_also_from_a_read_that_never_returns(jobs: Job
     assert process.poll() is None
 
 
-@pytest.mark.parametrize("job_memory_bytes", [512 * 2**20])
+@pytest.mark.parametrize("worker_memory", [2**30])
 def test_a_task_that_takes_too_much_memory_is_named_and_not_tried_again(
     jobs: Jobs, slide_id: str, start: Start
 ) -> None:
@@ -163,7 +163,7 @@ def test_a_task_that_takes_too_much_memory_is_named_and_not_tried_again(
     assert view.error is not None
     assert view.error.code == "out_of_memory"
     assert "region_px" in view.error.message
-    assert view.error.accepted == "at most 512 MiB"
+    assert view.error.accepted == "at most 1024 MiB"
 
 
 def test_sigterm_ends_the_region_at_hand_and_then_the_worker(jobs: Jobs, slide_id: str, start: Start) -> None:

@@ -17,8 +17,8 @@ from workers import stages
 from workers.core.errors.base import JobCanceled, ModelInvalid, MppMissing
 from workers.core.model.catalogue import find_model
 from workers.core.model.schemas import ModelCard
-from workers.core.preflight import PROCESS_BYTES, estimated_peak_bytes
 from workers.core.schemas import JobRequest, Plan, Provenance
+from workers.core.sizing.memory import PROCESS_BYTES, Plane, estimated_peak_bytes
 from workers.core.slide_schemas import SlideGeometry, SlideInfo, SlideLevel
 from workers.core.slides.readers.registry import open_slide
 from workers.core.slides.slide import Pixels, Slide
@@ -138,14 +138,13 @@ def test_a_plan_that_cannot_be_read_counts_as_none(bench: Bench) -> None:
 def test_the_memory_estimate_does_not_grow_with_the_slide(bench: Bench) -> None:
     def estimate(side: int, card: ModelCard = bench.card, region_px: int = 512) -> int:
         level = SlideLevel(width=side, height=side, downsample=1)
-        return estimated_peak_bytes(
-            card, region_px, SlideGeometry(l0_width=side, l0_height=side, levels=(level,)), (side, side)
-        )
+        geometry = SlideGeometry(l0_width=side, l0_height=side, levels=(level,))
+        return estimated_peak_bytes(card, card.tile_px, region_px, "float32", Plane(geometry, *[(side, side)] * 2))
 
     assert estimate(200_000) == estimate(20_000) > estimate(1_000) > PROCESS_BYTES
-    assert estimate(20_000, region_px=2048) - estimate(20_000) == 4 * (2048**2 - 512**2)
     larger = bench.card.model_copy(update={"tile_px": 1024})
     assert estimate(20_000, larger) > estimate(20_000)
+    assert estimate(20_000, larger, 2048) - estimate(20_000, larger, 1024) == 4 * (2048**2 - 1024**2)
 
 
 # --- segment ----------------------------------------------------------------------------------------------------------

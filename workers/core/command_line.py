@@ -6,11 +6,28 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from workers.core.errors.base import LDiffusionError
 from workers.core.text import printable
 
 CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+
+
+class MemoryOption(click.ParamType[int]):
+    """So many bytes, such as 2GiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the bytes."""
+        try:
+            found = int(TypeAdapter(ByteSize).validate_python(value))
+        except ValidationError:
+            found = 0
+        if found <= 0:
+            self.fail(f"{value!r} is no memory; accepted: a number of bytes, or with a unit: 1GiB, 1500MB", param, ctx)
+        return found
 
 
 class TellsErrors(click.Command):

@@ -148,6 +148,7 @@ class Preflight(Frozen):
     """What is known of a job before any of its pixels is read. Without the tissue mask: upper bounds."""
 
     region_px: int | None = Field(default=None, description="Side of a region that is used, working px.")
+    tile_px: int | None = Field(default=None, description="Side of a tile that a worker has memory for, working px.")
     regions_max: int = Field(description="Regions, if all of the slide or of the region of interest were tissue.")
     tiles_max: int = Field(
         description="Tiles of the model, likewise; of a tile, only boxes around tissue are computed."
@@ -156,7 +157,9 @@ class Preflight(Frozen):
         description="Seconds they would take the workers that are there, at the rate measured with this model; "
         "None before its first job."
     )
-    estimated_peak_bytes: int = Field(description="Memory of a worker; it does not grow with the slide.")
+    estimated_peak_bytes: int = Field(
+        description="Memory of a worker and the children that read for it; it does not grow with the slide."
+    )
     estimated_disk_bytes: int | None = Field(default=None, description="Of labels and results, without products.")
 
 
@@ -264,6 +267,7 @@ class Provenance(Frozen):
     seed: int
     precision: Precision = Field(default="float32", description="What the network computed in.")
     region_px: int
+    tile_px: int | None = Field(default=None, description="Side of a tile, working px; the model's own, or halves.")
     halo_px: int
     regions: int
     backend: str

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AliasChoices, ByteSize, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -218,11 +218,11 @@ class Settings(BaseSettings):
         description="Address space that a child which reads a slide for a worker may take beyond that of its start.",
     )
     task_retries: int = Field(default=3, ge=0, description="Times a failed task is tried again.")
-    job_memory_bytes: int = Field(
-        default=0,
-        ge=0,
-        description="Memory a worker may take; a job that needs more is refused, or ended. "
-        "0: its share of nine tenths of what is there.",
+    worker_memory: ByteSize = Field(
+        default=ByteSize(0),
+        validation_alias=AliasChoices("worker_memory", "LDIFFUSION_WORKER_MEMORY", "LDIFFUSION_JOB_MEMORY_BYTES"),
+        description="Memory of one worker with the children that read for it, such as `2GiB`: the tiles of jobs follow "
+        "from it; a job that needs more is refused, or ended. 0: its share of nine tenths of what is there.",
     )
     event_listeners_max: int = Field(default=256, gt=0, description="Clients that may follow jobs by events at once.")
     event_listeners_per_tenant: int = Field(

@@ -19,6 +19,7 @@ from workers.core.model.catalogue import find_model, locate
 from workers.core.model.schemas import ModelCard
 from workers.core.schemas import JobRequest
 from workers.core.settings import Settings
+from workers.core.sizing.memory import worker_memory_bytes
 from workers.core.text import printable
 from workers.many import earlier, running
 from workers.pipeline.inference import cpu_threads
@@ -134,6 +135,7 @@ def _plan(
 ) -> list[_Planned]:
     """Give each slide its folder and its command; check those that are complete."""
     threads = cpu_threads(settings.torch_threads, min(asked.jobs, len(entries)))
+    memory = worker_memory_bytes(settings, min(asked.jobs, len(entries)))
     names = folders.assign([(entry.path, entry.named) for entry in entries])
     planned = []
     for entry, name in zip(entries, names, strict=True):
@@ -141,7 +143,7 @@ def _plan(
         card = _card(model, settings)
         request = request_of(model=card.name, **options | {"mpp": mpp})
         told = (*_line(request, model), "--threads", str(threads), "--device", settings.device)
-        told += ("--engine", settings.engine, *(["--overwrite"] if asked.overwrite else []))
+        told += ("--memory", str(memory), "--engine", settings.engine, *(["--overwrite"] if asked.overwrite else []))
         out = asked.output / name
         planned.append(_Planned(entry, out, request, card, running.Task(entry.path, out, told)))
         if earlier.is_complete(out) and not asked.overwrite:

@@ -24,8 +24,8 @@ from pydicom.sr.codedict import codes
 
 from workers.core.errors.base import ProductRefused
 from workers.core.model.schemas import ModelClass
-from workers.core.preflight import require_room
 from workers.core.schemas import Plan
+from workers.core.sizing.preflight import require_room
 from workers.core.storage.files import atomic_write
 from workers.outputs.dicom_source import Kind, algorithm, property_codes, read_source, stable_uid
 from workers.outputs.ometiff import CREATOR

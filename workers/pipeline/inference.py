@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from workers.core.errors.base import ModelInvalid
 from workers.core.model.schemas import Precision
-from workers.core.preflight import forward_side
 from workers.core.schemas import Plan
+from workers.core.sizing.memory import KEPT_SHARE, forward_side
 from workers.core.slides.slide import Pixels
 from workers.core.telemetry.tallies import timed
 from workers.pipeline.cutting import cut
@@ -27,6 +27,7 @@ from workers.pipeline.plane import PlaneReader
 from workers.pipeline.roi import Mask, Tissue, without
 from workers.pipeline.tiling import Box, Region, WorkingPlane, read_box, tiles
 from workers.process.cancellation import interruptible
+from workers.process.heap import give_back
 from workers.process.watchdog import out_of_memory
 
 READ_AHEAD = 2
@@ -278,6 +279,8 @@ def _infer(
     top, left = core.w_y0 - region.w_y0, core.w_x0 - region.w_x0
     place = slice(top, top + core.height), slice(left, left + core.width)
     mask = without(piece.mask, (core.w_x0, core.w_y0), holes)
+    if plan.estimated_peak_bytes:
+        give_back(above_bytes=int(KEPT_SHARE * plan.estimated_peak_bytes))
     with interruptible(), timed("forward"):
         answers = engine.predict(image[np.newaxis], [(piece.box.w_x, piece.box.w_y)], plan.seed, plan.precision)
     for out, answer in zip(result.planes, answers, strict=True):

@@ -13,7 +13,7 @@ from math import ceil, floor, prod
 
 import numpy as np
 
-from workers.core.preflight import READER_CACHE_BYTES
+from workers.core.sizing.memory import READER_CACHE_BYTES
 from workers.core.slides.slide import WHITE, Pixels, Slide
 from workers.core.slides.tolerant import GRID_PX, bad_blocks
 from workers.pipeline.resampling import resample, triangle_taps

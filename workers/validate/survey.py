@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from workers.core.errors.base import RequestInvalid
-from workers.core.preflight import parts_on_slide
+from workers.core.sizing.preflight import parts_on_slide
 from workers.core.slide_schemas import SlideGeometry, TrustWarning
 from workers.pipeline.tiling import WorkingPlane
 from workers.validate.field import fields_of

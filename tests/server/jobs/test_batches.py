@@ -18,6 +18,7 @@ from workers.core.errors.base import DiskFull
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import RATES, JobKeys, Task
 from workers.core.queue.leases import Leases
+from workers.core.queue.rates import pace_of
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id
 
@@ -172,7 +173,7 @@ def test_the_answer_says_what_is_known_of_the_job(gateway: httpx.Client, store: 
     assert (found["regions_max"], found["tiles_max"], found["estimated_s"]) == (4, 4, None)
     assert found["estimated_peak_bytes"] > 6e8
     digest = gateway.get("/v1/models/made-model").json()["digest"]
-    queue.redis.hset(RATES, digest, 1.5)
+    queue.redis.hset(RATES, pace_of(digest, 256), 1.5)
     job = submit(gateway, slide_id, roi=[0, 0, 10, 10], region_px=256).json()
     assert (job["preflight"]["regions_max"], job["preflight"]["estimated_s"]) == (1, 1.5)
     assert gateway.get(f"/v1/jobs/{job['id']}").json() == job
@@ -197,18 +198,18 @@ def test_what_can_be_known_to_fail_is_refused_and_leaves_nothing(
 
 def test_a_job_that_does_not_fit_is_refused(gateway_with: GatewayWith, gateway_settings: Settings, queue: Jobs) -> None:
     slide_id = add_slide(Store(gateway_settings.data_dir), 0.5)
-    told = gateway_settings.model_copy(update={"job_memory_bytes": 9 * 10**8})
+    told = gateway_settings.model_copy(update={"worker_memory": 5 * 10**8})
     for settings, expected in ((gateway_settings, 202), (told, 422)):
         with gateway_with(settings) as url, httpx.Client(base_url=url, trust_env=False) as client:
-            assert submit(client, slide_id).status_code == 202
-            answer = submit(client, slide_id, region_px=8192)
+            answer = submit(client, slide_id)
             assert answer.status_code == expected
     assert answer.json()["error"]["code"] == "job_too_large"
     Leases(queue, "small").beat()
-    queue.redis.set("ldiffusion:worker:small", 9 * 10**8)
-    assert queue.memory_bytes() == 9 * 10**8
+    assert answer.json()["error"]["accepted"] == "at most 476 MiB, the memory of a worker"
+    queue.redis.set("ldiffusion:worker:small", 5 * 10**8)
+    assert queue.memory_bytes() == 5 * 10**8
     with gateway_with(gateway_settings) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        assert code_of(submit(client, slide_id, region_px=8192)) == (422, "job_too_large")
+        assert code_of(submit(client, slide_id)) == (422, "job_too_large")
 
 
 def test_results_that_the_disk_has_no_room_for_are_refused_before_anything_is_made(

@@ -32,6 +32,14 @@ class ObjectRules(Frozen):
     interior: bool = Field(default=False, description="Whether the model gives an interior map, to tell objects apart.")
 
 
+class ModelMemory(Frozen):
+    """What a model takes on a processor, measured: `memory` of its `config.json`."""
+
+    loaded: int = Field(ge=0, description="Bytes that the loaded model adds to a worker.")
+    per_px: float = Field(gt=0, description="Bytes per px of a forward pass, halo included, in float32.")
+    per_px_half: float | None = Field(default=None, gt=0, description="The same in bfloat16, where it may.")
+
+
 class ModelCard(Frozen):
     """What a client may know of a model: `config.json` of its folder without the network's own numbers."""
 
@@ -52,4 +60,5 @@ class ModelCard(Frozen):
     intended_use: str
     objects: ObjectRules = ObjectRules()
     half: bool = Field(default=False, description="Whether it may compute in bfloat16 where that is faster.")
+    memory: ModelMemory | None = Field(default=None, description="None where nobody has measured it.")
     figures: dict[str, float] = Field(default_factory=dict, description="Measured on held-out data.")

@@ -106,9 +106,9 @@ class Jobs:
         with answering():
             return min(memory_of_workers(self.redis), default=None)
 
-    def s_per_tile(self, model_digest: str) -> float | None:
-        """Return the seconds of one forward pass of a model as measured of late; None before its first region."""
-        return s_per_tile(self.redis, model_digest)
+    def s_per_tile(self, pace: str) -> float | None:
+        """Return the seconds of one forward pass as measured of late, see `rates`; None before its first region."""
+        return s_per_tile(self.redis, pace)
 
     def submit(
         self,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from workers.core.errors.base import JobCanceled
-from workers.core.preflight import worker_memory_bytes
 from workers.core.queue import heartbeat
 from workers.core.queue.attempts import attempts_max, attempts_of, lost
 from workers.core.queue.ends import close_record
@@ -19,6 +18,7 @@ from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import OUT, JobKeys, Task, worker_key
 from workers.core.queue.rates import note_region
 from workers.core.queue.records import change, count_landed, next_token, priority_in
+from workers.core.sizing.memory import worker_memory_bytes
 from workers.core.telemetry.status import WorkerStatus
 
 STATES_OF = {"plan": ("queued", "planning"), "region": ("running",), "finish": ("finishing",)}
@@ -207,10 +207,10 @@ class Leases:
 
         self._while_held(lease, write, keys.record, keys.leases, keys.todo)
 
-    def measured(self, model_digest: str, segment_s: float, tiles: float) -> None:
-        """Take a region into the running mean of a model's seconds per forward pass."""
+    def measured(self, pace: str, segment_s: float, tiles: float) -> None:
+        """Take a region into the running mean of seconds per forward pass, see `rates`."""
         self.jobs.turns.took("region", segment_s)
-        note_region(self.jobs.redis, model_digest, segment_s, tiles)
+        note_region(self.jobs.redis, pace, segment_s, tiles)
 
     def announce(self, lease: Lease, phase: str) -> None:
         """Say what a finish task is at now.

@@ -1,4 +1,7 @@
-"""How quick models are, as measured of late: seconds of one whole tile, in the mean and of the slowest region."""
+"""How quick models are, as measured of late: seconds of one whole tile, in the mean and of the slowest region.
+
+A pace is a model with tiles of one side.
+"""
 
 from typing import Any
 
@@ -12,32 +15,37 @@ FORGET = 0.99
 """By how much each region lowers the slowest one: a bad day is forgotten after some hundred regions."""
 
 
-def s_per_tile(redis: Any, model_digest: str) -> float | None:
+def pace_of(model_digest: str, tile_px: int) -> str:
+    """Return the name under which a model's rate in tiles of one side is kept: a smaller tile is sooner done."""
+    return f"{model_digest}:{tile_px}"
+
+
+def s_per_tile(redis: Any, pace: str) -> float | None:
     """Return the seconds of a forward pass of a whole tile; None before its first region."""
-    return _read(redis, model_digest)
+    return _read(redis, pace)
 
 
-def slowest_s_per_tile(redis: Any, model_digest: str) -> float | None:
+def slowest_s_per_tile(redis: Any, pace: str) -> float | None:
     """Return the seconds of a whole tile in the slowest region of late, of any worker; None before the first."""
-    return _read(redis, _slowest(model_digest))
+    return _read(redis, _slowest(pace))
 
 
-def note_region(redis: Any, model_digest: str, seconds: float, tiles: float) -> None:
+def note_region(redis: Any, pace: str, seconds: float, tiles: float) -> None:
     """Take a region into the rates of its model. Of two workers at once one is not counted: no harm to a mean."""
     if not tiles:
         return
     now = seconds / tiles
-    mean, slowest = s_per_tile(redis, model_digest), slowest_s_per_tile(redis, model_digest)
+    mean, slowest = s_per_tile(redis, pace), slowest_s_per_tile(redis, pace)
     rates = {
-        model_digest: now if mean is None else mean + RATE_WEIGHT * (now - mean),
-        _slowest(model_digest): max(now, (slowest or 0.0) * FORGET),
+        pace: now if mean is None else mean + RATE_WEIGHT * (now - mean),
+        _slowest(pace): max(now, (slowest or 0.0) * FORGET),
     }
     with answering():
         redis.hset(RATES, mapping=rates)
 
 
-def _slowest(model_digest: str) -> str:
-    return f"{model_digest}:slowest"
+def _slowest(pace: str) -> str:
+    return f"{pace}:slowest"
 
 
 def _read(redis: Any, field: str) -> float | None:

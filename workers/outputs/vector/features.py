@@ -19,8 +19,8 @@ import numpy as np
 import pyogrio
 
 from workers.core.errors.base import ProductFailed
-from workers.core.preflight import require_room
 from workers.core.schemas import Plan
+from workers.core.sizing.preflight import require_room
 from workers.core.storage.files import atomic_write
 
 GEOMETRY_ENDS = b'},"properties":'

@@ -18,7 +18,7 @@ from workers.pipeline.sparse import is_empty
 from workers.pipeline.stitch import LabelArrays, band_height, read_numbers, read_rows
 from workers.pipeline.tiling import exact
 
-BAND_PX = 2**24
+BAND_PX = 2**23
 """Pixels that are traced at once; half as many where they are numbers of objects."""
 
 Weigh = Callable[[int, NDArray[np.unsignedinteger]], Sequence[NDArray[np.unsignedinteger]]]

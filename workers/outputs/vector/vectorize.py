@@ -19,8 +19,8 @@ from typing import IO
 
 from workers.core.errors.base import ProductRefused
 from workers.core.model.schemas import ModelClass
-from workers.core.preflight import require_room
 from workers.core.schemas import Plan
+from workers.core.sizing.preflight import require_room
 from workers.core.storage.files import atomic_write
 from workers.outputs.vector.borders import Boundary, assemble, cut, join, part
 from workers.outputs.vector.contours import Shapes, Small, rings

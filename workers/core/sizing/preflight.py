@@ -1,35 +1,19 @@
 """What a job will take, told before any pixel is read, and refused if no worker can take it."""
 
-import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from math import ceil, floor, prod
-from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from workers.core.errors.base import DiskFull, LDiffusionError, ProductRefused
-from workers.core.errors.jobs import JobTooLarge, RoiOutside
-from workers.core.model.schemas import ModelCard
+from workers.core.errors.jobs import RoiOutside
+from workers.core.model.schemas import ModelCard, Precision
 from workers.core.roi.polygons import Bounds, MultiPolygon, Polygon, parts_bounds
 from workers.core.schemas import JobRequest, Preflight
-from workers.core.settings import Settings
+from workers.core.sizing.memory import sizes_within
 from workers.core.slide_schemas import SlideGeometry
 from workers.core.slides.resolution import resolve_mpp
-
-PROCESS_BYTES = 600 * 2**20
-"""Resident memory of a worker with torch and a small model before its first tile."""
-
-BYTES_PER_TILE_PX = 700
-"""Activations of the network per px of a tile with its halo."""
-
-READER_CACHE_BYTES = 24 * 2**20
-"""Decoded blocks of the slide that a worker keeps."""
-
-WORKERS_SHARE = 0.9
-"""Of the memory that is there, what the workers may take together; the rest is for gateway, queue and kernel."""
-
-OBJECTS_BYTES_PER_PX, OBJECTS_SIDE_PX = 40, 2 * 2048 + 2
-"""What telling objects apart takes at most, per px of the largest window that it looks at, and the side of that."""
 
 DISK_BYTES_PER_PX = 0.75
 """Upper bound for a working px of tissue that is full of nuclei: labels and confidence. Most tissue takes half."""
@@ -48,12 +32,23 @@ OUTPUT_BYTES_PER_PX: Final[dict[str, float]] = {
 DISK_BYTES = 4 * 2**20
 """The rest of a job, most of it the preview; it does not grow with the slide."""
 
-CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 MIB = 2**20
 
 
+class Crew(NamedTuple):
+    """The workers as the gateway knows them: how many are alive, the memory of each, what they compute in."""
+
+    workers: int = 1
+    memory_bytes: int = sys.maxsize
+    precision: Precision = "float32"
+
+
 def preflight(
-    geometry: SlideGeometry, request: JobRequest, card: ModelCard, s_per_tile: float | None, workers: int
+    geometry: SlideGeometry,
+    request: JobRequest,
+    card: ModelCard,
+    s_per_tile: Callable[[int], float | None],
+    crew: Crew,
 ) -> Preflight:
     """Estimate a job by arithmetic on its numbers alone.
 
@@ -61,10 +56,11 @@ def preflight(
         geometry: Of the slide.
         request: What is asked.
         card: The model.
-        s_per_tile: Seconds of one forward pass as measured with this model, if it was.
-        workers: Workers that are alive.
+        s_per_tile: Seconds of one forward pass as measured with this model and tiles of this side, if it was.
+        crew: Who would do it.
 
     Raises:
+        JobTooLarge: A worker has too little memory for it.
         MppMissing, MppOutOfRange: The slide's resolution is unknown or does not suit the model.
         RoiOutside: The region of interest holds nothing of the slide.
     """
@@ -75,31 +71,20 @@ def preflight(
     whole = [(0.0, 0.0, float(geometry.l0_width), float(geometry.l0_height))]
     l0_parts = whole if request.roi is None else parts_on_slide(request.roi, geometry)
     parts = [(x0 * scale[0], y0 * scale[1], x1 * scale[0], y1 * scale[1]) for x0, y0, x1, y1 in l0_parts]
-    tiles = _cells(parts, w_size, card.tile_px)
-    region_px = region_side(request.region_px, card.tile_px)
-    regions_max = _cells(parts, w_size, region_px)
+    sizes = sizes_within(card, request.region_px, crew.precision, geometry, w_size, crew.memory_bytes, request.roi)
+    tiles, seconds = _cells(parts, w_size, sizes.tile_px), s_per_tile(sizes.tile_px)
+    regions_max = _cells(parts, w_size, sizes.region_px)
     return Preflight(
-        region_px=region_px,
+        region_px=sizes.region_px,
+        tile_px=sizes.tile_px,
         regions_max=regions_max,
         tiles_max=tiles,
-        estimated_s=None if s_per_tile is None else round(tiles * s_per_tile / max(1, workers), 1),
-        estimated_peak_bytes=estimated_peak_bytes(card, region_px, geometry, w_size),
-        estimated_disk_bytes=estimated_disk_bytes(card, request.outputs, min(regions_max * region_px**2, prod(w_size))),
+        estimated_s=None if seconds is None else round(tiles * seconds / max(1, crew.workers), 1),
+        estimated_peak_bytes=sizes.peak_bytes,
+        estimated_disk_bytes=estimated_disk_bytes(
+            card, request.outputs, min(regions_max * sizes.region_px**2, prod(w_size))
+        ),
     )
-
-
-def region_side(asked_px: int | None, tile_px: int) -> int:
-    """Return the side of a job's regions in working px: what was asked for, up to the next multiple of the tile.
-
-    A smaller region would cut tiles. A network gives a part of a tile other numbers than the whole: sums are rounded
-    in another order, and a halo covers most of the context, not all. So labels would depend on the region.
-    """
-    return ceil((asked_px or tile_px) / tile_px) * tile_px
-
-
-def forward_side(tile_px: int, halo_px: int, stride_px: int) -> int:
-    """Return the side of what goes through the model for a whole tile, px: the halo is widened to the stride."""
-    return tile_px + 2 * ceil(halo_px / stride_px) * stride_px
 
 
 def parts_on_slide(roi: Polygon | MultiPolygon, geometry: SlideGeometry) -> list[Bounds]:
@@ -119,16 +104,6 @@ def parts_on_slide(roi: Polygon | MultiPolygon, geometry: SlideGeometry) -> list
             accepted=f"level-0 px from (0, 0) to {size}",
         )
     return inside
-
-
-def require_memory(estimate: Preflight, available_bytes: int) -> None:
-    """Refuse what a worker has no room for.
-
-    Raises:
-        JobTooLarge: It is more than `available_bytes`.
-    """
-    sentence = "A worker has too little memory for this job; smaller regions or a smaller model need less."
-    _require(JobTooLarge, sentence, estimate.estimated_peak_bytes, available_bytes)
 
 
 def require_room(needed_bytes: int, room_bytes: int) -> None:
@@ -158,36 +133,6 @@ def estimated_disk_bytes(card: ModelCard, outputs: Iterable[str], w_px: int) -> 
     """Return what a job leaves on the disk at most, without products, if so many working px are all dense tissue."""
     planes = DISK_BYTES_PER_PX + (INTERIOR_BYTES_PER_PX + OBJECTS_PLANE_BYTES_PER_PX) * card.objects.interior
     return DISK_BYTES + ceil(w_px * (planes + sum(OUTPUT_BYTES_PER_PX.get(name, 0) for name in outputs)))
-
-
-def estimated_peak_bytes(card: ModelCard, region_px: int, geometry: SlideGeometry, w_size: tuple[int, int]) -> int:
-    """Estimate the memory of a worker on the CPU; it does not grow with the slide, of `w_size` working px.
-
-    The process, and the larger one of two stages. Segmenting: the network's activations over a tile with its halo, the
-    reader's cached blocks, the tiles read ahead, and the planes of a region, once as made and once as compressed.
-    Finishing, where the model gives an interior map: a window in which objects are told apart.
-    """
-    side = forward_side(card.tile_px, card.halo_px, card.stride_px)
-    cache = min(READER_CACHE_BYTES, geometry.l0_width * geometry.l0_height * 3)
-    planes = 3 if card.objects.interior else 2
-    segmenting = BYTES_PER_TILE_PX * side**2 + cache + 4 * 3 * side**2 + 2 * planes * region_px**2
-    window = prod(min(length, OBJECTS_SIDE_PX) for length in w_size)
-    return PROCESS_BYTES + max(segmenting, OBJECTS_BYTES_PER_PX * window * card.objects.interior)
-
-
-def machine_memory_bytes() -> int:
-    """Return the memory that the processes here may use together: the container's limit, or the machine's."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in CGROUP_LIMITS:
-        text = path.read_text().strip() if path.is_file() else "max"
-        if text.isdecimal():
-            total = min(total, int(text))
-    return total
-
-
-def worker_memory_bytes(settings: Settings) -> int:
-    """Return the memory that one worker here may take: as configured, else its part of `WORKERS_SHARE`."""
-    return settings.job_memory_bytes or int(machine_memory_bytes() * WORKERS_SHARE) // max(1, settings.workers)
 
 
 def _require(error: type[LDiffusionError], sentence: str, needed_bytes: int, room_bytes: int) -> None:

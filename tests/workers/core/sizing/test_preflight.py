@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-from workers.core import preflight as module
 from workers.core.errors.base import DiskFull, MppMissing
 from workers.core.errors.jobs import JobTooLarge, RoiOutside
 from workers.core.model.catalogue import find_model
 from workers.core.model.schemas import ModelCard
-from workers.core.preflight import machine_memory_bytes, preflight, require_disk, require_memory, worker_memory_bytes
 from workers.core.roi.polygons import Polygon
 from workers.core.schemas import JobRequest
-from workers.core.settings import Settings
+from workers.core.sizing import preflight as module
+from workers.core.sizing.preflight import Crew, preflight, require_disk
 from workers.core.slide_schemas import SlideGeometry, SlideLevel
 from workers.pipeline.roi import RoiMask
 from workers.pipeline.tiling import Box, WorkingPlane, regions
@@ -36,21 +35,25 @@ def asked(**fields: Any) -> JobRequest:
     return JobRequest(slide_id="s", model="made-model", **fields)
 
 
+def no_rate(_tile_px: int) -> None:
+    """Nothing was measured yet."""
+
+
 def test_a_whole_slide_is_its_grid(card: ModelCard) -> None:
-    found = preflight(geometry(), asked(region_px=1024), card, None, 3)
+    found = preflight(geometry(), asked(region_px=1024), card, no_rate, Crew(3))
     assert (found.regions_max, found.tiles_max, found.estimated_s) == (2, 6, None)  # 1500 x 1000 working px
 
 
 @pytest.mark.parametrize(("asked_px", "used_px"), [(None, 512), (256, 512), (512, 512), (768, 1024), (8192, 8192)])
 def test_a_region_is_whole_tiles(card: ModelCard, asked_px: int | None, used_px: int) -> None:
-    found = preflight(geometry(), asked(region_px=asked_px), card, None, 1)
+    found = preflight(geometry(), asked(region_px=asked_px), card, no_rate, Crew())
     assert found.region_px == used_px
-    assert found == preflight(geometry(), asked(region_px=used_px), card, None, 1)
+    assert found == preflight(geometry(), asked(region_px=used_px), card, no_rate, Crew())
 
 
 def test_time_is_the_measured_rate_over_the_workers(card: ModelCard) -> None:
-    assert preflight(geometry(), asked(), card, 2.5, 2).estimated_s == 7.5
-    assert preflight(geometry(), asked(), card, 2.5, 0).estimated_s == 15.0
+    assert preflight(geometry(), asked(), card, {512: 2.5}.get, Crew(2)).estimated_s == 7.5
+    assert preflight(geometry(), asked(), card, {512: 2.5}.get, Crew(0)).estimated_s == 15.0
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,7 @@ def test_a_region_of_interest_counts_no_fewer_cells_than_it_touches(card: ModelC
     assert request.roi is not None
     mask = RoiMask.from_roi(request.roi)
     touched = sum(mask.crop(Box(r.w_x0, r.w_y0, r.width, r.height), plane).any() for r in regions(plane, 512))
-    found = preflight(geometry(), request, card, None, 1)
+    found = preflight(geometry(), request, card, no_rate, Crew())
     assert touched <= found.regions_max <= 6
     if isinstance(roi, list):
         x0, y0, x1, y1 = (max(0, min(number, size)) / 2 for number, size in zip(roi, (3000, 2000) * 2, strict=True))
@@ -83,25 +86,29 @@ def test_a_region_of_interest_counts_no_fewer_cells_than_it_touches(card: ModelC
 def test_what_lies_beside_the_slide_is_refused(card: ModelCard) -> None:
     for roi in ([3000, 0, 3100, 10], [-50, -50, 0, 0]):
         with pytest.raises(RoiOutside) as refusal:
-            preflight(geometry(), asked(roi=roi), card, None, 1)
+            preflight(geometry(), asked(roi=roi), card, no_rate, Crew())
         assert "(3000, 2000)" in str(refusal.value.accepted)
     with pytest.raises(MppMissing):
-        preflight(geometry(mpp=None), asked(), card, None, 1)
+        preflight(geometry(mpp=None), asked(), card, no_rate, Crew())
     assert Polygon(coordinates=(((0, 0), (1, 0), (1, 1), (0, 0)),)).polygons
 
 
 def test_a_job_that_no_worker_has_room_for_is_refused(card: ModelCard) -> None:
-    small, large = (preflight(geometry(), asked(region_px=side), card, None, 1) for side in (512, 8192))
-    assert large.estimated_peak_bytes - small.estimated_peak_bytes == 4 * (8192**2 - 512**2)
-    require_memory(small, small.estimated_peak_bytes)
+    small, large = (preflight(geometry(), asked(region_px=side), card, no_rate, Crew()) for side in (512, 8192))
+    assert large.estimated_peak_bytes - small.estimated_peak_bytes == 4 * (1500 * 1000 - 512**2)
+    least = preflight(geometry(), asked(), card, no_rate, Crew(1, small.estimated_peak_bytes - 1))
+    assert (small.tile_px, least.tile_px, least.region_px, least.tiles_max) == (512, 256, 512, 24)
     with pytest.raises(JobTooLarge) as refusal:
-        require_memory(large, large.estimated_peak_bytes - 1)
-    assert "MiB" in str(refusal.value.accepted)
+        preflight(geometry(), asked(), card, no_rate, Crew(1, least.estimated_peak_bytes - 2**20))
+    assert refusal.value.value == f"{-(-least.estimated_peak_bytes // 2**20)} MiB"
+    assert refusal.value.accepted == f"at most {least.estimated_peak_bytes // 2**20 - 1} MiB, the memory of a worker"
 
 
 def test_the_disk_that_results_take_grows_with_what_is_asked_for(card: ModelCard) -> None:
-    whole = preflight(geometry(), asked(), card, None, 1).estimated_disk_bytes  # 1500 x 1000 working px
-    part = preflight(geometry(), asked(roi=[0, 0, 100, 100]), card, None, 1).estimated_disk_bytes  # a region of 512²
+    whole = preflight(geometry(), asked(), card, no_rate, Crew()).estimated_disk_bytes  # 1500 x 1000 working px
+    part = preflight(
+        geometry(), asked(roi=[0, 0, 100, 100]), card, no_rate, Crew()
+    ).estimated_disk_bytes  # a region of 512²
     assert whole is not None
     assert part is not None
     rate = module.DISK_BYTES_PER_PX + sum(module.OUTPUT_BYTES_PER_PX.values())
@@ -109,20 +116,3 @@ def test_the_disk_that_results_take_grows_with_what_is_asked_for(card: ModelCard
     require_disk(whole, whole)
     with pytest.raises(DiskFull, match="results"):
         require_disk(whole, whole - 1)
-
-
-def test_a_limit_of_the_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(module, "CGROUP_LIMITS", (limit, tmp_path / "absent"))
-    whole = machine_memory_bytes()
-    for text, expected in (("max\n", whole), ("1048576\n", 1048576), (f"{10**18}\n", whole)):
-        limit.write_text(text)
-        assert machine_memory_bytes() == expected
-
-
-def test_workers_share_most_of_what_is_there_unless_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    limit = tmp_path / "memory.max"
-    limit.write_text("1000000")
-    monkeypatch.setattr(module, "CGROUP_LIMITS", (limit,))
-    assert worker_memory_bytes(Settings(workers=3)) == 300_000
-    assert worker_memory_bytes(Settings(workers=3, job_memory_bytes=5)) == 5
