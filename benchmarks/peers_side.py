@@ -91,7 +91,9 @@ def tiatoolbox(asked: dict[str, Any]) -> Any:
             auto_get_mask=False,
         )
         group: Any = zarr.open(str(next(iter(made.values()))), mode="r")
-        return np.asarray(group["predictions"]).astype(np.uint8).squeeze()
+        shares = np.asarray(group["predictions"])  # (height, width, classes), as nothing is made of them afterwards
+        labels: Labels = shares.argmax(axis=-1).astype(np.uint8)
+        return labels
 
     return run
 

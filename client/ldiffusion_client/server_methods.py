@@ -3,8 +3,8 @@
 from ldiffusion_client.methods import Method
 from ldiffusion_client.protocol import Steps, listed, look
 from ldiffusion_client.records import Finding
-from ldiffusion_client.system_views import SystemView
-from ldiffusion_client.views import ModelCard, Page, Usage
+from ldiffusion_client.system_views import SystemView, Usage
+from ldiffusion_client.views import ModelCard, Page
 
 
 class ServerMethods:

@@ -1,4 +1,4 @@
-"""What the server says of itself: how busy it is, and to its operator who works and how full the disk is."""
+"""What the server says of itself: how busy it is, what a tenant has, and to its operator who works and what is full."""
 
 from datetime import datetime
 
@@ -55,3 +55,21 @@ class SystemView(View):
     models: tuple[str, ...]
     queue: tuple[QueueLoad, ...]
     operator: OperatorView | None = None
+
+
+class Usage(View):
+    """What a tenant has, and may have: counts and bytes. A limit of 0 is none."""
+
+    slides: int
+    slides_bytes: int
+    jobs: int
+    jobs_bytes: int
+    batches: int
+    batches_bytes: int
+    uploads: int
+    uploads_bytes: int
+    stored_bytes: int
+    quota_bytes: int
+    unfinished_jobs: int
+    quota_jobs: int
+    batches_max: int

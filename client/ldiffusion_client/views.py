@@ -271,24 +271,6 @@ class Link(View):
     expires: int
 
 
-class Usage(View):
-    """What a tenant has, and may have: counts and bytes. A limit of 0 is none."""
-
-    slides: int
-    slides_bytes: int
-    jobs: int
-    jobs_bytes: int
-    batches: int
-    batches_bytes: int
-    uploads: int
-    uploads_bytes: int
-    stored_bytes: int
-    quota_bytes: int
-    unfinished_jobs: int
-    quota_jobs: int
-    batches_max: int
-
-
 class UploadView(View):
     """A resumable upload: `uploading → checking → ready | rejected`."""
 

@@ -7,7 +7,7 @@ import pytest
 from pipeline_fixtures import asked_for, chunks, work
 from queue_fixtures import begun, drain, finishing, sweep, worker
 
-from workers import stages, tasks
+from workers import stages, tasks, writers
 from workers.core.digests import sha256_of
 from workers.core.errors.base import ResultNotReady
 from workers.core.job_files import ENDING, stored_view
@@ -24,7 +24,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, faults: dict[str, int]) -> list[str
     calls: list[str] = []
 
     def watched(name: str) -> Any:
-        sound = getattr(stages, name)
+        sound = getattr(writers, name)
 
         def write(path: Path, *arguments: Any) -> Any:
             calls.append(name)
@@ -36,7 +36,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, faults: dict[str, int]) -> list[str
         return write
 
     for name in WRITERS:
-        monkeypatch.setattr(stages, name, watched(name))
+        monkeypatch.setattr(writers, name, watched(name))
     return calls
 
 
