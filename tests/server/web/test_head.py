@@ -23,7 +23,7 @@ from workers.core.settings import Settings
 TUS = {"Tus-Resumable": "1.0.0"}
 LOCATE = "/v1/uploads/{upload_id}"
 """The one address where HEAD says something else than GET: the protocol of uploads wants it."""
-UNMADE = "zarr|batch|features|/events|confidence|difference|/objects|/density"
+UNMADE = "zarr|batch|features|/events|confidence|difference|/objects|/density|coarse"
 """What this job does not have, or what is made first when somebody asks."""
 COUNTS = "/metrics"
 """Each question counts in the answer to the next one."""

@@ -8,7 +8,7 @@ import pytest
 from pipeline_fixtures import asked_for, work
 from queue_fixtures import DEADLINE_S
 
-from workers import stages, tasks
+from workers import tasks, writers
 from workers.core.errors.base import JobCanceled, QueueUnavailable
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.leases import Superseded
@@ -103,7 +103,7 @@ def test_a_canceled_job_stops_in_the_middle_of_whatever_it_is_at(
     places: dict[str, tuple[Any, str]] = {
         "plan": (Overview, "from_slide"),
         "region": (here.engine("made-model"), "predict"),
-        "finish": (stages, "write_geojson"),
+        "finish": (writers, "write_geojson"),
     }
     monkeypatch.setattr(*places[phase], stuck)
     work(here)
