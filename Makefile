@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 COMPOSE_SCHEMA := vendor.compose-spec
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-fast test-all test-faults coverage lint bench clean viewer pictures lock sbom
+.PHONY: help setup tools demo serve test test-fast test-all test-faults coverage lint bench clean viewer pictures lock sbom
 
 help:
 	@echo "make demo [SLIDE=...] [MPP=0.5] [MODEL=nuclei-paper] [OPEN=1]    a slide through upload, job and results, into demo-output/; OPEN: then the page"
@@ -19,6 +19,7 @@ help:
 	@echo "make viewer                        the page of the server, from viewer/; needs node"
 	@echo "make pictures GOOD=... BAD=...     the pictures of the page in docs/images/, of two slides that may be shown; needs node, Chromium"
 	@echo "make test-fast                     tests without processes, browser, Java and real slides; about a minute"
+	@echo "make tools                         what some tests want beside Python; make test gets it too"
 	@echo "make test                          what CI runs; within half an hour"
 	@echo "make test-all                      that, small runs of the benchmarks, and an upload past 4 GiB"
 	@echo "make test-faults [SEED=0] [SHORT=1] [INTO=docs/reliability.md]    kills and breaks servers, for minutes; SHORT: a few of each kind"
@@ -105,9 +106,11 @@ TEST_TOOLS := $(STAMP) $(if $(shell command -v npm),$(TUS_CLIENT)) $(if $(BUILDS
 # wait for processes that they have started. One thread in each.
 # What fails beside others is run again alone, and has to pass there: clients and servers of a test wait for one another,
 # and on two cores that others use they may wait too long. Both runs are printed.
-BESIDE := -n $(shell echo $$(($$(nproc) + 1))) --maxprocesses 4 --dist loadfile
+BESIDE := -n $(shell echo $$(($$(nproc) + 1))) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PYTEST := OMP_NUM_THREADS=1 LDIFFUSION_BIOFORMATS_JAR=$(abspath $(BIOFORMATS)) LDIFFUSION_MOTO_PYTHON=$(abspath $(MOTO))/bin/python $(BIN)/python -m pytest
 ALONE := --last-failed --last-failed-no-failures none
+
+tools: $(TEST_TOOLS)
 
 test: $(TEST_TOOLS)
 	$(PYTEST) -m 'not (huge or faults or bench)' $(BESIDE) || $(PYTEST) -m 'not (huge or faults or bench)' $(ALONE)

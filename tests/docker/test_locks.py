@@ -100,6 +100,7 @@ def test_the_locks_have_all_that_an_install_brings() -> None:
 
 @pytest.mark.process
 @pytest.mark.slow
+@pytest.mark.huge
 def test_the_lists_of_what_is_in_the_images_are_valid_and_whole(tmp_path: Path) -> None:
     if shutil.which(BIN / "cyclonedx-py") is None:
         pytest.skip("no cyclonedx-py beside this Python: make setup")

@@ -91,6 +91,7 @@ def corner(cmu_slide: Path) -> NDArray[np.uint8]:
         return np.asarray(slide.read_region((500, 900), 0, (1280, 1280)).convert("RGB"))
 
 
+@pytest.mark.huge
 def test_tile_sizes_agree_with_the_shipped_halo(
     corner: NDArray[np.uint8], made_slide: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

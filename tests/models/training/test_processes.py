@@ -52,6 +52,7 @@ def train_together(run_dir: Path, root: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.process
+@pytest.mark.huge
 @pytest.mark.timeout(900)
 def test_two_processes_train_like_one_in_two_parts(tmp_path: Path, repo_root: Path) -> None:
     pytest.importorskip("accelerate")
