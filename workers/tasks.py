@@ -175,7 +175,7 @@ def _segment(runtime: Runtime, lease: Lease) -> None:
     runtime.allow(each_s)
     folder = store.job_dir(job_id)
     with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image) as slide:
-        if coarse.is_due(plan, lease.task.index, store.read_request(job_id).request.priority, folder):
+        if coarse.is_due(plan, lease.task.index, lambda: store.read_request(job_id).request.priority, folder):
             coarse.make_coarse(slide, plan, load_tissue(folder), engine, folder, check)
             runtime.allow(each_s)
         seconds, tiles = stages.segment_one(slide, plan, lease.task.index, engine, folder, check)

@@ -5,7 +5,7 @@ from math import ceil
 
 from pydantic import ValidationError
 
-from workers.core.label_layout import LABELS, chunks_of_row
+from workers.core.label_layout import LABELS, chunks_present
 from workers.core.objects.coarse import COARSE, CoarsePreview
 from workers.core.schemas import Plan
 from workers.core.store import Store
@@ -29,8 +29,7 @@ def coarse_of(store: Store, job_id: str) -> CoarsePreview | None:
     except (FileNotFoundError, ValidationError):
         return None
     columns, rows = -(-plan.w_width // plan.region_px), -(-plan.w_height // plan.region_px)
-    landed = {(row, column) for row in range(rows) for column in chunks_of_row(folder, LABELS, row)}
-    waiting = {divmod(index, columns) for index in plan.regions} - landed
+    waiting = {divmod(index, columns) for index in plan.regions} - chunks_present(folder, LABELS, rows)
     shown = [
         not waiting.isdisjoint(_regions_under(preview, plan, row, column))
         for row, column in product(range(preview.rows), range(preview.columns))

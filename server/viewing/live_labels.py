@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from server.viewing.label_tiles import Labels, LabelTiles, Level
-from workers.core.label_layout import LABELS, chunks_of_row, level_steps, read_labels
+from workers.core.label_layout import LABELS, chunks_present, level_steps, read_labels
 from workers.core.schemas import Plan
 
 OVERVIEW_PX = 2**21
@@ -82,7 +82,7 @@ class LiveLabels(LabelTiles):
             if time.monotonic() - self._looked_at < LOOK_S:
                 return
             rows = -(-self.levels[0].height // self._region_px)
-            found = {(row, col) for row in range(rows) for col in chunks_of_row(self._job_dir, LABELS, row)}
+            found = chunks_present(self._job_dir, LABELS, rows)
             fresh = sorted(found - self._landed)
             most = max(1, FOLD_PX // self._region_px**2)
             whole = Box(0, 0, self._level.width, self._level.height)

@@ -49,6 +49,11 @@ def chunks_of_row(job_dir: Path, name: str, row: int) -> frozenset[int]:
         return frozenset()
 
 
+def chunks_present(job_dir: Path, name: str, rows: int) -> frozenset[tuple[int, int]]:
+    """Return (row, column) of the regions whose chunks are in the array `name`, which has so many rows of them."""
+    return frozenset((row, col) for row in range(rows) for col in chunks_of_row(job_dir, name, row))
+
+
 def read_labels(job_dir: Path, row: int, col: int, side_px: int) -> Labels | None:
     """Return the class indices of a region, uint8 (side_px, side_px), whole also where the plane ends earlier.
 

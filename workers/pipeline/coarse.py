@@ -9,7 +9,7 @@ blocks.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
@@ -50,11 +50,14 @@ BAND = 32
 Floats = NDArray[np.float64]
 
 
-def is_due(plan: Plan, index: int, priority: str, out_dir: Path) -> bool:
-    """Whether whoever segments this region is to make the preview first: the second region, once, of a large job."""
-    wanted = priority == "interactive" and plan.roi is None
+def is_due(plan: Plan, index: int, priority: Callable[[], str], out_dir: Path) -> bool:
+    """Whether whoever segments this region is to make the preview first: the second region, once, of a large job.
+
+    The priority is asked for last: it has to be read from the job's record.
+    """
     large = len(plan.regions) * plan.region_px**2 >= REGIONS_MIN_PX
-    return wanted and large and index == plan.regions[1] and not (out_dir / COARSE).exists()
+    here = plan.roi is None and large and index == plan.regions[1] and not (out_dir / COARSE).exists()
+    return here and priority() == "interactive"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from workers.core.label_layout import CLASS_BITS, OBJECTS, STORE
 from workers.core.schemas import Plan
 from workers.pipeline.sparse import is_empty
 from workers.pipeline.stitch import LabelArrays, open_labels
+from workers.pipeline.tiling import exact
 
 SIDE_PX: Final = 2048
 """Side of a cell, and the longest side of a component that is not cut, working px."""
@@ -75,14 +77,18 @@ def make_objects(job_dir: Path, plan: Plan, check: Callable[[], None]) -> None:
 
 def centres_of(labels: NDArray[np.uint8], interior: NDArray[np.uint8] | None, plan: Plan) -> NDArray[np.float64]:
     """Return the centres (y, x) of the objects in a part of the plane that are large enough, float64 (n, 2)."""
-    least = plan.objects.smallest_um2 / plan.model_mpp**2
-    found = []
+    least, found = smallest_px(plan), []
     for value in _classes(labels):
         numbers = split_objects(labels == value, interior, plan.model_mpp, config_of(plan))
         sizes = np.bincount(numbers.ravel())
         large = 1 + np.flatnonzero(sizes[1:] >= least)
         found += ndimage.center_of_mass(numbers > 0, numbers, large)
     return np.array(found, np.float64).reshape(-1, 2)
+
+
+def smallest_px(plan: Plan) -> int:
+    """Return the px of the smallest objects that count, by the model's `smallest_um2`."""
+    return ceil(exact(plan.objects.smallest_um2) / exact(plan.model_mpp) ** 2)
 
 
 def config_of(plan: Plan) -> ObjectConfig:

@@ -85,7 +85,7 @@ class Area:
         if self.roi is None and not self.holes:
             return True
         box = Box(region.w_x0, region.w_y0, region.width, region.height)
-        return self._reaches(box, plane) and bool(self.crop(box, plane).any())
+        return bool(self.crop(box, plane).any())
 
     def crop(self, box: Box, plane: WorkingPlane) -> Mask:
         """Return bool (height, width): what counts in a box of the plane."""

@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
 
-from workers.core.label_layout import CONFIDENCE, INTERIOR, LABELS, OBJECTS, STORE, chunk_path, chunks_of_row
+from workers.core.label_layout import (
+    CONFIDENCE,
+    INTERIOR,
+    LABELS,
+    OBJECTS,
+    STORE,
+    chunk_path,
+    chunks_of_row,
+    chunks_present,
+)
 from workers.core.schemas import Plan
 from workers.core.telemetry.tallies import timed
 from workers.pipeline.sparse import PlaneArray, SparseArray, is_empty
@@ -222,8 +231,7 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 def _sparse(job_dir: Path, group: zarr.Group, name: str) -> SparseArray:
     array = _array(group, name)
-    rows = range(-(-array.shape[0] // array.chunks[0]))
-    return SparseArray(array, frozenset((row, col) for row in rows for col in chunks_of_row(job_dir, name, row)))
+    return SparseArray(array, chunks_present(job_dir, name, -(-array.shape[0] // array.chunks[0])))
 
 
 def _check_plan(path: Path, plan: Plan) -> None:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from finished_jobs import FILES, finished_job
+from finished_jobs import FILES, storable_job
 from gateway_fixtures import GatewayWith
 from storages import BUCKET, SECRET
 
@@ -70,10 +70,7 @@ def store(settings: Settings) -> Store:
 
 @pytest.fixture
 def job_id(store: Store) -> str:
-    job_id = finished_job(store)
-    result = store.read_result(job_id)
-    kept = {name: result.files[name] for name in FILES}
-    store.write_json(store.job_dir(job_id) / "result.json", result.model_copy(update={"files": kept}))
+    job_id = storable_job(store)
     publish(store, job_id, 1)
     return job_id
 

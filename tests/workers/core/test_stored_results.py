@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from finished_jobs import FILES, finished_job
+from finished_jobs import FILES, finished_job, storable_job
 
 from workers.core.queue.leases import Superseded
 from workers.core.storage.base import Key, StorageSilent, Stored
@@ -35,11 +35,7 @@ def store(tmp_path: Path, counting: Counting) -> Store:
 
 @pytest.fixture
 def job_id(store: Store) -> str:
-    job_id = finished_job(store)
-    result = store.read_result(job_id)
-    files = {name: result.files[name] for name in FILES}
-    store.write_json(store.job_dir(job_id) / "result.json", result.model_copy(update={"files": files}))
-    return job_id
+    return storable_job(store)
 
 
 def test_all_results_are_stored_and_come_back_as_they_were(store: Store, counting: Counting, job_id: str) -> None:

@@ -148,9 +148,9 @@ def test_it_is_due_once_before_the_second_region_of_a_large_interactive_job(
     make_plan: MakePlan, tmp_path: Path
 ) -> None:
     large, small = make_plan(9000, 9000, 1024, regions=tuple(range(40))), make_plan(900, 900, 256, regions=(0, 1, 2))
-    due = [index for index in large.regions if coarse.is_due(large, index, "interactive", tmp_path)]
+    due = [index for index in large.regions if coarse.is_due(large, index, lambda: "interactive", tmp_path)]
     assert due == [1]
-    assert not coarse.is_due(large, 1, "batch", tmp_path)
-    assert not coarse.is_due(small, 1, "interactive", tmp_path)
+    assert not coarse.is_due(large, 1, lambda: "batch", tmp_path)
+    assert not coarse.is_due(small, 1, lambda: "interactive", tmp_path)
     (tmp_path / COARSE).write_text("{}")
-    assert not coarse.is_due(large, 1, "interactive", tmp_path)
+    assert not coarse.is_due(large, 1, lambda: "interactive", tmp_path)

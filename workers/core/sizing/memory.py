@@ -98,8 +98,8 @@ def sizes_within(
 ) -> Sizes:
     """Return the largest tiles whose job fits into a budget: the model's own, else halves of them.
 
-    Labels of other tiles are those of the model's own but for a few px in a million (`docs/decisions/002`), so tiles
-    are chosen once, for the whole job, and stand in its plan.
+    Labels of other tiles may differ in a few px, as the halo covers most of the context and not all
+    (`docs/decisions/002`): so tiles are chosen once, for the whole job, and stand in its plan.
 
     Args:
         card: The model.

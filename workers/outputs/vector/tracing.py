@@ -5,7 +5,6 @@ class. Those smaller than the model's `smallest_um2` are told apart: they stay i
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,9 @@ from workers.core.label_layout import CLASS_BITS
 from workers.core.schemas import Plan
 from workers.outputs.vector.components import Tracer
 from workers.outputs.vector.contours import Shapes
+from workers.pipeline.objects import smallest_px
 from workers.pipeline.sparse import is_empty
 from workers.pipeline.stitch import LabelArrays, band_height, read_numbers, read_rows
-from workers.pipeline.tiling import exact
 
 BAND_PX = 2**23
 """Pixels that are traced at once; half as many where they are numbers of objects."""
@@ -55,7 +54,7 @@ def trace(arrays: LabelArrays, weigh: Weigh | None = None, weights: int = 0) -> 
 
 def large_enough(shapes: Shapes, plan: Plan) -> NDArray[np.bool_]:
     """Return which shapes are objects of the tables and polygons, by the model's `smallest_um2`."""
-    smallest: NDArray[np.bool_] = shapes.pixels >= ceil(exact(plan.objects.smallest_um2) / exact(plan.model_mpp) ** 2)
+    smallest: NDArray[np.bool_] = shapes.pixels >= smallest_px(plan)
     return smallest
 
 
