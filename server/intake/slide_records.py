@@ -14,6 +14,7 @@ from workers.core.own_labels import LabelChanges, changed
 from workers.core.schemas import Mpp
 from workers.core.slide_schemas import SlideInfo
 from workers.core.store import Store, slide_missing
+from workers.core.stored.slides import publish_record
 
 
 class SlideChange(Frozen):
@@ -47,6 +48,7 @@ def change_slide(store: Store, slide_id: str, change: Callable[[SlideInfo], Slid
     Raises:
         SlideNotFound: There is no such slide.
         DiskFull: The disk had no room.
+        OSError: The storage does not take it.
     """
     folder = store.slide_dir(slide_id)
     try:
@@ -57,6 +59,7 @@ def change_slide(store: Store, slide_id: str, change: Callable[[SlideInfo], Slid
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
             info = change(store.read_slide(slide_id))
+            publish_record(store, info)  # first: what the storage does not take is not changed here
             store.write_json(folder / "slide.json", info)
         except FileNotFoundError:  # deleted meanwhile
             raise slide_missing(slide_id) from None

@@ -21,6 +21,8 @@ from workers.core.job_files import folder_bytes, stored_view
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import FINAL_STATES, JobView
 from workers.core.slide_schemas import SlideInfo
+from workers.core.stored.jobs import remove_stored_job
+from workers.core.stored.slides import remove_stored_slide
 
 Reason = Literal["age", "request"]
 
@@ -132,6 +134,8 @@ class Retention:
         found: defaultdict[str, list[JobView]] = defaultdict(list)
         for job_id in self._store.list_jobs():
             view = stored_view(self._store, job_id)
+            if view is not None and view.state not in FINAL_STATES and self._jobs.ends.learn(job_id):
+                view = stored_view(self._store, job_id)
             if view is not None:  # what cannot be read stays
                 found[view.request.slide_id].append(view)
         return found
@@ -140,6 +144,7 @@ class Retention:
         # The jobs first: whoever dies in between leaves a slide without jobs, which the next attempt finds again.
         count = self._remove_jobs(views, reason)
         size = folder_bytes(self._store.slide_dir(info.id))
+        remove_stored_slide(self._store, info.id)
         with suppress(SlideNotFound):  # another process was quicker
             whole = self._store.delete_slide(info.id)
             self._tell(
@@ -152,8 +157,9 @@ class Retention:
         count = 0
         for view in views:
             size = folder_bytes(self._store.job_dir(view.id))
-            if (results := self._store.results(view.id)) is not None:
-                results.remove()  # first: one that does not answer leaves the job, to be asked for again
+            remove_stored_job(
+                self._store, view.id
+            )  # first: one that does not answer leaves the job, to be asked for again
             self._jobs.is_going(view.id)
             # The folder first: what is on disk and not in the queue would count as lost, and be submitted again.
             is_whole: bool | None = None

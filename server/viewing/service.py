@@ -22,7 +22,7 @@ from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.slide import Pixels
 from workers.core.store import Store, slide_missing
-from workers.core.stored_results import local_result
+from workers.core.stored.results import local_result
 
 TURN_S = 0.05
 """While other tenants are there, what is decoded for one counts for so long at least in its share of the children.

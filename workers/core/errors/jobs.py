@@ -45,6 +45,12 @@ class SlideDamaged(Invalid):
     code = "slide_damaged"
 
 
+class CacheTooSmall(Unavailable):
+    """A host keeps fewer bytes of slides than this one has: `LDIFFUSION_SLIDE_CACHE` is too small."""
+
+    code = "cache_too_small"
+
+
 class WebhookRefused(Invalid):
     """The address or the secret of a webhook is not one that the operator allows."""
 

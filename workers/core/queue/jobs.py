@@ -67,7 +67,7 @@ class Jobs:
         if not redis_url:
             raise QueueUnavailable("No queue address is set.", accepted="LDIFFUSION_REDIS_URL, or `ldiffusion serve`")
         self.settings = settings
-        self.store = Store(settings.data_dir, open_storage(settings))
+        self.store = Store(settings.data_dir, open_storage(settings), settings.slide_cache)
         self.redis: Any = redis.Redis.from_url(redis_url, socket_connect_timeout=5, socket_timeout=30)
         self.queues = tuple(
             Queue(name, connection=self.redis, job_class=TaskJob, serializer=JSONSerializer)
@@ -154,6 +154,8 @@ class Jobs:
             QueueUnavailable: Redis does not answer.
         """
         view = self.views([job_id])[0]
+        if view is not None and view.state in FINAL_STATES:
+            self.ends.learn(job_id)
         view = view_from_disk(self.store, job_id) if view is None else with_labels(self.store, view)
         view = with_warnings(self.store, view)
         if view.state != "queued":
@@ -234,9 +236,9 @@ class Jobs:
     def tidy(self, job_id: str) -> None:
         """Remove what a task wrote after its job had failed or was canceled."""
         with answering():
-            state = self.redis.hget(JobKeys(job_id).record, "state")
+            state, keeps = self.redis.hmget(JobKeys(job_id).record, "state", "keeps_regions")
         if state in (b"failed", b"canceled"):
-            self.ends.clear(job_id)
+            self.ends.clear(job_id, keeps_regions=keeps is not None)
 
     def enqueue(self, pipe: Transaction, task: Task, priority: str, *, at_front: bool = False) -> None:
         """Queue a task as part of a transaction. The queue carries ids, as JSON."""
