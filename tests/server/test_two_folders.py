@@ -17,13 +17,14 @@ import tifffile
 from gateway_fixtures import GatewayWith
 from numpy.typing import NDArray
 from pipeline_fixtures import chunks, work
-from queue_fixtures import until
+from queue_fixtures import sweep, until
 from storages import BUCKET, SECRET
 from tus_fixtures import Tus
 
 from workers import stages, tasks
 from workers.core.label_layout import STORE
 from workers.core.queue.jobs import Jobs
+from workers.core.queue.keys import HOSTS
 from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
 from workers.core.storage.base import StorageSilent
@@ -134,6 +135,33 @@ def test_a_job_on_a_host_that_has_nothing_gives_the_labels_of_one_machine(
         assert [level.asarray().tobytes() for level in found.series[0].levels] == [
             level.asarray().tobytes() for level in alone.series[0].levels
         ]
+
+
+def test_of_two_hosts_one_computes_a_job_and_the_other_when_that_one_is_gone(
+    shared: Settings, client: httpx.Client, worker: Runtime, slide: bytes, colour: ModuleType, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("workers.core.queue.reaper.HOST_GONE_S", 0.0)
+    job_id = submitted(client, uploaded(client, slide))
+    tasks.plan_slide(job_id)
+    tasks.segment_region(job_id, worker.store.read_plan(job_id).regions[0])
+    jobs = worker.leases.jobs
+    started = worker.store.job_dir(job_id)
+    other = shared.model_copy(update={"data_dir": tmp_path / "other"})
+    for runtime in worker_on(other, colour):
+        work(runtime)
+        assert state_of(client, job_id)["state"] == "running"
+        assert not (tmp_path / "other" / "scratch").exists(), "it is not its job"
+        worker.leases.retire()
+        jobs.redis.zadd(HOSTS, {jobs.host: 0})
+        sweep(runtime.leases.jobs)
+        work(runtime)
+        assert state_of(client, job_id)["state"] == "succeeded"
+        assert (tmp_path / "other" / "scratch" / job_id / STORE).is_dir()
+    assert (started / STORE).is_dir()
+    assert client.get(f"/v1/jobs/{job_id}/labels.ome.tif").status_code == 200
+    refused = client.get(f"/v1/jobs/{job_id}/confidence.ome.tif")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "product_refused")
 
 
 def test_what_a_worker_elsewhere_fails_at_has_failed_for_the_gateway_and_is_resumed(

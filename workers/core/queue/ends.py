@@ -6,7 +6,7 @@ there, and is written by a later sweep: else a job that was canceled would run a
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -35,10 +35,10 @@ class Ends:
     Args:
         redis: The client.
         store: The data folder.
-        queues: All queues.
+        queues: Returns all queues.
     """
 
-    def __init__(self, redis: Any, store: Store, queues: Sequence[Queue]) -> None:
+    def __init__(self, redis: Any, store: Store, queues: Callable[[], Sequence[Queue]]) -> None:
         self._redis = redis
         self._store = store
         self._queues = queues
@@ -70,7 +70,7 @@ class Ends:
             with answering():
                 self._redis.srem(UNWRITTEN, job_id)
         with answering():
-            dequeue(self._redis, self._queues, job_id)
+            dequeue(self._redis, self._queues(), job_id)
 
     def clear(self, job_id: str, *, later: bool = False, keeps_regions: bool = False) -> None:
         """Remove what a job made that ended without a result, as far as the disk lets us; `later`: in a thread.

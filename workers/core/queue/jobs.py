@@ -25,7 +25,7 @@ from workers.core.queue.dequeue import dequeue
 from workers.core.queue.ends import Ends
 from workers.core.queue.events import add_event, events_key
 from workers.core.queue.exchange import Transaction, answering, decode, transact
-from workers.core.queue.heartbeat import memory_of_workers
+from workers.core.queue.heartbeat import hosts, memory_of_workers
 from workers.core.queue.keys import (
     ACTIVE,
     BATCH_CONTROL_QUEUE,
@@ -39,6 +39,7 @@ from workers.core.queue.keys import (
     WEBHOOKS,
     JobKeys,
     Task,
+    at_host,
 )
 from workers.core.queue.progress import progress_of, view_of
 from workers.core.queue.rates import s_per_tile
@@ -48,7 +49,9 @@ from workers.core.schemas import FINAL_STATES, OUTPUTS, ErrorBody, JobRequest, J
 from workers.core.settings import Settings
 from workers.core.storage.opening import open_storage
 from workers.core.store import Store
+from workers.core.stored.jobs import host_of
 
+QUEUES = (CONTROL_QUEUE, REGION_QUEUE, BATCH_CONTROL_QUEUE, BATCH_REGION_QUEUE)
 FAILURE_TTL_S = 24 * 3600
 """How long the queue keeps the traceback of a task that failed."""
 
@@ -69,23 +72,36 @@ class Jobs:
         self.settings = settings
         self.store = Store(settings.data_dir, open_storage(settings), settings.slide_cache)
         self.redis: Any = redis.Redis.from_url(redis_url, socket_connect_timeout=5, socket_timeout=30)
-        self.queues = tuple(
-            Queue(name, connection=self.redis, job_class=TaskJob, serializer=JSONSerializer)
-            for name in (CONTROL_QUEUE, REGION_QUEUE, BATCH_CONTROL_QUEUE, BATCH_REGION_QUEUE)
-        )
-        """In the order in which workers serve them: what is interactive goes before every batch."""
-        self.control, self.regions, self.batch_control, self.batch_regions = self.queues
-        self.controls = self.control, self.batch_control
-        of_priority = {
-            "interactive": (self.control, self.regions),
-            "batch": (self.batch_control, self.batch_regions),
-        }
-        self.turns = Turns(self.redis, of_priority, self.enqueue)
-        self.ends = Ends(self.redis, self.store, self.queues)
+        self.host = host_of(self.store)
+        self._queues: dict[str, Queue] = {}
+        self.control, self.regions, self.batch_control, self.batch_regions = map(self._queue, QUEUES)
+        self.turns = Turns(self.redis, self.pair, self.enqueue, has_hosts=bool(self.host))
+        self.ends = Ends(self.redis, self.store, self.all_queues)
 
     def close(self) -> None:
         """Let go of the connections to Redis; a later call opens new ones."""
         self.redis.close()
+
+    @property
+    def queues(self) -> tuple[Queue, ...]:
+        """The queues of this host, as workers serve them: what is interactive goes before every batch."""
+        return tuple(self._queue(name, host) for name in QUEUES for host in sorted({"", self.host}))
+
+    def all_queues(self) -> tuple[Queue, ...]:
+        """Return the queues of all hosts, those for every host first."""
+        found = ["", *hosts(self.redis)] if self.host else [""]
+        return tuple(self._queue(name, host) for host in found for name in QUEUES)
+
+    def pair(self, priority: str, host: str) -> tuple[Queue, Queue]:
+        """Return the queue of plans and finishes, then that of regions, of a priority and a host."""
+        control, regions = QUEUES[2:] if priority == "batch" else QUEUES[:2]
+        return self._queue(control, host), self._queue(regions, host)
+
+    def _queue(self, name: str, host: str = "") -> Queue:
+        full = at_host(name, host)
+        if full not in self._queues:
+            self._queues[full] = Queue(full, connection=self.redis, job_class=TaskJob, serializer=JSONSerializer)
+        return self._queues[full]
 
     def ping(self) -> None:
         """Ask Redis for a sign of life.
@@ -173,10 +189,7 @@ class Jobs:
     def cancel(self, job_id: str) -> JobView:
         """End a job for good and remove what it made so far; one that ended already stays as it is.
 
-        Tasks that run see it between two tiles, tasks that wait are taken out of the queue.
-
-        Raises:
-            JobNotFound: Neither Redis nor the disk knows it.
+        Tasks that run see it between two tiles, tasks that wait are taken out of the queue. Errors as for `view`.
         """
         view = self.view(job_id)
         if view.state not in FINAL_STATES:
@@ -231,7 +244,7 @@ class Jobs:
             for members in (ACTIVE, UNWRITTEN, GOING):
                 pipe.srem(members, job_id)
             pipe.execute()
-            dequeue(self.redis, self.controls, job_id)
+            dequeue(self.redis, self.all_queues()[::2], job_id)  # the queues of plans and finishes
 
     def tidy(self, job_id: str) -> None:
         """Remove what a task wrote after its job had failed or was canceled."""
@@ -240,10 +253,10 @@ class Jobs:
         if state in (b"failed", b"canceled"):
             self.ends.clear(job_id, keeps_regions=keeps is not None)
 
-    def enqueue(self, pipe: Transaction, task: Task, priority: str, *, at_front: bool = False) -> None:
-        """Queue a task as part of a transaction. The queue carries ids, as JSON."""
+    def enqueue(self, pipe: Transaction, task: Task, priority: str, host: str = "", *, at_front: bool = False) -> None:
+        """Queue a task in a transaction, for the workers of a host; a plan, for all. The queue carries ids, as JSON."""
         retries = self.settings.task_retries * (len(OUTPUTS) + 1 if task.kind == "finish" else 1)
-        control, regions = self.queues[2:] if priority == "batch" else self.queues[:2]
+        control, regions = self.pair(priority, "" if task.kind == "plan" else host)
         if task.kind != "product":
             pipe.hset(OUT, task.out, "")
         queue = regions if task.kind == "region" else control

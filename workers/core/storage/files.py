@@ -54,6 +54,20 @@ def write_json(path: Path, model: BaseModel) -> None:
         temporary.write_text(model.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
+def written_once(path: Path, text: str) -> str:
+    """Write a small file unless it is there; return what it says, whoever wrote it."""
+    if not path.exists():
+        temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            with suppress(FileExistsError):
+                os.link(temporary, path)
+            fsync_dir(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return path.read_text(encoding="utf-8")
+
+
 @contextmanager
 def made_folder(folder: Path) -> Iterator[Path]:
     """Make a folder; remove what is not elsewhere when the context ends."""

@@ -2,9 +2,23 @@
 
 from contextlib import suppress
 
-from workers.core.storage.files import names_in, whole_folder, write_json
+from workers.core.label_layout import STORE as LABELS
+from workers.core.storage.files import names_in, whole_folder, write_json, written_once
 from workers.core.storage.layout import JOBS, job_record
-from workers.core.store import Store
+from workers.core.store import Store, new_id
+
+
+def host_of(store: Store) -> str:
+    """Return the name of this data folder, by which its workers find the tasks of what they have computed.
+
+    Workers that share a data folder share the name. Without a storage there is none: all share one folder.
+    """
+    return "" if store.storage is None else written_once(store.root / "host-id", new_id())
+
+
+def has_array(store: Store, job_id: str) -> bool:
+    """Return whether the label array of a job is here; without a storage it can be nowhere else."""
+    return store.storage is None or (store.job_dir(job_id) / LABELS).is_dir()
 
 
 def open_scratch(store: Store, job_id: str) -> None:
