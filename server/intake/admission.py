@@ -24,6 +24,7 @@ from workers.core.errors.base import RequestInvalid, SlideUnreadable, UploadEmpt
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
+from workers.core.storage.base import KEY_BYTES, PART_BYTES, KeyInvalid
 from workers.core.store import Store
 from workers.core.stored.slides import publish_slide
 
@@ -125,8 +126,15 @@ class Admission:
         """Leave nothing in the folder but the slide, and put that into the storage, if there is one."""
         if file.parent == folder:  # the archive, or the slide before it was stripped
             file.unlink(missing_ok=True)
-        with storage_told():
-            publish_slide(self._store, info, folder)
+        try:
+            with storage_told():
+                publish_slide(self._store, info, folder)
+        except KeyInvalid as error:
+            raise RequestInvalid(
+                "A file of the set has a name that is too long for the storage.",
+                value=info.filename,
+                accepted=f"names of at most {PART_BYTES} bytes, in a path of less than {KEY_BYTES}",
+            ) from error
 
 
 def _info(slide_id: str, received: Received, prepared: Prepared, report: ProbeReport) -> SlideInfo:
