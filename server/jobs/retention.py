@@ -21,8 +21,8 @@ from workers.core.job_files import folder_bytes, stored_view
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import FINAL_STATES, JobView
 from workers.core.slide_schemas import SlideInfo
-from workers.core.stored.jobs import remove_stored_job
-from workers.core.stored.slides import remove_stored_slide
+from workers.core.stored.jobs import remove_stored_job, require_own_job
+from workers.core.stored.slides import remove_stored_slide, require_own_slide
 
 Reason = Literal["age", "request"]
 
@@ -68,6 +68,7 @@ class Retention:
             QueueUnavailable: Redis does not answer; nothing was removed, or a part, and the next sweep goes on.
         """
         self._store.empty_trash()
+        self._jobs.ends.tend_scratch()
         if not self._days:
             return 0
         self._jobs.ping()  # a job goes from the disk first: better not to begin than to leave it half known
@@ -91,11 +92,15 @@ class Retention:
         Raises:
             SlideNotFound: There is no such slide.
             SlideInUse: A job on it has not ended.
+            OnAnotherHost: Its truth lies in another data folder.
             QueueUnavailable: Redis does not answer.
         """
         info = self._store.read_slide(slide_id)
+        require_own_slide(self._store, slide_id)
         views = [self._settled(view) for view in self._by_slide()[slide_id]]
         active = [view.id for view in views if view.state not in FINAL_STATES]
+        if self._store.storage is not None:  # a job of another gateway may read it too
+            active += [view.id for view in self._jobs.active() if view.request.slide_id == slide_id]
         if active:
             raise SlideInUse(
                 "A job still reads this slide.", value=active[0], accepted="a slide without queued or running jobs"
@@ -108,9 +113,11 @@ class Retention:
 
         Raises:
             JobNotFound: There is no such job.
+            OnAnotherHost: Its truth lies in another data folder.
             QueueUnavailable: Redis does not answer.
         """
         view = self._jobs.view(job_id)
+        require_own_job(self._store, job_id)
         self._remove_jobs([view], "request")
         self._drop_batches_of(view.tenant, job_id)
 

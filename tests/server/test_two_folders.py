@@ -203,6 +203,48 @@ def test_what_a_host_has_of_a_job_that_was_canceled_goes_and_of_one_that_goes_on
     assert jobs.store.copies.names() == [slide_id]
 
 
+def test_a_second_gateway_with_a_folder_of_its_own_shows_the_same_and_changes_nothing(
+    shared: Settings, client: httpx.Client, worker: Runtime, slide: bytes, gateway_with: GatewayWith, tmp_path: Path
+) -> None:
+    slide_id = uploaded(client, slide)
+    job_id = submitted(client, slide_id)
+    second = shared.model_copy(update={"data_dir": tmp_path / "second"})
+    paths = [
+        f"/v1/slides/{slide_id}",
+        f"/v1/slides/{slide_id}/slide.dzi",
+        f"/v1/slides/{slide_id}/slide_files/10/0_0.jpeg",
+        f"/v1/slides/{slide_id}/thumbnail.jpeg",
+        *(f"/v1/jobs/{job_id}{each}" for each in ("", "/result", "/statistics", "/labels.ome.tif", "/regions.geojson")),
+        *(f"/v1/jobs/{job_id}/{each}" for each in ("overlay.dzi", "overlay_files/9/0_0.png")),
+    ]
+    with gateway_with(second) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as other:
+        assert other.get(f"/v1/jobs/{job_id}").json()["state"] == "queued"
+        assert other.get(f"/v1/jobs/{job_id}/result").status_code == 409
+        work(worker)
+        for path in paths:
+            here, there = client.get(path), other.get(path)
+            assert here.status_code == there.status_code == 200, path
+            assert here.content == there.content, path
+        job = other.post("/v1/jobs", json={"slide_id": slide_id, **ASKED}).json()["id"]
+        busy = client.delete(f"/v1/slides/{slide_id}").json()["error"]
+        assert (busy["code"], busy["value"]) == ("slide_in_use", job), "a job of the other reads it"
+        work(worker)
+        refused = [
+            other.delete(f"/v1/slides/{slide_id}"),
+            other.patch(f"/v1/slides/{slide_id}", json={"labels": {"case": "7"}}),
+            other.delete(f"/v1/jobs/{job_id}"),
+            other.patch(f"/v1/jobs/{job_id}", json={"labels": {"case": "7"}}),
+            other.get(f"/v1/jobs/{job_id}/corrections"),
+        ]
+        assert {(each.status_code, each.json()["error"]["code"]) for each in refused} == {(409, "on_another_host")}
+        assert client.patch(f"/v1/slides/{slide_id}", json={"labels": {"case": "7"}}).status_code == 200
+        assert other.get(f"/v1/slides/{slide_id}").json()["labels"] == {"case": "7"}
+        assert client.delete(f"/v1/slides/{slide_id}").status_code == 204
+        for path in paths:
+            until(lambda path=path: other.get(path).status_code == 404)
+        assert [each["id"] for each in other.get("/v1/jobs").json()["items"]] == [job]
+
+
 def _broken(*_: object, **__: object) -> None:
     raise OSError(5, "the disk of the worker is broken")
 

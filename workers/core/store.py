@@ -233,7 +233,7 @@ class Store:
             JobNotFound: There is no such job.
             OSError: It is not here, and the storage does not answer.
         """
-        path = self.job_dir(job_id) / "job.json"
+        path = self.own_job_dir(job_id) / "job.json"  # of scratch, what the storage says counts: it may be deleted
         try:
             return StoredRequest.model_validate_json(self._bytes(path, job_record(job_id)))
         except FileNotFoundError as error:
@@ -280,7 +280,7 @@ class Store:
         try:
             return (folder / name).read_bytes()
         except FileNotFoundError as error:
-            if not folder.is_dir():
+            if self.storage is None and not folder.is_dir():  # else it may be with another host
                 raise job_missing(job_id) from error
             raise ResultNotReady(f"The job has no {name} yet.", value=job_id) from error
 

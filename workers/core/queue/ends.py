@@ -116,7 +116,7 @@ class Ends:
 
         What the storage or the queue cannot tell now is asked for again another time. Returns whether there was news.
         """
-        if self._store.storage is None or not self._store.owns_job(job_id) or has_result(self._store, job_id):
+        if self._store.storage is None or has_result(self._store, job_id):
             return False
         try:
             if self._state(job_id) != "succeeded":

@@ -91,6 +91,10 @@ class Copies:
             finally:
                 os.utime(lock)
 
+    def has(self, name: str) -> bool:
+        """Return whether a copy is there, as far as nobody removes it now."""
+        return (self._folder / name).is_dir()
+
     def names(self) -> list[str]:
         """Return the names of the copies that are there, the longest unused first."""
         return sorted(names_in(self._folder), key=self._used_at)

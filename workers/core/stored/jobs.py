@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+from workers.core.errors.jobs import OnAnotherHost
 from workers.core.label_layout import STORE as LABELS
 from workers.core.storage.files import names_in, whole_folder, write_json, written_once
 from workers.core.storage.layout import JOBS, job_record
@@ -14,6 +15,16 @@ def host_of(store: Store) -> str:
     Workers that share a data folder share the name. Without a storage there is none: all share one folder.
     """
     return "" if store.storage is None else written_once(store.root / "host-id", new_id())
+
+
+def require_own_job(store: Store, job_id: str) -> None:
+    """Return if a job may be changed here.
+
+    Raises:
+        OnAnotherHost: Its truth lies in another data folder.
+    """
+    if not store.owns_job(job_id):
+        raise OnAnotherHost("Another gateway has this job.", value=job_id, accepted="the same, asked of that one")
 
 
 def has_array(store: Store, job_id: str) -> bool:

@@ -5,14 +5,17 @@ again where somebody needs one that is not there.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from workers.core.errors.base import JobNotFound
 from workers.core.job_files import RESULT, SIZE, JobSize
 from workers.core.storage.base import Key
 from workers.core.storage.commits import Entry, entry_of
 from workers.core.storage.files import atomic_write
 from workers.core.store import Store
+from workers.core.stored.jobs import open_scratch
 
 PLAN = "plan.json"
 
@@ -92,8 +95,18 @@ def local_result(store: Store, job_id: str, name: str) -> Path:
     return path
 
 
+def bring_result(store: Store, job_id: str) -> None:
+    """Have the records of a result here whose job lies in another data folder, if there is one; else do nothing.
+
+    Raises:
+        OSError: The storage does not answer.
+    """
+    if store.storage is not None and not store.owns_job(job_id) and not (store.job_dir(job_id) / RESULT).exists():
+        fetch_records(store, job_id)
+
+
 def fetch_records(store: Store, job_id: str) -> None:
-    """Fetch what the folder of a job has to hold of its result, once another host has made it; `result.json` last.
+    """Fetch what a folder has to hold of the result of a job, once another host has made it; `result.json` last.
 
     Raises:
         OSError: The storage does not give it.
@@ -101,6 +114,10 @@ def fetch_records(store: Store, job_id: str) -> None:
     commits = store.results(job_id)
     manifest = None if commits is None else commits.current()
     if commits is None or manifest is None:
+        return
+    with suppress(JobNotFound):  # deleted meanwhile
+        open_scratch(store, job_id)
+    if not store.job_dir(job_id).is_dir():
         return
     size_bytes = sum(entry.size_bytes for entry in manifest.files.values())
     store.write_json(store.job_dir(job_id) / SIZE, JobSize(size_bytes=size_bytes))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from workers.core.errors.jobs import OnAnotherHost
 from workers.core.slide_schemas import SlideInfo
 from workers.core.storage.commits import Commits, Entry, entry_of
 from workers.core.storage.copies import Check, unchecked
@@ -53,6 +54,21 @@ def entries_of(info: SlideInfo, folder: Path) -> dict[str, Entry]:
         size_bytes = files[0].stat().st_size
         return {files[0].name: Entry(size_bytes=size_bytes, sha256=info.stored_sha256 or info.sha256)}
     return {path.relative_to(folder).as_posix(): entry_of(path) for path in files}
+
+
+def require_own_slide(store: Store, slide_id: str) -> None:
+    """Return if a slide may be changed here; one that is nowhere is told by others.
+
+    Raises:
+        OnAnotherHost: Its truth lies in another data folder.
+    """
+    if store.storage is not None and not store.has_slide(slide_id):
+        raise OnAnotherHost("Another gateway has this slide.", value=slide_id, accepted="the same, asked of that one")
+
+
+def is_at_hand(store: Store, slide_id: str) -> bool:
+    """Return whether a slide can be read without fetching it."""
+    return store.storage is None or store.has_slide(slide_id) or store.copies.has(slide_id)
 
 
 def remove_stored_slide(store: Store, slide_id: str) -> None:
