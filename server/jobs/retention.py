@@ -68,7 +68,8 @@ class Retention:
             QueueUnavailable: Redis does not answer; nothing was removed, or a part, and the next sweep goes on.
         """
         self._store.empty_trash()
-        self._jobs.ends.tend_scratch()
+        if self._store.storage is not None:
+            self._jobs.ends.tend_scratch()
         if not self._days:
             return 0
         self._jobs.ping()  # a job goes from the disk first: better not to begin than to leave it half known
@@ -141,8 +142,8 @@ class Retention:
         found: defaultdict[str, list[JobView]] = defaultdict(list)
         for job_id in self._store.list_jobs():
             view = stored_view(self._store, job_id)
-            if view is not None and view.state not in FINAL_STATES and self._jobs.ends.learn(job_id):
-                view = stored_view(self._store, job_id)
+            if view is not None and view.state not in FINAL_STATES and self._store.storage is not None:
+                view = stored_view(self._store, job_id) if self._jobs.ends.learn(job_id) else view
             if view is not None:  # what cannot be read stays
                 found[view.request.slide_id].append(view)
         return found

@@ -5,6 +5,7 @@ import io
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -89,6 +90,10 @@ def submitted(client: httpx.Client, slide_id: str) -> str:
 def state_of(client: httpx.Client, job_id: str) -> dict[str, Any]:
     view: dict[str, Any] = client.get(f"/v1/jobs/{job_id}").json()
     return view
+
+
+def is_gone(client: httpx.Client, path: str) -> bool:
+    return client.get(path).status_code == 404
 
 
 def on_one_machine(
@@ -241,7 +246,7 @@ def test_a_second_gateway_with_a_folder_of_its_own_shows_the_same_and_changes_no
         assert other.get(f"/v1/slides/{slide_id}").json()["labels"] == {"case": "7"}
         assert client.delete(f"/v1/slides/{slide_id}").status_code == 204
         for path in paths:
-            until(lambda path=path: other.get(path).status_code == 404)
+            until(partial(is_gone, other, path))
         assert [each["id"] for each in other.get("/v1/jobs").json()["items"]] == [job]
 
 

@@ -1,6 +1,5 @@
 """What the disk alone knows of a job: enough to show it, and to queue it again, when Redis has forgotten it."""
 
-import errno
 import fcntl
 import logging
 import os
@@ -18,7 +17,7 @@ from workers.core.errors.base import Conflict, DiskFull, JobNotFound, NotFound, 
 from workers.core.frozen import Frozen
 from workers.core.own_labels import changed
 from workers.core.schemas import ErrorBody, JobView, WebhookDelivery
-from workers.core.storage.files import fsync_dir
+from workers.core.storage.files import fsync_dir, name_once
 from workers.core.storage.layout import job_record
 from workers.core.store import Store
 
@@ -144,23 +143,11 @@ def keep_ending(store: Store, job_id: str, ending: Ending) -> Ending:
             file.write(ending.model_dump_json(indent=2) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        _name_once(temporary, folder / ENDING)
+        name_once(temporary, folder / ENDING)
         fsync_dir(folder)
     finally:
         temporary.unlink(missing_ok=True)
     return read_ending(store, job_id) or ending
-
-
-def _name_once(temporary: Path, path: Path) -> None:
-    """Give a file its name, unless another has it: who was quicker holds."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
-            raise
-        temporary.replace(path)  # a file system without hard links
 
 
 def take_back_ending(store: Store, job_id: str) -> None:

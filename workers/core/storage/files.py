@@ -60,12 +60,23 @@ def written_once(path: Path, text: str) -> str:
         temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
         try:
             temporary.write_text(text, encoding="utf-8")
-            with suppress(FileExistsError):
-                os.link(temporary, path)
+            name_once(temporary, path)
             fsync_dir(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     return path.read_text(encoding="utf-8")
+
+
+def name_once(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless another has it: who was quicker holds."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        temporary.replace(path)  # a file system without hard links
 
 
 @contextmanager
