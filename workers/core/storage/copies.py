@@ -85,11 +85,11 @@ class Copies:
                 _take(lock, fcntl.LOCK_EX, check)
                 if not target.is_dir():
                     self._make(name, commits, check)
-            os.utime(lock)
+            _touch(lock)
             try:
                 yield target
             finally:
-                os.utime(lock)
+                _touch(lock)
 
     def has(self, name: str) -> bool:
         """Return whether a copy is there, as far as nobody removes it now."""
@@ -210,6 +210,11 @@ class Copies:
             yield lock
         finally:
             os.close(lock)
+
+
+def _touch(lock: int) -> None:
+    now = time.time_ns()  # the kernel's own time for files stands still for milliseconds
+    os.utime(lock, ns=(now, now))
 
 
 def _is_taken(lock: int, how: int) -> bool:

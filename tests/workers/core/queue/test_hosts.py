@@ -21,6 +21,11 @@ REGIONS = 5
 
 
 @pytest.fixture
+def lease_s() -> float:
+    return 60.0
+
+
+@pytest.fixture
 def queue_settings(queue_settings: Settings, tmp_path: Path) -> Settings:
     return queue_settings.model_copy(update={"storage_url": f"file://{tmp_path}/storage"})
 
