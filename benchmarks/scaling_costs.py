@@ -83,6 +83,7 @@ class Scene:
         burns: It takes a core for so long; else it waits.
         cores: What all workers have together for what they compute.
         net_s: How long a question and its answer are on the way, both together.
+        spread: By which part of it a computation may be shorter or longer, each as likely as the other.
     """
 
     workers: int
@@ -90,3 +91,4 @@ class Scene:
     burns: bool = False
     cores: float = inf
     net_s: float = 0.0
+    spread: float = 0.0

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from math import inf
+from random import Random
 from typing import Any
 
 from benchmarks.scaling_costs import BEAT_S, JOB, Costs, Exchange, Scene, Segment
@@ -42,6 +43,7 @@ class Simulation:
     def __post_init__(self) -> None:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
+        self._chance = Random(0)
         self._free_at = 0.0
         self._versions: defaultdict[object, int] = defaultdict(int)
         self.turns = Turns(self.scene.workers + QUEUED_SPARE)
@@ -137,8 +139,9 @@ class Simulation:
         yield from self._feed()
         for segment in self.costs.start:
             yield from self._whole(segment, job)
-        self.spent["compute"] += self.scene.chunk_s
-        yield ("cpu" if self.scene.burns else "wait"), self.scene.chunk_s
+        seconds = self.scene.chunk_s * (1 + self.scene.spread * self._chance.uniform(-1, 1))
+        self.spent["compute"] += seconds
+        yield ("cpu" if self.scene.burns else "wait"), seconds
         for segment in self.costs.land:
             yield from self._whole(segment, job)
 
@@ -154,7 +157,7 @@ class Simulation:
 
     def _whole(self, segment: Segment, job: Job) -> Steps:
         while not (yield from self._once(segment, job)):
-            pass
+            segment = (segment[0]._replace(gap_s=0.0), *segment[1:])  # what was done before it stays done
 
     def _once(self, segment: Segment, job: Job) -> Steps:
         """Ask what belongs together; False if it was refused."""

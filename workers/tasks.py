@@ -263,7 +263,8 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
         seconds = time.perf_counter() - started
         logger.info("job %s %s: %s in %.2f s (attempt %d)", task.job_id, task.name, outcome, seconds, lease.attempt)
         _count(runtime, task, outcome)
-        runtime.leases.release(lease)
+        if outcome != "done":  # else it went with what the task reported
+            runtime.leases.release(lease)
 
 
 def _count(runtime: Runtime, task: Task, outcome: str) -> None:
