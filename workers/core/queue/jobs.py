@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import redis
 from rq import Queue, Retry
+from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from workers.core.errors.base import LDiffusionError, QueueUnavailable, ResultNotReady
@@ -31,6 +32,7 @@ from workers.core.queue.keys import (
     BATCH_CONTROL_QUEUE,
     BATCH_REGION_QUEUE,
     CONTROL_QUEUE,
+    FINISH_SLIDE,
     GOING,
     JOBS,
     OUT,
@@ -80,7 +82,7 @@ class Jobs:
             "interactive": (self.control, self.regions),
             "batch": (self.batch_control, self.batch_regions),
         }
-        self.turns = Turns(self.redis, of_priority, self.enqueue)
+        self.turns = Turns(self.redis, of_priority, self._entry)
         self.ends = Ends(self.redis, self.store, self.queues)
 
     def close(self) -> None:
@@ -240,7 +242,6 @@ class Jobs:
 
     def enqueue(self, pipe: Transaction, task: Task, priority: str, *, at_front: bool = False) -> None:
         """Queue a task as part of a transaction. The queue carries ids, as JSON."""
-        retries = self.settings.task_retries * (len(OUTPUTS) + 1 if task.kind == "finish" else 1)
         control, regions = self.queues[2:] if priority == "batch" else self.queues[:2]
         if task.kind != "product":
             pipe.hset(OUT, task.out, "")
@@ -248,15 +249,33 @@ class Jobs:
         queue.enqueue_call(
             task.function,
             args=task.args,
-            timeout=self.settings.job_timeout_s,
-            result_ttl=0,
-            failure_ttl=FAILURE_TTL_S,
             description=task.name,
             job_id=task.fresh_queue_id(),
             at_front=at_front,
-            retry=Retry(max=retries) if retries else None,
             pipeline=pipe,
+            **self._options(task.function),
         )
+
+    def _options(self, function: str) -> dict[str, Any]:
+        """Return what RQ is told of every task of a function."""
+        retries = self.settings.task_retries * (len(OUTPUTS) + 1 if function == FINISH_SLIDE else 1)
+        return {
+            "timeout": self.settings.job_timeout_s,
+            "result_ttl": 0,
+            "failure_ttl": FAILURE_TTL_S,
+            "retry": Retry(max=retries) if retries else None,
+        }
+
+    def _entry(self, queue: Queue, function: str) -> dict[str, str]:
+        """Return the fields of an entry that calls a function, as RQ writes them; those of its task are others'."""
+        job = queue.create_job(function, status=JobStatus.QUEUED, **self._options(function))
+        job.origin, job.enqueued_at = queue.name, job.created_at
+        fields = job.to_dict(include_meta=False, include_result=False)
+        return {
+            name: str(getattr(value, "value", value))
+            for name, value in fields.items()
+            if name not in ("data", "description")
+        }
 
     def transact(self, body: Callable[[Transaction], T], *watched: str) -> T:
         """Run `body`, which reads, calls `multi` and writes, until no one else changed a watched key meanwhile.

@@ -8,15 +8,30 @@ that two models do not drive each other out of memory with each region. New ones
 forty of them do not hold up the regions of the first.
 """
 
+import json
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from rq import Queue
+from rq.job import Job
 
+from workers.core.queue.events import add_event
 from workers.core.queue.exchange import Transaction, answering, decode, transact
 from workers.core.queue.heartbeat import memory_of_workers
-from workers.core.queue.keys import TASK_SECONDS, TURN, TURN_BEFORE, JobKeys, Task, prefix_of, turns_key
-from workers.core.queue.records import change
+from workers.core.queue.keys import (
+    OUT,
+    PLAN_SLIDE,
+    SEGMENT_REGION,
+    TASK_SECONDS,
+    TURN,
+    TURN_BEFORE,
+    WORKERS,
+    JobKeys,
+    turns_key,
+    worker_key,
+)
+from workers.core.queue.progress import progress_of
 from workers.core.schemas import FINAL_STATES
 from workers.core.waiting import Waiting
 
@@ -30,6 +45,90 @@ TURN_REGIONS = 4
 SECONDS_WEIGHT = 0.1
 PLAN = b"plan"
 
+SCRIPT = """
+local told = cjson.decode(ARGV[1])
+local final, fresh, number = {}, {}, 0
+for _, state in ipairs(told.final) do final[state] = true end
+
+local alive = redis.call('ZRANGE', KEYS[1], 0, -1)
+for place, id in ipairs(alive) do alive[place] = told.worker .. id end
+local room = told.spare + (#alive > 0 and redis.call('EXISTS', unpack(alive)) or 0)
+
+local function next_lane(lanes)
+    local plan = redis.call('EXISTS', lanes.plan.turns) > 0
+    local region = redis.call('EXISTS', lanes.region.turns) > 0
+    if plan and not (region and redis.call('HGET', KEYS[3], lanes.priority) == 'plan') then
+        local queued = 0
+        for _, entry in ipairs(redis.call('LRANGE', lanes.plan.queue, 0, -1)) do
+            if string.find(entry, '%-plan%-%x+$') then queued = queued + 1 end
+        end
+        if queued < told.plans then return 'plan' end
+    end
+    if region and redis.call('LLEN', lanes.region.queue) < room then return 'region' end
+end
+
+local function enqueue(lane, name, job, item)
+    local task = name == 'plan' and 'plan' or 'region-' .. item
+    local args = name == 'plan' and '"' .. job .. '"' or '"' .. job .. '", ' .. item
+    local fields = {'data', '["' .. lane.calls .. '", null, [' .. args .. '], {}]', 'description', task}
+    for field, value in pairs(lane.entry) do
+        fields[#fields + 1] = field
+        fields[#fields + 1] = value
+    end
+    number = number + 1
+    local id = string.format('%s-%s-%s%04x', job, task, told.salt, number)
+    redis.call('HSET', KEYS[4], job .. ' ' .. task, '')
+    redis.call('HSET', told.job .. id, unpack(fields))
+    return redis.call('RPUSH', lane.queue, id)
+end
+
+local function hand_out(lanes, name)
+    local lane = lanes[name]
+    local tenant = redis.call('ZRANGE', lane.turns, 0, 0)[1]
+    local jobs = lane.turns .. ':' .. tenant
+    local job = redis.call('ZRANGE', jobs, 0, 0)[1]
+    if not job then
+        redis.call('ZREM', lane.turns, tenant)
+        return
+    end
+    local waiting = told.record .. job .. ':waiting'
+    local record = redis.call('HMGET', told.record .. job, 'state', 'has_turn')
+    local item = redis.call('LPOP', waiting)
+    if not item or (item == 'plan') ~= (name == 'plan') or not record[1] or final[record[1]] then
+        if item then redis.call('LPUSH', waiting, item) end
+        redis.call('ZREM', jobs, job)
+        return
+    end
+    local left = redis.call('LLEN', waiting)
+    if left % told.turn == 0 then
+        local turn = redis.call('INCR', KEYS[2])
+        if left == 0 then redis.call('ZREM', jobs, job) else redis.call('ZADD', jobs, turn, job) end
+        redis.call('ZADD', lane.turns, turn, tenant)
+        redis.call('HSET', KEYS[3], lanes.priority, name)
+    end
+    local queued = enqueue(lane, name, job, item)
+    if name == 'region' and not record[2] then
+        redis.call('HSET', told.record .. job, 'has_turn', '1')
+        fresh[#fresh + 1] = job
+    end
+    return queued
+end
+
+for _, lanes in ipairs(told.lanes) do
+    local name = next_lane(lanes)
+    while name do
+        local queued = hand_out(lanes, name)
+        local is_full = name == 'region' and queued and queued >= room
+        name = not (is_full and redis.call('EXISTS', lanes.plan.turns) == 0) and next_lane(lanes)
+    end
+end
+return fresh
+"""
+"""Puts into the queues what is next, as one step that nobody can come between; returns jobs that had no turn before.
+
+In Redis, because every worker does it for each region: of several transactions at once all but one would begin again.
+"""
+
 
 class Turns:
     """What waits to be put into the queues.
@@ -37,18 +136,19 @@ class Turns:
     Args:
         redis: The client.
         queues: For each priority the queue of plans, then that of regions.
-        enqueue: Puts a task into its queue as part of a transaction.
+        entry: Returns the fields of an entry of a queue that calls a function, but for those that say which task it is.
     """
 
     def __init__(
         self,
         redis: Any,
         queues: Mapping[str, tuple[Queue, Queue]],
-        enqueue: Callable[[Transaction, Task, str], None],
+        entry: Callable[[Queue, str], Mapping[str, str]],
     ) -> None:
         self._redis = redis
         self._queues = queues
-        self._enqueue = enqueue
+        self._entry = entry
+        self._script = redis.register_script(SCRIPT)
 
     def wait(self, pipe: Transaction, job_id: str, record: Mapping[str, str], todo: Sequence[int] | None) -> None:
         """Have a job wait for its turn, as part of a transaction: with regions, or with its plan (None)."""
@@ -65,11 +165,21 @@ class Turns:
         Raises:
             QueueUnavailable: Redis does not answer.
         """
+        told = {
+            "lanes": [self._lanes(priority) for priority in self._queues],
+            "spare": QUEUED_SPARE,
+            "plans": PLANS_QUEUED,
+            "turn": TURN_REGIONS,
+            "final": sorted(FINAL_STATES),
+            "worker": worker_key(""),
+            "record": JobKeys("").record,
+            "job": Job.redis_job_namespace_prefix,
+            "salt": uuid.uuid4().hex[:8],
+        }
         with answering():
-            room = len(memory_of_workers(self._redis)) + QUEUED_SPARE
-        for priority in self._queues:
-            while self._hand_out(priority, room):
-                pass
+            fresh = self._script(keys=[WORKERS, TURN, TURN_BEFORE, OUT], args=[json.dumps(told)])
+        for job_id in fresh:
+            self._tell(job_id.decode())
 
     def took(self, lane: Lane, seconds: float) -> None:
         """Take a task into the running mean of what its kind takes."""
@@ -106,61 +216,32 @@ class Turns:
             for tenant in self._redis.zrange(turns_key("interactive", lane), 0, -1)
         )
 
-    def _hand_out(self, priority: str, room: int) -> bool:
-        """Put one task into its queue, or take one away that waits no more; False if there is nothing to do."""
+    def _lanes(self, priority: str) -> Mapping[str, object]:
+        """Return what the script has to know of a priority."""
+        lanes: dict[Lane, tuple[Queue, str]] = dict(
+            zip(("plan", "region"), zip(self._queues[priority], (PLAN_SLIDE, SEGMENT_REGION), strict=True), strict=True)
+        )
+        return {"priority": priority} | {
+            lane: {
+                "turns": turns_key(priority, lane),
+                "queue": queue.key,
+                "calls": function,
+                "entry": self._entry(queue, function),
+            }
+            for lane, (queue, function) in lanes.items()
+        }
 
-        def write(pipe: Transaction) -> bool:
-            lane = self._lane(pipe, priority, room)
-            if lane is None:
-                return False
-            tenants = pipe.zrange(turns_key(priority, lane), 0, 0)
-            if not tenants:  # another took the last one since `_lane` looked
-                return True
-            tenant = tenants[0].decode()
-            first = pipe.zrange(turns_key(priority, lane, tenant), 0, 0)
-            if not first:
-                pipe.multi()
-                pipe.incr(TURN)
-                pipe.zrem(turns_key(priority, lane), tenant)
-            else:
-                self._take(pipe, priority, lane, tenant, first[0].decode())
-            return True
-
-        return transact(self._redis, write, TURN, *(turns_key(priority, lane) for lane in ("plan", "region")))
-
-    def _lane(self, pipe: Transaction, priority: str, room: int) -> Lane | None:
-        control, regions = self._queues[priority]
-        plan_waits, region_waits = (bool(pipe.zcard(turns_key(priority, lane))) for lane in ("plan", "region"))
-        if plan_waits and (not region_waits or pipe.hget(TURN_BEFORE, priority) != PLAN):
-            queued = pipe.lrange(control.key, 0, -1)
-            if sum(prefix_of(entry.decode()).endswith("-plan") for entry in queued) < PLANS_QUEUED:
-                return "plan"
-        return "region" if region_waits and pipe.llen(regions.key) < room else None
-
-    def _take(self, pipe: Transaction, priority: str, lane: Lane, tenant: str, job_id: str) -> None:
+    def _tell(self, job_id: str) -> None:
+        """Tell those who follow a job that it has had its first turn."""
         keys = JobKeys(job_id)
-        pipe.watch(keys.record, keys.waiting)
-        item, left = pipe.lindex(keys.waiting, 0), pipe.llen(keys.waiting) - 1
-        record, todo = decode(pipe.hgetall(keys.record)), pipe.scard(keys.todo)
-        turn = int(pipe.get(TURN) or 0) + 1
-        is_dead = item is None or (item == PLAN) != (lane == "plan") or record.get("state", "failed") in FINAL_STATES
-        is_last = is_dead or left == 0
-        is_over = is_last or left % TURN_REGIONS == 0
-        pipe.multi()
-        pipe.incr(TURN)
-        if is_last:
-            pipe.zrem(turns_key(priority, lane, tenant), job_id)
-        elif is_over:
-            pipe.zadd(turns_key(priority, lane, tenant), {job_id: turn})
-        if is_dead:
-            return
-        if is_over:
-            pipe.zadd(turns_key(priority, lane), {tenant: turn})
-            pipe.hset(TURN_BEFORE, priority, lane)
-        pipe.lpop(keys.waiting)
-        self._enqueue(pipe, Task(job_id, "plan") if lane == "plan" else Task(job_id, "region", int(item)), priority)
-        if lane == "region" and "has_turn" not in record:
-            change(pipe, keys, record, {"has_turn": "1"}, todo)
+
+        def write(pipe: Transaction) -> None:
+            record, todo = decode(pipe.hgetall(keys.record)), pipe.scard(keys.todo)
+            pipe.multi()
+            if record.get("state", "failed") not in FINAL_STATES:
+                add_event(pipe, job_id, "state", progress_of(record, todo))
+
+        transact(self._redis, write, keys.record)
 
 
 def _owner(record: Mapping[str, str]) -> tuple[str, str]:

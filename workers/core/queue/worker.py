@@ -18,7 +18,7 @@ from rq.utils import now
 
 from workers.core.disk_room import storage_error
 from workers.core.errors.base import JobLost, LDiffusionError
-from workers.core.queue.jobs import FAILURE_TTL_S, Jobs
+from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import FINISH_SLIDE, TASK_FUNCTIONS, JobKeys, prefix_of
 from workers.core.queue.task_job import TaskJob
 from workers.core.telemetry.logs import about
@@ -100,18 +100,19 @@ class QueueWorker(SimpleWorker):
     def _perform(self, job: Job, queue: Queue) -> None:
         """Run a task, and tell RQ of it only if it raises: of others RQ keeps nothing, and asks Redis sixty times.
 
-        Who runs what, and whether it still lives, is told by leases. The entry of a worker that dies goes by itself.
+        Who runs what, and whether it still lives, is told by leases. So the entry goes before the task begins, and a
+        worker that dies leaves none.
         """
         limit_s = int(job.timeout or self._jobs.settings.job_timeout_s)
-        self.connection.expire(job.key, limit_s + FAILURE_TTL_S)
+        self.connection.delete(job.key)
         job.started_at = now()
         try:
             with self.death_penalty_class(limit_s, JobTimeoutException, job_id=job.id):
                 job.perform()
         except:  # noqa: E722 (RQ's own: whatever a task raises is told, and tried again)
-            self._finalize_failure(job, queue, self.prepare_execution(job), sys.exc_info())
-        else:
-            self.connection.delete(job.key)
+            raised = sys.exc_info()
+            job.save()
+            self._finalize_failure(job, queue, self.prepare_execution(job), raised)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Renew what RQ keeps of this worker, every `RECORD_S`; it is kept for longer than any task takes."""
@@ -125,7 +126,7 @@ class QueueWorker(SimpleWorker):
             super().set_state(state, pipeline)
             self._told_state = state
 
-    def check_for_suspension(self, burst: bool) -> None:  # noqa: FBT001 (as RQ has it)
+    def check_for_suspension(self, burst: bool) -> None:
         """Go on: nothing in Redis suspends a worker."""
 
     def subscribe(self) -> None:
