@@ -103,6 +103,9 @@ def show_redis(measured: Measured) -> None:
     run, costs = measured.runs[1], measured.costs
     calls = sorted(run.load.calls.items(), key=lambda each: -each[1])
     print("commands a chunk: " + ", ".join(f"{name} {count / run.regions:.1f}" for name, count in calls[:24]))
+    steps = {"pop and lease": costs.claim, "hand out": (costs.hand_out,), "begin": costs.start, "land": costs.land}
+    sums = {name: sum(one.ops for segment in step for one in segment) for name, step in steps.items()}
+    print("of one in the middle: " + ", ".join(f"{name} {count + (name[0] == 'p')}" for name, count in sums.items()))
     asked = [one for segment in costs.segments for one in segment]
     lock = sum(bool(one.watched) or one.commits for one in asked)
     print(
@@ -165,6 +168,13 @@ def show_day(costs: Costs, scene: Scene, load: Load, slides: float, share: float
 )
 @click.option("--chunk-seconds", type=float, help="Of a chunk in the outlook; else --seconds.")
 @click.option("--network-ms", type=float, default=0.2, show_default=True, help="To Redis and back, in the outlook.")
+@click.option(
+    "--spread",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="Of chunks, as a part of their seconds, in the outlook.",
+)
 @click.option("--regions", type=int, default=400, show_default=True, help="Chunks of a slide.")
 @click.option("--jobs", type=int, default=32, show_default=True, help="Unfinished at once; not fewer than workers.")
 @click.option("--tenants", type=int, default=4, show_default=True)
@@ -178,9 +188,9 @@ def show_day(costs: Costs, scene: Scene, load: Load, slides: float, share: float
 @click.option("--months", type=float, default=1.0, show_default=True, help="For which both are stored.")
 def main(
     fleets: tuple[int, ...], chunks: int, seconds: float, idle_seconds: float, ways: tuple[str, ...], redis_url: str,
-    keep: Path | None, kept: Path | None, chunk_seconds: float | None, network_ms: float, regions: int, jobs: int,
-    tenants: int, slides_a_day: float, busy_share: float, price_worker_hour: float, price_gib_month: float,
-    price_gib_read: float, slide_gib: float, result_gib: float, months: float,
+    keep: Path | None, kept: Path | None, chunk_seconds: float | None, network_ms: float, spread: float,
+    regions: int, jobs: int, tenants: int, slides_a_day: float, busy_share: float, price_worker_hour: float,
+    price_gib_month: float, price_gib_read: float, slide_gib: float, result_gib: float, months: float,
 ) -> None:  # fmt: skip
     stored = TypeAdapter(dict[str, Measured])
     if kept is None:
@@ -198,7 +208,7 @@ def main(
         valid.append(show(measured, WAYS[way]))
     measured = found.get("sleep", measured)
     show_redis(measured)
-    scene = Scene(1, chunk_seconds or measured.seconds, measured.burns, inf, network_ms / 1000)
+    scene = Scene(1, chunk_seconds or measured.seconds, measured.burns, inf, network_ms / 1000, spread)
     load = Load(regions, jobs, tenants)
     prospects = outlook(measured.costs, scene, load)
     judged = next(each for each in prospects if each.workers == JUDGED)

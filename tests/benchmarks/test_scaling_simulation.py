@@ -4,7 +4,7 @@ from itertools import pairwise
 from math import ceil
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import scaling_costs, scaling_turns
@@ -56,14 +56,16 @@ def test_one_worker_takes_the_sum_of_its_times(
     assert end == pytest.approx(control + regions * (chunk_s + asked * gap_s + (ops + 1) * op_s))
 
 
-@given(workers=few, rounds=few, chunk_s=seconds)
+@settings(max_examples=20)
+@given(workers=few, rounds=st.integers(1, 4), chunk_s=seconds)
 def test_without_gaps_and_redis_nothing_is_lost(workers: int, rounds: int, chunk_s: float) -> None:
     landed = landings_of(costs_of(), Scene(workers, chunk_s), workers * rounds)
     assert landed[-1] == pytest.approx(rounds * chunk_s)
     assert len(landed) == workers * rounds
 
 
-@given(workers=st.integers(20, 60), op_s=st.floats(0.001, 0.1))
+@settings(max_examples=10)
+@given(workers=st.integers(10, 30), op_s=st.floats(0.001, 0.1))
 def test_redis_serves_no_more_than_its_rate(workers: int, op_s: float) -> None:
     alone = Costs(
         claim=((Exchange(ops=5),),), hand_out=(Exchange(effect="handed out"),), start=(),
@@ -77,13 +79,15 @@ def test_redis_serves_no_more_than_its_rate(workers: int, op_s: float) -> None:
     assert rate >= 1 / (per_region * op_s) * 0.9
 
 
-@given(workers=few, cores=st.integers(1, 8), rounds=st.integers(1, 6), chunk_s=seconds)
+@settings(max_examples=20)
+@given(workers=few, cores=st.integers(1, 8), rounds=st.integers(1, 4), chunk_s=seconds)
 def test_who_burns_shares_the_cores(workers: int, cores: int, rounds: int, chunk_s: float) -> None:
     landed = landings_of(costs_of(), Scene(workers, chunk_s, burns=True, cores=cores), workers * rounds)
     assert landed[-1] == pytest.approx(rounds * chunk_s * max(1.0, workers / cores))
 
 
-@given(workers=st.integers(1, 30), regions=st.integers(1, 60), op_s=st.floats(1e-5, 0.05), chunk_s=st.floats(0, 1))
+@settings(max_examples=10)
+@given(workers=st.integers(1, 20), regions=st.integers(1, 30), op_s=st.floats(1e-5, 0.05), chunk_s=st.floats(0, 1))
 def test_each_region_lands_once_however_often_transactions_are_refused(
     workers: int, regions: int, op_s: float, chunk_s: float
 ) -> None:
@@ -109,6 +113,7 @@ def test_those_who_change_the_same_keys_at_once_try_again() -> None:
     assert crowd.spent["ops"] > alone.spent["ops"]
 
 
+@settings(max_examples=10)
 @given(workers=few, chunk_s=seconds)
 def test_a_small_job_that_comes_late_does_not_wait_for_a_large_one(workers: int, chunk_s: float) -> None:
     large, small = Job(200, tenant=0), Job(1, tenant=1)
@@ -129,6 +134,13 @@ def test_rules_are_those_of_the_product() -> None:
     assert scaling_turns.QUEUED_SPARE == turns.QUEUED_SPARE
     assert scaling_turns.TURN_REGIONS == turns.TURN_REGIONS
     assert Settings.model_fields["heartbeat_s"].default == scaling_costs.BEAT_S
+
+
+def test_chunks_of_many_lengths_take_as_long_in_the_mean() -> None:
+    regions, chunk_s = 400, 0.5
+    even, spread = (landings_of(costs_of(), Scene(1, chunk_s, spread=part), regions)[-1] for part in (0.0, 0.5))
+    assert even != spread
+    assert spread == pytest.approx(even, rel=0.05)
 
 
 @pytest.mark.parametrize("workers", [1, 3, 8])
