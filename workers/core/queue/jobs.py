@@ -271,11 +271,8 @@ class Jobs:
         job = queue.create_job(function, status=JobStatus.QUEUED, **self._options(function))
         job.origin, job.enqueued_at = queue.name, job.created_at
         fields = job.to_dict(include_meta=False, include_result=False)
-        return {
-            name: str(getattr(value, "value", value))
-            for name, value in fields.items()
-            if name not in ("data", "description")
-        }
+        del fields["data"], fields["description"]
+        return {name: str(getattr(value, "value", value)) for name, value in fields.items()}
 
     def transact(self, body: Callable[[Transaction], T], *watched: str) -> T:
         """Run `body`, which reads, calls `multi` and writes, until no one else changed a watched key meanwhile.

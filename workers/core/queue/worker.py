@@ -101,7 +101,7 @@ class QueueWorker(SimpleWorker):
         """Run a task, and tell RQ of it only if it raises: of others RQ keeps nothing, and asks Redis sixty times.
 
         Who runs what, and whether it still lives, is told by leases. So the entry goes before the task begins, and a
-        worker that dies leaves none.
+        worker that dies leaves none behind.
         """
         limit_s = int(job.timeout or self._jobs.settings.job_timeout_s)
         self.connection.delete(job.key)
@@ -110,8 +110,7 @@ class QueueWorker(SimpleWorker):
             with self.death_penalty_class(limit_s, JobTimeoutException, job_id=job.id):
                 job.perform()
         except:  # noqa: E722 (RQ's own: whatever a task raises is told, and tried again)
-            raised = sys.exc_info()
-            job.save()
+            raised = sys.exc_info()  # what RQ does with it writes the entry anew
             self._finalize_failure(job, queue, self.prepare_execution(job), raised)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
