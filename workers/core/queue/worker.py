@@ -98,7 +98,7 @@ class QueueWorker(SimpleWorker):
             self._perform(job, queue)
 
     def _perform(self, job: Job, queue: Queue) -> None:
-        """Run a task, and tell RQ of it only if it raises: of others RQ keeps nothing, and asks Redis sixty times.
+        """Run a task, and tell RQ of it only if it raises: of others RQ keeps nothing, for some sixty commands each.
 
         Who runs what, and whether it still lives, is told by leases. So the entry goes before the task begins, and a
         worker that dies leaves none behind.
