@@ -4,8 +4,8 @@ Of each side a slide is made (`benchmarks.giant_slide`), and two processes are m
 file dropped from the page cache before each. One decodes every stored tile of the finest level once, by the project's
 own decoder of stored tiles. The other is a whole job: all that `ldiffusion segment` does, with all outputs of every
 job, the slide read by confined children, but with a threshold in place of the network. Seconds are from after the
-imports; CPU counts the children that a process has waited for. Memory is what the process had resident at most, as the
-kernel kept it, and what its children had at most at a look, of what they share their part.
+imports; CPU is that of the process and of its children. Memory is what the process had resident at most, as the kernel
+kept it, and what its children had at most at a look, of what they share their part.
 
 What was measured is kept in `giant.json` of `--folder`, so sides may be measured one at a time: figures are those of
 all sides in it. The exponent is the slope of the logarithm of the job's time over that of the px.
@@ -13,7 +13,6 @@ all sides in it. The exponent is the slope of the logarithm of the job's time ov
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -120,37 +119,35 @@ def job(slide: Path, out: Path, halo_px: int, *, interior: bool) -> dict[str, An
 
 def run_step(step: str, slide: Path, halo_px: int, *, interior: bool) -> None:
     """Do one of `STEPS` in this process, and print what it took."""
-    wall, cpu = time.perf_counter(), cpu_seconds()
+    wall, cpu = time.perf_counter(), time.process_time()
     out = slide.with_suffix(".out")
     found = decode(slide) if step == "decode" else job(slide, out, halo_px, interior=interior)
-    print(json.dumps({"wall_s": time.perf_counter() - wall, "cpu_s": cpu_seconds() - cpu, **found}))
-
-
-def cpu_seconds() -> float:
-    """Return CPU seconds of this process and of the children that have ended."""
-    own, ended = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+    print(json.dumps({"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, **found}))
 
 
 def measured(step: str, slide: Path, asked: Sequence[str]) -> dict[str, Any]:
-    """Run a step in a process of its own, and watch its memory.
+    """Run a step in a process of its own, and watch its memory, and the CPU seconds of its children.
 
     Raises:
         RuntimeError: It failed.
     """
     forget_pages(slide)
     line = [sys.executable, "-m", "benchmarks.giant", "--step", step, "--slide", str(slide), *asked]
+    seconds: dict[int, float] = {}
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
         watched, own, children = psutil.Process(process.pid), 0, 0
         while process.poll() is None:
             with suppress(psutil.Error):
                 own, children = max(own, peak_bytes(process.pid)), max(children, children_bytes(watched))
+                seconds |= {each.pid: sum(each.cpu_times()[:2]) for each in watched.children(recursive=True)}
             time.sleep(LOOK_S)
         told = process.stdout.read() if process.stdout else ""
     if process.returncode:
         message = f"{step} of {slide.name} failed"
         raise RuntimeError(message)
-    return {**json.loads(told.splitlines()[-1]), "own_mb": own / 1e6, "children_mb": children / 1e6}
+    found = json.loads(told.splitlines()[-1])
+    found["cpu_s"] += sum(seconds.values())
+    return {**found, "own_mb": own / 1e6, "children_mb": children / 1e6}
 
 
 def measure(size: tuple[int, int], folder: Path, section: Path | None, asked: Sequence[str]) -> dict[str, Any]:

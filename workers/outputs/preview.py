@@ -107,7 +107,7 @@ def overview(labels: PlaneArray, classes: Sequence[ModelClass], longest: int = P
     block = across * step
     rows, columns = max(1, height // block), max(1, width // block)
     shares = np.zeros((rows, columns, len(classes)), np.float32)
-    at_once = max(1, band_height(labels, BAND_PX) // block)
+    at_once = max(1, band_height(labels, BAND_PX * step**2) // block)  # of the px that are kept
     for top in range(0, rows, at_once):
         there = min(at_once, rows - top)
         if is_empty(labels, (top * block, min((top + there) * block, height))):
