@@ -134,7 +134,7 @@ class Tracer:
         length = (ends - runs.start)[seen]
         part = runs.part[seen]
         sums = np.empty((len(weights), runs.n_parts), np.int64)
-        inside = np.flatnonzero(labels)  # the px of these runs, one after the other
+        inside = np.flatnonzero(labels != 0)  # the px of these runs, in their order; of booleans NumPy finds them fast
         after = np.cumsum(length)
         for row, weight in zip(sums, weights, strict=True):
             summed = np.append(0, np.cumsum(weight.ravel()[inside], dtype=np.int64))
