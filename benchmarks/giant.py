@@ -7,8 +7,8 @@ job, the slide read by confined children, but with a threshold in place of the n
 imports; CPU is that of the process and of its children. Memory is what the process had resident at most, as the kernel
 kept it, and what its children had at most at a look, of what they share their part.
 
-What was measured is kept in `giant.json` of `--folder`, so sides may be measured one at a time: figures are those of
-all sides in it. The exponent is the slope of the logarithm of the job's time over that of the px.
+What was measured is kept in `giant.json` of `--folder`, by the other options in a file of its own, so sides may be
+measured one at a time: figures are those of all sides in it. The exponent is the slope of the logarithm of the job's time over that of the px.
 """
 
 import json
@@ -235,7 +235,7 @@ def main(
     with tempfile.TemporaryDirectory() as made:
         place = folder or Path(made)
         place.mkdir(parents=True, exist_ok=True)
-        kept = place / "giant.json"
+        kept = place / f"giant{'-interior' * interior}{f'-halo-{halo_px}' if halo_px else ''}.json"
         known = json.loads(kept.read_text()) if kept.exists() else {}
         for side in sides:
             known[str(side)] = measure((side, side), place, section if section.exists() else None, asked)

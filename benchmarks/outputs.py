@@ -84,6 +84,7 @@ def draw_nuclei(folder: Path, plan: Plan) -> None:
 
 def make_defaults(folder: Path, plan: Plan) -> None:
     """Make all outputs of every job from a folder that holds the labels."""
+    plan = plan.model_copy(update={"classes": plan.classes[:2]})
     write_json(folder / PLAN, plan)
     arrays, area = stitch.open_labels(folder), area_of(TissueMask.everywhere(plan.geometry), None)
     with Levels(arrays.labels, folder) as levels, OneColour(plan.geometry) as slide:

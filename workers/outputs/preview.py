@@ -45,7 +45,8 @@ SAMPLES = 4
 """At least so many pixels per side are looked at for each pixel of the slide panel, where there are as many."""
 OUTLINED_FACTOR = 4
 """Where a px of the panel is more working px than this, outlines would be all there is to see of small shapes."""
-BAND_PX = 2**24
+BAND_PX = 2**22
+"""Px of the plane that are kept at once, of those that are looked at."""
 MARGIN, TOP, GAP, CAPTION = 32, 92, 30, 32
 LINE, WARNINGS_SHOWN = 24, 4
 DOUBT = (138, 90, 0)

@@ -17,7 +17,7 @@ from workers.outputs.vector.contours import Shapes
 from workers.pipeline.objects import smallest_px
 from workers.pipeline.stitch import LabelArrays, band_height
 
-BAND_PX = 2**23
+BAND_PX = 2**22
 """Pixels that are traced at once; half as many where they are numbers of objects."""
 
 
