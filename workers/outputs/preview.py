@@ -129,12 +129,14 @@ def densest(view: Overview, plan: Plan, side: int) -> tuple[int, int, int, int]:
     """
     width, height = min(side, plan.w_width), min(side, plan.w_height)
     cells = max(1, side // view.factor)
-    sums = np.pad(view.shares.astype(np.float64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0), (0, 0)))
-    down, across = min(cells, sums.shape[0] - 1), min(cells, sums.shape[1] - 1)
-    means = (sums[down:, across:] - sums[:-down, across:] - sums[down:, :-across] + sums[:-down, :-across]) / (
-        down * across
-    )
-    mixed = 1 - (means**2).sum(axis=2)
+    down, across = min(cells, view.shares.shape[0]), min(cells, view.shares.shape[1])
+    alike = np.zeros((view.shares.shape[0] - down + 1, view.shares.shape[1] - across + 1))
+    for number in range(view.shares.shape[2]):
+        share = view.shares[:, :, number].astype(np.float64)
+        sums = np.pad(share.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+        mean = sums[down:, across:] - sums[:-down, across:] - sums[down:, :-across] + sums[:-down, :-across]
+        alike += (mean / (down * across)) ** 2
+    mixed = 1 - alike
     row, column = divmod(int(mixed.round(9).argmax()), mixed.shape[1])
     w_x = min(column * view.factor, plan.w_width - width)
     w_y = min(row * view.factor, plan.w_height - height)
