@@ -8,7 +8,8 @@ imports; CPU is that of the process and of its children. Memory is what the proc
 kept it, and what its children had at most at a look, of what they share their part.
 
 What was measured is kept in `giant.json` of `--folder`, by the other options in a file of its own, so sides may be
-measured one at a time: figures are those of all sides in it. The exponent is the slope of the logarithm of the job's time over that of the px.
+measured one at a time: figures are those of all sides in it. The exponent is the slope of the logarithm of the job's
+time over that of the px.
 """
 
 import json
@@ -181,8 +182,9 @@ def rows(known: dict[str, Any]) -> list[str]:
 
 def exponent(known: dict[str, Any], clock: str) -> float:
     """Return the slope of the logarithm of the job's seconds over that of the px, of two sides or more."""
-    points = [(each["px"], each["job"][clock]) for each in known.values()]
-    return float(np.polyfit(*np.log(np.array(points, float)).T, 1)[0])
+    px = np.log([float(each["px"]) for each in known.values()])
+    seconds = np.log([float(each["job"][clock]) for each in known.values()])
+    return float(np.polyfit(px, seconds, 1)[0])
 
 
 def tell(known: dict[str, Any]) -> None:

@@ -80,7 +80,7 @@ class Band:
         self.strips = self.strips or [[] for _ in planes]
         for strips, plane in zip(self.strips, planes, strict=True):
             if plane.any():
-                packed = bytes(imagecodecs.lz4_encode(np.ascontiguousarray(plane)))
+                packed = bytes(imagecodecs.lz4_encode(plane.tobytes()))
                 strips.append(_Strip(w_x, plane.shape, plane.dtype, packed))
 
     def _laid(self, strips: Sequence[_Strip], kind: "np.dtype[Any]") -> Values:

@@ -31,9 +31,9 @@ def trace(arrays: LabelArrays, weigh: Weigh | None = None, weights: int = 0) -> 
         weigh: Gives planes that are summed over each object after the confidence; see `workers.outputs.vector.bands`.
         weights: How many it gives.
     """
-    plane, most, kind = arrays.labels, BAND_PX, np.dtype(np.uint8)
+    plane, most, kind = arrays.labels, BAND_PX, "uint8"
     if arrays.objects is not None:
-        plane, most, kind = arrays.objects, max(1, BAND_PX // 2), np.dtype(np.uint32)
+        plane, most, kind = arrays.objects, max(1, BAND_PX // 2), "uint32"
 
     def weighed(w_y: int, w_x: int, block: Values) -> Sequence[Values]:
         rows, columns = block.shape
@@ -41,7 +41,7 @@ def trace(arrays: LabelArrays, weigh: Weigh | None = None, weights: int = 0) -> 
         return confidence, *(() if weigh is None else weigh(w_y, w_x, block))
 
     tracer = Tracer(plane.shape[1], 1 + weights)
-    for band in bands(plane, kind, band_height(plane, most), weighed):
+    for band in bands(plane, np.dtype(kind), band_height(plane, most), weighed):
         if tracer.is_idle and band.is_empty:  # glass, or outside of a region of interest
             tracer.skip(band.rows)
         else:
