@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from workers.core.command_line import CONTEXT
 from workers.core.model.schemas import ModelClass, ObjectRules
 from workers.core.schemas import Plan
 from workers.core.slide_schemas import SlideGeometry, SlideLevel
+from workers.core.slides.slide import Slide
 from workers.outputs.levels import Levels
 from workers.outputs.ome_zarr import write_ome_zarr
 from workers.outputs.pyramid import write_labels, write_overlay
@@ -44,24 +44,21 @@ STEPS = ("nothing", "pyramids", "zarr", "plane", "table", "polygons")
 UInt8 = NDArray[np.uint8]
 
 
-class OneColour:
+class OneColour(Slide):
     """Stands for a slide: every pixel is the same violet."""
 
+    backend = "openslide"
+    vendor = "made"
     exact = frozenset({0})
 
     def __init__(self, geometry: SlideGeometry) -> None:
         self.geometry = geometry
 
-    def read_level(
-        self, _level: int, _lv_x: int, _lv_y: int, width: int, height: int, out: UInt8 | None = None
-    ) -> UInt8:
-        """Return uint8 (height, width, 3), wherever it is read; the same array as `out`, if given."""
-        pixels = np.empty((height, width, 3), np.uint8) if out is None else out
-        pixels[:] = 120, 80, 160
-        return pixels
+    def close(self) -> None:
+        """Nothing is open."""
 
-    def expect(self, level: int, places: Iterable[tuple[int, int, int, int]]) -> None:
-        """Nothing is to be got ready."""
+    def _fill(self, out: UInt8, _level: int, _lv_x: int, _lv_y: int) -> None:
+        out[:] = 120, 80, 160
 
 
 def plan_of(objects: int) -> Plan:
@@ -102,7 +99,7 @@ def run_step(step: str, folder: Path, plan: Plan) -> None:
     elif step == "plane":
         make_objects(folder, plan, lambda: None)
     elif step == "table":
-        reader = PlaneReader(OneColour(plan.geometry), WorkingPlane.from_plan(plan), 0)  # type: ignore[arg-type]
+        reader = PlaneReader(OneColour(plan.geometry), WorkingPlane.from_plan(plan), 0)
         write_objects(folder / "objects.parquet", Source(arrays, plan, reader))
     elif step == "polygons":
         write_geojson(folder / "regions.geojson.gz", arrays, plan, read_haematoxylin(folder / "objects.parquet"))

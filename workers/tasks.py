@@ -201,16 +201,17 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
     finally:
         seconds = time.perf_counter() - started
         logger.info("job %s %s: %s in %.2f s (attempt %d)", task.job_id, task.name, outcome, seconds, lease.attempt)
-        _count(runtime, task, outcome)
-        runtime.leases.release(lease)
+        _close(runtime, lease, outcome)
 
 
-def _count(runtime: Runtime, task: Task, outcome: str) -> None:
+def _close(runtime: Runtime, lease: Lease, outcome: str) -> None:
     """Count a task that is over; of a region that did not come as far as its plan, the model is unknown."""
-    TALLIES.add(tallies.TASKS, task.kind, outcome)
-    if task.kind == "region":
+    TALLIES.add(tallies.TASKS, lease.task.kind, outcome)
+    if lease.task.kind == "region":
         TALLIES.add(tallies.REGIONS, runtime.at_model, outcome)
     runtime.at_model = ""
+    if outcome != "done":  # else the lease went with what the task reported
+        runtime.leases.release(lease)
 
 
 def _hurry(runtime: Runtime, watchdog: Watchdog) -> None:

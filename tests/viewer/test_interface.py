@@ -18,7 +18,7 @@ from workers.core.settings import Settings
 pytestmark = [pytest.mark.browser, pytest.mark.process]
 
 
-@pytest.mark.parametrize("below", ["", "/wsi"])
+@pytest.mark.parametrize("below", [pytest.param("", marks=pytest.mark.huge), "/wsi"])
 def test_every_operation_is_shown_without_a_key_and_without_the_network(
     gateway_settings: Settings, tmp_path: Path, below: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from job_requests import add_slide
 from viewer_fixtures import Walker, drawn_slide
 
@@ -28,6 +29,7 @@ def test_hundreds_of_slides_are_found_sorted_and_chosen_together(walker: Walker,
     assert thumbnails < 60  # of those that were in sight
 
 
+@pytest.mark.huge
 def test_hundreds_of_slides_of_a_server_are_listed_and_one_is_found(
     walker: Walker, slide: Path, gateway_settings: Settings
 ) -> None:

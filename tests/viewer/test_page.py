@@ -104,7 +104,7 @@ def test_a_server_with_keys_is_usable_with_one(walker: Walker, slide: Path, gate
     assert not any(key in line for line in walk.said["requests"])
 
 
-@pytest.mark.parametrize("has_key", [False, True], ids=["open", "key"])
+@pytest.mark.parametrize("has_key", [False, pytest.param(True, marks=pytest.mark.huge)], ids=["open", "key"])
 def test_below_a_path_the_page_asks_for_nothing_beside_it(
     walker: Walker, slide: Path, gateway_settings: Settings, has_key: bool
 ) -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from made_slides import write_slide
 from viewer_fixtures import BLUE, RED, RED_INK, SHOWN, Walker, assert_lies_at, drawn_slide, is_like
 
@@ -42,6 +43,7 @@ def test_a_job_that_is_begun_before_the_list_of_jobs_comes_is_looked_at(walker: 
     assert said["chosen"] == ["true", "false"]
 
 
+@pytest.mark.huge
 def test_many_unfinished_jobs_leave_the_page_alive(walker: Walker, slide: Path) -> None:
     said = walker("queued", slide, is_held=True).said
     assert said["answered"] == 200
@@ -74,6 +76,7 @@ def test_an_upload_is_halted_and_goes_on_after_a_reload_where_it_was(walker: Wal
     assert said["left"] == 0
 
 
+@pytest.mark.huge
 def test_uploads_of_others_and_lost_ones_are_told_and_a_folder_is_no_file(walker: Walker, slide: Path) -> None:
     said = walker("gone", slide).said
     assert said["areFolded"] is True

@@ -154,6 +154,7 @@ def test_what_killed_writers_left_half_written_is_swept(
         folder = jobs.store.job_dir(job_id)
         (folder / ".0123456789ab.overlay.ome.tif").write_bytes(b"half")
         (folder / STORE / "labels" / "c" / "0" / "1.0123.partial").write_bytes(b"half")
+        (folder / STORE / "labels" / "c" / "0" / ".0123456789ab.1").write_bytes(b"half")
         return finish(*arguments, **named)
 
     monkeypatch.setattr(stages, "finish_job", with_leftovers)

@@ -129,6 +129,7 @@ def sweep_temporaries(out_dir: Path) -> int:
     """Remove what writers that were killed left half-written in the folder of a job; return how many files."""
     stale = [path for path in out_dir.iterdir() if _TEMPORARY.fullmatch(path.name)]
     stale += (out_dir / STORE).rglob("*.partial")
+    stale += [path for path in (out_dir / STORE).rglob(".*.*") if _TEMPORARY.fullmatch(path.name)]
     for path in stale:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

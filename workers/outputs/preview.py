@@ -45,7 +45,8 @@ SAMPLES = 4
 """At least so many pixels per side are looked at for each pixel of the slide panel, where there are as many."""
 OUTLINED_FACTOR = 4
 """Where a px of the panel is more working px than this, outlines would be all there is to see of small shapes."""
-BAND_PX = 2**24
+BAND_PX = 2**22
+"""Px of the plane that are kept at once, of those that are looked at."""
 MARGIN, TOP, GAP, CAPTION = 32, 92, 30, 32
 LINE, WARNINGS_SHOWN = 24, 4
 DOUBT = (138, 90, 0)
@@ -107,7 +108,7 @@ def overview(labels: PlaneArray, classes: Sequence[ModelClass], longest: int = P
     block = across * step
     rows, columns = max(1, height // block), max(1, width // block)
     shares = np.zeros((rows, columns, len(classes)), np.float32)
-    at_once = max(1, band_height(labels, BAND_PX) // block)
+    at_once = max(1, band_height(labels, BAND_PX * step**2) // block)  # of the px that are kept
     for top in range(0, rows, at_once):
         there = min(at_once, rows - top)
         if is_empty(labels, (top * block, min((top + there) * block, height))):
@@ -128,12 +129,14 @@ def densest(view: Overview, plan: Plan, side: int) -> tuple[int, int, int, int]:
     """
     width, height = min(side, plan.w_width), min(side, plan.w_height)
     cells = max(1, side // view.factor)
-    sums = np.pad(view.shares.astype(np.float64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0), (0, 0)))
-    down, across = min(cells, sums.shape[0] - 1), min(cells, sums.shape[1] - 1)
-    means = (sums[down:, across:] - sums[:-down, across:] - sums[down:, :-across] + sums[:-down, :-across]) / (
-        down * across
-    )
-    mixed = 1 - (means**2).sum(axis=2)
+    down, across = min(cells, view.shares.shape[0]), min(cells, view.shares.shape[1])
+    alike = np.zeros((view.shares.shape[0] - down + 1, view.shares.shape[1] - across + 1))
+    for number in range(view.shares.shape[2]):
+        share = view.shares[:, :, number].astype(np.float64)
+        sums = np.pad(share.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+        mean = sums[down:, across:] - sums[:-down, across:] - sums[down:, :-across] + sums[:-down, :-across]
+        alike += (mean / (down * across)) ** 2
+    mixed = 1 - alike
     row, column = divmod(int(mixed.round(9).argmax()), mixed.shape[1])
     w_x = min(column * view.factor, plan.w_width - width)
     w_y = min(row * view.factor, plan.w_height - height)

@@ -80,9 +80,13 @@ def compute(
     pixels, confidence = np.zeros((2, VALUES), np.int64)
     excluded = 0
     for labels, certain, inside, spoiled in _pieces(arrays, tissue, left_out, plane):
-        excluded += int((inside & spoiled).sum())
+        counted = inside
+        if spoiled is not None:
+            excluded += int((inside & spoiled).sum())
+            counted = inside & ~spoiled
         # One count per pair of values keeps the sum in integers.
-        pair = (labels.astype(np.uint16) << 8 | certain)[inside & ~spoiled]
+        pairs = labels.astype(np.uint16) << 8 | certain
+        pair = pairs.ravel() if counted.all() else pairs[counted]
         counts = np.bincount(pair, minlength=VALUES**2).reshape(VALUES, VALUES)
         pixels += counts.sum(axis=1)
         confidence += counts @ np.arange(VALUES)
@@ -110,8 +114,8 @@ def read_statistics(out_dir: Path) -> Statistics:
 
 def _pieces(
     arrays: LabelArrays, tissue: Tissue | None, left_out: Tissue | None, plane: WorkingPlane
-) -> Iterator[tuple[UInt8, UInt8, Bools, Bools]]:
-    """Yield labels, confidence, tissue and what is left out, a few rows of a chunk at a time.
+) -> Iterator[tuple[UInt8, UInt8, Bools, Bools | None]]:
+    """Yield labels, confidence, tissue and what of it is left out, if anything, a few rows of a chunk at a time.
 
     Chunks with tissue are decoded once, the others not at all.
     """
@@ -125,11 +129,11 @@ def _pieces(
             if not inside.any():  # nothing here is counted
                 continue
             labels, confidence = arrays.labels[area], arrays.confidence[area]
-            spoiled = np.zeros_like(inside) if left_out is None else left_out.crop(box, plane)
+            spoiled = None if left_out is None else left_out.crop(box, plane)
             rows = max(1, COUNT_PX // box.width)
             for top in range(0, box.height, rows):
                 piece = slice(top, top + rows)
-                yield labels[piece], confidence[piece], inside[piece], spoiled[piece]
+                yield labels[piece], confidence[piece], inside[piece], None if spoiled is None else spoiled[piece]
 
 
 def _statistics(

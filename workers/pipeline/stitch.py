@@ -6,7 +6,6 @@ the regions, so a region task touches no bytes of another one, may run twice and
 tissue has no chunk and reads as background.
 """
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -16,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
-from zarr.core.array_spec import ArrayConfigParams
 
 from workers.core.label_layout import (
     CONFIDENCE,
@@ -31,6 +30,7 @@ from workers.core.label_layout import (
     chunks_present,
 )
 from workers.core.schemas import Plan
+from workers.core.storage.files import atomic_write
 from workers.core.telemetry.tallies import timed
 from workers.pipeline.sparse import PlaneArray, SparseArray, is_empty
 from workers.pipeline.tiling import Region
@@ -38,8 +38,8 @@ from workers.pipeline.tiling import Region
 READ_PX = 4096
 """Side of the largest block one read decodes; a chunk larger than this is a block of its own."""
 
-WRITING: ArrayConfigParams = {"write_empty_chunks": True}
-"""A chunk of nothing but background is written too: it says that its region is done. Zarr does not store this."""
+PACKING = Zstd(level=3, checksum=True)
+"""How a chunk is packed. One of nothing but background is written too: it says that its region is done."""
 
 UInt8 = NDArray[np.uint8]
 
@@ -97,8 +97,8 @@ def write_region(
 ) -> None:
     """Write the result of one region, as one chunk in each array.
 
-    Zarr's local store writes a chunk to a temporary name and renames it, so a reader sees all of it or nothing. A
-    core that the plane's edge clips is still the whole of its chunk: Zarr fills up the rest, it reads nothing back.
+    A chunk is written under a temporary name and renamed, so a reader sees all of it or nothing. It has the bytes that
+    Zarr would write, at a fourth of the time: no array is opened for it.
 
     Args:
         job_dir: Folder that holds `labels.zarr`.
@@ -126,9 +126,7 @@ def write_region(
                 f"not uint8 {(region.height, region.width)}"
             )
             raise ValueError(message)
-        array = zarr.open_array(store=job_dir / STORE, path=name, mode="r+").with_config(WRITING)
-        array[region.w_y0 : region.w_y1, region.w_x0 : region.w_x1] = pixels
-        _sync(chunk_path(job_dir, name, region.row, region.col))
+        _write_chunk(chunk_path(job_dir, name, region.row, region.col), pixels, plan.region_px)
 
 
 def regions_present(job_dir: Path, plan: Plan) -> frozenset[int]:
@@ -170,14 +168,6 @@ def read_rows(array: PlaneArray, w_y0: int, w_y1: int, step: int = 1) -> UInt8:
     return rows
 
 
-def read_numbers(array: PlaneArray, w_y0: int, w_y1: int) -> NDArray[np.uint32]:
-    """Read rows `[w_y0, w_y1)` of a plane of objects as `read_rows` does, uint32 (rows, width)."""
-    height, width = array.shape
-    rows = np.zeros((min(w_y1, height) - w_y0, width), np.uint32)
-    _fill(rows, array, w_y0, 1)
-    return rows
-
-
 def _fill(rows: NDArray[Any], array: PlaneArray, w_y0: int, step: int) -> None:
     """Write rows of a plane into an array of zeros."""
     height, width = array.shape
@@ -216,8 +206,7 @@ def _create_array(group: zarr.Group, name: str, plan: Plan) -> None:
         chunks=(plan.region_px, plan.region_px),
         dtype="uint8",
         fill_value=0,
-        compressors=ZstdCodec(level=3, checksum=True),
-        config=WRITING,
+        compressors=ZstdCodec(level=PACKING.level, checksum=PACKING.checksum),
     )
 
 
@@ -231,7 +220,8 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 def _sparse(job_dir: Path, group: zarr.Group, name: str) -> SparseArray:
     array = _array(group, name)
-    return SparseArray(array, chunks_present(job_dir, name, -(-array.shape[0] // array.chunks[0])))
+    landed = chunks_present(job_dir, name, -(-array.shape[0] // array.chunks[0]))
+    return SparseArray(array, landed, job_dir / STORE / name / "c")
 
 
 def _check_plan(path: Path, plan: Plan) -> None:
@@ -254,11 +244,12 @@ def _check_region(plan: Plan, region: Region) -> None:
         raise ValueError(message)
 
 
-def _sync(path: Path) -> None:
-    """Force a file and its name in its folder to the disk: Zarr renames, but does not sync."""
-    for target in (path, path.parent):
-        handle = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _write_chunk(path: Path, pixels: UInt8, side: int) -> None:
+    """Write a chunk of an array, durably; one that the plane's edge clips is filled up with 0."""
+    height, width = pixels.shape
+    whole = np.ascontiguousarray(
+        np.pad(pixels, ((0, side - height), (0, side - width))) if min(height, width) < side else pixels
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(PACKING.encode(whole))

@@ -107,7 +107,9 @@ class TissueMask:
         top, bottom = max(box.w_y, 0), min(box.w_y + box.height, plane.w_height)
         if left < right and top < bottom:
             rows, columns = self._indices(plane, Box(left, top, right - left, bottom - top))
-            inside = self.mask[rows][:, columns]
+            part = self.mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            alike = part.size == np.count_nonzero(part) or not part.any()  # mostly: then no px needs a look of its own
+            inside = part[0, 0] if alike else part[rows - rows[0]][:, columns - columns[0]]
             out[top - box.w_y : bottom - box.w_y, left - box.w_x : right - box.w_x] = inside
         return out
 

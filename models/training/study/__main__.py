@@ -1,6 +1,7 @@
 """Train what a study compares and print its table, or that alone: `ldiffusion study {run,table,plan} STUDY.toml`.
 
-`ldiffusion study paper` prints the paper's tables beside ours.
+`ldiffusion study keep` and `unpack` put what its runs say into one file and back, `ldiffusion study paper` prints the
+paper's tables beside ours.
 """
 
 import sys
@@ -15,6 +16,7 @@ from models.engine.device import pick_device
 from models.training.evaluation.marked import fill
 from models.training.study.cost import plan_text
 from models.training.study.draws import draws_markdown
+from models.training.study.kept import keep, unpack
 from models.training.study.paper import TABLES, table_markdown
 from models.training.study.plan import Study, load_study
 from models.training.study.run import run_study
@@ -108,6 +110,32 @@ def _plan(files: tuple[Path, ...], out: Path | None) -> int:
     """Print how many runs there are and the hours of one thread that they take."""
     try:
         sys.stdout.write(plan_text([load_study(file) for file in files], out))
+    except (OSError, ValueError) as error:
+        return fail(error)
+    return 0
+
+
+@_study.command("keep")
+@click.argument("file", type=PATH, metavar="STUDY")
+@click.option("--out", type=PATH, required=True, help="folder of the study's runs")
+@click.option("--into", type=PATH, required=True, help="file for what they say, a line for each run")
+def _keep(file: Path, out: Path, into: Path) -> int:
+    """Put what the runs say that are over into one file, without their weights."""
+    try:
+        sys.stdout.write(f"{into}: {keep(load_study(file), out, into)} runs\n")
+    except (OSError, ValueError) as error:
+        return fail(error)
+    return 0
+
+
+@_study.command("unpack")
+@click.argument("files", type=PATH, metavar="FILE...", nargs=-1, required=True)
+@click.option("--out", type=PATH, required=True, help="folder of the study's runs")
+def _unpack(files: tuple[Path, ...], out: Path) -> int:
+    """Make the folders of runs that were kept: `table` reads them, `run` goes on with the others."""
+    try:
+        for file in files:
+            sys.stdout.write(f"{file}: {unpack(file, out)} runs\n")
     except (OSError, ValueError) as error:
         return fail(error)
     return 0

@@ -12,7 +12,6 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from zarr.storage import LocalStore
 
 from workers.core.model.schemas import ObjectRules
 from workers.core.schemas import Plan
@@ -86,27 +85,20 @@ def test_a_second_result_of_a_region_replaces_the_first_and_its_neighbours_stay(
 
 
 @pytest.mark.parametrize("index", [0, 2, 6, 8])
-def test_a_region_is_one_whole_write_per_array(
-    make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: int
+def test_a_region_is_one_file_per_array_with_the_bytes_that_zarr_writes(
+    make_plan: MakePlan, tmp_path: Path, index: int
 ) -> None:
     plan = make_plan(600, 530, 256)
-    stitch.create_label_array(tmp_path, plan)
-    seen: list[tuple[str, str]] = []
-    for verb in ("get", "set"):
-        plain = getattr(LocalStore, verb)
-
-        async def spy(
-            self: LocalStore, key: str, *rest: Any, _plain: Any = plain, _verb: str = verb, **more: Any
-        ) -> Any:
-            if "/c/" in key:
-                seen.append((_verb, key))
-            return await _plain(self, key, *rest, **more)
-
-        monkeypatch.setattr(LocalStore, verb, spy)
+    for name in ("ours", "zarr"):
+        (tmp_path / name).mkdir()
+        stitch.create_label_array(tmp_path / name, plan)
     region = region_at(plane_of(plan), 256, index)
-    stitch.write_region(tmp_path, plan, region, *pixels(plan, region))
-    place = f"c/{region.row}/{region.col}"
-    assert seen == [("set", f"confidence/{place}"), ("set", f"labels/{place}")]
+    drawn = pixels(plan, region)
+    stitch.write_region(tmp_path / "ours", plan, region, *drawn)
+    for name, plane in zip(("labels", "confidence"), drawn, strict=True):
+        array = zarr.open_array(store=tmp_path / "zarr" / "labels.zarr", path=name, mode="r+")
+        array[region.w_y0 : region.w_y1, region.w_x0 : region.w_x1] = plane
+    assert digests(tmp_path / "ours") == digests(tmp_path / "zarr")
 
 
 def test_a_chunk_appears_by_rename(make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +108,7 @@ def test_a_chunk_appears_by_rename(make_plan: MakePlan, tmp_path: Path, monkeypa
     plain = Path.replace
 
     def spy(self: Path, target: Path) -> Path:
-        renamed.append(target.name)
+        renamed.append(str(target.relative_to(tmp_path / "labels.zarr")))
         assert not target.exists()
         assert self.stat().st_size > 0
         return plain(self, target)
@@ -124,7 +116,7 @@ def test_a_chunk_appears_by_rename(make_plan: MakePlan, tmp_path: Path, monkeypa
     monkeypatch.setattr(Path, "replace", spy)
     region = region_at(plane_of(plan), 256, 0)
     stitch.write_region(tmp_path, plan, region, *pixels(plan, region))
-    assert renamed == ["0", "0"]
+    assert renamed == ["confidence/c/0/0", "labels/c/0/0"]
 
 
 def test_a_region_is_on_the_disk_when_it_is_written(

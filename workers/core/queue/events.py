@@ -1,6 +1,7 @@
 """What happens to a job, as a short stream in Redis that clients can follow and take up again where they stopped.
 
-Every entry is written in the transaction that makes it true. Its id, `<milliseconds>-<number>`, only ever grows.
+Every entry is written in the transaction that makes it true, but that of a job's first turn, which follows it at once.
+Its id, `<milliseconds>-<number>`, only ever grows.
 """
 
 import re

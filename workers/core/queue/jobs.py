@@ -12,10 +12,11 @@ the state before it or the state after it.
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import redis
-from rq import Queue, Retry
+from rq import Queue
 from rq.serializers import JSONSerializer
 
 from workers.core.errors.base import LDiffusionError, QueueUnavailable, ResultNotReady
@@ -43,17 +44,15 @@ from workers.core.queue.keys import (
 )
 from workers.core.queue.progress import progress_of, view_of
 from workers.core.queue.rates import s_per_tile
-from workers.core.queue.task_job import TaskJob
+from workers.core.queue.task_job import TaskJob, entry_of, options_of
 from workers.core.queue.turns import Turns
-from workers.core.schemas import FINAL_STATES, OUTPUTS, ErrorBody, JobRequest, JobView, Preflight
+from workers.core.schemas import FINAL_STATES, ErrorBody, JobRequest, JobView, Preflight
 from workers.core.settings import Settings
 from workers.core.storage.opening import open_storage
 from workers.core.store import Store
 from workers.core.stored.jobs import host_of
 
 QUEUES = (CONTROL_QUEUE, REGION_QUEUE, BATCH_CONTROL_QUEUE, BATCH_REGION_QUEUE)
-FAILURE_TTL_S = 24 * 3600
-"""How long the queue keeps the traceback of a task that failed."""
 
 T = TypeVar("T")
 
@@ -75,7 +74,7 @@ class Jobs:
         self.host = host_of(self.store)
         self._queues: dict[str, Queue] = {}
         self.control, self.regions, self.batch_control, self.batch_regions = map(self._queue, QUEUES)
-        self.turns = Turns(self.redis, self.pair, self.enqueue, has_hosts=bool(self.host))
+        self.turns = Turns(self.redis, self.pair, partial(entry_of, settings), has_hosts=bool(self.host))
         self.ends = Ends(self.redis, self.store, self.all_queues)
 
     def close(self) -> None:
@@ -255,7 +254,6 @@ class Jobs:
 
     def enqueue(self, pipe: Transaction, task: Task, priority: str, host: str = "", *, at_front: bool = False) -> None:
         """Queue a task in a transaction, for the workers of a host; a plan, for all. The queue carries ids, as JSON."""
-        retries = self.settings.task_retries * (len(OUTPUTS) + 1 if task.kind == "finish" else 1)
         control, regions = self.pair(priority, "" if task.kind == "plan" else host)
         if task.kind != "product":
             pipe.hset(OUT, task.out, "")
@@ -263,14 +261,11 @@ class Jobs:
         queue.enqueue_call(
             task.function,
             args=task.args,
-            timeout=self.settings.job_timeout_s,
-            result_ttl=0,
-            failure_ttl=FAILURE_TTL_S,
             description=task.name,
             job_id=task.fresh_queue_id(),
             at_front=at_front,
-            retry=Retry(max=retries) if retries else None,
             pipeline=pipe,
+            **options_of(self.settings, task.function),
         )
 
     def transact(self, body: Callable[[Transaction], T], *watched: str) -> T:

@@ -93,7 +93,7 @@ class Leases:
             if attempt > self.attempts_max:
                 return lease
             now = datetime.now(UTC).isoformat()
-            record = decode(pipe.hgetall(keys.record))
+            record = decode(pipe.hgetall(keys.record)) if task.kind == "plan" else {}
             pipe.multi()
             pipe.hset(keys.leases, task.name, lease.value)
             pipe.hset(keys.attempts, task.name, attempt)
@@ -122,14 +122,13 @@ class Leases:
             Superseded: The lease is another's, or the job ended otherwise.
         """
         keys = JobKeys(lease.task.job_id)
-        with answering(), self.jobs.redis.pipeline(transaction=False) as pipe:
-            pipe.hget(keys.record, "state")
-            pipe.hget(keys.leases, lease.task.name)
-            state, value = pipe.execute()
+        with answering():
+            if _is_held(self.jobs.redis, keys, lease):
+                return
+            state = self.jobs.redis.hget(keys.record, "state")
         if state == b"canceled":
             raise JobCanceled("The job was canceled.", value=lease.task.job_id)
-        if value is None or value.decode() != lease.value:
-            raise Superseded(f"{lease.task.queue_prefix} is no longer held as {lease.value}")
+        raise Superseded(f"{lease.task.queue_prefix} is no longer held as {lease.value}")
 
     def release(self, lease: Lease) -> None:
         """Give a lease back, if it is still ours."""

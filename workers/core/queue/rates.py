@@ -22,12 +22,12 @@ def pace_of(model_digest: str, tile_px: int) -> str:
 
 def s_per_tile(redis: Any, pace: str) -> float | None:
     """Return the seconds of a forward pass of a whole tile; None before its first region."""
-    return _read(redis, pace)
+    return _read(redis, pace)[0]
 
 
 def slowest_s_per_tile(redis: Any, pace: str) -> float | None:
     """Return the seconds of a whole tile in the slowest region of late, of any worker; None before the first."""
-    return _read(redis, _slowest(pace))
+    return _read(redis, _slowest(pace))[0]
 
 
 def note_region(redis: Any, pace: str, seconds: float, tiles: float) -> None:
@@ -35,7 +35,7 @@ def note_region(redis: Any, pace: str, seconds: float, tiles: float) -> None:
     if not tiles:
         return
     now = seconds / tiles
-    mean, slowest = s_per_tile(redis, pace), slowest_s_per_tile(redis, pace)
+    mean, slowest = _read(redis, pace, _slowest(pace))
     rates = {
         pace: now if mean is None else mean + RATE_WEIGHT * (now - mean),
         _slowest(pace): max(now, (slowest or 0.0) * FORGET),
@@ -48,7 +48,7 @@ def _slowest(pace: str) -> str:
     return f"{pace}:slowest"
 
 
-def _read(redis: Any, field: str) -> float | None:
+def _read(redis: Any, *fields: str) -> list[float | None]:
     with answering():
-        measured = redis.hget(RATES, field)
-    return None if measured is None else float(measured)
+        measured = redis.hmget(RATES, fields)
+    return [None if value is None else float(value) for value in measured]

@@ -2,15 +2,19 @@
 
 import logging
 import signal
+import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import TracebackType
 
+from redis.client import Pipeline
 from rq import Queue, SimpleWorker
 from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException
+from rq.utils import now
 
 from workers.core.disk_room import storage_error
 from workers.core.errors.base import JobLost, LDiffusionError
@@ -22,6 +26,9 @@ from workers.core.telemetry.status import WorkerStatus
 
 WORKER_TTL_S = 20
 """Lets the loop come round every 5 s when the queue is empty."""
+
+RECORD_S = 10.0
+"""How often a worker renews what RQ keeps of it, which nobody reads but people; its signs of life are others."""
 
 MAINTENANCE_S = 60
 JOB_ID_CHARS = 32
@@ -65,6 +72,8 @@ class QueueWorker(SimpleWorker):
         self._jobs = jobs
         self._on_task = on_task
         self._status = status
+        self._renewed_at = float("-inf")
+        self._told_state: str | None = None
 
     def run(self, *, burst: bool = False) -> bool:
         """Work until asked to stop (a signal ends the loop after the task at hand), or until nothing is queued.
@@ -86,7 +95,38 @@ class QueueWorker(SimpleWorker):
         self._on_task(self.name)
         busy = nullcontext() if self._status is None else self._status.busy()
         with about(job=prefix_of(job.id)[:JOB_ID_CHARS]), busy:
-            super().execute_job(job, queue)
+            self._perform(job, queue)
+
+    def _perform(self, job: Job, queue: Queue) -> None:
+        """Run a task, and tell RQ of it only if it raises: of others RQ keeps nothing, for some sixty commands each.
+
+        Who runs what, and whether it still lives, is told by leases. So the entry goes before the task begins, and a
+        worker that dies leaves none behind.
+        """
+        limit_s = int(job.timeout or self._jobs.settings.job_timeout_s)
+        self.connection.delete(job.key)
+        job.started_at = now()
+        try:
+            with self.death_penalty_class(limit_s, JobTimeoutException, job_id=job.id):
+                job.perform()
+        except:  # noqa: E722 (RQ's own: whatever a task raises is told, and tried again)
+            raised = sys.exc_info()  # what RQ does with it writes the entry anew
+            self._finalize_failure(job, queue, self.prepare_execution(job), raised)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Renew what RQ keeps of this worker, every `RECORD_S`; it is kept for longer than any task takes."""
+        if time.monotonic() - self._renewed_at >= RECORD_S:
+            super().heartbeat(max(timeout or 0, self._jobs.settings.job_timeout_s + WORKER_TTL_S), pipeline)
+            self._renewed_at = time.monotonic()
+
+    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
+        """Tell RQ how this worker is, if that is news."""
+        if state != self._told_state:
+            super().set_state(state, pipeline)
+            self._told_state = state
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """Go on: nothing in Redis suspends a worker."""
 
     def subscribe(self) -> None:
         """Listen to no commands: signals stop a worker, and a message in Redis does not."""

@@ -23,6 +23,9 @@ WHITE = 255
 BAND_PX = 2**22
 """Level px that are in memory at once while an overview is made."""
 
+MAX_IN_32_BITS = 2048
+"""Side of a block of which twice the sum of a channel has room in 32 bits."""
+
 Pixels = npt.NDArray[np.uint8]
 
 PARSER_ERRORS = (
@@ -191,8 +194,9 @@ def block_mean(pixels: Pixels, factor: int) -> Pixels:
         return pixels
     height, width = pixels.shape[:2]
     rows, cols = np.arange(0, height, factor), np.arange(0, width, factor)
-    sums = np.add.reduceat(np.add.reduceat(pixels, rows, axis=0, dtype=np.int64), cols, axis=1)
-    counts = np.outer(np.diff(np.append(rows, height)), np.diff(np.append(cols, width)))[..., np.newaxis]
+    kind = np.uint32 if factor <= MAX_IN_32_BITS else np.int64
+    sums = np.add.reduceat(np.add.reduceat(pixels, rows, axis=0, dtype=kind), cols, axis=1, dtype=kind)
+    counts = np.outer(np.diff(np.append(rows, height)), np.diff(np.append(cols, width)))[..., np.newaxis].astype(kind)
     return np.asarray((2 * sums + counts) // (2 * counts), np.uint8)
 
 

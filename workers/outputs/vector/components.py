@@ -94,7 +94,7 @@ class Tracer:
         down = band[1:] != band[:-1]  # an edge above the pixel
         turning = across[1:] | across[:-1]
         runs = _label(band, across, _touching(band, turning, down), self._ids)
-        pixels, sums, last_row = self._measure(runs, weights)
+        pixels, sums, last_row = self._measure(runs, labels, weights)
         part, corner = _corners(band, np.flatnonzero(turning & (down[:, :-1] | down[:, 1:])), runs, self._next_row)
 
         carried = self._carry(runs, pixels, sums)
@@ -125,21 +125,20 @@ class Tracer:
         nothing = np.zeros((1, self._width), self._last.dtype)
         return self.feed(nothing, *[nothing.astype(np.uint8)] * self._weights)
 
-    def _measure(self, runs: _Runs, weights: Weights) -> tuple[Ints, Ints, Ints]:
+    def _measure(self, runs: _Runs, labels: Values, weights: Weights) -> tuple[Ints, Ints, Ints]:
         """Return (pixels, sums of weights, last row) of each part, the row above left out of the first two."""
         stride = self._width + 2
         seen = (runs.part >= 0) & (runs.start >= stride)
-        ends = np.append(runs.start[1:], (len(weights[0]) + 1) * stride)
+        ends = np.append(runs.start[1:], (len(labels) + 1) * stride)
         rows = runs.start[seen] // stride
-        first = (rows - 1) * self._width + runs.start[seen] % stride - 1
         length = (ends - runs.start)[seen]
         part = runs.part[seen]
         sums = np.empty((len(weights), runs.n_parts), np.int64)
+        inside = np.flatnonzero(labels != 0)  # the px of these runs, in their order; of booleans NumPy finds them fast
+        after = np.cumsum(length)
         for row, weight in zip(sums, weights, strict=True):
-            # Differences of a wrapping sum are exact: no run is as long as 2**32 / 2**12 px.
-            summed = np.cumsum(weight, dtype=np.uint32)
-            before = np.where(first > 0, summed[first - 1], np.uint32(0))
-            row[:] = _total(part, summed[first + length - 1] - before, runs.n_parts)
+            summed = np.append(0, np.cumsum(weight.ravel()[inside], dtype=np.int64))
+            row[:] = _total(part, summed[after] - summed[after - length], runs.n_parts)
         last_row = np.full(runs.n_parts, self._next_row - 1, np.int64)
         np.maximum.at(last_row, part, rows - 1 + self._next_row)
         return _total(part, length, runs.n_parts), sums, last_row

@@ -91,25 +91,28 @@ class Source:
     roi: RoiMask | None = None
     holes: tuple[Box, ...] = ()
 
-    def weights(self, w_y: int, band: NDArray[np.unsignedinteger]) -> Sequence[NDArray[np.unsignedinteger]]:
-        """Return, of a band of the plane, the haematoxylin where there are objects, and 1 where something ends."""
-        rows, width = band.shape
-        stain = np.zeros(band.shape, np.uint16)
-        for top, w_x in product(range(0, rows, PIECE_PX), range(0, width, PIECE_PX)):
-            piece = slice(top, top + PIECE_PX), slice(w_x, w_x + PIECE_PX)
-            if band[piece].any():
-                size = min(PIECE_PX, width - w_x), min(PIECE_PX, rows - top)
-                stain[piece] = haematoxylin(self.reader.read(w_x, w_y + top, *size))
-        return stain, self._ends(w_y, rows).astype(np.uint8)
+    def weights(self, w_y: int, w_x: int, block: NDArray[np.unsignedinteger]) -> Sequence[NDArray[np.unsignedinteger]]:
+        """Return, of a block of the plane, the haematoxylin where there are objects, and 1 where something ends."""
+        rows, columns = block.shape
+        stain = np.zeros(block.shape, np.uint16)
+        for top, left in product(range(0, rows, PIECE_PX), range(0, columns, PIECE_PX)):
+            piece = slice(top, top + PIECE_PX), slice(left, left + PIECE_PX)
+            inside = block[piece] != 0
+            if inside.any():
+                size = min(PIECE_PX, columns - left), min(PIECE_PX, rows - top)
+                stain[piece][inside] = haematoxylin(self.reader.read(w_x + left, w_y + top, *size)[inside])
+        return stain, self._ends(w_y, w_x, rows, columns).astype(np.uint8)
 
-    def _ends(self, w_y: int, rows: int) -> NDArray[np.bool_]:
-        """Return bool (rows, width): beside a px, or on it, is what does not belong to the job."""
+    def _ends(self, w_y: int, w_x: int, rows: int, columns: int) -> NDArray[np.bool_]:
+        """Return bool (rows, columns): beside a px, or on it, is what does not belong to the job."""
         width, height = self.plan.w_width, self.plan.w_height
-        inside = np.zeros((rows + 2, width + 2), bool)
+        inside = np.zeros((rows + 2, columns + 2), bool)
         top, bottom = max(w_y - 1, 0), min(w_y + rows + 1, height)
-        box = Box(0, top, width, bottom - top)
-        mask = np.ones((box.height, width), bool) if self.roi is None else self.roi.crop(box, self.reader.plane)
-        inside[top - w_y + 1 : bottom - w_y + 1, 1:-1] = without(mask, (0, top), self.holes)
+        left, right = max(w_x - 1, 0), min(w_x + columns + 1, width)
+        box = Box(left, top, right - left, bottom - top)
+        mask = np.ones((box.height, box.width), bool) if self.roi is None else self.roi.crop(box, self.reader.plane)
+        place = slice(top - w_y + 1, bottom - w_y + 1), slice(left - w_x + 1, right - w_x + 1)
+        inside[place] = without(mask, (left, top), self.holes)
         beside = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
         ends: NDArray[np.bool_] = ~(beside & inside[1:-1, 1:-1])
         return ends

@@ -4,24 +4,21 @@ Objects are those of the plane of objects where the model gives an interior map,
 class. Those smaller than the model's `smallest_um2` are told apart: they stay in the labels and leave everything else.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workers.core.label_layout import CLASS_BITS
 from workers.core.schemas import Plan
+from workers.outputs.vector.bands import Values, Weigh, bands
 from workers.outputs.vector.components import Tracer
 from workers.outputs.vector.contours import Shapes
 from workers.pipeline.objects import smallest_px
-from workers.pipeline.sparse import is_empty
-from workers.pipeline.stitch import LabelArrays, band_height, read_numbers, read_rows
+from workers.pipeline.stitch import LabelArrays, band_height
 
-BAND_PX = 2**23
+BAND_PX = 2**22
 """Pixels that are traced at once; half as many where they are numbers of objects."""
-
-Weigh = Callable[[int, NDArray[np.unsignedinteger]], Sequence[NDArray[np.unsignedinteger]]]
-"""Gives more weights of a band of pixels, from its first row and its labels or objects."""
 
 
 def trace(arrays: LabelArrays, weigh: Weigh | None = None, weights: int = 0) -> Iterator[Shapes]:
@@ -31,24 +28,24 @@ def trace(arrays: LabelArrays, weigh: Weigh | None = None, weights: int = 0) -> 
 
     Args:
         arrays: The planes of a job.
-        weigh: Gives planes that are summed over each object after the confidence.
+        weigh: Gives planes that are summed over each object after the confidence; see `workers.outputs.vector.bands`.
         weights: How many it gives.
     """
-    plane = arrays.labels if arrays.objects is None else arrays.objects
-    height, width = plane.shape
-    rows = band_height(plane, BAND_PX if arrays.objects is None else max(1, BAND_PX // 2))
-    tracer = Tracer(width, 1 + weights)
-    for w_y in range(0, height, rows):
-        there = min(rows, height - w_y)
-        if tracer.is_idle and is_empty(plane, (w_y, w_y + there)):
-            tracer.skip(there)
-            continue
-        band = read_rows(plane, w_y, w_y + rows) if arrays.objects is None else read_numbers(plane, w_y, w_y + rows)
-        if tracer.is_idle and not band.any():  # glass, or outside of a region of interest: nothing to weigh either
-            tracer.skip(len(band))
-            continue
-        more = () if weigh is None else weigh(w_y, band)
-        yield _with_classes(tracer.feed(band, read_rows(arrays.confidence, w_y, w_y + rows), *more))
+    plane, most, kind = arrays.labels, BAND_PX, "uint8"
+    if arrays.objects is not None:
+        plane, most, kind = arrays.objects, max(1, BAND_PX // 2), "uint32"
+
+    def weighed(w_y: int, w_x: int, block: Values) -> Sequence[Values]:
+        rows, columns = block.shape
+        confidence = arrays.confidence[w_y : w_y + rows, w_x : w_x + columns]
+        return confidence, *(() if weigh is None else weigh(w_y, w_x, block))
+
+    tracer = Tracer(plane.shape[1], 1 + weights)
+    for band in bands(plane, np.dtype(kind), band_height(plane, most), weighed):
+        if tracer.is_idle and band.is_empty:  # glass, or outside of a region of interest
+            tracer.skip(band.rows)
+        else:
+            yield _with_classes(tracer.feed(band.values(), *band.weights(1 + weights)))
     yield _with_classes(tracer.finish())
 
 

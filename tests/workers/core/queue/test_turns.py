@@ -5,7 +5,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from queue_fixtures import REQUEST, begun, drain, entries, running, stored, submitted, sweep, until, worker
@@ -16,7 +15,7 @@ from workers.core.queue.keys import OUT, JobKeys, Task, turns_key
 from workers.core.queue.leases import Leases
 from workers.core.queue.pulse import Heartbeat
 from workers.core.queue.reaper import Reaper
-from workers.core.queue.turns import QUEUED_SPARE, TURN_REGIONS, Turns
+from workers.core.queue.turns import QUEUED_SPARE, TURN_REGIONS
 from workers.core.schemas import Priority
 from workers.core.store import new_id
 
@@ -236,19 +235,56 @@ def test_who_waits_is_handed_out_when_the_queue_is_freed_by_a_cancel(jobs: Jobs)
     assert dequeue(jobs.redis, jobs.queues, large) == 0
 
 
-def test_two_who_hand_out_at_once_do_not_meet(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tenant_of_whom_nothing_waits_is_passed_over(jobs: Jobs) -> None:
     jobs.redis.zadd(turns_key("interactive", "region"), {"local": 0})  # all it had is out; who looks next removes it
-    look = Turns._lane
-    meanwhile: list[tuple[object, int]] = []
-
-    def slow(turns: Turns, *given: Any) -> object:
-        lane = look(turns, *given)
-        if not meanwhile:  # the other one does between two looks what this one is about to do
-            meanwhile.append((lane, jobs.redis.delete(turns_key("interactive", "region"))))
-        return lane
-
-    monkeypatch.setattr(Turns, "_lane", slow)
     jobs.turns.feed()
-    assert meanwhile == [("region", 1)]
+    assert not jobs.redis.exists(turns_key("interactive", "region"))
     job_id = asked(jobs, "local")
     assert entries(jobs) == [("plan_slide", [job_id])]
+
+
+def test_who_ended_or_was_planned_already_is_passed_over(jobs: Jobs) -> None:
+    ended, planned, other = (running(jobs, 3) for _ in range(3))
+    drain(jobs)
+    for job_id in (ended, planned, other):
+        jobs.redis.delete(JobKeys(job_id).waiting)
+        jobs.redis.rpush(JobKeys(job_id).waiting, 0, 1)
+    jobs.redis.hset(JobKeys(ended).record, "state", "failed")
+    jobs.redis.delete(turns_key("interactive", "plan", "local"), turns_key("interactive", "region", "local"))
+    jobs.redis.zadd(turns_key("interactive", "plan"), {"local": 0})
+    jobs.redis.zadd(turns_key("interactive", "plan", "local"), {planned: 0})
+    jobs.redis.zadd(turns_key("interactive", "region"), {"local": 0})
+    jobs.redis.zadd(turns_key("interactive", "region", "local"), {ended: 0, other: 1})
+    jobs.turns.feed()
+    assert entries(jobs) == [("segment_region", [other, index]) for index in (0, 1)]
+    assert jobs.redis.lrange(JobKeys(planned).waiting, 0, -1) == [b"0", b"1"]
+    assert jobs.redis.keys("ldiffusion:turns:*:local") == []
+
+
+@pytest.mark.parametrize("priority", ["interactive", "batch"])
+def test_what_is_handed_out_is_what_rq_would_have_queued(jobs: Jobs, priority: Priority) -> None:
+    job_id = asked(jobs, "a", priority)
+    with jobs.redis.pipeline() as pipe:
+        pipe.multi()
+        jobs.enqueue(pipe, Task(job_id, "plan"), priority)
+        pipe.execute()
+    control = jobs.control if priority == "interactive" else jobs.batch_control
+    handed_out, by_rq = (control.fetch_job(entry) for entry in control.get_job_ids())
+    assert handed_out is not None
+    assert by_rq is not None
+    assert handed_out.id != by_rq.id
+    varies = ("created_at", "enqueued_at", "data")
+    told = [{key: value for key, value in each.to_dict().items() if key not in varies} for each in (handed_out, by_rq)]
+    assert told[0] == told[1]
+    assert json.loads(handed_out.data) == json.loads(by_rq.data)
+    queued_at = [each.enqueued_at for each in (handed_out, by_rq)]
+    assert None not in queued_at
+
+
+def test_a_first_turn_is_told_once(jobs: Jobs) -> None:
+    job_id = running(jobs, 30)
+    order(jobs, {job_id: 30}, 6)
+    told = [json.loads(fields[b"data"]) for _, fields in jobs.redis.xrange(f"ldiffusion:events:{job_id}")]
+    states = [each["state"] for each in told if each["regions_total"]]
+    assert states[:2] == ["queued", "running"]
+    assert sum(each["state"] == "running" and not each["regions_done"] for each in told) == 1

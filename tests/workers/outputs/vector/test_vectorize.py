@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from qupath_rules import assert_qupath_takes
 
 from workers.core.schemas import Plan
-from workers.outputs.vector import tracing, vectorize
+from workers.outputs.vector import bands, tracing, vectorize
 from workers.pipeline import stitch
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane, regions
@@ -261,7 +261,7 @@ def test_polygons_on_a_broken_scale_are_valid(features_of: Callable[..., dict[st
 def test_no_read_spans_more_than_a_block(
     make_plan: MakePlan, watched: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stitch, "READ_PX", 128)
+    monkeypatch.setattr(bands, "BLOCK_PX", 128)
     monkeypatch.setattr(tracing, "BAND_PX", 600 * 100)
     array = watched(blobs(500, 600), 64)
     vectorize.write_geojson(tmp_path / "regions.geojson.gz", LabelArrays(array, array), make_plan(600, 500))
