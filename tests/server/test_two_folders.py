@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,7 +18,6 @@ from numpy.typing import NDArray
 from pipeline_fixtures import chunks, work
 from queue_fixtures import sweep, until
 from storages import BUCKET, SECRET
-from tus_fixtures import Tus
 
 from workers import stages, tasks
 from workers.core.label_layout import STORE
@@ -28,8 +25,6 @@ from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import HOSTS
 from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
-from workers.core.storage.base import StorageSilent
-from workers.core.storage.local import LocalStorage
 from workers.core.store import new_id
 from workers.runtime import Runtime
 
@@ -286,48 +281,3 @@ def test_a_worker_that_cannot_have_the_slide_says_why(
     error = state_of(client, job_id)["error"]
     assert error["code"] == "cache_too_small"
     assert "LDIFFUSION_SLIDE_CACHE" in error["accepted"]
-
-
-class Outage:
-    """A folder as a storage that takes nothing while it lasts."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.lasts = True
-        self._put = LocalStorage.put
-        outage = self
-
-        def put(storage: LocalStorage, *given: Any) -> Any:
-            if outage.lasts:
-                raise StorageSilent("it does not answer")
-            return outage._put(storage, *given)
-
-        monkeypatch.setattr(LocalStorage, "put", put)
-
-
-@pytest.mark.parametrize("shared", ["folder"], indirect=True)
-def test_a_slide_that_the_storage_does_not_take_is_no_slide_and_a_resumable_one_waits(
-    shared: Settings, slide: bytes, gateway_with: GatewayWith, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("server.uploads.service.SWEEP_S", 0.1)
-    with gateway_with(shared) as url:
-        tus = Tus(url, shared)
-        outage = Outage(monkeypatch)
-        answer = tus.http.put("/v1/slides", params={"filename": "made.tif"}, content=slide)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_fault")
-        for name in ("slides", "incoming"):
-            assert list((shared.data_dir / name).iterdir()) == []
-        address = tus.new(len(slide), Upload_Metadata="filename bWFkZS50aWY=")
-        assert tus.patch(address, 0, slide).status_code == 204
-        time.sleep(1)  # some tries
-        assert tus.view(address)["state"] == "checking"
-        outage.lasts = False
-        view = tus.ended(address)
-        assert view["state"] == "ready"
-        assert (shared.data_dir / "slides" / view["slide_id"] / "original.tif").read_bytes() == slide
-        shutil.rmtree(shared.data_dir / "slides" / view["slide_id"])
-        until(lambda: tus.http.get(f"/v1/slides/{view['slide_id']}").status_code == 200)
-        outage.lasts = True
-        answer = tus.http.post("/v1/jobs", json={"slide_id": view["slide_id"], **ASKED})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_fault")
-        assert list((shared.data_dir / "jobs").iterdir()) == []
-        tus.http.close()
