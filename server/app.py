@@ -122,7 +122,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
-        store = Store(settings.data_dir, open_storage(settings))
+        store = Store(settings.data_dir, open_storage(settings), settings.slide_cache)
         access = open_access(settings)
         store.sweep_incoming()
         queue = Jobs(settings.redis_url, settings)

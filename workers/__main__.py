@@ -38,7 +38,7 @@ from workers.core.telemetry.status import WorkerStatus
 from workers.process.watchdog import private_bytes
 
 if TYPE_CHECKING:
-    from workers.tasks import Runtime
+    from workers.runtime import Runtime
 
 LOG_FORMAT = "%(asctime)s %(levelname)s worker %(process)d %(name)s: %(message)s"
 RETRY_S = 2.0

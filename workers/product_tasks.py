@@ -10,8 +10,8 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -37,6 +37,7 @@ from workers.core.queue.leases import Leases
 from workers.core.schemas import Plan
 from workers.core.slides.slide import Slide
 from workers.core.store import Store
+from workers.core.stored.slides import slide_at_hand
 from workers.core.telemetry.tallies import ENDS, TALLIES, TASKS, add_phase
 from workers.outputs.dicom_ann import write_annotations
 from workers.outputs.dicom_seg import Coding, write_segmentation
@@ -53,12 +54,13 @@ from workers.pipeline.plane import PlaneReader
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane
 from workers.process.watchdog import Watchdog, lacking, private_bytes
+from workers.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
 REGIONS = "regions.geojson.gz"
 
-OpenSlide = Callable[[Plan], Slide]
+OpenSlide = Callable[[Plan], AbstractContextManager[Slide]]
 """Opens the slide of a job as the job read it."""
 
 
@@ -145,11 +147,13 @@ def _give_up(queue: Products, leases: Leases, job_id: str, name: str, error: LDi
     leases.retire()
 
 
-def _opened(runtime: tasks.Runtime, plan: Plan) -> Slide:
-    return runtime.open(plan.slide_id, plan.on_bad_tile, plan.image)
+@contextmanager
+def _opened(runtime: Runtime, plan: Plan) -> Iterator[Slide]:
+    with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image) as (slide, _):
+        yield slide
 
 
-def _no_slide(plan: Plan) -> Slide:
+def _no_slide(plan: Plan) -> AbstractContextManager[Slide]:
     raise SlideNotFound("Nothing here opens slides.", value=plan.slide_id)
 
 
@@ -198,20 +202,25 @@ def _record(path: Path) -> Made:
     return Made(name=path.name, sha256=digest, size_bytes=size_bytes, made_at=datetime.now(UTC))
 
 
-def _slide_file(source: Source) -> Path:
-    try:
-        return source.store.slide_file(source.plan.slide_id)
-    except SlideNotFound as error:
-        message = "The slide was deleted, and a DICOM product takes its header."
-        raise SlideNotFound(message, value=source.plan.slide_id) from error
+@contextmanager
+def _slide_file(source: Source) -> Iterator[Path]:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(slide_at_hand(source.store, source.plan.slide_id))
+        except SlideNotFound as error:
+            message = "The slide was deleted, and a DICOM product takes its header."
+            raise SlideNotFound(message, value=source.plan.slide_id) from error
+        yield file
 
 
 def _segmentation(path: Path, source: Source, kind: Coding) -> None:
-    write_segmentation(path, source.arrays, source.plan, _slide_file(source), kind)
+    with _slide_file(source) as file:
+        write_segmentation(path, source.arrays, source.plan, file, kind)
 
 
 def _annotations(path: Path, source: Source) -> None:
-    write_annotations(path, source.arrays, source.plan, _slide_file(source), room_bytes=source.room_bytes)
+    with _slide_file(source) as file:
+        write_annotations(path, source.arrays, source.plan, file, room_bytes=source.room_bytes)
 
 
 def _confidence(path: Path, source: Source) -> None:

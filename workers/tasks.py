@@ -9,17 +9,15 @@ task is tried again, `task_retries` times. There is no broad `except` here, RQ's
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from workers import stages
-from workers.core.children.readers import Readers
 from workers.core.disk_room import storage_error
 from workers.core.errors.base import JobCanceled, JobLost, LDiffusionError, QueueUnavailable
 from workers.core.errors.jobs import OutOfMemory
 from workers.core.job_files import count_size
-from workers.core.model.catalogue import find_model, model_dir
+from workers.core.model.catalogue import find_model
 from workers.core.model.precision import choose_precision
 from workers.core.queue.keys import Task
 from workers.core.queue.leases import Lease, Leases, Superseded
@@ -27,10 +25,9 @@ from workers.core.queue.rates import pace_of, slowest_s_per_tile
 from workers.core.settings import Settings
 from workers.core.sizing.memory import require_room_for
 from workers.core.slides.doubts import record_of_image
-from workers.core.slides.slide import Slide
 from workers.core.storage.commits import Fenced
-from workers.core.store import Store
-from workers.core.stored_results import publish
+from workers.core.stored.jobs import open_scratch
+from workers.core.stored.results import publish
 from workers.core.telemetry import tallies
 from workers.core.telemetry.logs import note
 from workers.core.telemetry.tallies import TALLIES, PhaseClock, add_phase
@@ -40,73 +37,13 @@ from workers.pipeline import coarse, stitch
 from workers.pipeline.inference import DeviceLost, Engine, Segmenter, cpu_threads
 from workers.process.cancellation import Watch
 from workers.process.deadlines import output_s, region_s
-from workers.process.watchdog import Limits, Watchdog, end_process, lacking
+from workers.process.watchdog import Watchdog, end_process, lacking
+from workers.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
 FAULT_PAUSE_S = 5.0
 """Pause before a task is tried again whose disk failed; twice, three times as long after the next tries."""
-
-
-@dataclass
-class Runtime:
-    """What a worker process brings to its tasks.
-
-    Args:
-        settings: As the process read them.
-        leases: Of this worker.
-        load: Loads a model folder.
-    """
-
-    settings: Settings
-    leases: Leases
-    load: Callable[[Path], Segmenter]
-    engines: dict[str, Segmenter] = field(default_factory=dict)
-    allow: Callable[[float], None] = lambda _seconds: None
-    """Gives what a task does next so many seconds; set by whoever watches over the task."""
-    at_model: str = ""
-    """The model of the region at hand, once its plan was read."""
-    readers: Readers = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.readers = Readers(self.settings)
-
-    @property
-    def store(self) -> Store:
-        """The data folder."""
-        return self.leases.jobs.store
-
-    @property
-    def limits(self) -> Limits:
-        """What a task may take of this process."""
-        return Limits(self.leases.memory_bytes, self.settings.read_timeout_s, self.settings.job_timeout_s)
-
-    def open(self, slide_id: str, on_bad_tile: str, image: int | None) -> Slide:
-        """Open a stored slide as a job wants it, in a confined child; errors as for `Readers.open`."""
-        return self.readers.open(self.store.slide_file(slide_id), on_bad_tile, image, slide_id)
-
-    def engine(self, name: str) -> Segmenter:
-        """Return a model, loaded once: the last one stays in memory.
-
-        Raises:
-            ModelNotFound, ModelInvalid: It is not installed, or not whole.
-        """
-        digest = find_model(self.settings.models_dir, name).digest
-        if digest not in self.engines:
-            started = time.perf_counter()
-            self.engines.clear()
-            self.engines[digest] = self.load(model_dir(self.settings.models_dir, name))
-            seconds = time.perf_counter() - started
-            logger.info("model %s loaded in %.1f s", name, seconds)
-            self._note_load(name, seconds)
-        return self.engines[digest]
-
-    def _note_load(self, name: str, seconds: float) -> None:
-        TALLIES.add(tallies.MODEL_LOADS, name)
-        TALLIES.add(tallies.MODEL_LOAD_SECONDS, name, by=seconds)
-        if self.leases.status is not None:
-            (engine,) = self.engines.values()
-            self.leases.status.holds(name, getattr(engine, "device", self.settings.device))
 
 
 _runtime: list[Runtime] = []
@@ -146,11 +83,11 @@ def _plan(runtime: Runtime, lease: Lease) -> None:
     started = time.perf_counter()
     request = store.read_request(job_id).request
     note(slide=request.slide_id)
-    path = store.slide_file(request.slide_id)
     card = find_model(runtime.settings.models_dir, request.model)
-    judge = partial(runtime.readers.judge, path, request.image)
     precision = choose_precision(runtime.settings.engine, runtime.settings.device, card)
-    with runtime.open(request.slide_id, request.on_bad_tile, request.image) as slide:
+    asked_for = request.slide_id, request.on_bad_tile, request.image
+    with runtime.open(*asked_for, partial(runtime.leases.check, lease)) as (slide, path):
+        judge = partial(runtime.readers.judge, path, request.image)
         info = record_of_image(store.read_slide(request.slide_id), slide, judge)
         least_bytes = runtime.leases.jobs.memory_bytes() or runtime.limits.memory_bytes  # any worker may do a part
         asked = request, card, store.job_dir(job_id), job_id, precision, least_bytes
@@ -172,9 +109,9 @@ def _segment(runtime: Runtime, lease: Lease) -> None:
     pace = pace_of(plan.model_digest, plan.tile_px)
     slowest = slowest_s_per_tile(runtime.leases.jobs.redis, pace)
     each_s = region_s(plan.region_px, plan.tile_px, slowest, runtime.limits.task_s)
-    runtime.allow(each_s)
     folder = store.job_dir(job_id)
-    with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image) as slide:
+    with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image, check) as (slide, _):
+        runtime.allow(each_s)  # not before: to fetch the slide may take longer
         if coarse.is_due(plan, lease.task.index, lambda: store.read_request(job_id).request.priority, folder):
             coarse.make_coarse(slide, plan, load_tissue(folder), engine, folder, check)
             runtime.allow(each_s)
@@ -199,7 +136,8 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
             clock.begin(name)
 
         info = store.read_slide(plan.slide_id)
-        with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image) as slide:
+        check = partial(leases.check, lease)
+        with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image, check) as (slide, _):
             stages.finish_job(
                 slide,
                 info,
@@ -207,7 +145,7 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
                 store.job_dir(job_id),
                 created_at=store.read_request(job_id).created_at,
                 timings_s=runtime.leases.timings(job_id),
-                told=Told(partial(leases.check, lease), announce, partial(leases.landed, lease)),
+                told=Told(check, announce, partial(leases.landed, lease)),
             )
         clock.end()
     count_size(store, job_id)
@@ -233,6 +171,7 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
             Watch(partial(runtime.leases.check, lease), hurry=partial(_hurry, runtime, watchdog)),
         ):
             runtime.allow = watchdog.allow
+            open_scratch(runtime.store, task.job_id)
             body(runtime, lease)
         outcome = "done"
     except (JobCanceled, Superseded, Fenced) as reason:

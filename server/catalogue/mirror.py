@@ -119,6 +119,9 @@ class Mirror:
             found: list[rows.Seen] = []
             for part in rows.in_parts(unsettled ^ active, rows.AT_ONCE):  # a job that failed may be queued again
                 found += rows.look_at(connection, ENTRIES.c.kind == kind, ENTRIES.c.id.in_(part))
+        for seen in found:
+            if kind == "job" and seen.facts.id not in active:
+                self._jobs.ends.learn(seen.facts.id)
         self._renew(engine, found)
 
     def differing(self, engine: Engine) -> Iterator[rows.Seen]:

@@ -1,6 +1,6 @@
 """After the last byte: the rules that make a complete file a slide, the same for every way in.
 
-name → digest → unpack → strip → probe → commit
+name → digest → unpack → strip → probe → storage, if there is one → commit
 """
 
 import logging
@@ -19,11 +19,14 @@ from server.intake.parts import Parts
 from server.intake.probe import ProbeReport, probe
 from server.intake.sandbox import may_lack_memory
 from server.intake.unpack import Prepared, prepare
+from workers.core.disk_room import storage_told
 from workers.core.errors.base import RequestInvalid, SlideUnreadable, UploadEmpty
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
+from workers.core.storage.base import KEY_BYTES, PART_BYTES, KeyInvalid
 from workers.core.store import Store
+from workers.core.stored.slides import publish_slide
 
 PROBES_AT_ONCE = 2
 
@@ -80,6 +83,7 @@ class Admission:
             RequestInvalid, UploadEmpty, SlideUnreadable, SlideTooLarge, ArchiveRefused, SlideSetIncomplete,
             DeidentifyRefused: The file is refused.
             QuotaExceeded: The tenant has no room for what the archive unpacks to.
+            StorageFault: The storage does not take it; nothing of it is seen there.
             DiskFull.
         """
         check_received(received)
@@ -100,7 +104,8 @@ class Admission:
             if report.backend != "openslide":
                 logger.warning("slide %s is read by %s: openslide does not take it", slide_id, report.backend)
             info = _info(slide_id, received, prepared, report)
-            await to_thread.run_sync(self._commit, info, file, folder)
+            await to_thread.run_sync(self._publish, info, file, folder, abandon_on_cancel=True)
+            await to_thread.run_sync(self._store.commit_slide, info, folder)
         return info
 
     async def _probe(self, file: Path) -> ProbeReport:
@@ -117,10 +122,19 @@ class Admission:
         async with self._memory.take(parts):
             return await to_thread.run_sync(probe, file, self._settings, memory_bytes, limiter=self._probes)
 
-    def _commit(self, info: SlideInfo, file: Path, folder: Path) -> None:
+    def _publish(self, info: SlideInfo, file: Path, folder: Path) -> None:
+        """Leave nothing in the folder but the slide, and put that into the storage, if there is one."""
         if file.parent == folder:  # the archive, or the slide before it was stripped
             file.unlink(missing_ok=True)
-        self._store.commit_slide(info, folder)
+        try:
+            with storage_told():
+                publish_slide(self._store, info, folder)
+        except KeyInvalid as error:
+            raise RequestInvalid(
+                "A file of the set has a name that is too long for the storage.",
+                value=info.filename,
+                accepted=f"names of at most {PART_BYTES} bytes, in a path of less than {KEY_BYTES}",
+            ) from error
 
 
 def _info(slide_id: str, received: Received, prepared: Prepared, report: ProbeReport) -> SlideInfo:

@@ -14,6 +14,7 @@ from workers.core.own_labels import LabelChanges, changed
 from workers.core.schemas import Mpp
 from workers.core.slide_schemas import SlideInfo
 from workers.core.store import Store, slide_missing
+from workers.core.stored.slides import publish_record, require_own_slide
 
 
 class SlideChange(Frozen):
@@ -46,8 +47,11 @@ def change_slide(store: Store, slide_id: str, change: Callable[[SlideInfo], Slid
 
     Raises:
         SlideNotFound: There is no such slide.
+        OnAnotherHost: Its truth lies in another data folder.
         DiskFull: The disk had no room.
+        OSError: The storage does not take it.
     """
+    require_own_slide(store, slide_id)
     folder = store.slide_dir(slide_id)
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -57,6 +61,7 @@ def change_slide(store: Store, slide_id: str, change: Callable[[SlideInfo], Slid
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
             info = change(store.read_slide(slide_id))
+            publish_record(store, info)  # first: what the storage does not take is not changed here
             store.write_json(folder / "slide.json", info)
         except FileNotFoundError:  # deleted meanwhile
             raise slide_missing(slide_id) from None

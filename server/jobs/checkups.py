@@ -5,7 +5,7 @@ import time
 
 from pydantic import Field
 
-from server.jobs.doctor import Doctor, Finding
+from server.jobs.doctor import SLIDE, Doctor, Finding
 from workers.core.errors.access import TooMany
 from workers.core.frozen import Frozen
 from workers.core.queue.jobs import Jobs
@@ -15,7 +15,7 @@ LOOK_S = 10.0
 
 
 class Checkup(Frozen):
-    """A page of what is not as it should be, by the ids of jobs; the trash is on the last one."""
+    """A page of what is not as it should be, by the ids of jobs, then of slides; the trash is on the last one."""
 
     items: tuple[Finding, ...]
     jobs: int = Field(description="Jobs that were looked at for this page.")
@@ -57,9 +57,9 @@ class Checkups:
     def _look(self, limit: int, after: str, *, digests: bool) -> Checkup:
         began, count = time.monotonic(), 0
         items: list[Finding] = []
-        for job_id, found in Doctor(self._jobs, digests=digests).looks(after):
+        for mark, found in Doctor(self._jobs, digests=digests).looks(after):
             items += [Finding(kind=each.kind, id=each.id, detail=each.detail) for each in found]
-            count += bool(job_id)
-            if job_id and (len(items) >= limit or time.monotonic() - began > self._look_s):
-                return Checkup(items=tuple(items), jobs=count, next_cursor=job_id)
+            count += bool(mark) and not mark.startswith(SLIDE)
+            if mark and (len(items) >= limit or time.monotonic() - began > self._look_s):
+                return Checkup(items=tuple(items), jobs=count, next_cursor=mark)
         return Checkup(items=tuple(items), jobs=count)

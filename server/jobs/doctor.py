@@ -28,6 +28,9 @@ from workers.core.queue.keys import JOBS, JobKeys
 from workers.core.schemas import FINAL_STATES
 
 STALE_S = 3600.0
+SLIDE = "slide-"
+"""What the marks of slides begin with: no id of a job comes after it."""
+
 _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\..+|.+\.partial")
 
 
@@ -36,8 +39,8 @@ class Finding(Frozen):
 
     kind: str = Field(description="What, as in docs/reliability.md.")
     id: str = Field(
-        description="What it is about, of whatever tenant: a job; of `catalogue_differs` also a slide or batch; of "
-        "`trash` a name in it."
+        description="What it is about, of whatever tenant: a job; of `storage_…` also a slide; of `catalogue_differs` "
+        "also a slide or batch; of `trash` a name in it."
     )
     detail: str = Field(description="For people.")
 
@@ -74,10 +77,12 @@ class Doctor:
             yield from found
 
     def looks(self, after: str = "") -> Iterator[tuple[str, Iterator[Treated]]]:
-        """Yield each job with what is wrong with it, in the order of ids, then trash and index, which have none.
+        """Yield each job with what is wrong with it, then stored slides, then trash and index, which have no mark.
+
+        A mark is the id of a job, or `slide-` and that of a slide; they come in order.
 
         Args:
-            after: Only jobs with a greater id.
+            after: Only what has a greater mark.
 
         Raises:
             QueueUnavailable: Redis does not answer.
@@ -87,6 +92,9 @@ class Doctor:
         for job_id in sorted(known | set(self._store.list_jobs())):
             if job_id > after:
                 yield job_id, self._job(job_id, is_known=job_id in known)
+        for slide_id in self._stored.slides():
+            if (mark := f"{SLIDE}{slide_id}") > after:
+                yield mark, map(self._treated, self._stored.of_slide(slide_id))
         yield "", chain(self._trash(), self._catalogue(), map(self._treated, self._stored.unknown()))
 
     def _trash(self) -> Iterator[Treated]:
@@ -105,9 +113,9 @@ class Doctor:
             catalogue.close()
 
     def _job(self, job_id: str, *, is_known: bool) -> Iterator[Treated]:
-        folder = self._store.job_dir(job_id)
+        folder = self._store.own_job_dir(job_id)
         if not folder.exists():
-            if self._is_known(job_id):  # else it was deleted meanwhile
+            if self._is_known(job_id) and not self._stored.is_elsewhere(job_id):  # else it was deleted meanwhile
                 yield self._told("record_without_folder", job_id, "the queue knows it, the disk does not", self._forget)
             return
         view = stored_view(self._store, job_id)
@@ -122,8 +130,7 @@ class Doctor:
         elif is_known:
             yield from self._end(job_id, view.state)
         yield from self._leftovers(job_id)
-        if view.state in FINAL_STATES:
-            yield from map(self._treated, self._stored.of_job(job_id))
+        yield from map(self._treated, self._stored.of_job(job_id, has_ended=view.state in FINAL_STATES))
         if view.state == "succeeded":
             yield from self._results(job_id)
             yield from self._corrections(job_id)

@@ -21,6 +21,8 @@ from workers.core.job_files import folder_bytes, stored_view
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import FINAL_STATES, JobView
 from workers.core.slide_schemas import SlideInfo
+from workers.core.stored.jobs import remove_stored_job, require_own_job
+from workers.core.stored.slides import remove_stored_slide, require_own_slide
 
 Reason = Literal["age", "request"]
 
@@ -66,6 +68,8 @@ class Retention:
             QueueUnavailable: Redis does not answer; nothing was removed, or a part, and the next sweep goes on.
         """
         self._store.empty_trash()
+        if self._store.storage is not None:
+            self._jobs.ends.tend_scratch()
         if not self._days:
             return 0
         self._jobs.ping()  # a job goes from the disk first: better not to begin than to leave it half known
@@ -89,11 +93,15 @@ class Retention:
         Raises:
             SlideNotFound: There is no such slide.
             SlideInUse: A job on it has not ended.
+            OnAnotherHost: Its truth lies in another data folder.
             QueueUnavailable: Redis does not answer.
         """
         info = self._store.read_slide(slide_id)
+        require_own_slide(self._store, slide_id)
         views = [self._settled(view) for view in self._by_slide()[slide_id]]
         active = [view.id for view in views if view.state not in FINAL_STATES]
+        if self._store.storage is not None:  # a job of another gateway may read it too
+            active += [view.id for view in self._jobs.active() if view.request.slide_id == slide_id]
         if active:
             raise SlideInUse(
                 "A job still reads this slide.", value=active[0], accepted="a slide without queued or running jobs"
@@ -106,9 +114,11 @@ class Retention:
 
         Raises:
             JobNotFound: There is no such job.
+            OnAnotherHost: Its truth lies in another data folder.
             QueueUnavailable: Redis does not answer.
         """
         view = self._jobs.view(job_id)
+        require_own_job(self._store, job_id)
         self._remove_jobs([view], "request")
         self._drop_batches_of(view.tenant, job_id)
 
@@ -132,6 +142,8 @@ class Retention:
         found: defaultdict[str, list[JobView]] = defaultdict(list)
         for job_id in self._store.list_jobs():
             view = stored_view(self._store, job_id)
+            if view is not None and view.state not in FINAL_STATES and self._store.storage is not None:
+                view = stored_view(self._store, job_id) if self._jobs.ends.learn(job_id) else view
             if view is not None:  # what cannot be read stays
                 found[view.request.slide_id].append(view)
         return found
@@ -140,6 +152,7 @@ class Retention:
         # The jobs first: whoever dies in between leaves a slide without jobs, which the next attempt finds again.
         count = self._remove_jobs(views, reason)
         size = folder_bytes(self._store.slide_dir(info.id))
+        remove_stored_slide(self._store, info.id)
         with suppress(SlideNotFound):  # another process was quicker
             whole = self._store.delete_slide(info.id)
             self._tell(
@@ -152,8 +165,9 @@ class Retention:
         count = 0
         for view in views:
             size = folder_bytes(self._store.job_dir(view.id))
-            if (results := self._store.results(view.id)) is not None:
-                results.remove()  # first: one that does not answer leaves the job, to be asked for again
+            remove_stored_job(
+                self._store, view.id
+            )  # first: one that does not answer leaves the job, to be asked for again
             self._jobs.is_going(view.id)
             # The folder first: what is on disk and not in the queue would count as lost, and be submitted again.
             is_whole: bool | None = None

@@ -1,16 +1,19 @@
-"""Looks at the storage of results against the data folder: what misses there, what changed, what is left over."""
+"""Looks at the storage against the data folder: what misses there, what changed, what is left over."""
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
-from workers.core.errors.base import JobNotFound, ResultNotReady
+from workers.core.errors.base import JobNotFound, ResultNotReady, SlideNotFound
 from workers.core.job_files import read_ending
-from workers.core.storage.base import Key
+from workers.core.slide_schemas import SlideInfo
+from workers.core.storage.base import Key, Storage
 from workers.core.storage.commits import Commits, Manifest
-from workers.core.store import STORED_JOBS, Store
-from workers.core.stored_results import publish
+from workers.core.storage.layout import JOBS, SLIDES, job_record, slide_record
+from workers.core.store import Store
+from workers.core.stored.results import publish
+from workers.core.stored.slides import publish_slide
 
 
 class Amiss(NamedTuple):
@@ -35,27 +38,61 @@ class StoredCheck:
         self._digests = digests
         self._is_silent = False
 
-    def of_job(self, job_id: str) -> Iterator[Amiss]:
+    def of_job(self, job_id: str, *, has_ended: bool) -> Iterator[Amiss]:
         """Yield what is wrong with what is stored of a job that the data folder knows."""
-        commits = self._store.results(job_id)
-        if commits is None or self._is_silent:
+        commits, storage = self._store.results(job_id), self._store.storage
+        if commits is None or storage is None or self._is_silent:
             return
         try:
-            yield from self._of_results(job_id, commits)
+            if not _is_there(storage, job_record(job_id)):
+                yield Amiss("storage_missing", job_id, "what was asked for is not stored", self._publish_request)
+            if has_ended:
+                yield from self._of_results(job_id, commits)
         except (JobNotFound, ResultNotReady):  # deleted meanwhile
             return
         except OSError as error:
             yield self._silent(error)
 
-    def unknown(self) -> Iterator[Amiss]:
-        """Yield what is stored of jobs that the data folder does not know; nobody but a person can say whose it is."""
+    def is_elsewhere(self, job_id: str) -> bool:
+        """Return whether a job without a folder here is stored: then another data folder has it."""
+        storage = self._store.storage
+        try:
+            return storage is not None and _is_there(storage, job_record(job_id))
+        except OSError:  # nobody can say
+            return True
+
+    def slides(self) -> list[str]:
+        """Return the ids of the slides of the data folder, in order, if they can be looked for."""
         if self._store.storage is None or self._is_silent:
+            return []
+        return sorted(info.id for info in self._store.list_slides())
+
+    def of_slide(self, slide_id: str) -> Iterator[Amiss]:
+        """Yield what is wrong with what is stored of a slide that the data folder has."""
+        commits, storage = self._store.slide_set(slide_id), self._store.storage
+        if commits is None or storage is None or self._is_silent or not self._store.has_slide(slide_id):
             return
         try:
-            for job_id in self._stored_ids():
-                if not self._store.job_dir(job_id).exists():
-                    detail = "its results are stored, and the data folder has no such job"
+            yield from self._of_files(slide_id, commits, storage)
+        except SlideNotFound:  # deleted meanwhile
+            return
+        except OSError as error:
+            yield self._silent(error)
+
+    def unknown(self) -> Iterator[Amiss]:
+        """Yield what is stored and unknown to the data folder; nobody but a person can say whose it is."""
+        storage = self._store.storage
+        if storage is None or self._is_silent:
+            return
+        try:
+            for job_id in _ids(storage, JOBS):
+                if not self._store.owns_job(job_id):
+                    detail = "it is stored, and the data folder has no such job"
                     yield Amiss("storage_unknown", job_id, detail, None)
+            for slide_id in _ids(storage, SLIDES):
+                if not self._store.has_slide(slide_id):
+                    detail = "it is stored, and the data folder has no such slide"
+                    yield Amiss("storage_unknown", slide_id, detail, None)
         except OSError as error:
             yield self._silent(error)
 
@@ -70,6 +107,22 @@ class StoredCheck:
         if manifest is None:
             yield Amiss("storage_missing", job_id, "it has succeeded, and its results are not stored", self._publish)
             return
+        yield from self._of_set(job_id, commits, manifest, self._publish)
+
+    def _of_files(self, slide_id: str, commits: Commits, storage: Storage) -> Iterator[Amiss]:
+        info, manifest = self._store.read_slide(slide_id), commits.current()
+        record = storage.get(slide_record(slide_id)) if _is_there(storage, slide_record(slide_id)) else None
+        if manifest is None or record is None:
+            yield Amiss("storage_missing", slide_id, "the slide is not stored", self._publish_slide)
+            return
+        yield from self._of_set(slide_id, commits, manifest, partial(self._publish_slide, anew=True))
+        if SlideInfo.model_validate_json(record) != info:
+            detail = "the record of the slide is stored as it was before it was changed"
+            yield Amiss("storage_changed", slide_id, detail, self._publish_slide)
+
+    def _of_set(
+        self, subject: str, commits: Commits, manifest: Manifest, mend: Callable[[str], object]
+    ) -> Iterator[Amiss]:
         sizes = commits.sizes(manifest.token)
         wrong = [
             name
@@ -77,29 +130,44 @@ class StoredCheck:
             if sizes.get(name) != entry.size_bytes or (self._digests and not _is_same(commits, manifest, name))
         ]
         if wrong:
-            yield Amiss("storage_changed", job_id, f"{wrong[0]} is not stored as it was written", self._publish)
+            yield Amiss("storage_changed", subject, f"{wrong[0]} is not stored as it was written", mend)
         if stale := commits.stale():
             detail = f"{len(stale)} objects of writers that were late or died, such as {stale[0].name}"
-            yield Amiss("storage_left_over", job_id, detail, lambda _id: commits.sweep())
+            yield Amiss("storage_left_over", subject, detail, lambda _id: commits.sweep())
+
+    def _publish_request(self, job_id: str) -> None:
+        self._store.put_record(job_record(job_id), self._store.read_request(job_id))
+
+    def _publish_slide(self, slide_id: str, *, anew: bool = False) -> None:
+        """Store a slide again, out of the data folder."""
+        info = self._store.read_slide(slide_id)
+        publish_slide(self._store, info, self._store.slide_dir(slide_id), anew=anew)
 
     def _publish(self, job_id: str) -> None:
         """Store the results of a job again, out of the data folder. Nobody else writes them: it has succeeded."""
-        commits = self._store.results(job_id)
-        manifest = None if commits is None else commits.current()
-        token = max(time.time_ns() // 1000, 0 if manifest is None else manifest.token + 1)
-        publish(self._store, job_id, token, anew=True)
-
-    def _stored_ids(self) -> Iterator[str]:
-        """Yield the ids of all jobs of which anything is stored, with one request for each."""
-        after, storage = None, self._store.storage
-        while storage is not None and (page := storage.list(STORED_JOBS, after, 1)):
-            job_id = page[0].key.split("/")[1]
-            yield job_id
-            after = Key(f"{STORED_JOBS}/{job_id}0")  # `0` comes after `/`, so after all of this job
+        if (commits := self._store.results(job_id)) is not None:
+            publish(self._store, job_id, commits.next_token(), anew=True)
 
     def _silent(self, error: OSError) -> Amiss:
         self._is_silent = True
         return Amiss("storage_silent", "", f"it cannot be looked at: {error.strerror}", None)
+
+
+def _ids(storage: Storage, above: Key) -> Iterator[str]:
+    """Yield the ids of all of which anything is stored below a key, with one request for each."""
+    after = None
+    while page := storage.list(above, after, 1):
+        found = page[0].key.split("/")[1]
+        yield found
+        after = above / f"{found}0"  # `0` comes after `/`, so after all of this one
+
+
+def _is_there(storage: Storage, key: Key) -> bool:
+    try:
+        storage.head(key)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _is_same(commits: Commits, manifest: Manifest, name: str) -> bool:

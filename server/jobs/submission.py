@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -25,6 +25,7 @@ from workers.core.sizing.preflight import Crew, preflight, require_disk
 from workers.core.slides.images import geometry_of_image
 from workers.core.slides.modality_match import require_modality
 from workers.core.store import new_id, slide_missing
+from workers.core.stored.jobs import remove_stored_job
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Admission:
 
         Raises:
             QueueUnavailable: Redis does not answer; nothing of the job stays.
-            OSError, DiskFull: The disk does not take it; nothing of the job stays.
+            OSError, DiskFull: The disk or the storage does not take it; nothing of the job stays.
         """
         created_at = datetime.now(UTC)
         size = estimate.estimated_disk_bytes or 0
@@ -97,6 +98,8 @@ class Admission:
         except Unavailable:
             if is_new:  # else it is what an earlier request made, and may be queued
                 self.jobs.store.delete_job(job_id)
+                with suppress(OSError):  # then the doctor finds it
+                    remove_stored_job(self.jobs.store, job_id)
             raise
         logger.info("job %s is asked for", job_id)  # the line has the request's name as well
 

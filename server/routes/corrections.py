@@ -11,7 +11,7 @@ from server.access.guards import AccessDep, CallerDep
 from server.review.corrections import Review
 from server.review.views import Corrected, CorrectionRequest, Corrections, History, UndoRequest
 from server.routes.deps import AskDep, QuotasDep, StoreDep
-from server.routes.path_deps import OWN_JOB
+from server.routes.path_deps import JOB_HERE, OWN_JOB
 from server.web.errors import error_responses
 from workers.core.corrections.counts import StatisticsWithCorrections, count_corrected
 from workers.core.corrections.log import read_revisions
@@ -20,7 +20,7 @@ from workers.core.corrections.standing import standing
 from workers.core.errors.base import ResultNotFound
 from workers.core.products import product_path
 
-router = APIRouter(prefix="/v1/jobs/{job_id}/corrections", tags=["corrections"], dependencies=[OWN_JOB])
+router = APIRouter(prefix="/v1/jobs/{job_id}/corrections", tags=["corrections"], dependencies=[OWN_JOB, JOB_HERE])
 
 FEATURES, STATISTICS = "features.fgb", "statistics.json"
 WRITES = error_responses(404, 409, 413, 422, 503, 507)

@@ -22,6 +22,7 @@ from workers.core.job_files import change_labels
 from workers.core.own_labels import LabelChanges
 from workers.core.quality_schemas import LAYER
 from workers.core.schemas import FINAL_STATES, OUTPUTS, JobState, JobSubmission, JobView
+from workers.core.stored.jobs import require_own_job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -82,11 +83,12 @@ def get_job(view: JobDep, root_path: RootPathDep) -> JobView:
     return with_results(root_path, view)
 
 
-@router.patch("/{job_id}", responses=error_responses(404, 413, 422, 503, 507))
+@router.patch("/{job_id}", responses=error_responses(404, 409, 413, 422, 503, 507))
 def change_job(
     view: JobDep, change: JobChange, jobs: JobsDep, catalogue: CatalogueDep, root_path: RootPathDep
 ) -> JobView:
     """Change the labels of a job. All else of it is as it was asked for."""
+    require_own_job(jobs.store, view.id)
     change_labels(jobs.store, view.id, change.labels)
     catalogue.renew("job", view.id, view.tenant)
     return with_results(root_path, jobs.view(view.id))
@@ -97,7 +99,7 @@ def change_job(
     responses={
         200: {"description": "It was queued or running and is canceled."},
         204: {"description": "It was finished and is deleted with its results."},
-        **error_responses(404, 503),
+        **error_responses(404, 409, 503),
     },
     response_model=JobView,
 )

@@ -12,6 +12,8 @@ from server.uploads.store import upload_missing
 from workers.core.schemas import JobView
 from workers.core.slide_schemas import SlideInfo
 from workers.core.store import job_missing, slide_missing
+from workers.core.stored.jobs import require_own_job
+from workers.core.stored.results import bring_result
 
 
 def own_slide(slide_id: str, store: StoreDep, caller: CallerDep) -> SlideInfo:
@@ -32,6 +34,7 @@ def own_stored_job(job_id: str, store: StoreDep, caller: CallerDep) -> None:
         JobNotFound.
     """
     caller.check_owner(store.read_request(job_id).tenant, job_missing(job_id))
+    bring_result(store, job_id)
 
 
 def own_job(job_id: str, jobs: JobsDep, caller: CallerDep) -> JobView:
@@ -40,9 +43,19 @@ def own_job(job_id: str, jobs: JobsDep, caller: CallerDep) -> JobView:
     Raises:
         JobNotFound, QueueUnavailable.
     """
+    bring_result(jobs.store, job_id)
     view = jobs.view(job_id)
     caller.check_owner(view.tenant, job_missing(job_id))
     return view
+
+
+def job_here(job_id: str, store: StoreDep) -> None:
+    """Let only jobs pass whose truth lies in this gateway's folder.
+
+    Raises:
+        OnAnotherHost.
+    """
+    require_own_job(store, job_id)
 
 
 def own_batch(batch_id: str, jobs: JobsDep, caller: CallerDep) -> Batches:
@@ -81,5 +94,6 @@ JobDep = Annotated[JobView, Depends(own_job)]
 BatchesDep = Annotated[Batches, Depends(own_batch)]
 OWN_SLIDE = Depends(own_slide)
 OWN_JOB = Depends(own_stored_job)
+JOB_HERE = Depends(job_here)
 OWN_UPLOAD = Depends(own_upload)
 MAY_GO_ON = Depends(may_go_on)

@@ -25,7 +25,7 @@ from workers.core.products import SIMPLIFIED, Products, ProductView, product_pat
 from workers.core.quality_schemas import LAYER
 from workers.core.queue.jobs import Jobs
 from workers.core.store import Store
-from workers.core.stored_results import find_result, local_result
+from workers.core.stored.results import find_result, local_result
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 

@@ -140,7 +140,7 @@ def get_slide(info: SlideDep) -> SlideInfo:
     return info
 
 
-@router.patch("/{slide_id}", responses=error_responses(404, 413, 422, 507), dependencies=[OWN_SLIDE])
+@router.patch("/{slide_id}", responses=error_responses(404, 409, 413, 422, 507), dependencies=[OWN_SLIDE])
 def change_slide(slide_id: str, change: SlideChange, store: StoreDep, catalogue: CatalogueDep) -> SlideInfo:
     """Change labels, or keep the µm per pixel that you know: every later job takes it, and says so with a warning."""
     info = slide_records.change_slide(store, slide_id, change.applied)

@@ -20,7 +20,7 @@ from server.uploads import tus
 from server.uploads.records import Upload
 from server.uploads.store import UploadStore
 from workers.core.errors.access import QuotaExceeded
-from workers.core.errors.base import Invalid, LDiffusionError, SlideNotFound, Unavailable
+from workers.core.errors.base import Invalid, LDiffusionError, Unavailable
 from workers.core.schemas import ErrorBody
 from workers.core.slide_schemas import SlideInfo
 from workers.core.store import Store
@@ -95,10 +95,8 @@ class Finalizer:
         return {"state": "ready", "slide_id": info.id}
 
     async def _admit(self, upload: Upload) -> SlideInfo:
-        try:  # committed before a crash, and not yet said
+        if await to_thread.run_sync(self._store.has_slide, upload.id):  # committed before a crash, and not yet said
             return await to_thread.run_sync(self._store.read_slide, upload.id)
-        except SlideNotFound:
-            pass
         upload = await to_thread.run_sync(self._upload_store.join, upload)
         file = await to_thread.run_sync(self._upload_store.complete_file, upload.id)
         digest = await to_thread.run_sync(self._digest, file)

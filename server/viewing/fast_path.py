@@ -74,7 +74,7 @@ class FastPath:
             return info
         try:
             info = await to_thread.run_sync(store.read_slide, slide_id)
-        except SlideNotFound:
+        except (SlideNotFound, OSError):  # the route says which
             self._seen.pop(slide_id, None)
             return None
         self._seen[slide_id] = time.monotonic(), info

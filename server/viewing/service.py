@@ -22,7 +22,8 @@ from workers.core.settings import Settings
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.slide import Pixels
 from workers.core.store import Store, slide_missing
-from workers.core.stored_results import local_result
+from workers.core.stored.results import local_result
+from workers.core.stored.slides import is_at_hand, slide_at_hand
 
 TURN_S = 0.05
 """While other tenants are there, what is decoded for one counts for so long at least in its share of the children.
@@ -117,7 +118,7 @@ class Viewing:
         left, upper, right, lower = grid.tile(*address)  # before anything is opened
         is_whole = right - left == lower - upper == grid.tile_px
         place = grid.step(address[0]), *address[1:]
-        if is_whole and (tile := self._stored_tiles(info, grid).tile(*place)):
+        if is_whole and is_at_hand(self._store, info.id) and (tile := self._stored_tiles(info, grid).tile(*place)):
             return tile
         overview = self._overviews.known(info.id)
         if overview is not None and deepzoom.is_small(grid, address[0]):
@@ -136,7 +137,8 @@ class Viewing:
         grid = grid_of(info.geometry)
         if deepzoom.is_small(grid, address[0]):
             return deepzoom.jpeg(deepzoom.overview_tile(self._overview(info), grid, address))
-        return self._pool.ask(self._store.slide_file(info.id), info, Wanted(kind="tile", address=address)).body
+        with slide_at_hand(self._store, info.id) as file:
+            return self._pool.ask(file, info, Wanted(kind="tile", address=address)).body
 
     def tile_at_hand(self, info: SlideInfo, address: Address) -> bytes | None:
         """Return what `slide_tile` does if that takes neither work nor a wait, else None. It may be called anywhere."""
@@ -192,7 +194,8 @@ class Viewing:
     def _stored_tiles(self, info: SlideInfo, grid: Grid) -> StoredTiles:
         def make() -> StoredTiles:
             try:
-                return StoredTiles(self._store.slide_file(info.id), info, grid.tile_px)
+                with slide_at_hand(self._store, info.id) as file:
+                    return StoredTiles(file, info, grid.tile_px)
             except FileNotFoundError as error:  # deleted meanwhile
                 raise slide_missing(info.id) from error
 
@@ -206,7 +209,8 @@ class Viewing:
 
     def _overview(self, info: SlideInfo) -> Pixels:
         def make() -> Pixels:
-            head, body = self._pool.ask(self._store.slide_file(info.id), info, Wanted(kind="overview"))
+            with slide_at_hand(self._store, info.id) as file:
+                head, body = self._pool.ask(file, info, Wanted(kind="overview"))
             if head.lost:
                 logger.warning("slide %s: %d blocks of its overview cannot be decoded", info.id, head.lost)
             return np.frombuffer(body, np.uint8).reshape(head.height, head.width, 3)

@@ -6,14 +6,14 @@ import pytest
 from pipeline_fixtures import asked_for, work
 
 from server.results.coarse import coarse_of
-from workers import tasks
 from workers.core.objects.coarse import CoarsePreview
 from workers.core.queue.jobs import Jobs
 from workers.pipeline import coarse
+from workers.runtime import Runtime
 
 
 def test_a_large_job_shows_a_coarse_preview_until_it_is_done(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(coarse, "REGIONS_MIN_PX", 1)
     job_id, seen = asked_for(jobs, slide_id), list[int]()

@@ -13,6 +13,7 @@ from workers.core.store import new_id
 from workers.core.telemetry.status import WorkerStatus
 from workers.core.telemetry.tallies import TALLIES
 from workers.pipeline import inference
+from workers.runtime import Runtime
 
 
 @pytest.fixture
@@ -21,19 +22,19 @@ def lease_s() -> float:
 
 
 @pytest.fixture
-def telling(here: tasks.Runtime) -> tasks.Runtime:
+def telling(here: Runtime) -> Runtime:
     """A worker that says how it is, and has counted nothing yet."""
     TALLIES.take()
     here.leases.status = WorkerStatus("auto")
     return here
 
 
-def sums(runtime: tasks.Runtime) -> dict[tuple[str, ...], float]:
+def sums(runtime: Runtime) -> dict[tuple[str, ...], float]:
     runtime.leases.retire()
     return {(tally.name, *labels): value for tally, labels, value in read_tallies(runtime.leases.jobs)}
 
 
-def test_a_job_is_counted_by_its_regions_phases_and_end(telling: tasks.Runtime, jobs: Jobs, slide_id: str) -> None:
+def test_a_job_is_counted_by_its_regions_phases_and_end(telling: Runtime, jobs: Jobs, slide_id: str) -> None:
     job_id = asked_for(jobs, slide_id)
     work(telling)
     plan, result, told = jobs.store.read_plan(job_id), jobs.store.read_result(job_id), sums(telling)
@@ -58,7 +59,7 @@ def test_a_job_is_counted_by_its_regions_phases_and_end(telling: tasks.Runtime, 
 
 
 def test_what_goes_wrong_is_counted_by_its_code(
-    telling: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+    telling: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise LDiffusionError("made")
@@ -71,6 +72,6 @@ def test_what_goes_wrong_is_counted_by_its_code(
     assert told["jobs_ended", "failed", "internal_error"] == 1
 
 
-def test_a_region_of_a_job_that_is_gone_has_no_model(telling: tasks.Runtime, jobs: Jobs, colour: ModuleType) -> None:
+def test_a_region_of_a_job_that_is_gone_has_no_model(telling: Runtime, jobs: Jobs, colour: ModuleType) -> None:
     tasks.segment_region(new_id(), 0)
     assert not any(name[0] == "regions" for name in sums(telling))

@@ -9,6 +9,7 @@ from workers.core.queue.keys import worker_key
 from workers.core.queue.leases import Leases
 from workers.core.store import new_id
 from workers.pipeline.inference import DeviceLost
+from workers.runtime import Runtime
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ class Ended(BaseException):
 
 
 def test_a_worker_that_loses_its_accelerator_ends_and_others_get_its_task(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: object) -> float:
         raise DeviceLost("CUDA error: the launch failed")
@@ -49,7 +50,7 @@ def test_a_worker_that_loses_its_accelerator_ends_and_others_get_its_task(
 
 
 def test_a_part_with_which_every_accelerator_is_lost_ends_its_job(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: object) -> float:
         raise DeviceLost("CUDA error: the launch failed")

@@ -7,7 +7,7 @@ import pytest
 from pipeline_fixtures import asked_for, chunks, work
 from queue_fixtures import begun, drain, finishing, sweep, worker
 
-from workers import stages, tasks, writers
+from workers import stages, writers
 from workers.core.digests import sha256_of
 from workers.core.errors.base import ResultNotReady
 from workers.core.job_files import ENDING, stored_view
@@ -15,6 +15,7 @@ from workers.core.label_layout import STORE
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys, Task
 from workers.outputs.landed import LANDED, Landed
+from workers.runtime import Runtime
 
 WRITERS = ("write_overlay", "write_labels", "write_objects", "write_geojson", "write_statistics", "write_preview")
 
@@ -41,7 +42,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, faults: dict[str, int]) -> list[str
 
 
 def test_a_finish_goes_on_after_the_outputs_that_are_complete(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = counted(monkeypatch, {"write_geojson": 2, "write_preview": 1})
     job_id = asked_for(jobs, slide_id)
@@ -108,7 +109,7 @@ def test_an_output_that_does_not_stay_does_not_kill_workers_forever(jobs: Jobs) 
 
 
 def test_a_lost_finish_keeps_the_regions_and_can_be_resumed(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = asked_for(jobs, slide_id)
     with monkeypatch.context() as patch:
@@ -144,7 +145,7 @@ def test_a_canceled_finish_keeps_nothing(jobs: Jobs) -> None:
 
 
 def test_what_killed_writers_left_half_written_is_swept(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = asked_for(jobs, slide_id)
     finish = stages.finish_job

@@ -23,6 +23,7 @@ from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
 from workers.core.store import new_id
 from workers.process.watchdog import Watchdog
+from workers.runtime import Runtime
 
 NAME = "confidence.ome.tif"
 
@@ -42,7 +43,7 @@ def job_id(plain: Finished) -> str:
 
 
 @pytest.fixture
-def runtime(asked: Products, queue_settings: Settings, colour: ModuleType) -> tasks.Runtime:
+def runtime(asked: Products, queue_settings: Settings, colour: ModuleType) -> Runtime:
     return tasks.configure(queue_settings, Leases(asked.jobs, new_id()), colour.ColourEngine)
 
 
@@ -50,7 +51,7 @@ def folder_of(asked: Products, job_id: str) -> Path:
     return asked.store.job_dir(job_id) / "products"
 
 
-def test_it_is_made_once_for_all_who_ask(asked: Products, job_id: str, runtime: tasks.Runtime) -> None:
+def test_it_is_made_once_for_all_who_ask(asked: Products, job_id: str, runtime: Runtime) -> None:
     assert [asked.ask(job_id, NAME) for _ in range(3)] == [None] * 3
     assert entries(asked.jobs) == [("workers.product_tasks.make_product", [job_id, NAME])]
     assert asked.view(job_id, NAME).state == "making"
@@ -72,7 +73,7 @@ def test_what_is_made_needs_no_queue(asked: Products, job_id: str) -> None:
     assert Products(Jobs(nowhere.redis_url, nowhere)).ask(job_id, NAME) is not None
 
 
-def test_a_folder_has_the_digest_of_what_is_in_it(asked: Products, job_id: str, runtime: tasks.Runtime) -> None:
+def test_a_folder_has_the_digest_of_what_is_in_it(asked: Products, job_id: str, runtime: Runtime) -> None:
     asked.ask(job_id, "labels.ome.zarr")
     work(runtime)
     made = read_made(asked.store, job_id, "labels.ome.zarr")
@@ -85,9 +86,7 @@ def test_a_folder_has_the_digest_of_what_is_in_it(asked: Products, job_id: str, 
     assert product_tasks.digest_of_folder(folder) != made.sha256
 
 
-def test_what_cannot_be_made_says_why_and_is_not_tried_again(
-    asked: Products, job_id: str, runtime: tasks.Runtime
-) -> None:
+def test_what_cannot_be_made_says_why_and_is_not_tried_again(asked: Products, job_id: str, runtime: Runtime) -> None:
     assert asked.ask(job_id, "segmentation.dcm") is None
     work(runtime)
     for _ in range(2):
@@ -119,7 +118,7 @@ def test_what_a_worker_has_no_memory_for_is_refused_until_tomorrow(
 
 
 def test_a_fault_is_tried_again_and_then_told_for_a_while(
-    asked: Products, job_id: str, runtime: tasks.Runtime, monkeypatch: pytest.MonkeyPatch
+    asked: Products, job_id: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Path] = []
 
@@ -196,7 +195,7 @@ def test_nothing_is_made_of_a_job_that_has_not_succeeded(asked: Products, job_id
     assert entries(asked.jobs) == []
 
 
-def test_a_deleted_job_takes_its_products_along(asked: Products, job_id: str, runtime: tasks.Runtime) -> None:
+def test_a_deleted_job_takes_its_products_along(asked: Products, job_id: str, runtime: Runtime) -> None:
     asked.ask(job_id, NAME)
     asked.store.delete_job(job_id)
     asked.jobs.forget(job_id)
@@ -206,7 +205,7 @@ def test_a_deleted_job_takes_its_products_along(asked: Products, job_id: str, ru
 
 
 def test_a_job_that_is_deleted_meanwhile_leaves_nothing(
-    asked: Products, job_id: str, runtime: tasks.Runtime, monkeypatch: pytest.MonkeyPatch
+    asked: Products, job_id: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(path: Path, source: product_tasks.Source) -> None:
         asked.store.delete_job(job_id)
@@ -222,7 +221,7 @@ def test_a_job_that_is_deleted_meanwhile_leaves_nothing(
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "", "result.json"])
 def test_a_name_in_the_queue_that_is_no_product_does_nothing(
-    asked: Products, job_id: str, runtime: tasks.Runtime, name: str
+    asked: Products, job_id: str, runtime: Runtime, name: str
 ) -> None:
     with asked.jobs.redis.pipeline() as pipe:
         asked.jobs.enqueue(pipe, Task(job_id, "product", product=name), "interactive")

@@ -23,6 +23,7 @@ from workers.core.slides.readers.registry import open_slide
 from workers.core.store import new_id
 from workers.masks import load_tissue
 from workers.pipeline import stitch
+from workers.runtime import Runtime
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def lease_s() -> float:
 
 
 def test_a_job_runs_from_slide_to_result(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, stained: NDArray[np.uint8], colour: ModuleType
+    here: Runtime, jobs: Jobs, slide_id: str, stained: NDArray[np.uint8], colour: ModuleType
 ) -> None:
     job_id = asked_for(jobs, slide_id)
     work(here)
@@ -54,7 +55,7 @@ def test_a_job_runs_from_slide_to_result(
     assert jobs.regions.started_job_registry.get_job_ids() == []
 
 
-def test_a_region_task_that_runs_twice_leaves_the_same_bytes(here: tasks.Runtime, jobs: Jobs, slide_id: str) -> None:
+def test_a_region_task_that_runs_twice_leaves_the_same_bytes(here: Runtime, jobs: Jobs, slide_id: str) -> None:
     job_id = asked_for(jobs, slide_id)
     here.leases.beat()
     tasks.plan_slide(job_id)
@@ -67,7 +68,7 @@ def test_a_region_task_that_runs_twice_leaves_the_same_bytes(here: tasks.Runtime
     assert len(here.engine("made-model").asked) == 2  # type: ignore[attr-defined]
 
 
-def test_a_plan_task_that_runs_again_keeps_what_landed(here: tasks.Runtime, jobs: Jobs, slide_id: str) -> None:
+def test_a_plan_task_that_runs_again_keeps_what_landed(here: Runtime, jobs: Jobs, slide_id: str) -> None:
     job_id = asked_for(jobs, slide_id)
     here.leases.beat()
     tasks.plan_slide(job_id)
@@ -85,7 +86,7 @@ def test_a_plan_task_that_runs_again_keeps_what_landed(here: tasks.Runtime, jobs
     assert jobs.view(job_id).state == "succeeded"
 
 
-def test_a_slide_of_glass_gets_a_result_without_regions(here: tasks.Runtime, jobs: Jobs, slide_id: str) -> None:
+def test_a_slide_of_glass_gets_a_result_without_regions(here: Runtime, jobs: Jobs, slide_id: str) -> None:
     with open_slide(jobs.store.slide_file(slide_id)) as slide:
         glass = np.full((slide.geometry.l0_height, slide.geometry.l0_width, 3), 243, np.uint8)
     tifffile.imwrite(jobs.store.slide_file(slide_id), glass, photometric="rgb", tile=(256, 256), metadata=None)
@@ -96,7 +97,7 @@ def test_a_slide_of_glass_gets_a_result_without_regions(here: tasks.Runtime, job
     assert (jobs.store.job_dir(job_id) / "overlay.ome.tif").stat().st_size > 0
 
 
-def test_finish_that_died_before_it_said_so_is_not_done_twice(here: tasks.Runtime, jobs: Jobs, slide_id: str) -> None:
+def test_finish_that_died_before_it_said_so_is_not_done_twice(here: Runtime, jobs: Jobs, slide_id: str) -> None:
     job_id = asked_for(jobs, slide_id)
     work(here)
     before = (jobs.store.job_dir(job_id) / "result.json").read_bytes()
@@ -110,7 +111,7 @@ def test_finish_that_died_before_it_said_so_is_not_done_twice(here: tasks.Runtim
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
-def test_an_error_of_ours_ends_the_job_at_once(here: tasks.Runtime, jobs: Jobs, slide_id: str) -> None:
+def test_an_error_of_ours_ends_the_job_at_once(here: Runtime, jobs: Jobs, slide_id: str) -> None:
     job_id = asked_for(jobs, slide_id, mpp=40.0)
     work(here)
     view = jobs.view(job_id)
@@ -121,7 +122,7 @@ def test_an_error_of_ours_ends_the_job_at_once(here: tasks.Runtime, jobs: Jobs, 
 
 
 def test_a_model_that_changed_after_the_plan_ends_the_job(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, model_folder: Path
+    here: Runtime, jobs: Jobs, slide_id: str, model_folder: Path
 ) -> None:
     job_id = asked_for(jobs, slide_id)
     here.leases.beat()
@@ -144,7 +145,7 @@ def test_a_model_that_changed_after_the_plan_ends_the_job(
     ],
 )
 def test_a_fault_is_tried_again_and_then_ends_the_job_without_a_word_of_it(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch, fault: Exception, code: str
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch, fault: Exception, code: str
 ) -> None:
     tries = []
 
@@ -165,7 +166,7 @@ def test_a_fault_is_tried_again_and_then_ends_the_job_without_a_word_of_it(
 
 
 def test_a_fault_that_passes_is_survived(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound, tries = stages.segment_one, []
 
@@ -183,7 +184,7 @@ def test_a_fault_that_passes_is_survived(
 
 
 def test_a_full_disk_has_its_own_code(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> float:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -197,7 +198,7 @@ def test_a_full_disk_has_its_own_code(
 
 
 def test_no_memory_has_its_own_code_and_is_not_tried_again(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries = []
 
@@ -228,7 +229,7 @@ def damaged_copy(jobs: Jobs, slide_id: str, pixels: NDArray[np.uint8]) -> str:
 
 
 def test_a_slide_of_a_batch_that_turns_out_to_be_damaged_fails_alone(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, stained: NDArray[np.uint8]
+    here: Runtime, jobs: Jobs, slide_id: str, stained: NDArray[np.uint8]
 ) -> None:
     bad = damaged_copy(jobs, slide_id, stained)
     here.leases.beat()
@@ -246,7 +247,7 @@ def test_a_slide_of_a_batch_that_turns_out_to_be_damaged_fails_alone(
 
 
 def test_cancel_stops_a_region_between_two_tiles_and_nothing_stays(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = asked_for(jobs, slide_id, region_px=1024)  # regions of four tiles
     engine = here.engine("made-model")
@@ -265,7 +266,7 @@ def test_cancel_stops_a_region_between_two_tiles_and_nothing_stays(
 
 
 def test_cancel_while_outputs_are_made_leaves_no_result(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = asked_for(jobs, slide_id)
     sound = stages.finish_job
@@ -282,7 +283,7 @@ def test_cancel_while_outputs_are_made_leaves_no_result(
     assert not (jobs.store.job_dir(job_id) / "result.json").exists()
 
 
-def test_a_task_of_an_unknown_job_is_nothing_to_do(here: tasks.Runtime, jobs: Jobs) -> None:
+def test_a_task_of_an_unknown_job_is_nothing_to_do(here: Runtime, jobs: Jobs) -> None:
     entry = jobs.control.enqueue("workers.tasks.plan_slide", new_id(), result_ttl=0)
     jobs.redis.hset(entry.key, "success_callback_name", "no_such_module.anything")  # a name in Redis is not imported
     work(here)

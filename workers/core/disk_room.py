@@ -9,8 +9,8 @@ from pathlib import Path
 
 from workers.core.errors.base import DiskFull, StorageFault, Unavailable, UploadTooLarge
 from workers.core.storage.base import StorageSilent
+from workers.core.storage.files import NO_SPACE
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 FAULTS = (errno.EROFS, errno.EIO)
 ROOM_BYTES = 64 * 2**20
 """After so many bytes of an upload, the room for it is looked at again."""
@@ -19,9 +19,7 @@ ROOM_BYTES = 64 * 2**20
 def storage_error(error: BaseException) -> Unavailable | None:
     """Return the error of ours for a disk that is full, read-only or broken; None for any other fault."""
     if isinstance(error, StorageSilent):
-        return StorageFault(
-            f"The storage of results does not work: {error.strerror}.", accepted="the same again once it does"
-        )
+        return StorageFault(f"The storage does not work: {error.strerror}.", accepted="the same again once it does")
     number = error.errno if isinstance(error, OSError) else None
     if number in NO_SPACE:
         return DiskFull("The disk that holds the data folder is full.")
@@ -63,3 +61,14 @@ def disk_full_told(size: int) -> Iterator[None]:
 
 def _disk_full(wanted_bytes: int) -> DiskFull:
     return DiskFull("The server's disk has too little room for this upload.", value=f"{wanted_bytes} bytes")
+
+
+@contextmanager
+def storage_told() -> Iterator[None]:
+    """Turn what a disk or a storage says that is full, read-only or silent into an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        if (known := storage_error(error)) is not None:
+            raise known from error
+        raise

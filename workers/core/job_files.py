@@ -1,6 +1,5 @@
 """What the disk alone knows of a job: enough to show it, and to queue it again, when Redis has forgotten it."""
 
-import errno
 import fcntl
 import logging
 import os
@@ -18,7 +17,8 @@ from workers.core.errors.base import Conflict, DiskFull, JobNotFound, NotFound, 
 from workers.core.frozen import Frozen
 from workers.core.own_labels import changed
 from workers.core.schemas import ErrorBody, JobView, WebhookDelivery
-from workers.core.storage.files import fsync_dir
+from workers.core.storage.files import fsync_dir, name_once
+from workers.core.storage.layout import job_record
 from workers.core.store import Store
 
 ENDING = "ended.json"
@@ -109,10 +109,12 @@ def change_labels(store: Store, job_id: str, changes: Mapping[str, str | None]) 
         JobNotFound: There is no such job.
         RequestInvalid: It would have too many.
     """
-    with _alone_in(store.job_dir(job_id)):
+    folder = store.own_job_dir(job_id)
+    with _alone_in(folder):
         stored = store.read_request(job_id)
-        labels = changed(stored.labels, changes)
-        store.write_json(store.job_dir(job_id) / "job.json", stored.model_copy(update={"labels": labels}))
+        stored = stored.model_copy(update={"labels": changed(stored.labels, changes)})
+        store.put_record(job_record(job_id), stored)
+        store.write_json(folder / "job.json", stored)
 
 
 def write_delivery(store: Store, job_id: str, delivery: WebhookDelivery) -> None:
@@ -123,7 +125,7 @@ def write_delivery(store: Store, job_id: str, delivery: WebhookDelivery) -> None
 
 
 def keep_ending(store: Store, job_id: str, ending: Ending) -> Ending:
-    """Write `ended.json`, unless there is one: the first one holds. A job without a folder is left alone.
+    """Write `ended.json`, unless there is one: the first one holds. A job without a folder of its own is left alone.
 
     Returns:
         What the folder says from now on.
@@ -131,7 +133,7 @@ def keep_ending(store: Store, job_id: str, ending: Ending) -> Ending:
     Raises:
         OSError: The disk does not take it.
     """
-    folder = store.job_dir(job_id)
+    folder = store.own_job_dir(job_id)
     before = read_ending(store, job_id)
     if before is not None or not folder.is_dir():
         return before or ending
@@ -141,23 +143,11 @@ def keep_ending(store: Store, job_id: str, ending: Ending) -> Ending:
             file.write(ending.model_dump_json(indent=2) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        _name_once(temporary, folder / ENDING)
+        name_once(temporary, folder / ENDING)
         fsync_dir(folder)
     finally:
         temporary.unlink(missing_ok=True)
     return read_ending(store, job_id) or ending
-
-
-def _name_once(temporary: Path, path: Path) -> None:
-    """Give a file its name, unless another has it: who was quicker holds."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
-            raise
-        temporary.replace(path)  # a file system without hard links
 
 
 def take_back_ending(store: Store, job_id: str) -> None:
@@ -170,15 +160,16 @@ def has_result(store: Store, job_id: str) -> bool:
     return (store.job_dir(job_id) / RESULT).is_file()
 
 
-def clear_results(store: Store, job_id: str, *, later: bool = False) -> None:
+def clear_results(store: Store, job_id: str, *, later: bool = False, keeps_regions: bool = False) -> None:
     """Remove everything from the folder of a job but the request and the ending, and regions where those are kept.
 
     May run twice at once. With `later`, folders are only out of sight when it returns, and removed after that, by a
-    thread: for a process that goes on.
+    thread: for a process that goes on. With `keeps_regions`, they are kept also where no ending says so.
     """
     folder = store.job_dir(job_id)
     ending = read_ending(store, job_id)
-    kept = KEPT | REGIONS if ending is not None and ending.keeps_regions else KEPT
+    keeps_regions |= ending is not None and ending.keeps_regions
+    kept = KEPT | REGIONS if keeps_regions else KEPT
     (folder / RESULT).unlink(missing_ok=True)  # first: without it nothing else is served
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name in kept:

@@ -31,6 +31,7 @@ from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys, Task, worker_key
 from workers.core.schemas import ErrorBody
 from workers.core.store import Store
+from workers.core.stored.jobs import has_array
 
 FOLDER = "products"
 TRY_AGAIN_S = 300.0
@@ -167,6 +168,8 @@ class Products:
         self.store.read_result(job_id)
         if made is not None:
             return made
+        if not has_array(self.store, job_id):
+            raise ProductRefused("This is made of the label array, which another host has.", value=name)
         if (failure := self._standing_failure(job_id, name)) is not None:
             raise _error_of(failure, name)
         self._queue(job_id, name)
@@ -269,7 +272,7 @@ class Products:
             attempts = 0 if entry is None else entry.attempts
             pipe.multi()
             pipe.hset(key, name, _Entry(attempts=attempts, since=_now()).model_dump_json())
-            self.jobs.enqueue(pipe, task, "interactive")  # also of a batch job: somebody waits for it now
+            self.jobs.enqueue(pipe, task, "interactive", self.jobs.host)  # of a batch job too: now somebody waits
 
         self.jobs.transact(write, key)
 
@@ -279,7 +282,8 @@ class Products:
             return not pipe.exists(worker_key(entry.worker_id))
         if _now() - entry.since < self.jobs.settings.lease_s:
             return False
-        return not any(queue_id.startswith(task.queue_prefix) for queue_id in self.jobs.control.get_job_ids())
+        control, _ = self.jobs.pair("interactive", self.jobs.host)
+        return not any(queue_id.startswith(task.queue_prefix) for queue_id in control.get_job_ids())
 
 
 def _entry_of(value: bytes | None) -> _Entry | None:

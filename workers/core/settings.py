@@ -33,8 +33,8 @@ class Settings(BaseSettings):
     )
     storage_url: str = Field(
         default="",
-        description="s3://bucket/prefix or file:///folder where results of jobs are stored besides; empty: they lie in "
-        "the data folder alone.",
+        description="s3://bucket/prefix or file:///folder where slides and results of jobs are stored besides; empty: "
+        "they lie in the data folder alone.",
     )
     storage_endpoint: str = Field(
         default="", description="https address of the service of that bucket; empty: as AWS's own programs find it."
@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     storage_redirect: bool = Field(
         default=False,
         description="Send clients to the bucket, by signed addresses, for results that the data folder has no copy of.",
+    )
+    slide_cache: ByteSize = Field(
+        default=ByteSize(0),
+        description="What copies of slides may take on a host whose data folder lacks them, such as `200GiB`; the "
+        "longest unused go first. 0: half of the disk.",
     )
     host: str = Field(
         default="127.0.0.1", description="Address the gateway listens on; others than the loopback want a key."

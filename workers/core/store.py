@@ -6,16 +6,22 @@ The data folder:
     incoming/<random>/                      uploads of one request under way; swept at start
     uploads/<id>/                           resumable uploads; the gateway's own, see `server.uploads.store`
     trash/<random>/                         on its way out; swept at start and by retention
+    slide-cache/<id>/                       copies of slides that lie in the storage and not here
+    scratch/<id>/                           jobs that are not here, while this host works on them
+
+Where there is a storage besides, records of slides and jobs that are not here are read there.
 """
 
 import logging
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from workers.core.errors.base import JobNotFound, NotFound, ResultNotReady, SlideNotFound
 from workers.core.frozen import LOCAL_TENANT
@@ -23,13 +29,13 @@ from workers.core.schemas import JobRequest, Plan, Provenance, StoredRequest
 from workers.core.slide_schemas import SlideInfo
 from workers.core.storage.base import Key, Storage
 from workers.core.storage.commits import Commits
-from workers.core.storage.files import atomic_write, fsync_dir, write_json
-from workers.core.storage.trash import Trash, removed
+from workers.core.storage.copies import Copies
+from workers.core.storage.files import atomic_write, fsync_dir, made_folder, whole_folder, write_json
+from workers.core.storage.layout import job_record, job_results, slide_files, slide_record
+from workers.core.storage.trash import Trash
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _MAKING = ".making-"
-STORED_JOBS = Key("jobs")
-"""What all keys of jobs in a storage begin with."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,18 +60,21 @@ class Store:
 
     Args:
         root: The data folder; made if absent.
-        storage: Where results lie besides, if anywhere.
+        storage: Where slides and results lie besides, if anywhere.
+        cache_bytes: What copies of slides may take; 0: half of the disk.
     """
 
     new_id = staticmethod(new_id)
     write_json = staticmethod(write_json)
     atomic_write = staticmethod(atomic_write)
 
-    def __init__(self, root: Path, storage: Storage | None = None) -> None:
+    def __init__(self, root: Path, storage: Storage | None = None, cache_bytes: int = 0) -> None:
         self.root = root
         self.storage = storage
+        self.copies = Copies(root / "slide-cache", cache_bytes)
         self._slides = root / "slides"
         self._jobs = root / "jobs"
+        self.scratch = root / "scratch"
         self._incoming = root / "incoming"
         self.trash = Trash(root / "trash")
         for folder in (self._slides, self._jobs, self._incoming, self.trash.folder):
@@ -82,19 +91,28 @@ class Store:
         return self._slides / slide_id
 
     def slide_file(self, slide_id: str) -> Path:
-        """Return the file `original.*` of a stored slide.
+        """Return the file `original.*` of a slide in this folder.
 
         Raises:
-            SlideNotFound: There is no such slide.
+            SlideNotFound: There is no such slide here.
         """
-        folder = self.slide_dir(slide_id)
-        found = sorted(path for path in folder.glob("original*") if path.is_file()) if folder.is_dir() else []
-        if not found:
-            raise slide_missing(slide_id)
-        return found[0]
+        return first_file(self.slide_dir(slide_id), slide_id)
+
+    def slide_set(self, slide_id: str) -> Commits | None:
+        """Return the files of a slide in the storage, whether or not there are any; None if there is no storage."""
+        name = self.slide_dir(slide_id).name
+        return None if self.storage is None else Commits(self.storage, slide_files(name))
 
     def job_dir(self, job_id: str) -> Path:
-        """Return the folder of a job, whether or not it is there.
+        """Return the folder in which this host works on a job, whether or not it is there; see `own_job_dir`."""
+        own = self.own_job_dir(job_id)
+        if self.storage is None or own.is_dir():
+            return own
+        scratch = self.scratch / job_id
+        return scratch if scratch.is_dir() else own
+
+    def own_job_dir(self, job_id: str) -> Path:
+        """Return the folder of a job whose truth lies here, whether or not it is there.
 
         Raises:
             JobNotFound: The text is no identifier.
@@ -103,18 +121,18 @@ class Store:
             raise JobNotFound("No job has this id.", value=job_id, accepted="32 hexadecimal characters")
         return self._jobs / job_id
 
-    def results(self, job_id: str) -> Commits | None:
-        """Return the results of a job in the storage, whether or not there are any; None if there is no storage.
+    def owns_job(self, job_id: str) -> bool:
+        """Return whether the truth of a job lies here, or can lie nowhere else."""
+        return self.storage is None or self.own_job_dir(job_id).is_dir()
 
-        Raises:
-            JobNotFound: The text is no identifier.
-        """
+    def results(self, job_id: str) -> Commits | None:
+        """Return the results of a job in the storage, whether or not there are any; None if there is no storage."""
         name = self.job_dir(job_id).name
-        return None if self.storage is None else Commits(self.storage, Key(f"{STORED_JOBS}/{name}/results"))
+        return None if self.storage is None else Commits(self.storage, job_results(name))
 
     def incoming(self) -> AbstractContextManager[Path]:
         """Give a fresh folder for an upload. What is not committed when the context ends is removed."""
-        return _made(self._incoming / new_id())
+        return made_folder(self._incoming / new_id())
 
     def sweep_incoming(self) -> int:
         """Remove what uploads, new jobs and deletions left behind when the process died. Call before taking any.
@@ -147,12 +165,17 @@ class Store:
 
         Raises:
             SlideNotFound: There is no such slide.
+            OSError: It is not here, and the storage does not answer.
         """
         path = self.slide_dir(slide_id) / "slide.json"
         try:
-            return SlideInfo.model_validate_json(path.read_bytes())
+            return SlideInfo.model_validate_json(self._bytes(path, slide_record(slide_id)))
         except FileNotFoundError as error:
             raise slide_missing(slide_id) from error
+
+    def has_slide(self, slide_id: str) -> bool:
+        """Return whether a slide lies in this folder, whole."""
+        return (self.slide_dir(slide_id) / "slide.json").exists()
 
     def list_slides(self) -> list[SlideInfo]:
         """Return all stored slides, the newest first. One whose `slide.json` cannot be read is left out and logged."""
@@ -187,26 +210,32 @@ class Store:
         labels: Mapping[str, str] | None = None,
     ) -> bool:
         """Make the folder of a job, whole, with its `job.json`; say whether there was no folder before."""
-        folder = self.job_dir(job_id)
+        folder = self.own_job_dir(job_id)
         told = {"tenant": tenant, "created_at": created_at, "estimated_bytes": estimated_bytes, "labels": labels or {}}
         stored = StoredRequest(id=job_id, request=request, **told)
+        self.put_record(job_record(job_id), stored)  # first: what the storage does not take is not here either
         if folder.exists():
             write_json(folder / "job.json", stored)
             return False
-        with _made(self._jobs / f"{_MAKING}{new_id()}") as making:
+        with whole_folder(folder, _MAKING) as making:
             write_json(making / "job.json", stored)
-            making.rename(folder)
-        fsync_dir(self._jobs)
         return True
+
+    def put_record(self, key: Key, record: BaseModel) -> None:
+        """Put a record into the storage, if there is one."""
+        if self.storage is not None:
+            self.storage.put(key, record.model_dump_json(indent=2).encode())
 
     def read_request(self, job_id: str) -> StoredRequest:
         """Return what was asked.
 
         Raises:
             JobNotFound: There is no such job.
+            OSError: It is not here, and the storage does not answer.
         """
+        path = self.own_job_dir(job_id) / "job.json"  # of scratch, what the storage says counts: it may be deleted
         try:
-            return StoredRequest.model_validate_json((self.job_dir(job_id) / "job.json").read_bytes())
+            return StoredRequest.model_validate_json(self._bytes(path, job_record(job_id)))
         except FileNotFoundError as error:
             raise job_missing(job_id) from error
 
@@ -224,49 +253,45 @@ class Store:
         return Plan.model_validate_json(self._job_file(job_id, "plan.json"))
 
     def read_result(self, job_id: str) -> Provenance:
-        """Return the provenance of a finished job.
-
-        Raises:
-            JobNotFound: The job has no folder.
-            ResultNotReady: It is not finished.
-        """
+        """Return the provenance of a finished job; errors as for `read_plan`."""
         return Provenance.model_validate_json(self._job_file(job_id, "result.json"))
 
     def delete_job(self, job_id: str) -> bool:
-        """Remove a job with all its results.
+        """Remove a job with all its results: as `delete_slide`, or JobNotFound."""
+        return self._discard(self.own_job_dir(job_id), job_missing(job_id))
 
-        Returns:
-            Whether its bytes are gone; if not, `empty_trash` tries again.
+    def _discard(self, folder: Path, missing: NotFound) -> bool:
+        try:
+            return self.trash.discard(folder)
+        except FileNotFoundError:
+            raise missing from None
 
-        Raises:
-            JobNotFound: There is no such job.
-        """
-        return self._discard(self.job_dir(job_id), job_missing(job_id))
+    def _bytes(self, path: Path, key: Key) -> bytes:
+        """Return a small file of this folder; where it is not here, the object of the storage."""
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            if self.storage is None:
+                raise
+        return self.storage.get(key)
 
     def _job_file(self, job_id: str, name: str) -> bytes:
         folder = self.job_dir(job_id)
         try:
             return (folder / name).read_bytes()
         except FileNotFoundError as error:
-            if not folder.is_dir():
+            if self.storage is None and not folder.is_dir():  # else it may be with another host
                 raise job_missing(job_id) from error
             raise ResultNotReady(f"The job has no {name} yet.", value=job_id) from error
 
-    def _discard(self, folder: Path, missing: NotFound) -> bool:
-        """Move a folder out of sight in one step, then remove it; say whether its bytes are gone."""
-        try:
-            doomed = self.trash.take(folder)
-        except FileNotFoundError:
-            raise missing from None
-        fsync_dir(folder.parent)
-        return removed(doomed)
 
+def first_file(folder: Path, slide_id: str) -> Path:
+    """Return the file in a slide's folder that a reader opens.
 
-@contextmanager
-def _made(folder: Path) -> Iterator[Path]:
-    """Make a folder; remove what is not elsewhere when the context ends."""
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    Raises:
+        SlideNotFound: There is none.
+    """
+    found = sorted(path for path in folder.glob("original*") if path.is_file()) if folder.is_dir() else []
+    if not found:
+        raise slide_missing(slide_id)
+    return found[0]

@@ -12,8 +12,10 @@ import pytest
 import tifffile
 from catalogue_fixtures import quotas_of
 from PIL import Image
+from stored_slides import info_of
 
 from server.intake.admission import Admission, Received
+from workers.core.errors.base import RequestInvalid
 from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings
 from workers.core.store import Store, new_id
@@ -65,3 +67,19 @@ def test_the_bytes_decide_where_the_extension_is_not_known(
     info = answer.json()
     assert (info["filename"], info["vendor"]) == (filename, "aperio")
     assert Store(gateway_settings.data_dir).slide_file(info["id"]).name == "original.tif"
+
+
+def test_a_set_with_a_name_that_no_storage_takes_is_refused_and_nothing_of_it_stays(
+    queue_settings: Settings, tmp_path: Path
+) -> None:
+    settings = queue_settings.model_copy(update={"storage_url": f"file://{tmp_path}/storage"})
+    jobs = Jobs(settings.redis_url, settings)
+    with jobs.store.incoming() as folder:
+        (folder / "original").mkdir()
+        (folder / "original.mrxs").write_bytes(b"index")
+        (folder / "original" / ("a" * 220)).write_bytes(b"data")
+        with pytest.raises(RequestInvalid, match="too long for the storage"):
+            Admission(jobs.store, settings, quotas_of(jobs))._publish(info_of(9, "0" * 64), tmp_path / "came", folder)
+    assert jobs.store.storage is not None
+    assert list(jobs.store.storage.walk()) == []
+    jobs.close()

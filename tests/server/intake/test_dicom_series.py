@@ -15,15 +15,16 @@ from pipeline_fixtures import asked_for, ended, work
 from zip_files import write_zip
 
 from server.intake.admission import Admission, Received
-from workers import product_tasks, tasks
+from workers import product_tasks
 from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings
 from workers.core.store import new_id
+from workers.runtime import Runtime
 
 
 def test_a_job_on_a_series_runs_to_its_end(
     jobs: Jobs,
-    here: tasks.Runtime,
+    here: Runtime,
     queue_settings: Settings,
     stained: NDArray[np.uint8],
     colour: ModuleType,

@@ -8,13 +8,14 @@ from pipeline_fixtures import asked_for, work
 from queue_fixtures import REQUEST, begun, drain, entries, finishing, running, stored, submitted, sweep, until, worker
 
 from server.jobs.idempotency import Reservation
-from workers import stages, tasks
+from workers import stages
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.jobs import KeyReused
 from workers.core.queue.events import EVENTS_MAX, Progress, add_event, events_key, parse_event_id
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import RATES, Task
 from workers.core.store import new_id
+from workers.runtime import Runtime
 
 # --- events -----------------------------------------------------------------------------------------------------------
 
@@ -112,7 +113,7 @@ def test_a_key_stands_for_one_request(jobs: Jobs) -> None:
 
 
 def test_an_interactive_job_overtakes_a_batch_at_its_next_region(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound: Callable[..., Any] = stages.segment_one
     order: list[str] = []

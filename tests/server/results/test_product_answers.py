@@ -22,6 +22,7 @@ from workers.core.queue.jobs import Jobs
 from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
 from workers.core.store import new_id
+from workers.runtime import Runtime
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def settings(plain: Finished, queue_settings: Settings, tmp_path: Path) -> Setti
 
 
 @pytest.fixture
-def runtime(settings: Settings, colour: ModuleType) -> Iterator[tasks.Runtime]:
+def runtime(settings: Settings, colour: ModuleType) -> Iterator[Runtime]:
     jobs = Jobs(settings.redis_url, settings)
     yield tasks.configure(settings, Leases(jobs, new_id()), colour.ColourEngine)
     jobs.close()
@@ -45,7 +46,7 @@ def client(plain: Finished, settings: Settings, gateway_with: Any) -> Iterator[h
             yield client
 
 
-def made(client: httpx.Client, runtime: tasks.Runtime, address: str) -> httpx.Response:
+def made(client: httpx.Client, runtime: Runtime, address: str) -> httpx.Response:
     first = client.get(address)
     assert first.status_code == 202
     assert int(first.headers["retry-after"]) > 0
@@ -67,7 +68,7 @@ def made(client: httpx.Client, runtime: tasks.Runtime, address: str) -> httpx.Re
     ],
 )
 def test_a_file_is_made_with_the_first_question_and_kept(
-    client: httpx.Client, runtime: tasks.Runtime, address: str, media_type: str
+    client: httpx.Client, runtime: Runtime, address: str, media_type: str
 ) -> None:
     answer = made(client, runtime, address)
     assert answer.headers["content-type"] == media_type
@@ -79,7 +80,7 @@ def test_a_file_is_made_with_the_first_question_and_kept(
     assert (part.status_code, part.content) == (206, answer.content[3:10])
 
 
-def test_a_layout_is_the_layout(client: httpx.Client, runtime: tasks.Runtime, tmp_path: Path) -> None:
+def test_a_layout_is_the_layout(client: httpx.Client, runtime: Runtime, tmp_path: Path) -> None:
     for layout, levels in (("pages", 3), ("ome", 1)):
         path = tmp_path / f"{layout}.tif"
         path.write_bytes(made(client, runtime, f"overlay.ome.tif?layout={layout}").content)
@@ -90,7 +91,7 @@ def test_a_layout_is_the_layout(client: httpx.Client, runtime: tasks.Runtime, tm
 
 
 def test_simplified_regions_are_made_once_and_change_like_the_exact_ones(
-    client: httpx.Client, runtime: tasks.Runtime
+    client: httpx.Client, runtime: Runtime
 ) -> None:
     exact = client.get("regions.geojson").json()
     answer = made(client, runtime, "regions.geojson?simplify=2")
@@ -115,7 +116,7 @@ def test_a_step_that_has_no_name_is_refused(client: httpx.Client, simplify: str)
     assert states == {"absent"}
 
 
-def test_the_zarr_is_a_folder_that_zarr_opens(client: httpx.Client, runtime: tasks.Runtime, tmp_path: Path) -> None:
+def test_the_zarr_is_a_folder_that_zarr_opens(client: httpx.Client, runtime: Runtime, tmp_path: Path) -> None:
     early = client.get("labels.ome.zarr/zarr.json")
     assert (early.status_code, early.json()["error"]["code"]) == (409, "result_not_ready")
     assert made(client, runtime, "labels.ome.zarr").json()["state"] == "made"
@@ -140,14 +141,14 @@ def test_the_zarr_is_a_folder_that_zarr_opens(client: httpx.Client, runtime: tas
 @pytest.mark.parametrize(
     "part", ["..%2fresult.json", "%2e%2e/%2e%2e/job.json", "labels", "labels//zarr.json", "%00", "x" * 300, ".hidden"]
 )
-def test_nothing_else_than_files_of_the_zarr_is_served(client: httpx.Client, runtime: tasks.Runtime, part: str) -> None:
+def test_nothing_else_than_files_of_the_zarr_is_served(client: httpx.Client, runtime: Runtime, part: str) -> None:
     made(client, runtime, "labels.ome.zarr")
     answer = client.get(f"labels.ome.zarr/{part}")
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] in ("result_not_found", "not_found")
 
 
-def test_what_cannot_be_made_says_why(client: httpx.Client, runtime: tasks.Runtime) -> None:
+def test_what_cannot_be_made_says_why(client: httpx.Client, runtime: Runtime) -> None:
     assert client.get("segmentation.dcm").status_code == 202
     work(runtime)
     answer = client.get("segmentation.dcm")
@@ -158,7 +159,7 @@ def test_what_cannot_be_made_says_why(client: httpx.Client, runtime: tasks.Runti
     assert (found["state"], found["error"]["code"]) == ("failed", "product_refused")
 
 
-def test_features_are_asked_for_like_every_product(client: httpx.Client, runtime: tasks.Runtime) -> None:
+def test_features_are_asked_for_like_every_product(client: httpx.Client, runtime: Runtime) -> None:
     assert len(made(client, runtime, "features").json()["features"]) == 3
     first = client.get("features", params={"limit": 2}).json()
     rest = client.get("features", params={"limit": 2, "cursor": first["next_cursor"]})
@@ -169,7 +170,7 @@ def test_features_are_asked_for_like_every_product(client: httpx.Client, runtime
     assert set(states.values()) == {"made", "absent"}
 
 
-def test_a_deleted_job_has_no_products(client: httpx.Client, runtime: tasks.Runtime, settings: Settings) -> None:
+def test_a_deleted_job_has_no_products(client: httpx.Client, runtime: Runtime, settings: Settings) -> None:
     made(client, runtime, "confidence.ome.tif")
     assert client.delete(str(client.base_url).rstrip("/")).status_code == 204
     assert client.get("confidence.ome.tif").status_code == 404

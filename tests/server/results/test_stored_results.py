@@ -13,7 +13,7 @@ from storages import BUCKET, SECRET
 from workers.core.settings import Settings
 from workers.core.storage.opening import open_storage
 from workers.core.store import Store
-from workers.core.stored_results import publish
+from workers.core.stored.results import publish
 
 pytestmark = pytest.mark.process
 

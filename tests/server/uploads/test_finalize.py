@@ -13,7 +13,7 @@ from server.intake.admission import Admission, Received
 from server.uploads.finalize import Finalizer
 from server.uploads.records import Upload
 from server.uploads.store import UploadStore
-from workers.core.errors.base import DiskFull, SlideUnreadable
+from workers.core.errors.base import DiskFull, SlideUnreadable, StorageFault
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings
@@ -96,6 +96,12 @@ def test_a_check_that_crashes_is_tried_again_and_then_given_up_with_a_word(
 
 def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
     scene = Scene(tmp_path, fail(DiskFull("No room.")))
+    assert asyncio.run(scene.sweep(5)).state == "checking"
+    assert scene.admission.calls == 5
+
+
+def test_a_storage_that_does_not_answer_is_waited_for(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, fail(StorageFault("The storage does not work.")))
     assert asyncio.run(scene.sweep(5)).state == "checking"
     assert scene.admission.calls == 5
 

@@ -8,13 +8,14 @@ import pytest
 from pipeline_fixtures import asked_for, work
 from queue_fixtures import DEADLINE_S
 
-from workers import tasks, writers
+from workers import writers
 from workers.core.errors.base import JobCanceled, QueueUnavailable
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.leases import Superseded
 from workers.pipeline import stitch
 from workers.pipeline.overview import Overview
 from workers.process.cancellation import Watch, interruptible
+from workers.runtime import Runtime
 
 QUICK_S = 0.02
 
@@ -90,7 +91,7 @@ def test_without_a_watch_and_in_other_threads_nothing_happens() -> None:
 
 @pytest.mark.parametrize("phase", ["plan", "region", "finish"])
 def test_a_canceled_job_stops_in_the_middle_of_whatever_it_is_at(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch, phase: str
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
     job_id = asked_for(jobs, slide_id)
     entered: list[int] = []
@@ -116,7 +117,7 @@ def test_a_canceled_job_stops_in_the_middle_of_whatever_it_is_at(
 
 
 def test_a_folder_that_is_cleared_under_a_task_is_a_cancel_and_no_fault(
-    here: tasks.Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     job_id = asked_for(jobs, slide_id)
     sound = stitch.write_region

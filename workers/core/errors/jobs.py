@@ -1,6 +1,6 @@
 """Leaves of the tree in `workers.core.errors.base`: what can be wrong with asking for a job, and with following it."""
 
-from workers.core.errors.base import Invalid, NotFound, Unavailable
+from workers.core.errors.base import Conflict, Invalid, NotFound, Unavailable
 
 
 class BatchNotFound(NotFound):
@@ -43,6 +43,18 @@ class SlideDamaged(Invalid):
     """The stored bytes of the slide are no longer those that were stored."""
 
     code = "slide_damaged"
+
+
+class OnAnotherHost(Conflict):
+    """Another gateway has the data folder of the slide or job: it is changed, corrected and deleted there."""
+
+    code = "on_another_host"
+
+
+class CacheTooSmall(Unavailable):
+    """A host keeps fewer bytes of slides than this one has: `LDIFFUSION_SLIDE_CACHE` is too small."""
+
+    code = "cache_too_small"
 
 
 class WebhookRefused(Invalid):

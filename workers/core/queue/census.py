@@ -89,8 +89,9 @@ def take_census(jobs: Jobs) -> Census:
     now = datetime.now(UTC)
     with answering():
         found = jobs.redis.eval(COUNT, 1, ACTIVE, JobKeys("").record)
+        queues = jobs.all_queues()
         with jobs.redis.pipeline(transaction=False) as pipe:
-            for queue in jobs.queues:
+            for queue in queues:
                 pipe.llen(queue.key)
                 pipe.lindex(queue.key, 0)
             pipe.zcard(WEBHOOKS)
@@ -99,13 +100,13 @@ def take_census(jobs: Jobs) -> Census:
         ids = [member.decode() for member in members]
         keys = [key for each in ids for key in (worker_key(each), state_key(each))]
         signs = jobs.redis.mget(keys) if keys else []
-        queues = tuple(
+        entries = tuple(
             Entries(queue=queue.name, tasks=tasks, oldest_s=_age_of_entry(jobs.redis, head, now))
-            for queue, tasks, head in zip(jobs.queues, heads[::2], heads[1::2], strict=True)
+            for queue, tasks, head in zip(queues, heads[::2], heads[1::2], strict=True)
         )
     alive = zip(ids, signs[::2], signs[1::2], strict=True)
     return Census(
-        queues=queues,
+        queues=entries,
         standings=tuple(sorted((_standing(each, now) for each in found), key=lambda each: (each.state, each.priority))),
         workers={worker_id: _state_in(told) for worker_id, sign, told in alive if sign is not None},
         webhooks=webhooks,

@@ -6,12 +6,13 @@ there, and is written by a later sweep: else a job that was canceled would run a
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from rq import Queue
 
+from workers.core.errors.base import QueueUnavailable
 from workers.core.job_files import Ending, clear_results, has_result, keep_ending, read_ending, take_back_ending
 from workers.core.queue.dequeue import dequeue
 from workers.core.queue.events import add_event
@@ -20,6 +21,9 @@ from workers.core.queue.keys import ACTIVE, TALLIES, UNWRITTEN, WEBHOOKS, JobKey
 from workers.core.queue.progress import progress_of
 from workers.core.schemas import FINAL_STATES, ErrorBody, JobRequest
 from workers.core.store import Store
+from workers.core.stored.jobs import scratch_jobs
+from workers.core.stored.results import fetch_records
+from workers.core.stored.slides import forget_copies
 from workers.core.telemetry.tallies import JOBS_ENDED, field_of
 
 logger = logging.getLogger(__name__)
@@ -31,10 +35,10 @@ class Ends:
     Args:
         redis: The client.
         store: The data folder.
-        queues: All queues.
+        queues: Returns all queues.
     """
 
-    def __init__(self, redis: Any, store: Store, queues: Sequence[Queue]) -> None:
+    def __init__(self, redis: Any, store: Store, queues: Callable[[], Sequence[Queue]]) -> None:
         self._redis = redis
         self._store = store
         self._queues = queues
@@ -58,20 +62,23 @@ class Ends:
             elif state is None:  # Redis was lost meanwhile: the disk knows
                 self.clear(job_id)
             return
-        self.clear(job_id, later=ending.state == "canceled")  # a gateway's doing; a worker that fails a job may end now
+        keeps = ending.keeps_regions and not self._store.owns_job(job_id)  # else the ending says so
+        self.clear(
+            job_id, later=ending.state == "canceled", keeps_regions=keeps
+        )  # a gateway's doing; a worker that fails a job may end now
         if kept is None and self._keep(job_id, ending) is not None:  # there may be room now
             with answering():
                 self._redis.srem(UNWRITTEN, job_id)
         with answering():
-            dequeue(self._redis, self._queues, job_id)
+            dequeue(self._redis, self._queues(), job_id)
 
-    def clear(self, job_id: str, *, later: bool = False) -> None:
+    def clear(self, job_id: str, *, later: bool = False, keeps_regions: bool = False) -> None:
         """Remove what a job made that ended without a result, as far as the disk lets us; `later`: in a thread.
 
         In the storage, where a finish may have been quicker than the end, workers remove it: not with `later`.
         """
         try:
-            clear_results(self._store, job_id, later=later)
+            clear_results(self._store, job_id, later=later, keeps_regions=keeps_regions)
             if not later and (results := self._store.results(job_id)) is not None:
                 results.remove()
         except OSError as error:
@@ -80,9 +87,13 @@ class Ends:
     def settle(self, job_id: str) -> bool:
         """Make disk and Redis agree on the end of a job; say whether one of them had to learn of it.
 
+        A host that only works on the job has nothing to say: the truth lies elsewhere.
+
         Raises:
             QueueUnavailable: Redis does not answer.
         """
+        if not self._store.owns_job(job_id):
+            return False
         with answering():
             record = decode(self._redis.hgetall(JobKeys(job_id).record))
         ending = read_ending(self._store, job_id)
@@ -100,11 +111,41 @@ class Ends:
             return True
         return False
 
+    def learn(self, job_id: str) -> bool:
+        """Bring to the folder of a job what another host made of it: how it ended, and the records of its result.
+
+        What the storage or the queue cannot tell now is asked for again another time. Returns whether there was news.
+        """
+        if self._store.storage is None or has_result(self._store, job_id):
+            return False
+        try:
+            if self._state(job_id) != "succeeded":
+                return read_ending(self._store, job_id) is None and self.settle(job_id)
+            fetch_records(self._store, job_id)
+            return has_result(self._store, job_id)
+        except (OSError, QueueUnavailable) as error:
+            logger.warning("what became of job %s cannot be learnt now: %s", job_id, error)
+            return False
+
+    def tend_scratch(self) -> None:
+        """Remove what this host has of slides and jobs that were deleted, and of jobs that ended without a result.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+            OSError: The storage does not answer.
+        """
+        forget_copies(self._store)
+        for job_id in scratch_jobs(self._store):
+            with answering():
+                state, keeps = self._redis.hmget(JobKeys(job_id).record, "state", "keeps_regions")
+            if state in (b"failed", b"canceled"):
+                clear_results(self._store, job_id, keeps_regions=keeps is not None)
+
     def write_late(self) -> None:
         """Write the ends that the disk could not take before."""
         with answering():
             late = sorted(member.decode() for member in self._redis.smembers(UNWRITTEN))
-        for job_id in late:
+        for job_id in filter(self._store.owns_job, late):
             self.settle(job_id)
             if read_ending(self._store, job_id) is not None or not self._store.job_dir(job_id).is_dir():
                 with answering():
@@ -147,6 +188,8 @@ class Ends:
                 "finished_at": ending.finished_at.isoformat(),
                 "regions_done": str(max(0, int(record.get("regions_total", 0)) - left)),
             }
+            if ending.keeps_regions:
+                fields["keeps_regions"] = "1"
             if ending.error is not None:
                 fields["error"] = ending.error.model_dump_json()
             pipe.multi()

@@ -9,8 +9,8 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from workers.core.queue.keys import HOSTS, WORKERS, worker_key, workers_key
 from workers.core.queue.keys import TALLIES as SUMS
-from workers.core.queue.keys import WORKERS, worker_key
 from workers.core.telemetry.status import WorkerStatus
 from workers.core.telemetry.tallies import ENDS, TALLIES, field_of
 
@@ -18,7 +18,9 @@ FORGOTTEN_S = 24 * 3600.0
 """Silence after which a worker that did not say that it goes is taken out of the set."""
 
 
-def beat(redis: Any, worker_id: str, memory_bytes: int, lease_s: float, status: WorkerStatus | None = None) -> None:
+def beat(
+    redis: Any, worker_id: str, memory_bytes: int, lease_s: float, status: WorkerStatus | None = None, host: str = ""
+) -> None:
     """Show that a worker is alive, for `lease_s`, the memory that it has, in bytes, and how it is, if it knows that."""
     now, life_ms = time.time(), round(lease_s * 1000)
     with redis.pipeline() as pipe:
@@ -27,6 +29,10 @@ def beat(redis: Any, worker_id: str, memory_bytes: int, lease_s: float, status: 
             pipe.set(state_key(worker_id), status.view(memory_bytes).model_dump_json(), px=life_ms)
         pipe.zadd(WORKERS, {worker_id: now})
         pipe.zremrangebyscore(WORKERS, "-inf", now - FORGOTTEN_S)
+        if host:
+            pipe.zadd(workers_key(host), {worker_id: now})
+            pipe.zremrangebyscore(workers_key(host), "-inf", now - FORGOTTEN_S)
+            pipe.zadd(HOSTS, {host: now})
         pipe.execute()
     if status is not None and TALLIES.due():
         tell_tallies(redis, status)
@@ -54,9 +60,20 @@ def retire(redis: Any, worker_id: str) -> None:
         pipe.execute()
 
 
-def memory_of_workers(redis: Any) -> Sequence[int]:
-    """Return the memory of each worker that is alive, in bytes."""
-    keys = [worker_key(member.decode()) for member in redis.zrange(WORKERS, 0, -1)]
+def hosts(redis: Any) -> list[str]:
+    """Return the hosts that have had workers and are not given up."""
+    return [member.decode() for member in redis.zrange(HOSTS, 0, -1)]
+
+
+def silent_hosts(redis: Any, silent_s: float) -> list[str]:
+    """Return those of the hosts of which no worker has given a sign of life for so long."""
+    found = [member.decode() for member in redis.zrangebyscore(HOSTS, "-inf", time.time() - silent_s)]
+    return [host for host in found if not memory_of_workers(redis, host)]
+
+
+def memory_of_workers(redis: Any, host: str = "") -> Sequence[int]:
+    """Return the memory of each worker that is alive, of one host or of all, in bytes."""
+    keys = [worker_key(member.decode()) for member in redis.zrange(workers_key(host), 0, -1)]
     told = redis.mget(keys) if keys else []
     return [int(value) for value in told if value is not None]
 

@@ -12,11 +12,11 @@ the state before it or the state after it.
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import redis
-from rq import Queue, Retry
-from rq.job import JobStatus
+from rq import Queue
 from rq.serializers import JSONSerializer
 
 from workers.core.errors.base import LDiffusionError, QueueUnavailable, ResultNotReady
@@ -26,13 +26,12 @@ from workers.core.queue.dequeue import dequeue
 from workers.core.queue.ends import Ends
 from workers.core.queue.events import add_event, events_key
 from workers.core.queue.exchange import Transaction, answering, decode, transact
-from workers.core.queue.heartbeat import memory_of_workers
+from workers.core.queue.heartbeat import hosts, memory_of_workers
 from workers.core.queue.keys import (
     ACTIVE,
     BATCH_CONTROL_QUEUE,
     BATCH_REGION_QUEUE,
     CONTROL_QUEUE,
-    FINISH_SLIDE,
     GOING,
     JOBS,
     OUT,
@@ -41,18 +40,19 @@ from workers.core.queue.keys import (
     WEBHOOKS,
     JobKeys,
     Task,
+    at_host,
 )
 from workers.core.queue.progress import progress_of, view_of
 from workers.core.queue.rates import s_per_tile
-from workers.core.queue.task_job import TaskJob
+from workers.core.queue.task_job import TaskJob, entry_of, options_of
 from workers.core.queue.turns import Turns
-from workers.core.schemas import FINAL_STATES, OUTPUTS, ErrorBody, JobRequest, JobView, Preflight
+from workers.core.schemas import FINAL_STATES, ErrorBody, JobRequest, JobView, Preflight
 from workers.core.settings import Settings
 from workers.core.storage.opening import open_storage
 from workers.core.store import Store
+from workers.core.stored.jobs import host_of
 
-FAILURE_TTL_S = 24 * 3600
-"""How long the queue keeps the traceback of a task that failed."""
+QUEUES = (CONTROL_QUEUE, REGION_QUEUE, BATCH_CONTROL_QUEUE, BATCH_REGION_QUEUE)
 
 T = TypeVar("T")
 
@@ -69,25 +69,38 @@ class Jobs:
         if not redis_url:
             raise QueueUnavailable("No queue address is set.", accepted="LDIFFUSION_REDIS_URL, or `ldiffusion serve`")
         self.settings = settings
-        self.store = Store(settings.data_dir, open_storage(settings))
+        self.store = Store(settings.data_dir, open_storage(settings), settings.slide_cache)
         self.redis: Any = redis.Redis.from_url(redis_url, socket_connect_timeout=5, socket_timeout=30)
-        self.queues = tuple(
-            Queue(name, connection=self.redis, job_class=TaskJob, serializer=JSONSerializer)
-            for name in (CONTROL_QUEUE, REGION_QUEUE, BATCH_CONTROL_QUEUE, BATCH_REGION_QUEUE)
-        )
-        """In the order in which workers serve them: what is interactive goes before every batch."""
-        self.control, self.regions, self.batch_control, self.batch_regions = self.queues
-        self.controls = self.control, self.batch_control
-        of_priority = {
-            "interactive": (self.control, self.regions),
-            "batch": (self.batch_control, self.batch_regions),
-        }
-        self.turns = Turns(self.redis, of_priority, self._entry)
-        self.ends = Ends(self.redis, self.store, self.queues)
+        self.host = host_of(self.store)
+        self._queues: dict[str, Queue] = {}
+        self.control, self.regions, self.batch_control, self.batch_regions = map(self._queue, QUEUES)
+        self.turns = Turns(self.redis, self.pair, partial(entry_of, settings), has_hosts=bool(self.host))
+        self.ends = Ends(self.redis, self.store, self.all_queues)
 
     def close(self) -> None:
         """Let go of the connections to Redis; a later call opens new ones."""
         self.redis.close()
+
+    @property
+    def queues(self) -> tuple[Queue, ...]:
+        """The queues of this host, as workers serve them: what is interactive goes before every batch."""
+        return tuple(self._queue(name, host) for name in QUEUES for host in sorted({"", self.host}))
+
+    def all_queues(self) -> tuple[Queue, ...]:
+        """Return the queues of all hosts, those for every host first."""
+        found = ["", *hosts(self.redis)] if self.host else [""]
+        return tuple(self._queue(name, host) for host in found for name in QUEUES)
+
+    def pair(self, priority: str, host: str) -> tuple[Queue, Queue]:
+        """Return the queue of plans and finishes, then that of regions, of a priority and a host."""
+        control, regions = QUEUES[2:] if priority == "batch" else QUEUES[:2]
+        return self._queue(control, host), self._queue(regions, host)
+
+    def _queue(self, name: str, host: str = "") -> Queue:
+        full = at_host(name, host)
+        if full not in self._queues:
+            self._queues[full] = Queue(full, connection=self.redis, job_class=TaskJob, serializer=JSONSerializer)
+        return self._queues[full]
 
     def ping(self) -> None:
         """Ask Redis for a sign of life.
@@ -156,6 +169,8 @@ class Jobs:
             QueueUnavailable: Redis does not answer.
         """
         view = self.views([job_id])[0]
+        if view is not None and view.state in FINAL_STATES:
+            self.ends.learn(job_id)
         view = view_from_disk(self.store, job_id) if view is None else with_labels(self.store, view)
         view = with_warnings(self.store, view)
         if view.state != "queued":
@@ -173,10 +188,7 @@ class Jobs:
     def cancel(self, job_id: str) -> JobView:
         """End a job for good and remove what it made so far; one that ended already stays as it is.
 
-        Tasks that run see it between two tiles, tasks that wait are taken out of the queue.
-
-        Raises:
-            JobNotFound: Neither Redis nor the disk knows it.
+        Tasks that run see it between two tiles, tasks that wait are taken out of the queue. Errors as for `view`.
         """
         view = self.view(job_id)
         if view.state not in FINAL_STATES:
@@ -231,18 +243,18 @@ class Jobs:
             for members in (ACTIVE, UNWRITTEN, GOING):
                 pipe.srem(members, job_id)
             pipe.execute()
-            dequeue(self.redis, self.controls, job_id)
+            dequeue(self.redis, self.all_queues()[::2], job_id)  # the queues of plans and finishes
 
     def tidy(self, job_id: str) -> None:
         """Remove what a task wrote after its job had failed or was canceled."""
         with answering():
-            state = self.redis.hget(JobKeys(job_id).record, "state")
+            state, keeps = self.redis.hmget(JobKeys(job_id).record, "state", "keeps_regions")
         if state in (b"failed", b"canceled"):
-            self.ends.clear(job_id)
+            self.ends.clear(job_id, keeps_regions=keeps is not None)
 
-    def enqueue(self, pipe: Transaction, task: Task, priority: str, *, at_front: bool = False) -> None:
-        """Queue a task as part of a transaction. The queue carries ids, as JSON."""
-        control, regions = self.queues[2:] if priority == "batch" else self.queues[:2]
+    def enqueue(self, pipe: Transaction, task: Task, priority: str, host: str = "", *, at_front: bool = False) -> None:
+        """Queue a task in a transaction, for the workers of a host; a plan, for all. The queue carries ids, as JSON."""
+        control, regions = self.pair(priority, "" if task.kind == "plan" else host)
         if task.kind != "product":
             pipe.hset(OUT, task.out, "")
         queue = regions if task.kind == "region" else control
@@ -253,26 +265,8 @@ class Jobs:
             job_id=task.fresh_queue_id(),
             at_front=at_front,
             pipeline=pipe,
-            **self._options(task.function),
+            **options_of(self.settings, task.function),
         )
-
-    def _options(self, function: str) -> dict[str, Any]:
-        """Return what RQ is told of every task of a function."""
-        retries = self.settings.task_retries * (len(OUTPUTS) + 1 if function == FINISH_SLIDE else 1)
-        return {
-            "timeout": self.settings.job_timeout_s,
-            "result_ttl": 0,
-            "failure_ttl": FAILURE_TTL_S,
-            "retry": Retry(max=retries) if retries else None,
-        }
-
-    def _entry(self, queue: Queue, function: str) -> dict[str, str]:
-        """Return the fields of an entry that calls a function, as RQ writes them; those of its task are others'."""
-        job = queue.create_job(function, status=JobStatus.QUEUED, **self._options(function))
-        job.origin, job.enqueued_at = queue.name, job.created_at
-        fields = job.to_dict(include_meta=False, include_result=False)
-        del fields["data"], fields["description"]
-        return {name: str(getattr(value, "value", value)) for name, value in fields.items()}
 
     def transact(self, body: Callable[[Transaction], T], *watched: str) -> T:
         """Run `body`, which reads, calls `multi` and writes, until no one else changed a watched key meanwhile.

@@ -51,6 +51,9 @@ GOING = "ldiffusion:going"
 WORKERS = "ldiffusion:workers"
 """Sorted set: id of a worker → time of its last sign of life. Alive is who has a `worker_key`; others soon go."""
 
+HOSTS = "ldiffusion:hosts"
+"""Sorted set: name of a data folder, where workers have some of their own → last sign of life of one of its workers."""
+
 TALLIES = "ldiffusion:tallies"
 """Hash: what was counted, of whom, as JSON (`workers.core.telemetry.tallies`) → sum over all workers, since ever."""
 
@@ -112,6 +115,16 @@ class JobKeys:
 def worker_key(worker_id: str) -> str:
     """Return the key that exists as long as the worker gives signs of life."""
     return f"ldiffusion:worker:{worker_id}"
+
+
+def workers_key(host: str) -> str:
+    """Return the key of `WORKERS`, or of those of one host."""
+    return at_host(WORKERS, host)
+
+
+def at_host(name: str, host: str) -> str:
+    """Return the name of what is for the workers of one host, or of all (empty)."""
+    return f"{name}@{host}" if host else name
 
 
 def turns_key(priority: str, lane: str, tenant: str | None = None) -> str:

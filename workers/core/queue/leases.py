@@ -17,7 +17,7 @@ from workers.core.queue.exchange import Transaction, answering, decode
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import OUT, JobKeys, Task, worker_key
 from workers.core.queue.rates import note_region
-from workers.core.queue.records import change, count_landed, next_token, priority_in
+from workers.core.queue.records import change, count_landed, host_in, next_token, priority_in
 from workers.core.sizing.memory import worker_memory_bytes
 from workers.core.telemetry.status import WorkerStatus
 
@@ -69,7 +69,7 @@ class Leases:
         """Show a sign of life."""
         with answering():
             lease_s = self.jobs.settings.lease_s
-            heartbeat.beat(self.jobs.redis, self.worker_id, self.memory_bytes, lease_s, self.status)
+            heartbeat.beat(self.jobs.redis, self.worker_id, self.memory_bytes, lease_s, self.status, self.jobs.host)
 
     def retire(self) -> None:
         """Say that this worker is gone; what it still held goes back to the queue with the next sweep."""
@@ -99,7 +99,7 @@ class Leases:
             pipe.hset(keys.attempts, task.name, attempt)
             pipe.hdel(keys.missing, task.name)
             if task.kind == "plan":
-                change(pipe, keys, record, {"state": "planning"})
+                change(pipe, keys, record, {"state": "planning", "host": self.jobs.host})
                 pipe.hsetnx(keys.record, "started_at", now)
             elif task.kind == "finish":
                 pipe.hset(keys.record, "token", lease.token)
@@ -111,7 +111,7 @@ class Leases:
         if lease is not None and lease.attempt > self.attempts_max:
             self.jobs.fail(task.job_id, lost(task, self.attempts_max))
             return None
-        self.jobs.turns.feed()  # a place in the queue is free
+        self.jobs.turns.feed(self.jobs.host)  # a place in the queue is free
         return lease
 
     def check(self, lease: Lease) -> None:
@@ -166,7 +166,7 @@ class Leases:
                 pipe.sadd(keys.todo, *todo)
                 self.jobs.turns.wait(pipe, lease.task.job_id, record, todo)
             else:
-                self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"), priority_in(record))
+                self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"), priority_in(record), host_in(record))
 
         self._while_held(lease, write, keys.record, keys.leases)
         self.jobs.turns.took("plan", plan_s)
@@ -202,7 +202,7 @@ class Leases:
                 change(pipe, keys, record, sums, left, "progress")
             else:
                 change(pipe, keys, record, {**sums, "state": "finishing"})
-                self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"), priority_in(record))
+                self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"), priority_in(record), host_in(record))
 
         self._while_held(lease, write, keys.record, keys.leases, keys.todo)
 
@@ -212,11 +212,7 @@ class Leases:
         note_region(self.jobs.redis, pace, segment_s, tiles)
 
     def announce(self, lease: Lease, phase: str) -> None:
-        """Say what a finish task is at now.
-
-        Raises:
-            JobCanceled, Superseded: As `check`.
-        """
+        """Say what a finish task is at now; errors as for `check`."""
         keys = JobKeys(lease.task.job_id)
 
         def write(pipe: Transaction) -> None:
@@ -263,8 +259,10 @@ class Leases:
         return {phase: round(float(record.get(f"{phase}_s", 0)), 3) for phase in ("plan", "segment")}
 
     def _is_due(self, pipe: Transaction, keys: JobKeys, task: Task) -> bool:
-        state = pipe.hget(keys.record, "state")
+        state, host = pipe.hmget(keys.record, "state", "host")
         if state is None or state.decode() not in STATES_OF[task.kind]:
+            return False
+        if task.kind != "plan" and (host or b"").decode() not in ("", self.jobs.host):  # it was moved meanwhile
             return False
         if task.kind == "region" and not pipe.sismember(keys.todo, task.index):
             return False

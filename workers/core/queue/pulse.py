@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -11,6 +12,9 @@ from typing import Self
 from workers.core.errors.base import QueueUnavailable
 from workers.core.queue.leases import Leases
 from workers.core.queue.reaper import Reaper
+
+SCRATCH_S = 3600.0
+"""Between two looks at what this host keeps."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +32,16 @@ class Heartbeat:
         self._ended = threading.Event()
         self._threads = [
             threading.Thread(target=self._keep, args=(leases.beat,), name="heartbeat", daemon=True),
-            threading.Thread(target=self._keep, args=(self._reaper.sweep,), name="sweep", daemon=True),
+            threading.Thread(target=self._keep, args=(self._sweep,), name="sweep", daemon=True),
         ]
+        self._tended_at = -SCRATCH_S
+
+    def _sweep(self) -> None:
+        """Sweep the queue, and now and then what this host keeps of what is elsewhere: each host has its own."""
+        self._reaper.sweep()
+        if time.monotonic() - self._tended_at >= SCRATCH_S:
+            self._tended_at = time.monotonic()
+            self._leases.jobs.ends.tend_scratch()
 
     def _keep(self, act: Callable[[], object]) -> None:
         """Act until told to end. A fault of ours asks the process to stop: a worker without a pulse is dead."""

@@ -4,6 +4,7 @@ Swept by whichever worker holds the lock of the moment, so the work goes on as l
 - a task whose worker gave no sign of life for `lease_s` is queued again at once;
 - a task that is due but neither queued nor leased (its worker died between taking it and saying so) is queued
   again when that is still so after `lease_s`;
+- a job whose regions lie with a host that is gone is planned again elsewhere;
 - a job that is on disk and unknown to Redis is submitted again;
 - a task that was begun too often ends its job, so that a poisonous region does not kill workers forever.
 """
@@ -18,11 +19,12 @@ from rq.registry import StartedJobRegistry
 from workers.core.job_files import stored_view
 from workers.core.queue.attempts import attempts_max, attempts_of, lost
 from workers.core.queue.exchange import Transaction, answering, decode
-from workers.core.queue.heartbeat import end_of, retire
+from workers.core.queue.heartbeat import end_of, retire, silent_hosts
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import (
     ACTIVE,
     GOING,
+    HOSTS,
     JOBS,
     OUT,
     REAPER_LOCK,
@@ -31,11 +33,22 @@ from workers.core.queue.keys import (
     prefix_of,
     task_out,
     worker_key,
+    workers_key,
 )
 from workers.core.queue.leases import STATES_OF, holder_of
-from workers.core.queue.records import priority_in
+from workers.core.queue.records import change, host_in, priority_in
 from workers.core.queue.task_job import TaskJob
+from workers.core.queue.turns import PRIORITIES
 from workers.core.schemas import FINAL_STATES
+
+HOST_GONE_S = 300.0
+"""Silence of all workers of a host after which what it has computed of a job that goes on is given up."""
+
+OF_PLAN = (
+    *("host", "regions_total", "regions_before", "plan_s", "has_turn", "first_region_at"),
+    *("segment_s", "tiles", "phase"),
+)
+"""What the record of a job says since it was planned."""
 
 AUDITED = 10
 """Jobs of which all is looked at in one sweep."""
@@ -81,7 +94,8 @@ class Reaper:
         return True
 
     def _sweep(self) -> None:
-        queued = {prefix_of(queue_id) for queue in self.jobs.queues for queue_id in queue.get_job_ids()}
+        queues = self.jobs.all_queues()
+        queued = {prefix_of(queue_id) for queue in queues for queue_id in queue.get_job_ids()}
         out: defaultdict[str, list[Task]] = defaultdict(list)
         for name in self.redis.hkeys(OUT):
             task = task_out(name.decode())
@@ -90,10 +104,11 @@ class Reaper:
         for job_id, tasks in due.items():
             self._tend(job_id, tasks, queued)
         self._audit(queued, {job_id: len(tasks) for job_id, tasks in due.items()})
+        self._give_up_hosts()
         self.jobs.ends.write_late()
         self._forget()
         self._adopt()
-        for queue in self.jobs.queues:
+        for queue in queues:
             StartedJobRegistry(queue=queue, job_class=TaskJob).cleanup()
         self.jobs.turns.feed()
 
@@ -185,11 +200,11 @@ class Reaper:
                 return True
             if attempts_of(pipe, task) >= most:
                 return False
-            priority = priority_in(decode(pipe.hgetall(keys.record)))
+            record = decode(pipe.hgetall(keys.record))
             pipe.multi()
             pipe.hdel(keys.leases, task.name)
             pipe.hdel(keys.missing, task.name)
-            self.jobs.enqueue(pipe, task, priority, at_front=True)
+            self.jobs.enqueue(pipe, task, priority_in(record), host_in(record), at_front=True)
             return True
 
         logger.warning("%s of job %s goes back to the queue: %s", task.name, task.job_id, reason)
@@ -198,6 +213,36 @@ class Reaper:
 
     def _signal_of(self, lease: str | None) -> str | None:
         return None if lease is None else end_of(self.redis, holder_of(lease))
+
+    def _give_up_hosts(self) -> None:
+        """Have the jobs of hosts planned again elsewhere of which no worker gave a sign of life for long."""
+        for host in silent_hosts(self.redis, max(HOST_GONE_S, 2 * self.settings.lease_s)):
+            for job_id in sorted(member.decode() for member in self.redis.smembers(ACTIVE)):
+                self._plan_again(job_id, host)
+            for priority in PRIORITIES:
+                for queue in self.jobs.pair(priority, host):
+                    queue.delete(delete_jobs=True)
+            self.redis.zrem(HOSTS, host)
+            self.redis.delete(workers_key(host))
+
+    def _plan_again(self, job_id: str, host: str) -> None:
+        """Have a job wait for another plan, if this host has its regions; who works on it there is told so."""
+        keys = JobKeys(job_id)
+
+        def write(pipe: Transaction) -> bool:
+            record = decode(pipe.hgetall(keys.record))
+            if host_in(record) != host or record["state"] in FINAL_STATES:
+                return False
+            kept = {name: value for name, value in record.items() if name not in OF_PLAN}
+            pipe.multi()
+            pipe.delete(*keys.working)
+            pipe.hdel(keys.record, *OF_PLAN)
+            change(pipe, keys, kept, {"state": "queued"})
+            self.jobs.turns.wait(pipe, job_id, kept, None)
+            return True
+
+        if self.jobs.transact(write, keys.record):
+            logger.warning("job %s is planned again: the host that had its regions is gone", job_id)
 
     def _forget(self) -> None:
         """Forget jobs whose deletion was cut short after their folder was gone."""

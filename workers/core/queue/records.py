@@ -13,6 +13,11 @@ def priority_in(record: Mapping[str, str]) -> str:
     return record.get("priority", "interactive")
 
 
+def host_in(record: Mapping[str, str]) -> str:
+    """Return the host in a job's record that has its regions; empty if every worker has them."""
+    return record.get("host", "")
+
+
 def change(
     pipe: Transaction,
     keys: JobKeys,

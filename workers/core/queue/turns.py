@@ -10,7 +10,7 @@ forty of them do not hold up the regions of the first.
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from rq import Queue
@@ -18,7 +18,7 @@ from rq.job import Job
 
 from workers.core.queue.events import add_event
 from workers.core.queue.exchange import Transaction, answering, decode, transact
-from workers.core.queue.heartbeat import memory_of_workers
+from workers.core.queue.heartbeat import hosts, memory_of_workers
 from workers.core.queue.keys import (
     OUT,
     PLAN_SLIDE,
@@ -26,16 +26,19 @@ from workers.core.queue.keys import (
     TASK_SECONDS,
     TURN,
     TURN_BEFORE,
-    WORKERS,
     JobKeys,
+    at_host,
     turns_key,
     worker_key,
+    workers_key,
 )
 from workers.core.queue.progress import progress_of
+from workers.core.queue.records import host_in
 from workers.core.schemas import FINAL_STATES
 from workers.core.waiting import Waiting
 
 Lane = Literal["plan", "region"]
+PRIORITIES = ("interactive", "batch")
 
 QUEUED_SPARE = 2
 """Regions in the queue beyond one for each worker: what is taken until more are handed out."""
@@ -50,14 +53,18 @@ local told = cjson.decode(ARGV[1])
 local final, fresh, number = {}, {}, 0
 for _, state in ipairs(told.final) do final[state] = true end
 
-local alive = redis.call('ZRANGE', KEYS[1], 0, -1)
-for place, id in ipairs(alive) do alive[place] = told.worker .. id end
-local room = told.spare + (#alive > 0 and redis.call('EXISTS', unpack(alive)) or 0)
+local room
+
+local function room_of(workers)
+    local alive = redis.call('ZRANGE', workers, 0, -1)
+    for place, id in ipairs(alive) do alive[place] = told.worker .. id end
+    return told.spare + (#alive > 0 and redis.call('EXISTS', unpack(alive)) or 0)
+end
 
 local function next_lane(lanes)
     local plan = redis.call('EXISTS', lanes.plan.turns) > 0
     local region = redis.call('EXISTS', lanes.region.turns) > 0
-    if plan and not (region and redis.call('HGET', KEYS[3], lanes.priority) == 'plan') then
+    if plan and not (region and redis.call('HGET', KEYS[2], lanes.name) == 'plan') then
         local queued = 0
         for _, entry in ipairs(redis.call('LRANGE', lanes.plan.queue, 0, -1)) do
             if string.find(entry, '%-plan%-%x+$') then queued = queued + 1 end
@@ -77,7 +84,7 @@ local function enqueue(lane, name, job, item)
     end
     number = number + 1
     local id = string.format('%s-%s-%s%04x', job, task, told.salt, number)
-    redis.call('HSET', KEYS[4], job .. ' ' .. task, '')
+    redis.call('HSET', KEYS[3], job .. ' ' .. task, '')
     redis.call('HSET', told.job .. id, unpack(fields))
     return redis.call('RPUSH', lane.queue, id)
 end
@@ -92,19 +99,20 @@ local function hand_out(lanes, name)
         return
     end
     local waiting = told.record .. job .. ':waiting'
-    local record = redis.call('HMGET', told.record .. job, 'state', 'has_turn')
+    local record = redis.call('HMGET', told.record .. job, 'state', 'has_turn', 'host')
     local item = redis.call('LPOP', waiting)
-    if not item or (item == 'plan') ~= (name == 'plan') or not record[1] or final[record[1]] then
+    local elsewhere = name == 'region' and (record[3] or '') ~= lanes.host
+    if not item or (item == 'plan') ~= (name == 'plan') or elsewhere or not record[1] or final[record[1]] then
         if item then redis.call('LPUSH', waiting, item) end
         redis.call('ZREM', jobs, job)
         return
     end
     local left = redis.call('LLEN', waiting)
     if left % told.turn == 0 then
-        local turn = redis.call('INCR', KEYS[2])
+        local turn = redis.call('INCR', KEYS[1])
         if left == 0 then redis.call('ZREM', jobs, job) else redis.call('ZADD', jobs, turn, job) end
         redis.call('ZADD', lane.turns, turn, tenant)
-        redis.call('HSET', KEYS[3], lanes.priority, name)
+        redis.call('HSET', KEYS[2], lanes.name, name)
     end
     local queued = enqueue(lane, name, job, item)
     if name == 'region' and not record[2] then
@@ -115,6 +123,7 @@ local function hand_out(lanes, name)
 end
 
 for _, lanes in ipairs(told.lanes) do
+    room = room_of(lanes.workers)
     local name = next_lane(lanes)
     while name do
         local queued = hand_out(lanes, name)
@@ -135,17 +144,21 @@ class Turns:
 
     Args:
         redis: The client.
-        queues: For each priority the queue of plans, then that of regions.
+        queues: Returns for a priority and a host the queue of plans, then that of regions.
         entry: Returns the fields of an entry of a queue that calls a function, but for those that say which task it is.
+        has_hosts: Whether regions lie with the host that planned them, and not with all.
     """
 
     def __init__(
         self,
         redis: Any,
-        queues: Mapping[str, tuple[Queue, Queue]],
+        queues: Callable[[str, str], tuple[Queue, Queue]],
         entry: Callable[[Queue, str], Mapping[str, str]],
+        *,
+        has_hosts: bool = False,
     ) -> None:
         self._redis = redis
+        self._has_hosts = has_hosts
         self._queues = queues
         self._entry = entry
         self._script = redis.register_script(SCRIPT)
@@ -153,20 +166,21 @@ class Turns:
     def wait(self, pipe: Transaction, job_id: str, record: Mapping[str, str], todo: Sequence[int] | None) -> None:
         """Have a job wait for its turn, as part of a transaction: with regions, or with its plan (None)."""
         priority, tenant = _owner(record)
-        lane: Lane = "plan" if todo is None else "region"
+        lane = at_host("region", host_in(record)) if todo is not None else "plan"
         pipe.delete(JobKeys(job_id).waiting)
         pipe.rpush(JobKeys(job_id).waiting, *([PLAN] if todo is None else todo))
         pipe.zadd(turns_key(priority, lane, tenant), {job_id: 0}, nx=True)
         pipe.zadd(turns_key(priority, lane), {tenant: 0}, nx=True)
 
-    def feed(self) -> None:
-        """Put into the queues what is next, as much as workers need.
+    def feed(self, host: str = "") -> None:
+        """Put into the queues what is next, as much as workers need: those of one host, or of all.
 
         Raises:
             QueueUnavailable: Redis does not answer.
         """
+        fed = [host] if host else self._hosts()
         told = {
-            "lanes": [self._lanes(priority) for priority in self._queues],
+            "lanes": [self._lanes(priority, each) for priority in PRIORITIES for each in fed],
             "spare": QUEUED_SPARE,
             "plans": PLANS_QUEUED,
             "turn": TURN_REGIONS,
@@ -177,7 +191,7 @@ class Turns:
             "salt": uuid.uuid4().hex[:8],
         }
         with answering():
-            fresh = self._script(keys=[WORKERS, TURN, TURN_BEFORE, OUT], args=[json.dumps(told)])
+            fresh = self._script(keys=[TURN, TURN_BEFORE, OUT], args=[json.dumps(told)])
         for job_id in fresh:
             self._tell(job_id.decode())
 
@@ -192,7 +206,8 @@ class Turns:
         """Return the place of a job that waits for its turn, and when that is likely to come; None if it has it."""
         priority, tenant = _owner(record)
         with answering():
-            lane: Lane = "region" if "regions_total" in record else "plan"
+            host = host_in(record) if "regions_total" in record else ""
+            lane = at_host("region", host) if "regions_total" in record else "plan"
             turn = self._redis.zrank(turns_key(priority, lane, tenant), job_id)
             if turn is None:
                 return None
@@ -201,7 +216,7 @@ class Turns:
             place = 1 + sum(min(size, turn + (each < tenant.encode())) for each, size in sizes.items())
             place += self._interactive() if priority == "batch" else 0
             seconds = {name: float(value) for name, value in decode(self._redis.hgetall(TASK_SECONDS)).items()}
-            workers = len(memory_of_workers(self._redis))
+            workers = len(memory_of_workers(self._redis, host))
         if not workers or "plan" not in seconds:
             return Waiting(place=place)
         each_s = seconds.get("region", 0.0) * TURN_REGIONS + (seconds["plan"] if lane == "plan" else 0.0)
@@ -209,27 +224,29 @@ class Turns:
 
     def _interactive(self) -> int:
         """Jobs that wait and go before every batch."""
-        lanes: Iterable[Lane] = ("plan", "region")
+        lanes = ("plan", *(at_host("region", host) for host in self._hosts()))
         return sum(
             int(self._redis.zcard(turns_key("interactive", lane, tenant.decode())))
             for lane in lanes
             for tenant in self._redis.zrange(turns_key("interactive", lane), 0, -1)
         )
 
-    def _lanes(self, priority: str) -> Mapping[str, object]:
-        """Return what the script has to know of a priority."""
-        lanes: dict[Lane, tuple[Queue, str]] = dict(
-            zip(("plan", "region"), zip(self._queues[priority], (PLAN_SLIDE, SEGMENT_REGION), strict=True), strict=True)
-        )
-        return {"priority": priority} | {
-            lane: {
-                "turns": turns_key(priority, lane),
-                "queue": queue.key,
-                "calls": function,
-                "entry": self._entry(queue, function),
-            }
-            for lane, (queue, function) in lanes.items()
+    def _hosts(self) -> list[str]:
+        """Return the hosts that have regions of their own, after what is for all."""
+        with answering():
+            return ["", *(hosts(self._redis) if self._has_hosts else ())]
+
+    def _lanes(self, priority: str, host: str) -> Mapping[str, object]:
+        """Return what the script has to know of a priority: of plans, which are for all, and of a host's regions."""
+        control, regions = self._queues(priority, "")[0], self._queues(priority, host)[1]
+        told = {"name": at_host(priority, host), "host": host, "workers": workers_key(host)}
+        return told | {
+            "plan": self._lane(control, PLAN_SLIDE, turns_key(priority, "plan")),
+            "region": self._lane(regions, SEGMENT_REGION, turns_key(priority, at_host("region", host))),
         }
+
+    def _lane(self, queue: Queue, function: str, turns: str) -> Mapping[str, object]:
+        return {"turns": turns, "queue": queue.key, "calls": function, "entry": self._entry(queue, function)}
 
     def _tell(self, job_id: str) -> None:
         """Tell those who follow a job that it has had its first turn."""

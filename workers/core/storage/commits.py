@@ -10,7 +10,10 @@ needed, whatever the order in which their requests arrive. It is told when it be
 asked besides, and decides what becomes of the work.
 """
 
-from collections.abc import Mapping
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -157,6 +160,36 @@ class Commits:
         """Remove all of the set: manifests first, so that nobody sees a part."""
         self.storage.delete_prefix(self._prefix / "commits")
         self.storage.delete_prefix(self._prefix)
+
+    def next_token(self) -> int:
+        """Return a greater token than any that has committed, of the clock: for who needs no lease to write."""
+        newest = self._newest()
+        return max(time.time_ns() // 1000, 0 if newest is None else newest + 1)
+
+    def fetch(self, token: int, name: str, entry: Entry, path: Path, check: Callable[[], None] = lambda: None) -> None:
+        """Write an object of a set into a file that is not there yet, durably.
+
+        Args:
+            token: Of the set.
+            name: Of the object.
+            entry: What it has to be.
+            path: The file; what is in it after an error means nothing.
+            check: Called before each piece; raises if the file is no longer wanted.
+
+        Raises:
+            FileNotFoundError: There is no such object.
+            StorageSilent: It is not what was stored.
+        """
+        digest = hashlib.sha256()
+        with path.open("xb") as file:
+            for piece in self.storage.pieces(self.key(token, name), 0, entry.size_bytes):
+                check()
+                digest.update(piece)
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        if digest.hexdigest() != entry.sha256:
+            raise StorageSilent("what it gives is not what was stored")
 
     def _manifest(self, token: int) -> Key:
         return self._prefix / f"commits/{token:0{_DIGITS}}.json"

@@ -2,16 +2,17 @@
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from workers.core.errors.base import DiskFull
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def fsync_dir(folder: Path) -> None:
@@ -40,7 +41,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         fsync_dir(path.parent)
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise DiskFull("The disk that holds the data folder is full.") from error
         raise
     finally:
@@ -51,3 +52,74 @@ def write_json(path: Path, model: BaseModel) -> None:
     """Write a pydantic model as JSON, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(model.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def written_once(path: Path, text: str) -> str:
+    """Write a small file unless it is there; return what it says, whoever wrote it."""
+    if not path.exists():
+        temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            name_once(temporary, path)
+            fsync_dir(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return path.read_text(encoding="utf-8")
+
+
+def name_once(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless another has it: who was quicker holds."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        temporary.replace(path)  # a file system without hard links
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder; remove what is not elsewhere when the context ends."""
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def whole_folder(folder: Path, prefix: str = ".making-") -> Iterator[Path]:
+    """Give a temporary folder beside a place to fill; on success it is there, durably and at once.
+
+    Where another was quicker, that one stays. A process that dies leaves a name with the prefix.
+    """
+    with made_folder(folder.with_name(f"{prefix}{uuid.uuid4().hex}")) as making:
+        yield making
+        try:
+            making.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+    fsync_dir(folder.parent)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder that do not begin with a dot; none if it is not there."""
+    return sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return every file below a folder, in the order of their paths within it as text."""
+    found = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def bytes_below(folder: Path) -> int:
+    """Return the bytes of every file below a folder; of those that go meanwhile, none."""
+    size = 0
+    for path in files_below(folder):
+        with suppress(FileNotFoundError):
+            size += path.lstat().st_size
+    return size

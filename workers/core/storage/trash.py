@@ -7,6 +7,8 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from workers.core.storage.files import fsync_dir
+
 logger = logging.getLogger(__name__)
 
 
@@ -29,6 +31,16 @@ class Trash:
         doomed = self.folder / uuid.uuid4().hex
         folder.rename(doomed)
         return doomed
+
+    def discard(self, folder: Path) -> bool:
+        """Move a folder out of sight in one step, durably, then remove it; say whether its bytes are gone.
+
+        Raises:
+            FileNotFoundError: It is not there.
+        """
+        doomed = self.take(folder)
+        fsync_dir(folder.parent)
+        return removed(doomed)
 
     def drop(self, folder: Path) -> None:
         """Move a folder out of sight in one step, and leave its removal to a thread: it may hold very many files.

@@ -4,16 +4,20 @@ The finish of a job puts them there before the job counts as succeeded; the file
 again where somebody needs one that is not there.
 """
 
-import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from workers.core.job_files import RESULT
-from workers.core.storage.base import Key, StorageSilent
+from workers.core.errors.base import JobNotFound
+from workers.core.job_files import RESULT, SIZE, JobSize
+from workers.core.storage.base import Key
 from workers.core.storage.commits import Entry, entry_of
 from workers.core.storage.files import atomic_write
 from workers.core.store import Store
+from workers.core.stored.jobs import open_scratch
+
+PLAN = "plan.json"
 
 
 class StoredResult(NamedTuple):
@@ -82,13 +86,40 @@ def local_result(store: Store, job_id: str, name: str) -> Path:
         OSError: It is in neither, or what came is not what was stored.
     """
     path = store.job_dir(job_id) / name
-    if path.exists() or (found := find_result(store, job_id, name)) is None or store.storage is None:
+    if path.exists() or (commits := store.results(job_id)) is None:
         return path
-    digest = hashlib.sha256()
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        for piece in store.storage.pieces(found.key, 0, found.entry.size_bytes):
-            digest.update(piece)
-            file.write(piece)
-        if digest.hexdigest() != found.entry.sha256:
-            raise StorageSilent("what it gives is not what was stored")
+    manifest = commits.current()
+    if manifest is not None and name in manifest.files:
+        with atomic_write(path) as temporary:
+            commits.fetch(manifest.token, name, manifest.files[name], temporary)
     return path
+
+
+def bring_result(store: Store, job_id: str) -> None:
+    """Have the records of a result here whose job lies in another data folder, if there is one; else do nothing.
+
+    Raises:
+        OSError: The storage does not answer.
+    """
+    if store.storage is not None and not store.owns_job(job_id) and not (store.job_dir(job_id) / RESULT).exists():
+        fetch_records(store, job_id)
+
+
+def fetch_records(store: Store, job_id: str) -> None:
+    """Fetch what a folder has to hold of the result of a job, once another host has made it; `result.json` last.
+
+    Raises:
+        OSError: The storage does not give it.
+    """
+    commits = store.results(job_id)
+    manifest = None if commits is None else commits.current()
+    if commits is None or manifest is None:
+        return
+    with suppress(JobNotFound):  # deleted meanwhile
+        open_scratch(store, job_id)
+    if not store.job_dir(job_id).is_dir():
+        return
+    size_bytes = sum(entry.size_bytes for entry in manifest.files.values())
+    store.write_json(store.job_dir(job_id) / SIZE, JobSize(size_bytes=size_bytes))
+    for name in (PLAN, RESULT):
+        local_result(store, job_id, name)

@@ -8,9 +8,10 @@ from finished_jobs import FILES, finished_job, storable_job
 from workers.core.queue.leases import Superseded
 from workers.core.storage.base import Key, StorageSilent, Stored
 from workers.core.storage.commits import Fenced
+from workers.core.storage.layout import job_record
 from workers.core.storage.memory import MemoryStorage
 from workers.core.store import Store
-from workers.core.stored_results import entries_of, find_result, local_result, publish
+from workers.core.stored.results import entries_of, find_result, local_result, publish
 
 
 class Counting(MemoryStorage):
@@ -34,8 +35,11 @@ def store(tmp_path: Path, counting: Counting) -> Store:
 
 
 @pytest.fixture
-def job_id(store: Store) -> str:
-    return storable_job(store)
+def job_id(store: Store, counting: Counting) -> str:
+    job_id = storable_job(store)
+    counting.delete(job_record(job_id))
+    counting.puts.clear()
+    return job_id
 
 
 def test_all_results_are_stored_and_come_back_as_they_were(store: Store, counting: Counting, job_id: str) -> None:
