@@ -34,7 +34,7 @@ def test_bands_are_the_plane_cut_into_rows_and_what_it_weighs(
 ) -> None:
     monkeypatch.setattr(bands, "BLOCK_PX", 20)  # two chunks
     rng = np.random.default_rng(budget)
-    pixels = (rng.integers(1, 200, (70, 100)) * (rng.random((70, 100)) < 0.3)).astype(kind)
+    pixels: NDArray[Any] = (rng.integers(1, 200, (70, 100)) * (rng.random((70, 100)) < 0.3)).astype(kind)
     pixels[40:60] = 0
     heavy = rng.integers(0, 4096, pixels.shape).astype(np.uint16)
     plane = Counted(pixels)
