@@ -37,7 +37,7 @@ TRAINING = (
 )
 """As in the recipes of both models, but for the boxes of a slide, of which none is kept for validation."""
 SETS = {"tnbc_test": DatasetConfig("tnbc/test", 0.25), "monuseg_external": DatasetConfig("monuseg_external", 0.25)}
-NAMES = "nuclei-fast", "nuclei"
+NAMES = "nuclei-fast", "nuclei-paper"
 ORGANS = "organs"
 SIDE_PX, STEPS, MOSTLY, ALARM = 256, 2048, 0.6, 0.95
 SEED = 5
