@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,7 +32,6 @@ from workers.core.storage.files import write_json
 from workers.masks import area_of
 from workers.outputs.dicom_seg import Coding, write_segmentation
 from workers.outputs.landed import LANDED, NOBODY, PLAN, Record, make_outputs
-from workers.outputs.levels import Levels
 from workers.outputs.statistics import read_statistics
 from workers.pipeline import stitch
 from workers.pipeline.tiling import WorkingPlane, regions
@@ -87,8 +87,8 @@ def make_defaults(folder: Path, plan: Plan) -> None:
     plan = plan.model_copy(update={"classes": plan.classes[:2]})
     write_json(folder / PLAN, plan)
     arrays, area = stitch.open_labels(folder), area_of(TissueMask.everywhere(plan.geometry), None)
-    with Levels(arrays.labels, folder) as levels, OneColour(plan.geometry) as slide:
-        make_outputs(folder, plan.outputs, writers_of(slide, plan, arrays, area, levels), slide, NOBODY)
+    with OneColour(plan.geometry) as slide:
+        make_outputs(folder, plan.outputs, partial(writers_of, slide, plan, arrays, area, folder), slide, NOBODY)
 
 
 def write_source(path: Path, side: int) -> None:

@@ -26,6 +26,8 @@ LEAVES_SIDEWAYS = np.array([1, 0, 1, 0, 0, 1, 0, 1], bool)
 GOES_DOWN = np.array([1, 1, 0, 0, 1, 1, 0, 0], bool)
 """Whether the column edge at a corner of this kind lies below the vertex."""
 KIND_BITS, COLUMN_BITS = 3, 30
+CORNERS_AT_ONCE = 2**18
+"""Corners of the shapes that are drawn at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,17 @@ class Shapes:
         w_y, w_x, _ = _unpack(self.corners[self.offsets[index] : self.offsets[index + 1]])
         return int(w_x.min()), int(w_y.min()), int(w_x.max()), int(w_y.max())
 
+    def parts(self, corners_max: int = CORNERS_AT_ONCE) -> Iterator["Shapes"]:
+        """Yield the shapes in their order, no more at once than have so many corners; one that has more comes alone."""
+        begin = 0
+        while begin < len(self):
+            end = int(np.searchsorted(self.offsets, self.offsets[begin] + corners_max, side="right")) - 1
+            end = max(begin + 1, end)
+            here, first = slice(begin, end), int(self.offsets[begin])
+            corners, offsets = self.corners[first : self.offsets[end]], self.offsets[begin : end + 1] - first
+            yield Shapes(self.value[here], self.pixels[here], self.sums[:, here], corners, offsets)
+            begin = end
+
     def chosen(self, keep: Bools) -> "Shapes":
         """Return the shapes that are kept, in their order."""
         counts = np.diff(self.offsets)
@@ -74,13 +87,17 @@ def pack(w_y: Ints, w_x: Ints, kind: int) -> Ints:
 
 
 def rings(shapes: Shapes) -> Iterator[tuple[Small, Small, Ints]]:
-    """Yield the boundary of each shape as (w_x, w_y, ends): its rings one after the other, and where each one ends.
+    """Return an iterator over the boundaries of shapes, (w_x, w_y, ends) each: its rings one by one, and where each ends.
 
     The first ring is the outer one, with positive area, the others are holes; each begins at its first corner in
     raster order and does not repeat it. Where a shape touches itself at a vertex the rings part, so that each of them
     is simple and the polygon is valid.
     """
-    w_x, w_y, ends = laid_rings(shapes)
+    return split_rings(shapes, *laid_rings(shapes))
+
+
+def split_rings(shapes: Shapes, w_x: Small, w_y: Small, ends: Ints) -> Iterator[tuple[Small, Small, Ints]]:
+    """Yield what `laid_rings` returned, shape by shape, as `rings` does."""
     last = np.searchsorted(ends, shapes.offsets[1:]).tolist()  # a shape's last ring ends where its corners do
     first = 0
     for begin, end, ring in zip(shapes.offsets[:-1].tolist(), shapes.offsets[1:].tolist(), last, strict=True):
