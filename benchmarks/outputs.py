@@ -34,6 +34,7 @@ from workers.outputs.dicom_seg import Coding, write_segmentation
 from workers.outputs.landed import LANDED, NOBODY, PLAN, Record, make_outputs
 from workers.outputs.statistics import read_statistics
 from workers.pipeline import stitch
+from workers.pipeline.inference import cpu_threads
 from workers.pipeline.tiling import WorkingPlane, regions
 from workers.pipeline.tissue import TissueMask
 from workers.writers import writers_of
@@ -88,7 +89,8 @@ def make_defaults(folder: Path, plan: Plan) -> None:
     write_json(folder / PLAN, plan)
     arrays, area = stitch.open_labels(folder), area_of(TissueMask.everywhere(plan.geometry), None)
     with OneColour(plan.geometry) as slide:
-        make_outputs(folder, plan.outputs, partial(writers_of, slide, plan, arrays, area, folder), slide, NOBODY)
+        prepare = partial(writers_of, slide, plan, arrays, area, folder, cpu_threads(0, 1))
+        make_outputs(folder, plan.outputs, prepare, slide, NOBODY)
 
 
 def write_source(path: Path, side: int) -> None:

@@ -81,6 +81,11 @@ class Runtime:
         """What a task may take of this process."""
         return Limits(self.leases.memory_bytes, self.settings.read_timeout_s, self.settings.job_timeout_s)
 
+    @property
+    def threads(self) -> int:
+        """CPU threads that a task may take."""
+        return cpu_threads(self.settings.torch_threads, self.settings.workers)
+
     def open(self, slide_id: str, on_bad_tile: str, image: int | None) -> Slide:
         """Open a stored slide as a job wants it, in a confined child; errors as for `Readers.open`."""
         return self.readers.open(self.store.slide_file(slide_id), on_bad_tile, image, slide_id)
@@ -198,17 +203,12 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
             leases.announce(lease, name)
             clock.begin(name)
 
-        info = store.read_slide(plan.slide_id)
+        told = Told(partial(leases.check, lease), announce, partial(leases.landed, lease))
+        info, asked = store.read_slide(plan.slide_id), store.read_request(job_id).created_at
+        timings, threads = leases.timings(job_id), runtime.threads
         with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image) as slide:
-            stages.finish_job(
-                slide,
-                info,
-                plan,
-                store.job_dir(job_id),
-                created_at=store.read_request(job_id).created_at,
-                timings_s=runtime.leases.timings(job_id),
-                told=Told(partial(leases.check, lease), announce, partial(leases.landed, lease)),
-            )
+            given = slide, info, plan, store.job_dir(job_id)
+            stages.finish_job(*given, created_at=asked, timings_s=timings, told=told, threads=threads)
         clock.end()
     count_size(store, job_id)
     runtime.allow(runtime.limits.task_s)

@@ -7,7 +7,7 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +107,7 @@ NOBODY = Told()
 
 Writers = Mapping[str, Callable[[Path], object]]
 """How each output is written, by its name."""
-Prepare = Callable[[Collection[str]], AbstractContextManager[Writers]]
+Prepare = Callable[[Sequence[str]], AbstractContextManager[Writers]]
 """Gives the writers of what is to be made, as long as the context lasts."""
 
 

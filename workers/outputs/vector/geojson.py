@@ -147,7 +147,8 @@ class FeatureWriter:
             yield (
                 f'{{"Area um^2":{pixels * over / under!r}'
                 f',"Mean probability":{round(confidence / (255 * pixels), DECIMALS)!r}'
-                f',"Perimeter um":{round(perimeter, DECIMALS)!r},"Circularity":{round(circularity, DECIMALS)!r}{stain}}}'
+                f',"Perimeter um":{round(perimeter, DECIMALS)!r}'
+                f',"Circularity":{round(circularity, DECIMALS)!r}{stain}}}'
             )
 
 
