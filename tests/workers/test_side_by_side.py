@@ -64,7 +64,7 @@ def finish(
 
 def hearing() -> tuple[list[str], Told]:
     heard: list[str] = []
-    return heard, Told(announce=lambda name: heard.append(f"begin {name}"), landed=lambda name: heard.append(name))
+    return heard, Told(announce=lambda name: heard.append(f"begin {name}"), landed=heard.append)
 
 
 def left_behind(folder: Path) -> list[str]:

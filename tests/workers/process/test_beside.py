@@ -38,7 +38,13 @@ def test_what_nobody_waits_for_ends_before_the_context_does() -> None:
 
 
 def test_an_error_in_the_main_thread_ends_it_and_goes_on() -> None:
-    with pytest.raises(KeyError, match="of the main one"), Beside() as beside:
-        future = beside.begin(until_stopped)
-        raise KeyError("of the main one")
-    assert future.done()
+    begun = []
+
+    def fail() -> None:
+        with Beside() as beside:
+            begun.append(beside.begin(until_stopped))
+            raise KeyError("of the main one")
+
+    with pytest.raises(KeyError, match="of the main one"):
+        fail()
+    assert begun[0].done()
