@@ -19,6 +19,7 @@ from workers.core.schemas import JobRequest, Provenance
 from workers.core.slide_schemas import SlideInfo
 from workers.core.slides.readers.registry import open_slide
 from workers.outputs.landed import LANDED, Told
+from workers.outputs.vector.object_table import write_objects
 from workers.outputs.vector.vectorize import write_geojson
 from workers.pipeline import stitch
 from workers.process.beside import Stopped
@@ -75,11 +76,10 @@ def test_two_threads_make_the_same_bytes_in_the_same_order(
     finish: Finish, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran_in: list[bool] = []
-    sound = writers.write_objects
 
     def watched(*given: Any) -> Any:
         ran_in.append(threading.current_thread() is threading.main_thread())
-        return sound(*given)
+        return write_objects(*given)
 
     monkeypatch.setattr(writers, "write_objects", watched)
     (alone, told_alone), (both, told_both) = hearing(), hearing()

@@ -84,12 +84,17 @@ def count_pixels(arrays: LabelArrays, tissue: Tissue | None, plan: Plan, left_ou
         if spoiled is not None:
             excluded += int((inside & spoiled).sum())
             counted = inside & ~spoiled
+        is_whole = bool(counted.all())
+        labelled = labels != 0  # the rest of what is counted is background
+        held = np.flatnonzero(labelled if is_whole else labelled & counted)
         # One count per pair of values keeps the sum in integers.
-        pairs = labels.astype(np.uint16) << 8 | certain
-        pair = pairs.ravel() if counted.all() else pairs[counted]
-        counts = np.bincount(pair, minlength=VALUES**2).reshape(VALUES, VALUES)
-        pixels += counts.sum(axis=1)
-        confidence += counts @ np.arange(VALUES)
+        pairs = labels.ravel()[held].astype(np.uint16) << 8 | certain.ravel()[held]
+        counts = np.bincount(pairs, minlength=VALUES**2).reshape(VALUES, VALUES)
+        found, sums = counts.sum(axis=1), counts @ np.arange(VALUES)
+        found[0] = np.count_nonzero(counted) - len(held)
+        sums[0] = (certain if is_whole else certain * counted).sum(dtype=np.int64) - sums.sum()
+        pixels += found
+        confidence += sums
     return Counts(pixels, confidence, None if left_out is None else excluded)
 
 

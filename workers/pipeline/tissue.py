@@ -109,7 +109,7 @@ class TissueMask:
             rows, columns = self._indices(plane, Box(left, top, right - left, bottom - top))
             part = self.mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             alike = part.size == np.count_nonzero(part) or not part.any()  # mostly: then no px needs a look of its own
-            inside = part[0, 0] if alike else part[rows - rows[0]][:, columns - columns[0]]
+            inside = part[0, 0] if alike else np.take(part, columns - columns[0], axis=1)[rows - rows[0]]
             out[top - box.w_y : bottom - box.w_y, left - box.w_x : right - box.w_x] = inside
         return out
 

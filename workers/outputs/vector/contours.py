@@ -87,7 +87,7 @@ def pack(w_y: Ints, w_x: Ints, kind: int) -> Ints:
 
 
 def rings(shapes: Shapes) -> Iterator[tuple[Small, Small, Ints]]:
-    """Return an iterator over the boundaries of shapes, (w_x, w_y, ends): the rings of one, and where each of them ends.
+    """Return an iterator over the boundaries of shapes, (w_x, w_y, ends): the rings of one, and where each ends.
 
     The first ring is the outer one, with positive area, the others are holes; each begins at its first corner in
     raster order and does not repeat it. Where a shape touches itself at a vertex the rings part, so that each of them

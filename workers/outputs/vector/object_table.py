@@ -98,10 +98,13 @@ class Source:
         stain = np.zeros(block.shape, np.uint16)
         for top, left in product(range(0, rows, PIECE_PX), range(0, columns, PIECE_PX)):
             piece = slice(top, top + PIECE_PX), slice(left, left + PIECE_PX)
-            inside = block[piece] != 0
-            if inside.any():
+            inside = np.flatnonzero(block[piece] != 0)  # places: a mask takes three times as long to pick by
+            if len(inside):
                 size = min(PIECE_PX, columns - left), min(PIECE_PX, rows - top)
-                stain[piece][inside] = haematoxylin(self.reader.read(w_x + left, w_y + top, *size)[inside])
+                pixels = self.reader.read(w_x + left, w_y + top, *size).reshape(-1, 3)
+                stained = np.zeros(size[0] * size[1], np.uint16)
+                stained[inside] = haematoxylin(pixels[inside])
+                stain[piece] = stained.reshape(size[1], size[0])
         return stain, self._ends(w_y, w_x, rows, columns).astype(np.uint8)
 
     def _ends(self, w_y: int, w_x: int, rows: int, columns: int) -> NDArray[np.bool_]:
@@ -240,7 +243,7 @@ class _Table:
         closed = np.insert(np.arange(len(drawn.w_x), dtype=np.int32), ends, begins)
         xy = np.empty((len(closed), 2), "<f8")
         xy[:, 0], xy[:, 1] = self._l0_x[drawn.w_x[closed]], self._l0_y[drawn.w_y[closed]]
-        points = memoryview(xy).cast("B") if len(xy) else memoryview(b"")
+        points = memoryview(xy.tobytes())  # its parts are copied once, into their polygons
         counts = (ends - begins + 1).tolist()
         rings = np.diff(np.searchsorted(ends, drawn.shapes.offsets, side="right")).tolist()
         polygons, ring, at = [], 0, 0
