@@ -27,6 +27,7 @@ from workers.pipeline.roi import Area
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane
 from workers.process.beside import Beside
+from workers.process.heap import give_back
 
 OBJECT_TABLE: Final = "objects.parquet"
 REGIONS: Final = "regions.geojson.gz"
@@ -112,5 +113,6 @@ def _counts_of(path: Path, arrays: LabelArrays, plan: Plan) -> dict[int, ClassOb
 
 
 def _write_preview(path: Path, slide: Slide, arrays: LabelArrays, plan: Plan) -> None:
+    give_back()  # what tracing kept
     statistics, lost = read_statistics(path.parent), bad_tiles.read_bad_tiles(path.parent).tiles
     write_preview(path, slide, arrays, plan, statistics, trust.finished(plan, statistics, lost))

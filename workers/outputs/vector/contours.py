@@ -26,7 +26,7 @@ LEAVES_SIDEWAYS = np.array([1, 0, 1, 0, 0, 1, 0, 1], bool)
 GOES_DOWN = np.array([1, 1, 0, 0, 1, 1, 0, 0], bool)
 """Whether the column edge at a corner of this kind lies below the vertex."""
 KIND_BITS, COLUMN_BITS = 3, 30
-CORNERS_AT_ONCE = 2**18
+CORNERS_AT_ONCE = 2**17
 """Corners of the shapes that are drawn at once."""
 
 
