@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,7 +150,7 @@ def test_a_model_sees_white_where_nothing_was_scanned(made_slide: Callable[..., 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_channels_are_put_together_as_numpy_does_it_along_an_axis(kind: type[np.uint8] | type[np.float32]) -> None:
-    pixels = (np.random.default_rng(6).random((83, 129, 3)) * 255).astype(kind)
+    pixels: NDArray[Any] = (np.random.default_rng(6).random((83, 129, 3)) * 255).astype(kind)
     np.testing.assert_array_equal(darkest_of(pixels), pixels.min(axis=2))
     np.testing.assert_array_equal(brightest_of(pixels), pixels.max(axis=2))
     density = pixels.astype(np.float32) / np.float32(7)
