@@ -39,6 +39,7 @@ from workers.core.settings import Settings
 from workers.core.sizing.memory import worker_memory_bytes
 from workers.core.slides.readers.registry import open_slide
 from workers.outputs.statistics import read_statistics
+from workers.pipeline.inference import cpu_threads
 from workers.stages import RESULT
 
 SIDES: Final = (25_000, 50_000, 100_000)
@@ -107,7 +108,10 @@ def job(slide: Path, out: Path, halo_px: int, *, interior: bool) -> dict[str, An
     segment.prepare(out, overwrite=False)
     with closing(segment.own_readers(settings)) as readers, segment.open_file(slide, request, readers) as opened:
         info = segment.describe(slide, opened, request.image, readers.judge)
-        run = segment.Run(opened, info, card, request, out, room_bytes=worker_memory_bytes(settings, 1))
+        threads = cpu_threads(settings.torch_threads, 1)
+        run = segment.Run(
+            opened, info, card, request, out, room_bytes=worker_memory_bytes(settings, 1), threads=threads
+        )
         segment.segment(run, lambda: Threshold(interior=interior))
     found, told = read_statistics(out), json.loads((out / RESULT).read_text())
     return {

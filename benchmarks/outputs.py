@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,9 +32,9 @@ from workers.core.storage.files import write_json
 from workers.masks import area_of
 from workers.outputs.dicom_seg import Coding, write_segmentation
 from workers.outputs.landed import LANDED, NOBODY, PLAN, Record, make_outputs
-from workers.outputs.levels import Levels
 from workers.outputs.statistics import read_statistics
 from workers.pipeline import stitch
+from workers.pipeline.inference import cpu_threads
 from workers.pipeline.tiling import WorkingPlane, regions
 from workers.pipeline.tissue import TissueMask
 from workers.writers import writers_of
@@ -87,8 +88,9 @@ def make_defaults(folder: Path, plan: Plan) -> None:
     plan = plan.model_copy(update={"classes": plan.classes[:2]})
     write_json(folder / PLAN, plan)
     arrays, area = stitch.open_labels(folder), area_of(TissueMask.everywhere(plan.geometry), None)
-    with Levels(arrays.labels, folder) as levels, OneColour(plan.geometry) as slide:
-        make_outputs(folder, plan.outputs, writers_of(slide, plan, arrays, area, levels), slide, NOBODY)
+    with OneColour(plan.geometry) as slide:
+        prepare = partial(writers_of, slide, plan, arrays, area, folder, cpu_threads(0, 1))
+        make_outputs(folder, plan.outputs, prepare, slide, NOBODY)
 
 
 def write_source(path: Path, side: int) -> None:

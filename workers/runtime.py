@@ -17,7 +17,7 @@ from workers.core.store import Store
 from workers.core.stored.slides import slide_at_hand
 from workers.core.telemetry import tallies
 from workers.core.telemetry.tallies import TALLIES
-from workers.pipeline.inference import Segmenter
+from workers.pipeline.inference import Segmenter, cpu_threads
 from workers.process.watchdog import Limits
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,11 @@ class Runtime:
     def limits(self) -> Limits:
         """What a task may take of this process."""
         return Limits(self.leases.memory_bytes, self.settings.read_timeout_s, self.settings.job_timeout_s)
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that a task may take."""
+        return cpu_threads(self.settings.torch_threads, self.settings.workers)
 
     @contextmanager
     def open(

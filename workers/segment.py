@@ -64,16 +64,14 @@ class Run:
     out_dir: Path
     precision: Precision = "float32"
     room_bytes: int = sys.maxsize
+    threads: int = 1
 
     @property
     def job_id(self) -> str:
         """The same for the same question, so that its polygons keep their identifiers when it is asked again."""
-        request = self.request
-        asked: tuple[object, ...] = (self.info.sha256, self.card.digest, request.mpp, request.seed, request.tissue)
-        if request.image is not None:
-            asked = (*asked, request.image)
-        if request.roi is not None:
-            asked = (*asked, request.roi.model_dump_json())
+        request, roi = self.request, self.request.roi
+        more = (each for each in (request.image, roi and roi.model_dump_json()) if each is not None)
+        asked = (self.info.sha256, self.card.digest, request.mpp, request.seed, request.tissue, *more)
         return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
 
 
@@ -143,7 +141,7 @@ def main(
         info = describe(slide, opened, request.image, readers.judge)
         require_modality(info, request, card)
         precision = choose_precision(settings.engine, settings.device, card)
-        run = Run(opened, info, card, request, output, precision, worker_memory_bytes(settings, 1))
+        run = Run(opened, info, card, request, output, precision, worker_memory_bytes(settings, 1), threads)
         provenance = segment(run, lambda: Engine(model_dir(folder, name), settings.device, threads))
     click.echo(report(provenance, output))
 
@@ -196,7 +194,9 @@ def segment(run: Run, load: Callable[[], Segmenter]) -> Provenance:
     """
     created_at = datetime.now(UTC)
     plan, timings_s = label(run, load)
-    return stages.finish_job(run.slide, run.info, plan, run.out_dir, created_at=created_at, timings_s=timings_s)
+    return stages.finish_job(
+        run.slide, run.info, plan, run.out_dir, created_at=created_at, timings_s=timings_s, threads=run.threads
+    )
 
 
 def label(run: Run, load: Callable[[], Segmenter]) -> tuple[Plan, dict[str, float]]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -32,7 +33,6 @@ from workers.core.slides.slide import Slide
 from workers.core.storage.files import write_json
 from workers.masks import QUALITY, TISSUE, area_of, find_masks, load_area
 from workers.outputs.landed import NOBODY, Told, make_outputs, sweep_temporaries
-from workers.outputs.levels import Levels
 from workers.outputs.provenance import describe
 from workers.outputs.statistics import Statistics, read_statistics
 from workers.pipeline import bad_tiles, stitch
@@ -208,6 +208,7 @@ def finish_job(
     created_at: datetime,
     timings_s: Mapping[str, float],
     told: Told = NOBODY,
+    threads: int = 1,
 ) -> Provenance:
     """Make every output from `labels.zarr`, and `result.json` last: a folder that holds it is complete.
 
@@ -221,6 +222,7 @@ def finish_job(
         created_at: When the job was asked for.
         timings_s: Seconds of the phases before this one.
         told: Who hears how it goes on, and may end it.
+        threads: CPU threads that it may take.
 
     Returns:
         What stands in `result.json`.
@@ -237,8 +239,8 @@ def finish_job(
     arrays = stitch.open_labels(out_dir)
     area = replace(load_area(out_dir, plan), holes=bad_tiles.read_bad_tiles(out_dir).holes)
     made = (*plan.outputs, *((LAYER,) if plan.layer else ()))
-    with Levels(arrays.labels, out_dir) as levels:
-        landed = make_outputs(out_dir, made, writers_of(slide, plan, arrays, area, levels), slide, told)
+    prepare = partial(writers_of, slide, plan, arrays, area, out_dir, threads)
+    landed = make_outputs(out_dir, made, prepare, slide, told)
     timings |= {name: landed[name].seconds for name in made}
     masks = (TISSUE, *((QUALITY,) if plan.quality is not None else ()))
     files = {name: landed[name].sha256 for name in made} | {name: sha256_of(out_dir / name) for name in (PLAN, *masks)}

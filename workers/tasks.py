@@ -135,18 +135,13 @@ def _finish(runtime: Runtime, lease: Lease) -> None:
             leases.announce(lease, name)
             clock.begin(name)
 
-        info = store.read_slide(plan.slide_id)
         check = partial(leases.check, lease)
+        told = Told(check, announce, partial(leases.landed, lease))
+        info, asked = store.read_slide(plan.slide_id), store.read_request(job_id).created_at
+        timings, threads = leases.timings(job_id), runtime.threads
         with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image, check) as (slide, _):
-            stages.finish_job(
-                slide,
-                info,
-                plan,
-                store.job_dir(job_id),
-                created_at=store.read_request(job_id).created_at,
-                timings_s=runtime.leases.timings(job_id),
-                told=Told(check, announce, partial(leases.landed, lease)),
-            )
+            given = slide, info, plan, store.job_dir(job_id)
+            stages.finish_job(*given, created_at=asked, timings_s=timings, told=told, threads=threads)
         clock.end()
     count_size(store, job_id)
     runtime.allow(runtime.limits.task_s)

@@ -17,7 +17,7 @@ from workers.core.queue.keys import JobKeys, Task
 from workers.outputs.landed import LANDED, Landed
 from workers.runtime import Runtime
 
-WRITERS = ("write_overlay", "write_labels", "write_objects", "write_geojson", "write_statistics", "write_preview")
+WRITERS = ("write_overlay", "write_labels", "write_objects", "write_regions", "write_statistics", "write_preview")
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, faults: dict[str, int]) -> list[str]:
@@ -44,12 +44,12 @@ def counted(monkeypatch: pytest.MonkeyPatch, faults: dict[str, int]) -> list[str
 def test_a_finish_goes_on_after_the_outputs_that_are_complete(
     here: Runtime, jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = counted(monkeypatch, {"write_geojson": 2, "write_preview": 1})
+    calls = counted(monkeypatch, {"write_regions": 2, "write_preview": 1})
     job_id = asked_for(jobs, slide_id)
     work(here)
     assert jobs.view(job_id).state == "succeeded"
     assert {name: calls.count(name) for name in calls} == dict.fromkeys(calls, 1) | {
-        "write_geojson": 3,
+        "write_regions": 3,
         "write_preview": 2,
     }
     result, folder = jobs.store.read_result(job_id), jobs.store.job_dir(job_id)
@@ -113,7 +113,7 @@ def test_a_lost_finish_keeps_the_regions_and_can_be_resumed(
 ) -> None:
     job_id = asked_for(jobs, slide_id)
     with monkeypatch.context() as patch:
-        counted(patch, {"write_geojson": 99})
+        counted(patch, {"write_regions": 99})
         work(here)
     assert jobs.view(job_id).state == "failed"
     folder = jobs.store.job_dir(job_id)

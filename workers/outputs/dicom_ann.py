@@ -30,8 +30,8 @@ from workers.core.storage.files import atomic_write
 from workers.outputs.dicom_source import Kind, algorithm, property_codes, read_source, stable_uid
 from workers.outputs.ometiff import CREATOR
 from workers.outputs.vector.contours import Shapes, rings
+from workers.outputs.vector.sheet import l0_texts
 from workers.outputs.vector.tracing import counted
-from workers.outputs.vector.vectorize import l0_texts
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane, exact
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,24 +105,27 @@ class Told:
 
 NOBODY = Told()
 
+Writers = Mapping[str, Callable[[Path], object]]
+"""How each output is written, by its name."""
+Prepare = Callable[[Sequence[str]], AbstractContextManager[Writers]]
+"""Gives the writers of what is to be made, as long as the context lasts."""
 
-def make_outputs(
-    out_dir: Path, names: Sequence[str], writers: Mapping[str, Callable[[Path], object]], slide: Slide, told: Told
-) -> Landed:
+
+def make_outputs(out_dir: Path, names: Sequence[str], prepare: Prepare, slide: Slide, told: Told) -> Landed:
     """Make the outputs that an earlier try did not complete, in order; what of the slide cannot be read is noted."""
     landed = Landed(out_dir)
-    for name in names:
-        told.check()
-        if name in landed:
-            continue
-        told.announce(name)
-        started = time.perf_counter()
-        with interruptible():
-            writers[name](out_dir / name)
-        bad_tiles.note(out_dir, f"finish-{name}", slide)  # the preview reads more of the slide than the regions did
-        landed.add(name, time.perf_counter() - started)
-        told.landed(name)
-        logger.info("%s of job %s in %.1f s", name, out_dir.name, landed[name].seconds)
+    todo = [name for name in names if name not in landed]
+    with prepare(todo) as writers:
+        for name in todo:
+            told.check()
+            told.announce(name)
+            started = time.perf_counter()
+            with interruptible():
+                writers[name](out_dir / name)
+            bad_tiles.note(out_dir, f"finish-{name}", slide)  # the preview reads more of the slide than the regions did
+            landed.add(name, time.perf_counter() - started)
+            told.landed(name)
+            logger.info("%s of job %s in %.1f s", name, out_dir.name, landed[name].seconds)
     return landed
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from math import ceil, floor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,44 @@ class Statistics(Frozen):
     classes: tuple[ClassStatistics, ...]
 
 
+class Counts(NamedTuple):
+    """What was counted within the tissue.
+
+    Attributes:
+        pixels: Of each value of the labels.
+        confidence: Sum of the confidence over them.
+        excluded: Px that were left out; None if nothing was to be.
+    """
+
+    pixels: Ints
+    confidence: Ints
+    excluded: int | None
+
+
+def count_pixels(arrays: LabelArrays, tissue: Tissue | None, plan: Plan, left_out: Tissue | None = None) -> Counts:
+    """Count classes and confidence within the tissue; arguments as for `compute`."""
+    plane = WorkingPlane.from_plan(plan)
+    pixels, confidence = np.zeros((2, VALUES), np.int64)
+    excluded = 0
+    for labels, certain, inside, spoiled in _pieces(arrays, tissue, left_out, plane):
+        counted = inside
+        if spoiled is not None:
+            excluded += int((inside & spoiled).sum())
+            counted = inside & ~spoiled
+        is_whole = bool(counted.all())
+        labelled = labels != 0  # the rest of what is counted is background
+        held = np.flatnonzero(labelled if is_whole else labelled & counted)
+        # One count per pair of values keeps the sum in integers.
+        pairs = labels.ravel()[held].astype(np.uint16) << 8 | certain.ravel()[held]
+        counts = np.bincount(pairs, minlength=VALUES**2).reshape(VALUES, VALUES)
+        found, sums = counts.sum(axis=1), counts @ np.arange(VALUES)
+        found[0] = np.count_nonzero(counted) - len(held)
+        sums[0] = (certain if is_whole else certain * counted).sum(dtype=np.int64) - sums.sum()
+        pixels += found
+        confidence += sums
+    return Counts(pixels, confidence, None if left_out is None else excluded)
+
+
 def compute(
     arrays: LabelArrays,
     tissue: Tissue | None,
@@ -76,33 +114,12 @@ def compute(
         objects: Of each class index, if they were counted; also those on what is left out.
         left_out: What of the tissue is not counted; its area is told.
     """
-    plane = WorkingPlane.from_plan(plan)
-    pixels, confidence = np.zeros((2, VALUES), np.int64)
-    excluded = 0
-    for labels, certain, inside, spoiled in _pieces(arrays, tissue, left_out, plane):
-        counted = inside
-        if spoiled is not None:
-            excluded += int((inside & spoiled).sum())
-            counted = inside & ~spoiled
-        # One count per pair of values keeps the sum in integers.
-        pairs = labels.astype(np.uint16) << 8 | certain
-        pair = pairs.ravel() if counted.all() else pairs[counted]
-        counts = np.bincount(pair, minlength=VALUES**2).reshape(VALUES, VALUES)
-        pixels += counts.sum(axis=1)
-        confidence += counts @ np.arange(VALUES)
-    return _statistics(plan, pixels, confidence, None if left_out is None else excluded, objects or {})
+    return _statistics(plan, count_pixels(arrays, tissue, plan, left_out), objects or {})
 
 
-def write_statistics(
-    path: Path,
-    arrays: LabelArrays,
-    tissue: Tissue | None,
-    plan: Plan,
-    objects: Mapping[int, ClassObjects] | None = None,
-    left_out: Tissue | None = None,
-) -> Statistics:
-    """Write what `compute` finds as JSON, atomically, and return it."""
-    found = compute(arrays, tissue, plan, objects, left_out)
+def write_statistics(path: Path, counts: Counts, plan: Plan, objects: Mapping[int, ClassObjects]) -> Statistics:
+    """Write what was counted as JSON, atomically, and return it; arguments as for `compute`."""
+    found = _statistics(plan, counts, objects)
     write_json(path, found)
     return found
 
@@ -136,9 +153,8 @@ def _pieces(
                 yield labels[piece], confidence[piece], inside[piece], None if spoiled is None else spoiled[piece]
 
 
-def _statistics(
-    plan: Plan, pixels: Ints, confidence: Ints, excluded: int | None, objects: Mapping[int, ClassObjects]
-) -> Statistics:
+def _statistics(plan: Plan, counts: Counts, objects: Mapping[int, ClassObjects]) -> Statistics:
+    pixels, confidence, excluded = counts
     mm2_per_pixel = (exact(plan.model_mpp) / 1000) ** 2
     tissue_pixels = int(pixels.sum())
     rows = []

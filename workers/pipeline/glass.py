@@ -6,6 +6,7 @@ lines along rows and columns, which tissue does not.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from workers.core.slides.slide import Pixels
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
+Number = TypeVar("Number", np.uint8, np.float32)
 
 GLASS_MIN, GLASS_MAX_CHROMA, GLASS_MAX_MAGENTA = 190, 48, 8
 """Glass is at least this bright in its brightest channel and at most this colourful. Magenta is what eosin and
@@ -72,6 +74,24 @@ class Glass:
         return np.clip(out, self.least, self.most, out=out, casting="same_kind")
 
 
+def darkest_of(pixels: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """Return the smallest channel of each px of (height, width, 3): as `min(axis=2)`, which takes ten times as long."""
+    red, green, blue = (pixels[..., channel] for channel in range(3))
+    return np.minimum(np.minimum(red, green), blue)
+
+
+def brightest_of(pixels: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """Return the largest channel of each px of (height, width, 3): as `max(axis=2)`."""
+    red, green, blue = (pixels[..., channel] for channel in range(3))
+    return np.maximum(np.maximum(red, green), blue)
+
+
+def mean_of(density: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the mean of the channels of each px, float32 (height, width, 3): as `mean(axis=2)`, in the same order."""
+    found: npt.NDArray[np.float32] = (density[..., 0] + density[..., 1] + density[..., 2]) / np.float32(3)
+    return found
+
+
 def plain_glass(colour: Floats) -> Glass:
     """Return glass of one colour, float (3)."""
     return Glass(np.vstack((colour, np.zeros((5, 3)))), colour, colour)
@@ -85,7 +105,7 @@ def find_glass(overview: Pixels, dark: Mask) -> Glass | None:
         dark: What is dark around the scanned places, bool (height, width).
     """
     candidate = _can_be_glass(overview) & ~dark
-    darkest = overview.min(axis=2)
+    darkest = darkest_of(overview)
     found: int | None = None
     for shade in _shades(darkest[candidate], overview.shape[0] * overview.shape[1]):
         if found is None or _is_scanned_area(darkest, found, dark):
@@ -103,7 +123,7 @@ def dark_surroundings(overview: Pixels) -> Mask:
         return np.zeros_like(dark)
     dark = ndimage.binary_closing(np.pad(dark, 1, mode="edge"), np.ones((3, 3)))[1:-1, 1:-1]
     dark = ndimage.binary_opening(np.pad(dark, 2, mode="edge"), np.ones((3, 3)))[2:-2, 2:-2]
-    rest = overview.min(axis=2)[~dark]
+    rest = darkest_of(overview)[~dark]
     if not rest.size or (rest >= LIT_MIN_CHANNEL).mean() < LIT_SHARE:
         return np.zeros_like(dark)
     names, count = ndimage.label(dark)
@@ -120,14 +140,14 @@ def dark_surroundings(overview: Pixels) -> Mask:
 
 def darkness(overview: Pixels, dark: Mask) -> int:
     """Return how bright px of the dark surroundings may be at full resolution, where noise is not averaged."""
-    shades = overview.max(axis=2)[dark]
+    shades = brightest_of(overview)[dark]
     return min(DARK_MAX, int(np.median(shades)) + DARK_NOISE) if shades.size else DARK_MAX
 
 
 def is_dark(pixels: Pixels, most: int = DARK_MAX) -> Mask:
     """Return which px are as dark as surroundings are, and as little colourful: bool (height, width)."""
-    brightest = pixels.max(axis=2)
-    found: Mask = (brightest <= most) & (brightest - pixels.min(axis=2) <= DARK_MAX_CHROMA)
+    brightest = brightest_of(pixels)
+    found: Mask = (brightest <= most) & (brightest - darkest_of(pixels) <= DARK_MAX_CHROMA)
     return found
 
 
@@ -148,7 +168,7 @@ def _can_be_glass(overview: Pixels) -> Mask:
     """Return the px that are bright, flat, and of no colour that stains have."""
     green = overview[..., 1]
     flat = ndimage.maximum_filter(green, 3) - ndimage.minimum_filter(green, 3) <= FLAT_RANGE
-    darkest, brightest = overview.min(axis=2), overview.max(axis=2)
+    darkest, brightest = darkest_of(overview), brightest_of(overview)
     magenta = (overview[..., 0].astype(np.int16) + overview[..., 2]) // 2 - green
     bright = (brightest >= GLASS_MIN) & (brightest - darkest <= GLASS_MAX_CHROMA)
     found: Mask = flat & bright & (magenta <= GLASS_MAX_MAGENTA)

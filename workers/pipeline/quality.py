@@ -14,11 +14,11 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from workers.core.slides.slide import Pixels
-from workers.pipeline.glass import Glass, Mask
+from workers.pipeline.glass import Glass, Mask, brightest_of, darkest_of, mean_of
 
 Density = npt.NDArray[np.float32]
 
-BAND_PX = 2**20
+BAND_PX, LINE_PX = 2**20, 2**17
 """Px of the overview that are in memory as floats at once."""
 
 SQUARE = np.ones((3, 3), np.bool_)
@@ -101,7 +101,7 @@ def find_ink(overview: Pixels, glass: Glass, dark: Mask) -> Mask:
     for rows, density in densities(overview, glass):
         for each, rule in ((certain, CERTAIN), (possible, POSSIBLE)):
             each[:, rows] = _inks(density, rule) & ~dark[rows]
-        rest = (density.mean(axis=2) >= STAINED_MIN) & ~possible[:, rows].any(axis=0) & ~dark[rows]
+        rest = (mean_of(density) >= STAINED_MIN) & ~possible[:, rows].any(axis=0) & ~dark[rows]
         stained += int(rest.sum())
         green += int((density[rest].argmax(axis=1) == 1).sum())
     if stained >= HE_MIN_PX and green < HE_MIN_SHARE * stained:
@@ -190,7 +190,7 @@ def _inks(density: Density, rule: InkRule) -> Mask:
     cold = red > rule.cold[0] * green + rule.cold[1]
     cold |= (red > rule.dense[0]) & (red > rule.dense[1] * green)
     warm = (green > rule.red[0]) & (blue > rule.red[1] * green) & (red < rule.red[2] * green)
-    least, most = density.min(axis=2), density.max(axis=2)
+    least, most = darkest_of(density), brightest_of(density)
     return np.stack((cold | warm, (least > rule.black[0]) & (most < rule.black[1] * least)))
 
 
@@ -207,7 +207,7 @@ def _density_and_hue(overview: Pixels, glass: Glass) -> tuple[Pixels, Pixels]:
     """Return mean density and hue of each px, uint8 (height, width) both, in steps."""
     density, hue = np.empty((2, *overview.shape[:2]), np.uint8)
     for rows, each in densities(overview, glass):
-        density[rows] = np.minimum(each.mean(axis=2) * LEVELS_PER_DENSITY + 0.5, 255)
+        density[rows] = np.minimum(mean_of(each) * LEVELS_PER_DENSITY + 0.5, 255)
         hue[rows] = np.minimum(each[..., 0] / np.maximum(each[..., 1], 0.02) / HUE_STEP, HUES - 1)
     return density, hue
 
@@ -229,16 +229,25 @@ def _usual_density(density: Pixels, hue: Pixels, tissue: Mask) -> npt.NDArray[np
 def _lines(ratio: Density, tissue: Mask) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
     """Return how dense each px is for its hue, and the densest line through it, int8 in parts of a doubling."""
     excess = np.log2(np.maximum(ndimage.gaussian_filter(ratio, 1, truncate=3), 0.1))
-    values, inside = (np.pad(each, LINE_REACH_PX) for each in (excess * tissue, tissue.astype(np.float32)))
+    values, inside = np.pad(excess * tissue, LINE_REACH_PX), np.pad(tissue.view(np.uint8), LINE_REACH_PX)
     height, width = tissue.shape
     best = np.full((height, width), -2, np.float32)
+    step = max(1, LINE_PX // width)  # few rows: they stay near the processor
+    for top in range(0, height, step):
+        here = slice(top, top + step + 2 * LINE_REACH_PX)
+        _densest_lines(values[here], inside[here], best[top : top + step])
+    steps = [np.rint(np.clip(each * LEVELS_PER_DOUBLING, -127, 127)).astype(np.int8) for each in (excess, best)]
+    return steps[0], steps[1]
+
+
+def _densest_lines(values: Density, inside: Pixels, best: Density) -> None:
+    """Raise `best` to the mean of the densest line through each px, of values that have a margin on all sides."""
+    height, width = best.shape
     for turn in range(LINE_TURNS):
         angle = np.pi * turn / LINE_TURNS
-        total, count = np.zeros((2, height, width), np.float32)
+        total, count = np.zeros((height, width), np.float32), np.zeros((height, width), np.uint8)
         for at in range(-LINE_REACH_PX, LINE_REACH_PX + 1, LINE_STEP_PX):
             y, x = (LINE_REACH_PX + round(at * part) for part in (np.sin(angle), np.cos(angle)))
             total += values[y : y + height, x : x + width]
             count += inside[y : y + height, x : x + width]
-        np.maximum(best, np.where(count >= LINE_MIN, total / np.maximum(count, 1), -2), out=best)
-    steps = [np.rint(np.clip(each * LEVELS_PER_DOUBLING, -127, 127)).astype(np.int8) for each in (excess, best)]
-    return steps[0], steps[1]
+        np.maximum(best, np.where(count >= LINE_MIN, total / np.maximum(count, np.uint8(1)), np.float32(-2)), out=best)

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from workers.pipeline.glass import Mask
+from workers.pipeline.glass import Mask, mean_of
 from workers.pipeline.overview import Overview
 from workers.pipeline.quality import densities
 
@@ -65,7 +65,7 @@ def find_hues(overview: Overview, tissue: Mask) -> StainHues:
     px = green = brown = 0
     ratios = np.zeros(256, np.int64)  # of red to green in hundredths, so that memory does not grow with the slide
     for rows, density in densities(overview.pixels, overview.glass):
-        mean = density.mean(axis=2)
+        mean = mean_of(density)
         told = (mean >= STAINED_MIN) & (mean <= STAINED_MAX)
         seen = density[tissue[rows] & ~overview.ink[rows] & told]
         red, most, blue = seen.T

@@ -17,7 +17,7 @@ from scipy import ndimage
 from workers.core.slide_schemas import SlideGeometry
 from workers.core.slides.slide import WHITE, Pixels, Slide
 from workers.core.storage.files import atomic_write
-from workers.pipeline.glass import DARK_MAX, Glass, Mask, darkness, is_dark
+from workers.pipeline.glass import DARK_MAX, Glass, Mask, brightest_of, darkest_of, darkness, is_dark
 from workers.pipeline.overview import Overview
 from workers.pipeline.tiling import Box, Region, WorkingPlane
 
@@ -109,7 +109,7 @@ class TissueMask:
             rows, columns = self._indices(plane, Box(left, top, right - left, bottom - top))
             part = self.mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             alike = part.size == np.count_nonzero(part) or not part.any()  # mostly: then no px needs a look of its own
-            inside = part[0, 0] if alike else part[rows - rows[0]][:, columns - columns[0]]
+            inside = part[0, 0] if alike else np.take(part, columns - columns[0], axis=1)[rows - rows[0]]
             out[top - box.w_y : bottom - box.w_y, left - box.w_x : right - box.w_x] = inside
         return out
 
@@ -199,7 +199,7 @@ def _against(overview: Pixels, glass: Glass) -> tuple[Pixels, Pixels]:
     for top in range(0, height, step):
         rows = slice(top, min(top + step, height))
         white = np.minimum(overview[rows] * (255 / glass.rows(rows.start, rows.stop, (height, width))), 255)
-        darkest, brightest = white.min(axis=2), white.max(axis=2)
+        darkest, brightest = darkest_of(white), brightest_of(white)
         chroma[rows] = brightest - darkest
         contrast[rows] = np.minimum(255 + brightest - 2 * darkest, 255)
     return contrast, chroma
@@ -207,7 +207,7 @@ def _against(overview: Pixels, glass: Glass) -> tuple[Pixels, Pixels]:
 
 def _coloured(overview: Pixels, chroma: Pixels) -> Mask:
     """Return the px whose colour shows through a share of black: of the border of dark surroundings."""
-    brightest = overview.max(axis=2)
+    brightest = brightest_of(overview)
     found: Mask = (brightest >= MIXED_MIN) & (chroma.astype(np.float32) * 255 > MIXED_CHROMA * brightest)
     return found
 

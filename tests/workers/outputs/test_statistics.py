@@ -107,7 +107,10 @@ def test_the_file_is_what_was_computed(make_plan: MakePlan, watched: Callable[..
     labels = np.array([[0, 1], [4, 1]], np.uint8)
     arrays = LabelArrays(watched(labels, 2), watched(labels, 2))
     objects = {4: ClassObjects(count=3, small_count=2, small_pixels=5, largest_pixels=8, largest_box=(0, 0, 2, 1))}
-    found = statistics.write_statistics(tmp_path / "statistics.json", arrays, None, make_plan(2, 2), objects)
+    plan = make_plan(2, 2)
+    counts = statistics.count_pixels(arrays, None, plan)
+    found = statistics.write_statistics(tmp_path / "statistics.json", counts, plan, objects)
+    assert found == statistics.compute(arrays, None, plan, objects)
     written = json.loads((tmp_path / "statistics.json").read_text(encoding="utf-8"))
     assert set(written) == {"mm2_per_pixel", "slide_mm2", "tissue_mm2", "classes", "excluded_mm2"}
     assert written["classes"][3] == {

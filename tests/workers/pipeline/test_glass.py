@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from workers.core.slides.readers.registry import open_slide
-from workers.pipeline.glass import dark_surroundings, find_glass
+from workers.pipeline.glass import brightest_of, dark_surroundings, darkest_of, find_glass, mean_of
 from workers.pipeline.overview import Overview
 from workers.pipeline.tiling import Box, WorkingPlane
 from workers.pipeline.tissue import TissueMask
@@ -144,3 +146,13 @@ def test_a_model_sees_white_where_nothing_was_scanned(made_slide: Callable[..., 
         seen[top:bottom, left:right], expected[top:bottom, left:right] = part, scanned
         tissue.whiten(seen, box, plane)
         np.testing.assert_array_equal(seen[top:bottom, left:right], expected[top:bottom, left:right])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_channels_are_put_together_as_numpy_does_it_along_an_axis(kind: type[np.uint8] | type[np.float32]) -> None:
+    pixels: NDArray[Any] = (np.random.default_rng(6).random((83, 129, 3)) * 255).astype(kind)
+    np.testing.assert_array_equal(darkest_of(pixels), pixels.min(axis=2))
+    np.testing.assert_array_equal(brightest_of(pixels), pixels.max(axis=2))
+    density = pixels.astype(np.float32) / np.float32(7)
+    np.testing.assert_array_equal(mean_of(density), density.mean(axis=2))
+    assert mean_of(density).dtype == np.float32

@@ -59,6 +59,7 @@ def test_the_bands_in_which_lines_are_looked_for_leave_no_trace(monkeypatch: pyt
     assert expected.any()
     for rows in (7, 33):
         monkeypatch.setattr(quality, "BAND_PX", 200 * rows)
+        monkeypatch.setattr(quality, "LINE_PX", 200 * (rows // 3))
         np.testing.assert_array_equal(folds_of(doubled(pixels, strip)), expected)
 
 

@@ -104,7 +104,7 @@ def test_a_canceled_job_stops_in_the_middle_of_whatever_it_is_at(
     places: dict[str, tuple[Any, str]] = {
         "plan": (Overview, "from_slide"),
         "region": (here.engine("made-model"), "predict"),
-        "finish": (writers, "write_geojson"),
+        "finish": (writers, "write_regions"),
     }
     monkeypatch.setattr(*places[phase], stuck)
     work(here)

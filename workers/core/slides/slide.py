@@ -26,6 +26,9 @@ BAND_PX = 2**22
 MAX_IN_32_BITS = 2048
 """Side of a block of which twice the sum of a channel has room in 32 bits."""
 
+MAX_IN_16_BITS = 257
+"""Values of a channel whose sum has room in 16 bits."""
+
 Pixels = npt.NDArray[np.uint8]
 
 PARSER_ERRORS = (
@@ -193,10 +196,18 @@ def block_mean(pixels: Pixels, factor: int) -> Pixels:
     if factor == 1:
         return pixels
     height, width = pixels.shape[:2]
-    rows, cols = np.arange(0, height, factor), np.arange(0, width, factor)
+    down, across = -(-height // factor), -(-width // factor)
     kind = np.uint32 if factor <= MAX_IN_32_BITS else np.int64
-    sums = np.add.reduceat(np.add.reduceat(pixels, rows, axis=0, dtype=kind), cols, axis=1, dtype=kind)
-    counts = np.outer(np.diff(np.append(rows, height)), np.diff(np.append(cols, width)))[..., np.newaxis].astype(kind)
+    columns = np.zeros((down, width, 3), np.uint16 if factor <= MAX_IN_16_BITS else kind)
+    for first in range(min(factor, height)):  # every so many rows at once: a sum per block takes many times as long
+        part = pixels[first::factor]
+        columns[: len(part)] += part
+    sums = np.zeros((down, across, 3), kind)
+    for first in range(min(factor, width)):
+        part = columns[:, first::factor]
+        sums[:, : part.shape[1]] += part
+    heights, widths = (np.minimum(factor, length - np.arange(0, length, factor)) for length in (height, width))
+    counts = np.outer(heights, widths)[..., np.newaxis].astype(kind)
     return np.asarray((2 * sums + counts) // (2 * counts), np.uint8)
 
 

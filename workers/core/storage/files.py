@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from pydantic import BaseModel
 
@@ -24,6 +26,38 @@ def fsync_dir(folder: Path) -> None:
         os.close(descriptor)
 
 
+class Draft:
+    """A file under another name beside its place, until it is whole and its turn has come; a context.
+
+    The name ends like that of the place, for writers that look at the extension. Unless it is kept nothing is left.
+
+    Args:
+        path: Its place.
+
+    Attributes:
+        temporary: What to write to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
+
+    def keep(self) -> None:
+        """Put it in its place, durably and at once."""
+        with self.temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        self.temporary.replace(self._path)
+        fsync_dir(self._path.parent)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.temporary.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; on success it becomes `path`, durably and at once.
@@ -33,19 +67,24 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         DiskFull: The disk had no room.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
+    with Draft(path) as draft, full_disk_told():
+        yield draft.temporary
+        draft.keep()
+
+
+@contextmanager
+def full_disk_told() -> Iterator[None]:
+    """Tell a disk without room from the other faults of one.
+
+    Raises:
+        DiskFull: It has none.
+    """
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        fsync_dir(path.parent)
+        yield
     except OSError as error:
         if error.errno in NO_SPACE:
             raise DiskFull("The disk that holds the data folder is full.") from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, model: BaseModel) -> None:

@@ -25,6 +25,7 @@ from workers.outputs.vector.contours import (
     Ints,
     Shapes,
     pack,
+    sorted_by,
 )
 
 Values = NDArray[np.unsignedinteger]
@@ -267,7 +268,7 @@ def _finish(
     chosen = chosen[np.lexsort((first[chosen], last_row[chosen]))]
     rank = np.empty(len(value), np.int64)
     rank[chosen] = np.arange(len(chosen))
-    order = np.lexsort((corner, rank[owner]))
+    order = sorted_by(rank[owner], corner)
     counts = np.bincount(rank[owner], minlength=len(chosen))
     offsets = np.append(0, np.cumsum(counts))
     return Shapes(value[chosen], pixels[chosen], sums[:, chosen], corner[order], offsets)

@@ -11,7 +11,8 @@ from workers.core.model.schemas import ModelClass
 from workers.core.quality_schemas import QUALITY_NAMES
 from workers.core.schemas import Plan
 from workers.core.slides.slide import Pixels
-from workers.outputs.vector.vectorize import Sheet, l0_texts, write_geojson
+from workers.outputs.vector.sheet import Sheet, l0_texts
+from workers.outputs.vector.vectorize import write_geojson
 from workers.pipeline.quality_map import QualityMap
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import exact

@@ -14,6 +14,7 @@ from workers.core.schemas import Plan
 from workers.outputs.vector.bands import Values, Weigh, bands
 from workers.outputs.vector.components import Tracer
 from workers.outputs.vector.contours import Shapes
+from workers.pipeline.inference import Check, unchecked
 from workers.pipeline.objects import smallest_px
 from workers.pipeline.stitch import LabelArrays, band_height
 
@@ -21,7 +22,9 @@ BAND_PX = 2**22
 """Pixels that are traced at once; half as many where they are numbers of objects."""
 
 
-def trace(arrays: LabelArrays, weigh: Weigh | None = None, weights: int = 0) -> Iterator[Shapes]:
+def trace(
+    arrays: LabelArrays, weigh: Weigh | None = None, weights: int = 0, check: Check = unchecked
+) -> Iterator[Shapes]:
     """Yield the shapes of all objects, ordered by (last row, first pixel); their values are class indices.
 
     Bands without an object cost a look: neither their confidence is read nor are they weighed.
@@ -30,6 +33,7 @@ def trace(arrays: LabelArrays, weigh: Weigh | None = None, weights: int = 0) -> 
         arrays: The planes of a job.
         weigh: Gives planes that are summed over each object after the confidence; see `workers.outputs.vector.bands`.
         weights: How many it gives.
+        check: Called for each band; raises if the work is no longer wanted.
     """
     plane, most, kind = arrays.labels, BAND_PX, "uint8"
     if arrays.objects is not None:
@@ -42,6 +46,7 @@ def trace(arrays: LabelArrays, weigh: Weigh | None = None, weights: int = 0) -> 
 
     tracer = Tracer(plane.shape[1], 1 + weights)
     for band in bands(plane, np.dtype(kind), band_height(plane, most), weighed):
+        check()
         if tracer.is_idle and band.is_empty:  # glass, or outside of a region of interest
             tracer.skip(band.rows)
         else:

@@ -217,6 +217,11 @@ def test_block_mean_is_the_mean_of_blocks(height: int, width: int, factor: int) 
         assert value == (2 * int(block.sum()) + block.size) // (2 * block.size)
 
 
+@pytest.mark.parametrize("factor", [257, 258, 2048, 2049])
+def test_sums_of_white_blocks_have_room(factor: int) -> None:
+    assert (block_mean(np.full((factor + 1, factor + 1, 3), 255, np.uint8), factor) == 255).all()
+
+
 def test_an_overview_does_not_depend_on_the_bands_it_is_made_in(
     made_slide: MadeSlide, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from qupath_rules import assert_qupath_takes
 
 from workers.core.schemas import Plan
-from workers.outputs.vector import bands, tracing, vectorize
+from workers.outputs.vector import bands, geojson, sheet, tracing, vectorize
 from workers.pipeline import stitch
 from workers.pipeline.stitch import LabelArrays
 from workers.pipeline.tiling import WorkingPlane, regions
@@ -238,7 +238,7 @@ def test_coordinates_are_level_0_pixels(features_of: Callable[..., dict[str, Any
 @given(numerator=st.integers(1, 5000), denominator=st.integers(1, 500), length=st.integers(0, 300))
 def test_positions_are_exact_to_the_last_decimal_and_grow(numerator: int, denominator: int, length: int) -> None:
     scale = Fraction(numerator, denominator)
-    texts = vectorize.l0_texts(scale, length)
+    texts = sheet.l0_texts(scale, length)
     assert len(texts) == length + 1
     positions = [Fraction(text) for text in texts]
     assert all(abs(position - w * scale) <= Fraction(1, 20_000) for w, position in enumerate(positions))
@@ -274,5 +274,5 @@ def test_a_ring_longer_than_one_piece_is_written_whole(
 ) -> None:
     labels = blobs(200, 200)
     whole = features_of(labels)
-    monkeypatch.setattr(vectorize, "POINTS_AT_ONCE", 3)
+    monkeypatch.setattr(geojson, "POINTS_AT_ONCE", 3)
     assert features_of(labels) == whole
