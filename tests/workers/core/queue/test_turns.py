@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import pytest
 from queue_fixtures import REQUEST, begun, drain, entries, running, stored, submitted, sweep, until, worker
 
-from workers.core.queue.dequeue import dequeue
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import OUT, JobKeys, Task, turns_key
 from workers.core.queue.leases import Leases
 from workers.core.queue.pulse import Heartbeat
 from workers.core.queue.reaper import Reaper
-from workers.core.queue.turns import QUEUED_SPARE, TURN_REGIONS
+from workers.core.queue.scripts.dequeue import dequeue
+from workers.core.queue.turns import TURN_REGIONS
 from workers.core.schemas import Priority
 from workers.core.store import new_id
 
@@ -75,12 +75,37 @@ def order(jobs: Jobs, regions: dict[str, int], steps: int = 10_000) -> list[tupl
 
 def test_the_queue_is_as_short_as_workers_need(jobs: Jobs) -> None:
     job_id = running(jobs, 1000)
-    assert jobs.regions.count == QUEUED_SPARE + 1  # one worker planned it
-    hands = [worker(jobs) for _ in range(3)]
-    begun(hands[0], Task(job_id, "region", 999))
-    assert jobs.regions.count == QUEUED_SPARE + 3
-    assert len(jobs.redis.keys("rq:job:*-region-*")) == QUEUED_SPARE + 3
-    assert entries(jobs)[-5:] == [("segment_region", [job_id, index]) for index in range(5)]
+    assert jobs.regions.count == TURN_REGIONS  # one worker planned it
+    hands = [worker(jobs) for _ in range(TURN_REGIONS + 2)]
+    jobs.turns.feed()  # as the first of them does
+    assert jobs.regions.count == 2 * TURN_REGIONS
+    assert len(jobs.redis.keys("rq:job:*-region-*")) == 2 * TURN_REGIONS
+    assert entries(jobs)[-8:] == [("segment_region", [job_id, index]) for index in range(8)]
+    for index, hand in enumerate(hands):
+        jobs.redis.lpop(jobs.regions.key)
+        begun(hand, Task(job_id, "region", index))
+        assert len(hands) <= jobs.regions.count < len(hands) + TURN_REGIONS
+
+
+def test_nothing_is_looked_for_while_enough_is_queued(jobs: Jobs) -> None:
+    job_id = running(jobs, 1000)
+    me = worker(jobs)
+    looks = []
+    for index in range(3 * TURN_REGIONS):
+        jobs.redis.lpop(jobs.regions.key)
+        jobs.redis.config_resetstat()
+        begun(me, Task(job_id, "region", index))
+        looks.append("cmdstat_rpush" in jobs.redis.info("commandstats"))
+    assert looks == [False, False, False, True] * 3
+
+
+def test_a_task_that_is_nothing_to_do_makes_room_too(jobs: Jobs) -> None:
+    job_id = running(jobs, 1000)
+    me = worker(jobs)
+    begun(me, Task(job_id, "region", 0))
+    drain(jobs)
+    assert worker(jobs).begin(Task(job_id, "region", 0)) is None  # with a living worker
+    assert jobs.regions.count == TURN_REGIONS
 
 
 def test_everything_is_done_once(jobs: Jobs) -> None:
@@ -89,6 +114,7 @@ def test_everything_is_done_once(jobs: Jobs) -> None:
     for job_id, count in regions.items():
         assert jobs.view(job_id).state == "succeeded"
         assert [done[job_id, kind] for kind in ("plan_slide", "segment_region", "finish_slide")] == [1, count, 1]
+    sweep(jobs)  # which forgets what landed
     assert jobs.redis.hgetall(OUT) == {}
     assert jobs.redis.keys("ldiffusion:turns:*") == []
 
@@ -110,7 +136,7 @@ def test_no_tenant_and_no_small_job_waits_for_a_large_one(jobs: Jobs) -> None:
 def test_forty_plans_do_not_hold_up_the_regions_of_the_first(jobs: Jobs) -> None:
     regions = {asked(jobs, "a"): 8 for _ in range(40)}
     kinds = [kind for _, kind in order(jobs, regions, 120)]
-    assert "segment_region" in kinds[:3]
+    assert "segment_region" in kinds[:4]  # a plan begins, the next one and one for the first turn are queued by then
     for start in range(10, 100, 10):
         assert kinds[start : start + 10].count("segment_region") >= 6
         assert "plan_slide" in kinds[start : start + 10]
