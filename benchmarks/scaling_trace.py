@@ -74,7 +74,7 @@ def listening(redis: Any, job_ids: Sequence[str]) -> Iterator[list[Command]]:
 
 
 def costs_in(heard: Sequence[Command], chunk_s: float, period_s: float, op_s: float) -> Costs:
-    """Return the exchanges of a region in the middle, the one with the median number of commands.
+    """Return the exchanges of a region in the middle that hands out a turn, the one with the median number of commands.
 
     Args:
         heard: What one worker asked during a job.
@@ -86,7 +86,7 @@ def costs_in(heard: Sequence[Command], chunk_s: float, period_s: float, op_s: fl
     regions = [heard[begin:end] for begin, end in pairwise(pops)]
     regions = [each for each in regions if _hands_out(each) == 1 and _lands(each) == 1]
     if not regions:
-        raise click.ClickException("no region was seen that hands out one and lands")
+        raise click.ClickException("no region was seen that hands out a turn and lands")
     typical = sorted(regions, key=len)[len(regions) // 2]
     segments = _segments(_exchanges(typical[1:], typical[0].at, op_s))
     return _stretched(_parted(segments, chunk_s, op_s), chunk_s, period_s)
@@ -166,7 +166,7 @@ def _parted(segments: Sequence[Segment], chunk_s: float, op_s: float) -> Costs:
 
 def _stretched(costs: Costs, chunk_s: float, period_s: float) -> Costs:
     """Stretch all gaps alike so that one worker takes as long as was measured."""
-    gaps_s = sum(one.gap_s for segment in costs.segments for one in segment)
+    gaps_s = sum(one.gap_s * often for one, often in costs.asked)
     asked_s = costs.alone_s() - gaps_s
     share = max(0.0, period_s - chunk_s - asked_s) / gaps_s if gaps_s else 0.0
 
