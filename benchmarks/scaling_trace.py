@@ -24,10 +24,11 @@ does not."""
 
 
 class Command(NamedTuple):
-    """One line of MONITOR; `at` in seconds."""
+    """One line of MONITOR; `at` in seconds; `in_script`: asked for by the script that was called before."""
 
     at: float
     words: list[str]
+    in_script: bool = False
 
     @property
     def name(self) -> str:
@@ -61,7 +62,7 @@ def listening(redis: Any, job_ids: Sequence[str]) -> Iterator[list[Command]]:
                 if STOP in words:
                     return
                 if words[0].lower() not in OURS:
-                    heard.append(Command(told["time"], words))
+                    heard.append(Command(told["time"], words, told["client_type"] == "lua"))
 
     thread = threading.Thread(target=hear, daemon=True)
     thread.start()
@@ -70,7 +71,7 @@ def listening(redis: Any, job_ids: Sequence[str]) -> Iterator[list[Command]]:
     redis.get(STOP)
     thread.join()
     for job_id in job_ids:
-        heard[:] = [Command(each.at, [word.replace(job_id, JOB) for word in each.words]) for each in heard]
+        heard[:] = [each._replace(words=[word.replace(job_id, JOB) for word in each.words]) for each in heard]
 
 
 def costs_in(heard: Sequence[Command], chunk_s: float, period_s: float, op_s: float) -> Costs:
@@ -101,12 +102,12 @@ def _lands(commands: Sequence[Command]) -> int:
 
 
 def _exchanges(commands: Sequence[Command], began: float, op_s: float) -> list[Exchange]:
-    """Join what was sent together: a transaction from MULTI to EXEC, and what came at once."""
+    """Join what was sent together: from MULTI to EXEC, a script and what it asks for, what came at once."""
     found: list[list[Command]] = []
     in_multi = False
     for each in commands:
         together = found and each.at - found[-1][-1].at < PIPELINED_S and each.name not in ("MULTI", "WATCH")
-        if in_multi or together:
+        if in_multi or together or each.in_script:
             found[-1].append(each)
         else:
             found.append([each])
