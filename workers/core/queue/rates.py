@@ -14,7 +14,7 @@ from workers.core.queue.keys import RATES
 RATE_WEIGHT = 0.1
 """How much one region counts in the running mean of a model's rate."""
 
-TELL_S = 10.0
+TELL_S = 30.0
 """How often a worker tells what it measured; what it has not told when it ends is missing in a mean, no more."""
 
 FORGET = 0.99

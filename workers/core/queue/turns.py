@@ -44,7 +44,7 @@ QUEUED_LEAST = 1
 """Regions in the queue below which the next turn is handed out; as many as workers live, if that is more."""
 
 LOOK_S = 5.0
-"""How long a worker that begins regions goes by its last look at all workers."""
+"""How long a worker that hands out turns goes by its last look at all workers."""
 
 PLANS_QUEUED = 1
 TURN_REGIONS = 4
@@ -71,7 +71,7 @@ class Turns:
         self._queues = queues
         self._entry = entry
         self._hand_out = redis.register_script(HAND_OUT)
-        self._room = 0
+        self._room: int | None = None
         self._looked_at = float("-inf")
 
     def wait(self, pipe: Transaction, job_id: str, record: Mapping[str, str], todo: Sequence[int] | None) -> None:
@@ -86,15 +86,17 @@ class Turns:
     def top_up(self, queued: int, priority: str) -> None:
         """Put into the queues of a priority what is next, if so few regions are queued in it that more are wanted.
 
-        How many that is was told by the last look at all workers, if that is not older than `LOOK_S`; a worker that
-        has come since has looked itself.
+        How many that is was told by the last look at all workers; a worker that has come since has looked itself. One
+        older than `LOOK_S` is taken anew with the next turn.
 
         Raises:
             QueueUnavailable: Redis does not answer.
         """
-        if time.monotonic() - self._looked_at >= LOOK_S:
+        if self._room is not None and queued >= self._room:
+            return
+        if self._room is None or time.monotonic() - self._looked_at >= LOOK_S:
             self.feed()
-        elif queued < self._room:
+        else:
             self._feed([priority], self._room)
 
     def feed(self) -> None:

@@ -78,8 +78,10 @@ def test_new_workers_are_seen_after_a_while(jobs: Jobs, monkeypatch: pytest.Monk
     monkeypatch.setattr(turns.time, "monotonic", lambda: now)
     job_id = running(jobs, 1000)
     hands = [worker(jobs) for _ in range(TURN_REGIONS + 1)]
+    drain(jobs)
     begun(hands[0], Task(job_id, "region", 0))
     assert jobs.regions.count == TURN_REGIONS  # as many as the one wants that was there
     now += LOOK_S
+    drain(jobs)
     begun(hands[0], Task(job_id, "region", 1))
     assert jobs.regions.count == 2 * TURN_REGIONS
