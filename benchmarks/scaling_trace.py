@@ -12,7 +12,8 @@ import click
 from benchmarks.scaling_costs import JOB, Costs, Exchange, Segment
 from benchmarks.scaling_fleet import OURS
 
-POP, QUEUE = "BLPOP", "rq:queue:ldiffusion:"
+POP = "BLPOP"
+REGION_QUEUES = frozenset({"rq:queue:ldiffusion:regions", "rq:queue:ldiffusion:batch-regions"})
 STOP = "scaling:stop"
 PIPELINED_S = 40e-6
 """Commands that come sooner after each other were sent together: an answer takes longer than that to be read."""
@@ -94,7 +95,7 @@ def costs_in(heard: Sequence[Command], chunk_s: float, period_s: float, op_s: fl
 
 
 def _hands_out(commands: Sequence[Command]) -> int:
-    return sum(each.name == "RPUSH" and each.words[1].startswith(QUEUE) for each in commands)
+    return sum(each.name == "RPUSH" and each.words[1] in REGION_QUEUES for each in commands)
 
 
 def _lands(commands: Sequence[Command]) -> int:

@@ -66,7 +66,10 @@ def heard(times: int, region: str = REGION) -> list[Command]:
 
 
 def test_what_a_script_asks_for_belongs_to_it() -> None:
-    costs = costs_in(heard(4, SCRIPTED), chunk_s=0.5, period_s=0.6, op_s=0.0001)
+    # the last region of a job queues its finish, which is no turn
+    last = SCRIPTED.replace("regions two three four five", "control finish").splitlines()
+    seen = heard(4, SCRIPTED) + heard(9, "\n".join(line for line in last if "LPOP" not in line))
+    costs = costs_in(seen, chunk_s=0.5, period_s=0.6, op_s=0.0001)
     assert [[one.ops for one in segment] for segment in costs.claim] == [[1], [3]]
     assert [one.ops for one in costs.hand_out] == [3]
     assert costs.start == ()
