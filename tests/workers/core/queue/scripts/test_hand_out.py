@@ -5,7 +5,6 @@ import json
 import pytest
 from queue_fixtures import REQUEST, begun, drain, entries, running, stored, worker
 
-from workers.core.queue import turns
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import Task
 from workers.core.queue.turns import LOOK_S, TURN_REGIONS
@@ -75,7 +74,7 @@ def test_what_is_handed_out_is_what_rq_would_have_queued(jobs: Jobs, priority: P
 
 def test_new_workers_are_seen_after_a_while(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(turns.time, "monotonic", lambda: now)
+    monkeypatch.setattr("workers.core.queue.turns.time.monotonic", lambda: now)
     job_id = running(jobs, 1000)
     hands = [worker(jobs) for _ in range(TURN_REGIONS + 1)]
     drain(jobs)
