@@ -35,7 +35,7 @@ from workers.core.command_line import CONTEXT
 from workers.core.model.catalogue import find_model
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys
-from workers.core.queue.leases import holder_of
+from workers.core.queue.lease import holder_of
 from workers.core.schemas import FINAL_STATES, JobRequest
 from workers.core.settings import Settings
 from workers.core.sizing.memory import region_side

@@ -25,6 +25,7 @@ from benchmarks.scaling_fleet import Run, fleet_of, regions_for, roster_s, stead
 from benchmarks.scaling_outlook import HOPELESS, Load, Prices, Prospect, bill, bottleneck, prospect, workers_for
 from benchmarks.scaling_simulation import landings_of
 from benchmarks.scaling_trace import costs_in, listening
+from benchmarks.scaling_turns import TURN_REGIONS
 from workers.core.command_line import CONTEXT
 
 FLEETS = (1, 8, 16, 32, 64, 128, 256)
@@ -105,11 +106,12 @@ def show_redis(measured: Measured) -> None:
     print("commands a chunk: " + ", ".join(f"{name} {count / run.regions:.1f}" for name, count in calls[:24]))
     steps = {"pop and lease": costs.claim, "hand out": (costs.hand_out,), "begin": costs.start, "land": costs.land}
     sums = {name: sum(one.ops for segment in step for one in segment) for name, step in steps.items()}
-    print("of one in the middle: " + ", ".join(f"{name} {count + (name[0] == 'p')}" for name, count in sums.items()))
-    asked = [one for segment in costs.segments for one in segment]
-    lock = sum(bool(one.watched) or one.commits for one in asked)
+    parts = ", ".join(f"{name} {count + (name[0] == 'p')}" for name, count in sums.items())
+    print(f"of one in the middle that hands out a turn, as one of {TURN_REGIONS} does: {parts}")
+    questions = 1 + sum(often for _, often in costs.asked)
+    lock = sum((bool(one.watched) or one.commits) * often for one, often in costs.asked)
     print(
-        f"questions a chunk: {len(asked) + 1}, {lock} of them to watch or commit; {1e6 * costs.op_s:.1f} µs a command,"
+        f"questions a chunk: {questions:g}, {lock:g} of them to watch or commit; {1e6 * costs.op_s:.1f} µs a command,"
     )
     print(
         f"{1e6 * costs.roster_s:.2f} µs more for each worker in a look at all; {1e3 * costs.alone_s():.1f} ms a chunk"

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal, NamedTuple
 
+from benchmarks.scaling_turns import TURN_REGIONS
+
 BEAT_S = 5.0
 """Between two signs of life, as `heartbeat_s`; a test compares."""
 
@@ -43,7 +45,7 @@ class Costs:
 
     Args:
         claim: From the pop of a region to the lease.
-        hand_out: Putting what is next into the queue.
+        hand_out: Putting the next turn into the queue, by one region of each turn.
         start: From there to the computation.
         land: After it, up to the next pop.
         op_s: Of Redis, for a command.
@@ -63,14 +65,15 @@ class Costs:
     beat_ops: float = 0.0
 
     @property
-    def segments(self) -> tuple[Segment, ...]:
-        """All that is asked for one region by one worker alone."""
-        return (*self.claim, self.hand_out, *self.start, *self.land)
+    def asked(self) -> tuple[tuple[Exchange, float], ...]:
+        """All that is asked for one region by one worker alone, and how often in the mean."""
+        always = (one for segment in (*self.claim, *self.start, *self.land) for one in segment)
+        return (*((one, 1.0) for one in always), *((one, 1 / TURN_REGIONS) for one in self.hand_out))
 
     def alone_s(self) -> float:
         """Return the seconds of a region beside its computation, of a worker that shares Redis with nobody."""
-        asked = [one for segment in self.segments for one in segment]
-        return sum(one.gap_s + one.ops * self.op_s + one.roster * self.roster_s for one in asked) + self.op_s  # the pop
+        each = ((one.gap_s + one.ops * self.op_s + one.roster * self.roster_s, often) for one, often in self.asked)
+        return sum(seconds * often for seconds, often in each) + self.op_s  # the pop
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def prospect(costs: Costs, scene: Scene, load: Load, seconds: float) -> Prospect
 
 def alone(costs: Costs, scene: Scene, regions: int) -> float:
     """Return regions a second of one worker, plans and finishes included."""
-    asked = 1 + sum(map(len, costs.segments))
+    asked = 1 + sum(often for _, often in costs.asked)
     region_s = costs.alone_s() + scene.chunk_s + asked * scene.net_s
     return regions / (regions * region_s + costs.plan_s + costs.finish_s)
 

@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.scaling_costs import BEAT_S, JOB, Costs, Exchange, Scene, Segment
-from benchmarks.scaling_turns import QUEUED_SPARE, Job, Turns
+from benchmarks.scaling_turns import Job, Turns
 
 Steps = Generator[tuple[str, Any], Any, Any]
 
@@ -46,7 +46,7 @@ class Simulation:
         self._chance = Random(0)
         self._free_at = 0.0
         self._versions: defaultdict[object, int] = defaultdict(int)
-        self.turns = Turns(self.scene.workers + QUEUED_SPARE)
+        self.turns = Turns(self.scene.workers)
         self._control: deque[tuple[str, Job]] = deque()
         self._regions: deque[tuple[str, Job]] = deque()
         self._idle: deque[tuple[Steps, float]] = deque()
@@ -136,7 +136,8 @@ class Simulation:
     def _region(self, job: Job) -> Steps:
         for segment in self.costs.claim:
             yield from self._whole(segment, job)
-        yield from self._feed()
+        if len(self._regions) < self.turns.room:
+            yield from self._feed()
         for segment in self.costs.start:
             yield from self._whole(segment, job)
         seconds = self.scene.chunk_s * (1 + self.scene.spread * self._chance.uniform(-1, 1))
@@ -175,7 +176,7 @@ class Simulation:
                 self._versions[_key(key, job)] += 1
             seen |= {key: self._versions[key] for key in (_key(name, job) for name in one.watched)}
             if one.effect == "handed out" and self._next() is not None:
-                self._push(*self.turns.take(plan_queued=self._plan_queued()))
+                self._hand_out()
             elif one.effect == "landed":
                 self._landed(job)
         return True
@@ -197,7 +198,12 @@ class Simulation:
     def _feed_now(self) -> None:
         """Hand out by somebody who is no worker and asks for nothing that counts: a gateway."""
         while self._next() is not None:
-            self._push(*self.turns.take(plan_queued=self._plan_queued()))
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        kind, job, tasks = self.turns.take(plan_queued=self._plan_queued())
+        for _ in range(tasks):
+            self._push(kind, job)
 
 
 class Cores:

@@ -12,7 +12,8 @@ import click
 from benchmarks.scaling_costs import JOB, Costs, Exchange, Segment
 from benchmarks.scaling_fleet import OURS
 
-POP, QUEUE = "BLPOP", "rq:queue:ldiffusion:"
+POP = "BLPOP"
+REGION_QUEUES = frozenset({"rq:queue:ldiffusion:regions", "rq:queue:ldiffusion:batch-regions"})
 STOP = "scaling:stop"
 PIPELINED_S = 40e-6
 """Commands that come sooner after each other were sent together: an answer takes longer than that to be read."""
@@ -24,10 +25,11 @@ does not."""
 
 
 class Command(NamedTuple):
-    """One line of MONITOR; `at` in seconds."""
+    """One line of MONITOR; `at` in seconds; `in_script`: asked for by the script that was called before."""
 
     at: float
     words: list[str]
+    in_script: bool = False
 
     @property
     def name(self) -> str:
@@ -61,7 +63,7 @@ def listening(redis: Any, job_ids: Sequence[str]) -> Iterator[list[Command]]:
                 if STOP in words:
                     return
                 if words[0].lower() not in OURS:
-                    heard.append(Command(told["time"], words))
+                    heard.append(Command(told["time"], words, told["client_type"] == "lua"))
 
     thread = threading.Thread(target=hear, daemon=True)
     thread.start()
@@ -70,11 +72,11 @@ def listening(redis: Any, job_ids: Sequence[str]) -> Iterator[list[Command]]:
     redis.get(STOP)
     thread.join()
     for job_id in job_ids:
-        heard[:] = [Command(each.at, [word.replace(job_id, JOB) for word in each.words]) for each in heard]
+        heard[:] = [each._replace(words=[word.replace(job_id, JOB) for word in each.words]) for each in heard]
 
 
 def costs_in(heard: Sequence[Command], chunk_s: float, period_s: float, op_s: float) -> Costs:
-    """Return the exchanges of a region in the middle, the one with the median number of commands.
+    """Return the exchanges of a region in the middle that hands out a turn, the one with the median number of commands.
 
     Args:
         heard: What one worker asked during a job.
@@ -86,14 +88,14 @@ def costs_in(heard: Sequence[Command], chunk_s: float, period_s: float, op_s: fl
     regions = [heard[begin:end] for begin, end in pairwise(pops)]
     regions = [each for each in regions if _hands_out(each) == 1 and _lands(each) == 1]
     if not regions:
-        raise click.ClickException("no region was seen that hands out one and lands")
+        raise click.ClickException("no region was seen that hands out a turn and lands")
     typical = sorted(regions, key=len)[len(regions) // 2]
     segments = _segments(_exchanges(typical[1:], typical[0].at, op_s))
     return _stretched(_parted(segments, chunk_s, op_s), chunk_s, period_s)
 
 
 def _hands_out(commands: Sequence[Command]) -> int:
-    return sum(each.name == "RPUSH" and each.words[1].startswith(QUEUE) for each in commands)
+    return sum(each.name == "RPUSH" and each.words[1] in REGION_QUEUES for each in commands)
 
 
 def _lands(commands: Sequence[Command]) -> int:
@@ -101,12 +103,12 @@ def _lands(commands: Sequence[Command]) -> int:
 
 
 def _exchanges(commands: Sequence[Command], began: float, op_s: float) -> list[Exchange]:
-    """Join what was sent together: a transaction from MULTI to EXEC, and what came at once."""
+    """Join what was sent together: from MULTI to EXEC, a script and what it asks for, what came at once."""
     found: list[list[Command]] = []
     in_multi = False
     for each in commands:
         together = found and each.at - found[-1][-1].at < PIPELINED_S and each.name not in ("MULTI", "WATCH")
-        if in_multi or together:
+        if in_multi or together or each.in_script:
             found[-1].append(each)
         else:
             found.append([each])
@@ -166,7 +168,7 @@ def _parted(segments: Sequence[Segment], chunk_s: float, op_s: float) -> Costs:
 
 def _stretched(costs: Costs, chunk_s: float, period_s: float) -> Costs:
     """Stretch all gaps alike so that one worker takes as long as was measured."""
-    gaps_s = sum(one.gap_s for segment in costs.segments for one in segment)
+    gaps_s = sum(one.gap_s * often for one, often in costs.asked)
     asked_s = costs.alone_s() - gaps_s
     share = max(0.0, period_s - chunk_s - asked_s) / gaps_s if gaps_s else 0.0
 

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
-QUEUED_SPARE, TURN_REGIONS = 2, 4
+QUEUED_LEAST, TURN_REGIONS = 1, 4
 """As in `workers.core.queue.turns`; a test compares."""
 
 
@@ -27,11 +27,11 @@ class Turns:
     """Whose turn it is, as `workers.core.queue.turns` has it.
 
     Args:
-        room: Regions that may be in the queue.
+        workers: How many there are: while so many regions are queued, no turn is handed out.
     """
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, workers: int) -> None:
+        self.room = max(QUEUED_LEAST, workers)
         self.plans: deque[Job] = deque()
         self.tenants: deque[deque[Job]] = deque()
         self.plan_before = False
@@ -50,23 +50,23 @@ class Turns:
             return self.plans[0]
         return self.tenants[0][0] if self.tenants and queued < self.room else None
 
-    def take(self, *, plan_queued: bool) -> tuple[str, Job]:
-        """Hand out what is next."""
+    def take(self, *, plan_queued: bool) -> tuple[str, Job, int]:
+        """Hand out what is next: a plan, or a turn of so many regions of a job."""
         if self._plan_is_next() and not plan_queued:
             self.plan_before = True
-            return "plan", self.plans.popleft()
+            return "plan", self.plans.popleft(), 1
         jobs = self.tenants[0]
         job = jobs[0]
-        job.waiting -= 1
-        if job.waiting % TURN_REGIONS == 0:
-            self.plan_before = False
-            jobs.rotate(-1)
-            if not job.waiting:
-                jobs.remove(job)
-            self.tenants.rotate(-1)
-            if not jobs:
-                self.tenants.remove(jobs)
-        return "region", job
+        regions = (job.waiting - 1) % TURN_REGIONS + 1
+        job.waiting -= regions
+        self.plan_before = False
+        jobs.rotate(-1)
+        if not job.waiting:
+            jobs.remove(job)
+        self.tenants.rotate(-1)
+        if not jobs:
+            self.tenants.remove(jobs)
+        return "region", job, regions
 
     def _plan_is_next(self) -> bool:
         return bool(self.plans) and not (self.tenants and self.plan_before)

@@ -20,8 +20,9 @@ from workers.core.job_files import count_size
 from workers.core.model.catalogue import find_model
 from workers.core.model.precision import choose_precision
 from workers.core.queue.keys import Task
-from workers.core.queue.leases import Lease, Leases, Superseded
-from workers.core.queue.rates import pace_of, slowest_s_per_tile
+from workers.core.queue.lease import Lease, Superseded
+from workers.core.queue.leases import Leases
+from workers.core.queue.rates import pace_of
 from workers.core.settings import Settings
 from workers.core.sizing.memory import require_room_for
 from workers.core.slides.doubts import record_of_image
@@ -105,9 +106,8 @@ def _segment(runtime: Runtime, lease: Lease) -> None:
     runtime.at_model = plan.model
     note(slide=plan.slide_id)
     engine = runtime.engine(plan.model)
-    check = partial(runtime.leases.check, lease)
-    pace = pace_of(plan.model_digest, plan.tile_px)
-    slowest = slowest_s_per_tile(runtime.leases.jobs.redis, pace)
+    check = partial(runtime.leases.glance, lease)
+    slowest = runtime.leases.paces.slowest(pace := pace_of(plan.model_digest, plan.tile_px))
     each_s = region_s(plan.region_px, plan.tile_px, slowest, runtime.limits.task_s)
     folder = store.job_dir(job_id)
     with runtime.open(plan.slide_id, plan.on_bad_tile, plan.image, check) as (slide, _):
@@ -153,10 +153,11 @@ def _run(task: Task, body: Callable[[Runtime, Lease], None]) -> None:
     """Run a task under a lease."""
     runtime = _runtime[0]
     started = time.perf_counter()
-    runtime.leases.jobs.settle(task.job_id)  # whoever ended the job may have died before Redis heard of it
+    runtime.leases.jobs.ends.heed(task.job_id)  # whoever ended the job may have died before Redis heard of it
     lease = runtime.leases.begin(task)
     if lease is None:
         logger.info("job %s %s: nothing to do", task.job_id, task.name)
+        runtime.leases.jobs.settle(task.job_id)
         runtime.leases.jobs.tidy(task.job_id)
         return
     outcome = "failed"

@@ -9,6 +9,7 @@ from benchmarks import scaling
 from benchmarks.scaling_fleet import ceil_root, steady
 from benchmarks.scaling_outlook import Bill, Prices, bill
 from benchmarks.scaling_trace import Command, costs_in
+from benchmarks.scaling_turns import TURN_REGIONS
 
 JOB_KEY = "ldiffusion:job:JOB"
 
@@ -40,9 +41,42 @@ REGION = """
 """
 
 
-def heard(times: int) -> list[Command]:
-    lines = [line.split(" ") for line in REGION.strip().splitlines()]
-    return [Command(number + float(at), words) for number in range(times) for at, *words in lines]
+SCRIPTED = """
+0.000 BLPOP rq:queue:ldiffusion:regions 5
+0.002 HGETALL rq:job:one
+0.004 EVALSHA take
+0.00404 lua HSETNX ldiffusion:job:JOB:leases region-1 w:1
+0.0041 lua LLEN rq:queue:ldiffusion:regions
+0.006 EVALSHA hand_out
+0.0061 lua LPOP ldiffusion:job:JOB:waiting 4
+0.0062 lua RPUSH rq:queue:ldiffusion:regions two three four five
+0.506 HGET ldiffusion:job:JOB:leases region-1
+0.508 EVALSHA land
+0.5081 lua SREM ldiffusion:job:JOB:todo 1
+"""
+
+
+def heard(times: int, region: str = REGION) -> list[Command]:
+    lines = [line.split(" ") for line in region.strip().splitlines()]
+    return [
+        Command(number + float(at), words[words[0] == "lua" :], words[0] == "lua")
+        for number in range(times)
+        for at, *words in lines
+    ]
+
+
+def test_what_a_script_asks_for_belongs_to_it() -> None:
+    # the last region of a job queues its finish, which is no turn
+    last = SCRIPTED.replace("regions two three four five", "control finish").splitlines()
+    seen = heard(4, SCRIPTED) + heard(9, "\n".join(line for line in last if "LPOP" not in line))
+    costs = costs_in(seen, chunk_s=0.5, period_s=0.6, op_s=0.0001)
+    assert [[one.ops for one in segment] for segment in costs.claim] == [[1], [3]]
+    assert [one.ops for one in costs.hand_out] == [3]
+    assert costs.start == ()
+    assert [[one.ops for one in segment] for segment in costs.land] == [[1], [2]]
+    assert [one.effect for one in costs.land[-1]] == ["landed"]
+    assert sum(one.ops * often for one, often in costs.asked) == 1 + 3 + 3 / TURN_REGIONS + 1 + 2
+    assert costs.alone_s() == pytest.approx(0.1), "stretched to what was measured in the mean"
 
 
 def test_what_one_worker_asked_is_parted_at_hand_out_and_computation() -> None:

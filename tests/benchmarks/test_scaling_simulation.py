@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks import scaling_costs, scaling_turns
 from benchmarks.scaling_costs import Costs, Exchange, Scene
 from benchmarks.scaling_simulation import Simulation, landings_of
-from benchmarks.scaling_turns import Job
+from benchmarks.scaling_turns import TURN_REGIONS, Job
 from workers.core.queue import turns
 from workers.core.settings import Settings
 
@@ -51,8 +51,8 @@ def test_one_worker_takes_the_sum_of_its_times(
     regions: int, chunk_s: float, gap_s: float, op_s: float, plan_s: float, finish_s: float
 ) -> None:
     end, _ = ended_at(costs_of(gap_s, op_s, plan_s, finish_s), Scene(1, chunk_s), [Job(regions)])
-    asked, ops = 6, 10  # of a region: questions with a gap before each, commands besides the pop
-    control = plan_s + finish_s + 2 * op_s
+    asked, ops = 4, 7  # of a region: questions with a gap before each, commands besides the pop
+    control = plan_s + finish_s + 2 * op_s + ceil(regions / TURN_REGIONS) * (2 * gap_s + 3 * op_s)
     assert end == pytest.approx(control + regions * (chunk_s + asked * gap_s + (ops + 1) * op_s))
 
 
@@ -73,7 +73,7 @@ def test_redis_serves_no_more_than_its_rate(workers: int, op_s: float) -> None:
     )  # fmt: skip
     regions = 20 * workers
     landed = landings_of(alone, Scene(workers, 0.0), regions)
-    per_region = 5 + 1 + 3 + 1  # with the pop
+    per_region = 5 + 3 + 1 + 1 / TURN_REGIONS  # with the pop
     rate = (regions - 1) / (landed[-1] - landed[0])
     assert rate <= 1 / (per_region * op_s) * (1 + 2 * workers / regions)
     assert rate >= 1 / (per_region * op_s) * 0.9
@@ -125,13 +125,14 @@ def test_a_small_job_that_comes_late_does_not_wait_for_a_large_one(workers: int,
 def test_the_way_to_redis_is_paid_for_each_question(workers: int, net_s: float) -> None:
     landed = landings_of(costs_of(), Scene(1, 0.5, net_s=net_s), workers)
     near = landings_of(costs_of(), Scene(1, 0.5), workers)
-    questions = 6 + 1  # of a region, and its pop
+    questions = 4 + 1  # of a region, and its pop
+    turns_s = 2 * net_s * ceil(workers / TURN_REGIONS)
     # the plan's pop, and of all regions what they ask until the last of them has landed
-    assert landed[-1] - near[-1] == pytest.approx(net_s * (1 + questions * workers))
+    assert landed[-1] - near[-1] == pytest.approx(net_s * (1 + questions * workers) + turns_s)
 
 
 def test_rules_are_those_of_the_product() -> None:
-    assert scaling_turns.QUEUED_SPARE == turns.QUEUED_SPARE
+    assert scaling_turns.QUEUED_LEAST == turns.QUEUED_LEAST
     assert scaling_turns.TURN_REGIONS == turns.TURN_REGIONS
     assert Settings.model_fields["heartbeat_s"].default == scaling_costs.BEAT_S
 

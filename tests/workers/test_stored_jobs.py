@@ -9,7 +9,8 @@ from queue_fixtures import begun, finishing, worker
 from workers import tasks
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys, Task
-from workers.core.queue.leases import Lease, Leases
+from workers.core.queue.lease import Lease
+from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
 from workers.core.storage.base import Key, StorageSilent
 from workers.core.storage.layout import job_record

@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from workers.core.errors.base import JobCanceled, QueueUnavailable
-from workers.core.queue.leases import Superseded
+from workers.core.queue.lease import Superseded
 
 WATCH_S = 1.0
 

@@ -1,6 +1,8 @@
 """Events in Redis, keys that make a request happen once, and who goes first."""
 
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from workers.core.errors.jobs import KeyReused
 from workers.core.queue.events import EVENTS_MAX, Progress, add_event, events_key, parse_event_id
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import RATES, Task
+from workers.core.queue.rates import TELL_S, Paces
 from workers.core.store import new_id
 from workers.runtime import Runtime
 
@@ -82,6 +85,7 @@ def test_ids_of_events_are_ids() -> None:
 
 def test_the_rate_of_a_model_follows_what_is_measured(jobs: Jobs) -> None:
     me = worker(jobs)
+    me.paces = Paces(jobs.redis, partial(next, count(step=TELL_S)))
     assert jobs.s_per_tile("d") is None
     me.measured("d", 8.0, 4)
     me.measured("d", 8.0, 0)

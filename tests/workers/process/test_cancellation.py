@@ -11,7 +11,7 @@ from queue_fixtures import DEADLINE_S
 from workers import writers
 from workers.core.errors.base import JobCanceled, QueueUnavailable
 from workers.core.queue.jobs import Jobs
-from workers.core.queue.leases import Superseded
+from workers.core.queue.lease import Superseded
 from workers.pipeline import stitch
 from workers.pipeline.overview import Overview
 from workers.process.cancellation import Watch, interruptible

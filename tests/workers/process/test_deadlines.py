@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from workers.core.errors.base import JobLost
 from workers.core.queue.jobs import Jobs
-from workers.core.queue.rates import note_region, s_per_tile, slowest_s_per_tile
+from workers.core.queue.rates import Sample, note_regions, s_per_tile, slowest_s_per_tile
 from workers.process.deadlines import LEAST_S, TIMES, output_s, region_s
 from workers.process.watchdog import OBEY_S, Limits, Watchdog
 
@@ -36,13 +36,13 @@ def test_an_output_has_time_by_its_plane() -> None:
 def test_the_slowest_region_of_late_is_remembered(jobs: Jobs) -> None:
     assert slowest_s_per_tile(jobs.redis, "digest") is None
     for seconds in (1.0, 9.0, 1.0, 1.0):
-        note_region(jobs.redis, "digest", seconds, 1)
+        note_regions(jobs.redis, "digest", [Sample(seconds, 1)])
     slowest, mean = slowest_s_per_tile(jobs.redis, "digest"), s_per_tile(jobs.redis, "digest")
     assert slowest is not None
     assert mean is not None
     assert 8.5 < slowest < 9.0
     assert 1.0 < mean < 2.0
-    note_region(jobs.redis, "digest", 100.0, 0)
+    note_regions(jobs.redis, "digest", [Sample(100.0, 0)])
     assert slowest_s_per_tile(jobs.redis, "digest") == slowest
 
 

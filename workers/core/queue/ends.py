@@ -14,11 +14,11 @@ from rq import Queue
 
 from workers.core.errors.base import QueueUnavailable
 from workers.core.job_files import Ending, clear_results, has_result, keep_ending, read_ending, take_back_ending
-from workers.core.queue.dequeue import dequeue
 from workers.core.queue.events import add_event
 from workers.core.queue.exchange import Transaction, answering, decode, transact
 from workers.core.queue.keys import ACTIVE, TALLIES, UNWRITTEN, WEBHOOKS, JobKeys
 from workers.core.queue.progress import progress_of
+from workers.core.queue.scripts.dequeue import dequeue
 from workers.core.schemas import FINAL_STATES, ErrorBody, JobRequest
 from workers.core.store import Store
 from workers.core.stored.jobs import scratch_jobs
@@ -110,6 +110,15 @@ class Ends:
             self.end(job_id, ending)
             return True
         return False
+
+    def heed(self, job_id: str) -> None:
+        """Have Redis learn of an end that the disk has; of a job that has none there Redis is asked nothing.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
+        if read_ending(self._store, job_id) is not None:
+            self.settle(job_id)
 
     def learn(self, job_id: str) -> bool:
         """Bring to the folder of a job what another host made of it: how it ended, and the records of its result.

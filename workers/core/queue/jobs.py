@@ -22,7 +22,6 @@ from rq.serializers import JSONSerializer
 from workers.core.errors.base import LDiffusionError, QueueUnavailable, ResultNotReady
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.job_files import Ending, take_back_ending, view_from_disk, with_labels, with_warnings
-from workers.core.queue.dequeue import dequeue
 from workers.core.queue.ends import Ends
 from workers.core.queue.events import add_event, events_key
 from workers.core.queue.exchange import Transaction, answering, decode, transact
@@ -44,6 +43,7 @@ from workers.core.queue.keys import (
 )
 from workers.core.queue.progress import progress_of, view_of
 from workers.core.queue.rates import s_per_tile
+from workers.core.queue.scripts.dequeue import dequeue
 from workers.core.queue.task_job import TaskJob, entry_of, options_of
 from workers.core.queue.turns import Turns
 from workers.core.schemas import FINAL_STATES, ErrorBody, JobRequest, JobView, Preflight

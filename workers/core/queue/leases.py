@@ -1,12 +1,11 @@
 """Who runs which task: a worker takes a lease, shows signs of life, and checks that the lease is still its own.
 
-A lease carries the number of the attempt, and that of a finish a fencing token. When a worker falls silent for
-`lease_s`, the reaper gives its tasks away; should the worker wake up after all, its next check tells it to stop, and
-what it writes in between are the same bytes as the other one's.
+When a worker falls silent for `lease_s`, the reaper gives its tasks away; should the worker wake up after all, its next
+check tells it to stop, and what it writes in between are the same bytes as the other one's.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from workers.core.errors.base import JobCanceled
@@ -16,37 +15,15 @@ from workers.core.queue.ends import close_record
 from workers.core.queue.exchange import Transaction, answering, decode
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import OUT, JobKeys, Task, worker_key
-from workers.core.queue.rates import note_region
-from workers.core.queue.records import change, count_landed, host_in, next_token, priority_in
+from workers.core.queue.lease import STATES_OF, Lease, Superseded, holder_of
+from workers.core.queue.rates import Paces
+from workers.core.queue.records import change, count_landed, host_in, next_token, priority_in, sums_with
+from workers.core.queue.scripts.regions import RegionScripts, Taken
 from workers.core.sizing.memory import worker_memory_bytes
 from workers.core.telemetry.status import WorkerStatus
 
-STATES_OF = {"plan": ("queued", "planning"), "region": ("running",), "finish": ("finishing",)}
-"""States of the job in which a task of a kind has something to do."""
-
-
-class Superseded(Exception):
-    """The task was given to another worker, or its job has ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to run a task; of a finish with a fencing token, greater than any before, also if tries begin anew."""
-
-    task: Task
-    worker_id: str
-    attempt: int
-    token: int = 0
-
-    @property
-    def value(self) -> str:
-        """What stands in Redis."""
-        return f"{self.worker_id}:{self.attempt}"
-
-
-def holder_of(value: str) -> str:
-    """Return the worker id in the value of a lease."""
-    return value.rpartition(":")[0]
+GLANCE_S = 1.0
+"""How long it is not asked again whether a lease holds that was just taken."""
 
 
 class Leases:
@@ -64,6 +41,9 @@ class Leases:
         self.status = status
         self.attempts_max = attempts_max(jobs.settings)
         self.memory_bytes = worker_memory_bytes(jobs.settings)
+        self.paces = Paces(jobs.redis)
+        self._scripts = RegionScripts(jobs.redis, jobs.pair, jobs.host)
+        self._begun: tuple[Lease | None, float] = (None, 0.0)
 
     def beat(self) -> None:
         """Show a sign of life."""
@@ -83,6 +63,27 @@ class Leases:
 
         A task that was begun too often ends its job with `JobLost`.
         """
+        lease, taken = self._begin_region(task) if task.kind == "region" else (self._begin_whole(task), None)
+        self._begun = lease, time.monotonic()
+        if lease is not None and lease.attempt > self.attempts_max:
+            self.jobs.fail(task.job_id, lost(task, self.attempts_max))
+            return None
+        if taken is None:
+            self.jobs.turns.feed(self.jobs.host)
+        else:
+            self.jobs.turns.top_up(taken.queued, taken.priority, taken.host)  # a place in the queue is free
+        return lease
+
+    def _begin_region(self, task: Task) -> tuple[Lease | None, Taken | None]:
+        """Return the lease of a region, and what was said of it."""
+        with answering():
+            taken = self._scripts.take(task, self.worker_id, self.attempts_max)
+        if taken is None:
+            return None, None
+        return Lease(task, self.worker_id, taken.attempt, first_region_at=taken.first_region_at), taken
+
+    def _begin_whole(self, task: Task) -> Lease | None:
+        """Return the lease of a plan or a finish."""
         keys = JobKeys(task.job_id)
 
         def write(pipe: Transaction) -> Lease | None:
@@ -92,26 +93,18 @@ class Leases:
             lease = Lease(task, self.worker_id, attempt, next_token(pipe, keys) if task.kind == "finish" else 0)
             if attempt > self.attempts_max:
                 return lease
-            now = datetime.now(UTC).isoformat()
-            record = decode(pipe.hgetall(keys.record)) if task.kind == "plan" else {}
+            record = decode(pipe.hgetall(keys.record))
             pipe.multi()
             pipe.hset(keys.leases, task.name, lease.value)
             pipe.hset(keys.attempts, task.name, attempt)
-            pipe.hdel(keys.missing, task.name)
             if task.kind == "plan":
                 change(pipe, keys, record, {"state": "planning", "host": self.jobs.host})
-                pipe.hsetnx(keys.record, "started_at", now)
-            elif task.kind == "finish":
+                pipe.hsetnx(keys.record, "started_at", datetime.now(UTC).isoformat())
+            else:
                 pipe.hset(keys.record, "token", lease.token)
-            elif task.kind == "region":
-                pipe.hsetnx(keys.record, "first_region_at", now)
             return lease
 
-        lease: Lease | None = self.jobs.transact(write, keys.record, keys.todo, keys.leases, keys.attempts)
-        if lease is not None and lease.attempt > self.attempts_max:
-            self.jobs.fail(task.job_id, lost(task, self.attempts_max))
-            return None
-        self.jobs.turns.feed(self.jobs.host)  # a place in the queue is free
+        lease: Lease | None = self.jobs.transact(write, keys.record, keys.leases, keys.attempts)
         return lease
 
     def check(self, lease: Lease) -> None:
@@ -130,14 +123,25 @@ class Leases:
             raise JobCanceled("The job was canceled.", value=lease.task.job_id)
         raise Superseded(f"{lease.task.queue_prefix} is no longer held as {lease.value}")
 
+    def glance(self, lease: Lease) -> None:
+        """Check, but the first time after a task was begun do without if that was within `GLANCE_S`.
+
+        Raises:
+            JobCanceled, Superseded: As `check`.
+        """
+        (begun, at), self._begun = self._begun, (None, 0.0)
+        if begun != lease or time.monotonic() - at >= GLANCE_S:
+            self.check(lease)
+
     def release(self, lease: Lease) -> None:
-        """Give a lease back, if it is still ours."""
+        """Give a lease back, if it is still ours; that the task was missed before does not count any more."""
         keys = JobKeys(lease.task.job_id)
 
         def write(pipe: Transaction) -> None:
             if _is_held(pipe, keys, lease):
                 pipe.multi()
                 pipe.hdel(keys.leases, lease.task.name)
+                pipe.hdel(keys.missing, lease.task.name)
 
         self.jobs.transact(write, keys.leases)
 
@@ -183,6 +187,15 @@ class Leases:
         Raises:
             JobCanceled, Superseded: As `check`.
         """
+        with answering():
+            how = self._scripts.land(lease.task, lease.value, segment_s, tiles, lease.first_region_at)
+        if how == "lost":
+            self.check(lease)
+        elif how == "last":
+            self._land_last(lease, segment_s, tiles)
+
+    def _land_last(self, lease: Lease, segment_s: float, tiles: float) -> None:
+        """Mark a region that may be the last one, as `region_done`."""
         keys = JobKeys(lease.task.job_id)
 
         def write(pipe: Transaction) -> None:
@@ -192,12 +205,8 @@ class Leases:
             pipe.multi()
             pipe.srem(keys.todo, lease.task.index)
             pipe.hdel(keys.leases, lease.task.name)
-            pipe.hdel(keys.attempts, lease.task.name)
             pipe.hdel(OUT, lease.task.out)
-            sums = {
-                "segment_s": str(float(record.get("segment_s", 0)) + segment_s),
-                "tiles": str(float(record.get("tiles", 0)) + tiles),
-            }
+            sums = sums_with(record, segment_s, tiles)
             if left or not is_due:
                 change(pipe, keys, record, sums, left, "progress")
             else:
@@ -207,9 +216,10 @@ class Leases:
         self._while_held(lease, write, keys.record, keys.leases, keys.todo)
 
     def measured(self, pace: str, segment_s: float, tiles: float) -> None:
-        """Take a region into the running mean of seconds per forward pass, see `rates`."""
-        self.jobs.turns.took("region", segment_s)
-        note_region(self.jobs.redis, pace, segment_s, tiles)
+        """Take a region into the running means of what regions and forward passes take, see `rates`."""
+        self.paces.note(pace, segment_s, tiles)
+        if (seconds := self.paces.tell()) is not None:
+            self.jobs.turns.took("region", *seconds)
 
     def announce(self, lease: Lease, phase: str) -> None:
         """Say what a finish task is at now; errors as for `check`."""
@@ -229,11 +239,7 @@ class Leases:
             JobCanceled, Superseded: As `check`.
         """
         keys = JobKeys(lease.task.job_id)
-
-        def write(pipe: Transaction) -> None:
-            count_landed(pipe, keys, name)
-
-        self._while_held(lease, write, keys.leases, keys.attempts)
+        self._while_held(lease, lambda pipe: count_landed(pipe, keys, name), keys.leases, keys.attempts)
 
     def finished(self, lease: Lease) -> None:
         """Mark a job whose `result.json` is on disk.
@@ -264,19 +270,12 @@ class Leases:
             return False
         if task.kind != "plan" and (host or b"").decode() not in ("", self.jobs.host):  # it was moved meanwhile
             return False
-        if task.kind == "region" and not pipe.sismember(keys.todo, task.index):
-            return False
         value = pipe.hget(keys.leases, task.name)
         holder = None if value is None else holder_of(value.decode())
         return holder in (None, self.worker_id) or not pipe.exists(worker_key(holder))
 
     def _while_held(self, lease: Lease, write: Callable[[Transaction], None], *watched: str) -> None:
-        """Change what Redis says of a task, if this lease is still its own, all at once.
-
-        Args:
-            lease: Of the task.
-            write: Reads what it needs, then writes.
-            watched: Keys that it reads.
+        """Have `write` read what it needs of watched keys, then write, all at once, if the task is still this lease's.
 
         Raises:
             JobCanceled, Superseded: As `check`.

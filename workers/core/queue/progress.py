@@ -54,31 +54,30 @@ def progress_of(record: Mapping[str, str], left: int) -> Progress:
         state = "queued"
     total = int(record["regions_total"]) if "regions_total" in record else None
     done = int(record["regions_done"]) if "regions_done" in record else (total or 0) - left
-    elapsed_s = _elapsed_s(record) if state == "running" else None
+    has_begun = state == "running" and "first_region_at" in record
+    since_s = elapsed_s(record["first_region_at"]) if has_begun else None
     return Progress(
         state=state,
         phase=record.get("phase") if state == "finishing" else PHASE_OF.get(state),
         regions_done=done,
         regions_total=total,
-        tiles_per_s=_tiles_per_s(record, elapsed_s),
-        eta_s=_eta_s(elapsed_s, done, left, int(record.get("regions_before", 0))),
+        tiles_per_s=_tiles_per_s(record, since_s),
+        eta_s=_eta_s(since_s, done, left, int(record.get("regions_before", 0))),
     )
 
 
-def _elapsed_s(record: Mapping[str, str]) -> float | None:
-    """Seconds since the first region was begun."""
-    if "first_region_at" not in record:
-        return None
-    return (datetime.now(UTC) - datetime.fromisoformat(record["first_region_at"])).total_seconds()
+def elapsed_s(first_region_at: str) -> float:
+    """Return the seconds since the first region was begun, of when that was as a record has it."""
+    return (datetime.now(UTC) - datetime.fromisoformat(first_region_at)).total_seconds()
 
 
-def _tiles_per_s(record: Mapping[str, str], elapsed_s: float | None) -> float | None:
+def _tiles_per_s(record: Mapping[str, str], since_s: float | None) -> float | None:
     tiles = float(record.get("tiles", 0))
-    return round(tiles / elapsed_s, 3) if tiles and elapsed_s is not None and elapsed_s > 0 else None
+    return round(tiles / since_s, 3) if tiles and since_s is not None and since_s > 0 else None
 
 
-def _eta_s(elapsed_s: float | None, done: int, left: int, before: int) -> float | None:
+def _eta_s(since_s: float | None, done: int, left: int, before: int) -> float | None:
     """Seconds for the regions that are left, at the rate of those done in this run; None before the first is."""
-    if elapsed_s is None or done <= before:
+    if since_s is None or done <= before:
         return None
-    return round(elapsed_s / (done - before) * left, 1)
+    return round(since_s / (done - before) * left, 1)

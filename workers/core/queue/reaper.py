@@ -35,7 +35,7 @@ from workers.core.queue.keys import (
     worker_key,
     workers_key,
 )
-from workers.core.queue.leases import STATES_OF, holder_of
+from workers.core.queue.lease import STATES_OF, holder_of
 from workers.core.queue.records import change, host_in, priority_in
 from workers.core.queue.task_job import TaskJob
 from workers.core.queue.turns import PRIORITIES
@@ -130,7 +130,10 @@ class Reaper:
             self._tend(job_id, [task for task in self._due(job_id) if task.waits_as not in waiting], queued)
 
     def _still_due(self, job_id: str, tasks: list[Task]) -> list[Task]:
-        """Return those of the tasks of a job that are out which are not done; forget the others."""
+        """Return those of the tasks of a job that are out which are not done; forget the others.
+
+        A region that lands leaves that to the sweep, which does it for many at once.
+        """
         keys = JobKeys(job_id)
         state = (self.redis.hget(keys.record, "state") or b"").decode()
         here = [task for task in tasks if state in STATES_OF[task.kind]]
@@ -150,13 +153,16 @@ class Reaper:
         leases = decode(self.redis.hgetall(keys.leases))
         missing = decode(self.redis.hgetall(keys.missing))
         alive = {holder: bool(self.redis.exists(worker_key(holder))) for holder in map(holder_of, leases.values())}
-        seconds, microseconds = self.redis.time()  # one clock for all machines
+        nowhere = any(task.name not in leases and task.queue_prefix not in queued for task in tasks)
+        seconds, microseconds = self.redis.time() if nowhere else (0, 0)  # one clock for all machines
         now = seconds + microseconds / 1e6
         for task in tasks:
             lease = leases.get(task.name)
             if lease is not None:
                 if not alive[holder_of(lease)]:
                     self._requeue(task, lease, "its worker is gone")
+                elif task.name in missing:
+                    self.redis.hdel(keys.missing, task.name)
             elif task.queue_prefix in queued:
                 if task.name in missing:
                     self.redis.hdel(keys.missing, task.name)

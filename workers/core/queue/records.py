@@ -31,6 +31,12 @@ def change(
     add_event(pipe, keys.job_id, kind, progress_of({**record, **fields}, left))
 
 
+def sums_with(record: Mapping[str, str], segment_s: float, tiles: float) -> Mapping[str, str]:
+    """Return the sums over the regions of a job with one more: its seconds, what it was worth in whole tiles."""
+    more = {"segment_s": segment_s, "tiles": tiles}
+    return {name: str(float(record.get(name, 0)) + value) for name, value in more.items()}
+
+
 def next_token(pipe: Transaction, keys: JobKeys) -> int:
     """Return a greater number than any before, as a transaction sees it that watches the record.
 

@@ -4,11 +4,13 @@ The queue stays as short as workers need, however many regions a slide has: so w
 and not for what was asked before, a job is ended in milliseconds, and a sweep looks at what is out.
 
 Within a priority, tenants take turns, and within a tenant its jobs; a turn is `TURN_REGIONS` regions of one job, so
-that two models do not drive each other out of memory with each region. New ones are next. Plans alternate with turns:
-forty of them do not hold up the regions of the first.
+that two models do not drive each other out of memory with each region. It is handed out as a whole, when fewer regions
+are queued than workers live. New ones are next. Plans alternate with turns: forty of them do not hold up the regions of
+the first.
 """
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -34,109 +36,23 @@ from workers.core.queue.keys import (
 )
 from workers.core.queue.progress import progress_of
 from workers.core.queue.records import host_in
+from workers.core.queue.scripts.hand_out import HAND_OUT
 from workers.core.schemas import FINAL_STATES
 from workers.core.waiting import Waiting
 
 Lane = Literal["plan", "region"]
 PRIORITIES = ("interactive", "batch")
 
-QUEUED_SPARE = 2
-"""Regions in the queue beyond one for each worker: what is taken until more are handed out."""
+QUEUED_LEAST = 1
+"""Regions in the queue below which the next turn is handed out; as many as workers live, if that is more."""
+
+LOOK_S = 5.0
+"""How long a worker that hands out turns goes by its last look at all workers."""
 
 PLANS_QUEUED = 1
 TURN_REGIONS = 4
 SECONDS_WEIGHT = 0.1
 PLAN = b"plan"
-
-SCRIPT = """
-local told = cjson.decode(ARGV[1])
-local final, fresh, number = {}, {}, 0
-for _, state in ipairs(told.final) do final[state] = true end
-
-local room
-
-local function room_of(workers)
-    local alive = redis.call('ZRANGE', workers, 0, -1)
-    for place, id in ipairs(alive) do alive[place] = told.worker .. id end
-    return told.spare + (#alive > 0 and redis.call('EXISTS', unpack(alive)) or 0)
-end
-
-local function next_lane(lanes)
-    local plan = redis.call('EXISTS', lanes.plan.turns) > 0
-    local region = redis.call('EXISTS', lanes.region.turns) > 0
-    if plan and not (region and redis.call('HGET', KEYS[2], lanes.name) == 'plan') then
-        local queued = 0
-        for _, entry in ipairs(redis.call('LRANGE', lanes.plan.queue, 0, -1)) do
-            if string.find(entry, '%-plan%-%x+$') then queued = queued + 1 end
-        end
-        if queued < told.plans then return 'plan' end
-    end
-    if region and redis.call('LLEN', lanes.region.queue) < room then return 'region' end
-end
-
-local function enqueue(lane, name, job, item)
-    local task = name == 'plan' and 'plan' or 'region-' .. item
-    local args = name == 'plan' and '"' .. job .. '"' or '"' .. job .. '", ' .. item
-    local fields = {'data', '["' .. lane.calls .. '", null, [' .. args .. '], {}]', 'description', task}
-    for field, value in pairs(lane.entry) do
-        fields[#fields + 1] = field
-        fields[#fields + 1] = value
-    end
-    number = number + 1
-    local id = string.format('%s-%s-%s%04x', job, task, told.salt, number)
-    redis.call('HSET', KEYS[3], job .. ' ' .. task, '')
-    redis.call('HSET', told.job .. id, unpack(fields))
-    return redis.call('RPUSH', lane.queue, id)
-end
-
-local function hand_out(lanes, name)
-    local lane = lanes[name]
-    local tenant = redis.call('ZRANGE', lane.turns, 0, 0)[1]
-    local jobs = lane.turns .. ':' .. tenant
-    local job = redis.call('ZRANGE', jobs, 0, 0)[1]
-    if not job then
-        redis.call('ZREM', lane.turns, tenant)
-        return
-    end
-    local waiting = told.record .. job .. ':waiting'
-    local record = redis.call('HMGET', told.record .. job, 'state', 'has_turn', 'host')
-    local item = redis.call('LPOP', waiting)
-    local elsewhere = name == 'region' and (record[3] or '') ~= lanes.host
-    if not item or (item == 'plan') ~= (name == 'plan') or elsewhere or not record[1] or final[record[1]] then
-        if item then redis.call('LPUSH', waiting, item) end
-        redis.call('ZREM', jobs, job)
-        return
-    end
-    local left = redis.call('LLEN', waiting)
-    if left % told.turn == 0 then
-        local turn = redis.call('INCR', KEYS[1])
-        if left == 0 then redis.call('ZREM', jobs, job) else redis.call('ZADD', jobs, turn, job) end
-        redis.call('ZADD', lane.turns, turn, tenant)
-        redis.call('HSET', KEYS[2], lanes.name, name)
-    end
-    local queued = enqueue(lane, name, job, item)
-    if name == 'region' and not record[2] then
-        redis.call('HSET', told.record .. job, 'has_turn', '1')
-        fresh[#fresh + 1] = job
-    end
-    return queued
-end
-
-for _, lanes in ipairs(told.lanes) do
-    room = room_of(lanes.workers)
-    local name = next_lane(lanes)
-    while name do
-        local queued = hand_out(lanes, name)
-        local is_full = name == 'region' and queued and queued >= room
-        name = not (is_full and redis.call('EXISTS', lanes.plan.turns) == 0) and next_lane(lanes)
-    end
-end
-return fresh
-"""
-"""Puts into the queues what is next, as one step that nobody can come between; returns jobs that had no turn before.
-
-In Redis, because every worker does it for each region: of several transactions at once all but one would begin again.
-"""
 
 
 class Turns:
@@ -161,7 +77,8 @@ class Turns:
         self._has_hosts = has_hosts
         self._queues = queues
         self._entry = entry
-        self._script = redis.register_script(SCRIPT)
+        self._hand_out = redis.register_script(HAND_OUT)
+        self._looks: dict[str, tuple[int, float]] = {}  # host → how many regions are to be queued, seen when
 
     def wait(self, pipe: Transaction, job_id: str, record: Mapping[str, str], todo: Sequence[int] | None) -> None:
         """Have a job wait for its turn, as part of a transaction: with regions, or with its plan (None)."""
@@ -172,16 +89,39 @@ class Turns:
         pipe.zadd(turns_key(priority, lane, tenant), {job_id: 0}, nx=True)
         pipe.zadd(turns_key(priority, lane), {tenant: 0}, nx=True)
 
+    def top_up(self, queued: int, priority: str, host: str = "") -> None:
+        """Put into the queues of a priority what is next, if so few regions of a host are queued that more are wanted.
+
+        How many that is was told by the last look at its workers; a worker that has come since has looked itself. One
+        older than `LOOK_S` is taken anew with the next turn.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
+        room, looked_at = self._looks.get(host, (None, 0.0))
+        if room is not None and queued >= room:
+            return
+        if room is None or time.monotonic() - looked_at >= LOOK_S:
+            self.feed(host)
+        else:
+            self._feed([self._lanes(priority, host) | {"room": room}])
+
     def feed(self, host: str = "") -> None:
         """Put into the queues what is next, as much as workers need: those of one host, or of all.
 
         Raises:
             QueueUnavailable: Redis does not answer.
         """
+        looked_at = time.monotonic()
         fed = [host] if host else self._hosts()
+        rooms = self._feed([self._lanes(priority, each) for priority in PRIORITIES for each in fed])
+        self._looks |= {each: (room, looked_at) for each, room in zip(fed, rooms, strict=False)}  # in each priority
+
+    def _feed(self, lanes: Sequence[Mapping[str, object]]) -> Sequence[int]:
+        """Put into the queues what is next in lanes, and return how many regions are to be queued in each of them."""
         told = {
-            "lanes": [self._lanes(priority, each) for priority in PRIORITIES for each in fed],
-            "spare": QUEUED_SPARE,
+            "lanes": lanes,
+            "least": QUEUED_LEAST,
             "plans": PLANS_QUEUED,
             "turn": TURN_REGIONS,
             "final": sorted(FINAL_STATES),
@@ -191,16 +131,20 @@ class Turns:
             "salt": uuid.uuid4().hex[:8],
         }
         with answering():
-            fresh = self._script(keys=[TURN, TURN_BEFORE, OUT], args=[json.dumps(told)])
+            rooms, fresh = self._hand_out(keys=[TURN, TURN_BEFORE, OUT], args=[json.dumps(told)])
         for job_id in fresh:
             self._tell(job_id.decode())
+        return [int(room) for room in rooms]
 
-    def took(self, lane: Lane, seconds: float) -> None:
-        """Take a task into the running mean of what its kind takes."""
+    def took(self, lane: Lane, *seconds: float) -> None:
+        """Take tasks, one after the other, into the running mean of what their kind takes."""
         with answering():
             before = self._redis.hget(TASK_SECONDS, lane)
-            mean = seconds if before is None else float(before) + SECONDS_WEIGHT * (seconds - float(before))
-            self._redis.hset(TASK_SECONDS, lane, mean)
+            mean = None if before is None else float(before)
+            for each in seconds:
+                mean = each if mean is None else mean + SECONDS_WEIGHT * (each - mean)
+            if mean is not None:
+                self._redis.hset(TASK_SECONDS, lane, mean)
 
     def ahead(self, job_id: str, record: Mapping[str, str]) -> Waiting | None:
         """Return the place of a job that waits for its turn, and when that is likely to come; None if it has it."""
@@ -237,7 +181,10 @@ class Turns:
             return ["", *(hosts(self._redis) if self._has_hosts else ())]
 
     def _lanes(self, priority: str, host: str) -> Mapping[str, object]:
-        """Return what the script has to know of a priority: of plans, which are for all, and of a host's regions."""
+        """Return what the script has to know of a priority: of plans, which are for all, and of a host's regions.
+
+        With `room`, how many of these are to be queued, it need not look how many workers of the host live.
+        """
         control, regions = self._queues(priority, "")[0], self._queues(priority, host)[1]
         told = {"name": at_host(priority, host), "host": host, "workers": workers_key(host)}
         return told | {

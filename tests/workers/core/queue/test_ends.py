@@ -56,6 +56,19 @@ def test_an_end_that_only_the_disk_heard_of_comes_to_the_queue(jobs: Jobs, monke
     assert entries(jobs) == []
 
 
+def test_a_task_heeds_an_end_that_only_the_disk_heard_of(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = running(jobs, 2)
+    jobs.redis.config_resetstat()
+    jobs.ends.heed(job_id)
+    assert not {"cmdstat_hget", "cmdstat_hgetall"} & jobs.redis.info("commandstats").keys()  # there is none: not asked
+    with monkeypatch.context() as patch:
+        patch.setattr(ends.Ends, "_close", dies)
+        with pytest.raises(Died):
+            jobs.cancel(job_id)
+    jobs.ends.heed(job_id)
+    assert jobs.view(job_id).state == "canceled"
+
+
 @pytest.mark.parametrize("state", ["canceled", "failed"])
 def test_a_job_that_has_ended_does_not_run_again_after_the_queue_is_lost(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, state: str

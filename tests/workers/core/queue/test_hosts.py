@@ -11,7 +11,8 @@ from workers.core.queue import reaper
 from workers.core.queue.census import take_census
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import HOSTS, JobKeys, Task
-from workers.core.queue.leases import Leases, Superseded
+from workers.core.queue.lease import Superseded
+from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
 from workers.core.store import new_id
 
@@ -31,7 +32,7 @@ def queue_settings(queue_settings: Settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def hosts(queue_settings: Settings, tmp_path: Path, queued_spare: None) -> Iterator[tuple[Jobs, Jobs]]:
+def hosts(queue_settings: Settings, tmp_path: Path, queued_least: None) -> Iterator[tuple[Jobs, Jobs]]:
     """The queue as two hosts see it; `jobs` is that of the gateway."""
     made = [
         Jobs(queue_settings.redis_url, queue_settings.model_copy(update={"data_dir": tmp_path / name}))
@@ -100,17 +101,38 @@ def test_any_host_plans_and_the_regions_and_the_finish_are_for_that_one(hosts: t
 def test_a_host_has_as_much_in_its_queue_as_its_own_workers_need(
     hosts: tuple[Jobs, Jobs], jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.core.queue.turns.QUEUED_SPARE", 1)
+    monkeypatch.setattr("workers.core.queue.turns.QUEUED_LEAST", 1)
     here, there = hosts
     me, *_ = (worker(here), worker(there), worker(there))
     first, second = submitted(jobs), submitted(jobs)
     planned(me, first)
-    assert [name for name in tasks_for(here) if name != "plan"] == ["region-0", "region-1"]
+    assert [name for name in tasks_for(here) if name != "plan"] == ["region-0"]  # the first of two turns
     planned(worker(there), second)
-    assert [name for name in tasks_for(there) if name != "plan"] == [f"region-{index}" for index in range(4)]
+    assert [name for name in tasks_for(there) if name != "plan"] == [f"region-{index}" for index in range(REGIONS)]
     assert {each.queue for each in take_census(jobs).queues if each.tasks} >= {
         f"ldiffusion:regions@{each.host}" for each in hosts
     }
+
+
+def test_a_worker_counts_what_is_queued_for_its_own_host(
+    hosts: tuple[Jobs, Jobs], jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.core.queue.turns.QUEUED_LEAST", 1)
+    here, there = hosts
+    me, *others = (worker(here), *(worker(there) for _ in range(REGIONS)))
+    first, second = submitted(jobs), submitted(jobs)
+    planned(others[0], first)
+    planned(me, second)
+    drop(here)
+    begun(me, Task(second, "region", 0))
+    assert tasks_for(here) == [f"region-{index}" for index in range(1, REGIONS)], "its queue was empty"
+    drop(there)
+    begun(me, Task(second, "region", 1))
+    assert len(tasks_for(here)) == REGIONS - 1
+    assert not [name for name in tasks_for(there) if name != "plan"], "all of it was handed out"
+    told = me._scripts.take(Task(second, "region", 2), me.worker_id, 3)
+    assert told is not None
+    assert (told.queued, told.host) == (REGIONS - 1, here.host)
 
 
 def test_a_host_that_is_gone_has_its_jobs_planned_again_and_is_refused_when_it_comes_back(

@@ -28,7 +28,8 @@ from server.catalogue.listing import list_jobs
 from workers.core.errors.base import JobCanceled, JobNotFound, MppMissing, QueueUnavailable
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys, Task
-from workers.core.queue.leases import Lease, Leases, Superseded
+from workers.core.queue.lease import Lease, Superseded
+from workers.core.queue.leases import Leases
 from workers.core.schemas import JobRequest, JobView
 from workers.core.settings import Settings
 from workers.core.store import new_id

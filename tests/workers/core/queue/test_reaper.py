@@ -25,7 +25,8 @@ from workers.core.errors.base import JobNotFound, MppMissing
 from workers.core.queue.heartbeat import note_end
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import REAPER_LOCK, JobKeys, Task
-from workers.core.queue.leases import Leases, Superseded
+from workers.core.queue.lease import Superseded
+from workers.core.queue.leases import Leases
 from workers.core.queue.pulse import Heartbeat
 from workers.core.queue.reaper import Reaper
 from workers.core.store import new_id

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from finished_jobs import FILES, finished_job, storable_job
 
-from workers.core.queue.leases import Superseded
+from workers.core.queue.lease import Superseded
 from workers.core.storage.base import Key, StorageSilent, Stored
 from workers.core.storage.commits import Fenced
 from workers.core.storage.layout import job_record
