@@ -104,7 +104,7 @@ class Turns:
         if room is None or time.monotonic() - looked_at >= LOOK_S:
             self.feed(host)
         else:
-            self._feed([self._lanes(priority, host) | {"room": room}])
+            self._feed([{**self._lanes(priority, host), "room": room}])
 
     def feed(self, host: str = "") -> None:
         """Put into the queues what is next, as much as workers need: those of one host, or of all.
