@@ -120,8 +120,8 @@ test-all: $(TEST_TOOLS)
 
 # What is killed, and when, follows from the seed, which is drawn and printed if not given; the table of what came of it
 # is printed, and put into INTO. SHORT does a few faults of each kind.
-test-faults: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -m faults $(if $(SEED),--faults-seed $(SEED)) $(if $(SHORT),--faults-short) $(if $(INTO),--faults-into $(INTO))
+test-faults: $(STAMP) $(MOTO)/.installed
+	$(PYTEST) tests/faults -m faults $(if $(SEED),--faults-seed $(SEED)) $(if $(SHORT),--faults-short) $(if $(INTO),--faults-into $(INTO))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -37,6 +37,7 @@ pytest_plugins = [
         "case_fixtures",
         "fault_report",
         "fault_fixtures",
+        "apart",
     ),
     "root_path_fixtures",
     "viewer_fixtures",

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from workers.core.children.parent_death import die_with_parent
 from workers.core.errors.base import Unavailable
 from workers.core.settings import Settings
@@ -41,7 +43,9 @@ def module_environment(settings: Settings | None = None) -> dict[str, str]:
     paths = [str(CODE_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     for name in Settings.model_fields if settings else ():
-        environment[f"LDIFFUSION_{name.upper()}"] = str(getattr(settings, name))
+        value = getattr(settings, name)
+        told = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        environment[f"LDIFFUSION_{name.upper()}"] = told
     return environment
 
 

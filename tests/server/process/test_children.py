@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from server.process.children import CRASHES_MAX, STEADY_S, Child
+from server.process.children import CRASHES_MAX, STEADY_S, Child, module_environment
 from workers.core.errors.base import Unavailable
+from workers.core.settings import Settings
 
 pytestmark = pytest.mark.process
 
@@ -23,6 +24,16 @@ def ending_child(status: int = 3) -> Child:
 def let_it_end(child: Child) -> None:
     assert child.process is not None
     child.process.wait(WAIT_S)
+
+
+def test_a_child_reads_the_settings_that_it_was_given_the_secret_one_among_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = Settings(data_dir=tmp_path, storage_secret_access_key="as-it-is", slide_cache="2GiB", lease_s=0.5)
+    for name, value in module_environment(given).items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == given
+    assert Settings().storage_secret_access_key.get_secret_value() == "as-it-is"
 
 
 def test_a_child_is_started_again_after_a_pause_that_grows() -> None:

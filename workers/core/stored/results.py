@@ -52,10 +52,17 @@ def publish(
     if current is not None and current.files == entries and not anew:
         return
     commits.check(token)
-    for name, entry in entries.items():
+    try:
+        for name, entry in entries.items():
+            check()
+            commits.stage(token, name, folder / name, entry)
         check()
-        commits.stage(token, name, folder / name, entry)
-    check()
+    except OSError:
+        raise  # a storage that does not answer is asked for no more: the next commit removes what is left
+    except BaseException:
+        with suppress(OSError):
+            commits.withdraw(token)  # of a host that was cut off: nobody may commit after it
+        raise
     commits.commit(token, entries)
 
 

@@ -74,7 +74,7 @@ def test_what_is_stored_is_not_stored_again_unless_it_changed(store: Store, coun
     assert len(counting.puts) == 3 * count
 
 
-def test_a_writer_that_lost_its_lease_stops_at_the_next_file_and_shows_nothing(
+def test_a_writer_that_lost_its_lease_stops_at_the_next_file_shows_nothing_and_leaves_nothing(
     store: Store, counting: Counting, job_id: str
 ) -> None:
     for calls in range(len(FILES) + 2):
@@ -88,6 +88,7 @@ def test_a_writer_that_lost_its_lease_stops_at_the_next_file_and_shows_nothing(
         with pytest.raises(Superseded):
             publish(store, job_id, calls + 1, check)
         assert find_result(store, job_id, "result.json") is None
+        assert list(counting.walk()) == [], "nobody may commit after it"
     publish(store, job_id, 100)
     assert len(list(counting.walk())) == len(entries_of(store, job_id)) + 1
 
