@@ -4,9 +4,10 @@ import random
 from pathlib import Path
 
 import pytest
-from apart import Apart, Labels
+from apart import Apart
 from cut_off import MOMENTS, cut_off
 from fault_report import Extent, Faults
+from lan_clients import Labels
 
 pytestmark = [pytest.mark.process, pytest.mark.faults, pytest.mark.timeout(900)]
 

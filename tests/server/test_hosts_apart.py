@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from apart import WORKERS, Apart, Labels
+from apart import WORKERS, Apart
 from cut_off import cut_off
 from fault_processes import awaited
+from lan_clients import Labels
 from made_slides import write_slide
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(900)]
