@@ -180,7 +180,7 @@ class Turns:
         with answering():
             return ["", *(hosts(self._redis) if self._has_hosts else ())]
 
-    def _lanes(self, priority: str, host: str) -> Mapping[str, object]:
+    def _lanes(self, priority: str, host: str) -> dict[str, object]:
         """Return what the script has to know of a priority: of plans, which are for all, and of a host's regions.
 
         With `room`, how many of these are to be queued, it need not look how many workers of the host live.

@@ -168,6 +168,32 @@ def test_a_host_that_is_gone_has_its_jobs_planned_again_and_is_refused_when_it_c
     assert "finish" in tasks_for(there)
 
 
+def test_what_still_waited_at_a_host_that_was_gone_is_not_handed_out_there(
+    hosts: tuple[Jobs, Jobs], jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaper, "HOST_GONE_S", 0.0)
+    monkeypatch.setattr("workers.core.queue.turns.QUEUED_LEAST", 1)
+    here, there = hosts
+    me, other = worker(here), worker(there)
+    job_id = submitted(jobs)
+    drop(here)
+    planned(me, job_id)  # the first turn is out, the second waits
+    me.retire()
+    jobs.redis.zadd(HOSTS, {here.host: 0})
+    sweep(there)
+    me.beat()
+    drop(there)
+    planned(other, job_id)
+    assert tasks_for(there) == ["region-0"]
+    drop(here)
+    here.turns.feed()
+    assert tasks_for(here) == []
+    begun(other, Task(job_id, "region", 0))
+    drop(there)
+    there.turns.feed()
+    assert tasks_for(there) == [f"region-{index}" for index in range(1, REGIONS)]
+
+
 def test_a_job_that_was_canceled_leaves_nothing_in_the_queues_of_hosts(hosts: tuple[Jobs, Jobs], jobs: Jobs) -> None:
     here, _ = hosts
     job_id = submitted(jobs)
