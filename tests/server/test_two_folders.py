@@ -33,7 +33,7 @@ pytestmark = pytest.mark.process
 ASKED = {"model": "made-model", "region_px": 256}
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.huge)])
 def shared(request: pytest.FixtureRequest, gateway_settings: Settings, tmp_path: Path) -> Settings:
     """Settings of the gateway: a storage, and a data folder that no worker has."""
     if request.param == "folder":
