@@ -31,7 +31,7 @@ CONFIG = ModelConfig(
 ZOO = Path(__file__).parents[2] / "models" / "zoo"
 DIGESTS = {
     "glands-paper": "20e8bf54566e58ee922781dd2ff2692166917bff3d6efedbd8a171b6a3a81c76",
-    "nuclei-paper": "e9723f12249a68638c59c8c0cee91934a70a9761c4835a8431948366ce706e8e",
+    "nuclei-paper": "10c6ba9c1126e45049b741c4af3d8801843609f94e0775223618810c273507fe",
 }
 
 

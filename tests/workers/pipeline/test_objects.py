@@ -96,7 +96,7 @@ def test_objects_are_those_of_the_whole_plane_in_memory(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(objects, "SIDE_PX", side)
         patch.setattr("os.sync", lambda: None)  # slow where others write
-        patch.setattr(stitch, "_sync", lambda path: None)
+        patch.setattr("os.fsync", lambda handle: None)
         made = objects_of(tmp_path_factory.mktemp("objects") / "job", plan, labels, interior)
     np.testing.assert_array_equal(made & 255, labels)
     np.testing.assert_array_equal(parts(made), literal(labels, interior, side))

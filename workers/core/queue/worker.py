@@ -15,6 +15,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException
 from rq.utils import now
+from rq.worker import WorkerStatus as State
 
 from workers.core.disk_room import storage_error
 from workers.core.errors.base import JobLost, LDiffusionError
@@ -74,6 +75,7 @@ class QueueWorker(SimpleWorker):
         self._status = status
         self._renewed_at = float("-inf")
         self._told_state: str | None = None
+        self._is_at_task = False
 
     def run(self, *, burst: bool = False) -> bool:
         """Work until asked to stop (a signal ends the loop after the task at hand), or until nothing is queued.
@@ -106,12 +108,19 @@ class QueueWorker(SimpleWorker):
         limit_s = int(job.timeout or self._jobs.settings.job_timeout_s)
         self.connection.delete(job.key)
         job.started_at = now()
+        self._is_at_task = True
         try:
             with self.death_penalty_class(limit_s, JobTimeoutException, job_id=job.id):
                 job.perform()
         except:  # noqa: E722 (RQ's own: whatever a task raises is told, and tried again)
             raised = sys.exc_info()  # what RQ does with it writes the entry anew
             self._finalize_failure(job, queue, self.prepare_execution(job), raised)
+        finally:
+            self._is_at_task = False
+
+    def get_state(self) -> State:
+        """Return whether a task is at hand: RQ asks when a signal comes, and ends at once a worker that has none."""
+        return State.BUSY if self._is_at_task else State.IDLE
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Renew what RQ keeps of this worker, every `RECORD_S`; it is kept for longer than any task takes."""
