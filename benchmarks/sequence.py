@@ -20,17 +20,14 @@ from torch import Tensor
 from benchmarks.report import Figure, figure
 from models.ldiffusion import Denoised
 from models.predictor import Predictor
-from models.training.crops.data import DatasetConfig, Sample, load_dataset
+from models.training.crops.data import Sample, load_dataset
 from models.training.evaluation.evaluate import LDiffusionSegmenter, segment_sample
-from models.training.evaluation.metrics import confusion_matrix
+from models.training.evaluation.metrics import confusion_matrix, scores
+from models.training.recipe import load_recipe
 from workers.core.command_line import CONTEXT
 
-ZOO = Path(__file__).resolve().parents[1] / "models" / "zoo"
-SETS = {
-    "tnbc_test": DatasetConfig("tnbc/test", 0.25),
-    "dsb2018_stained_test": DatasetConfig("dsb2018_stained/test", 0.25, masks="inst_masks", binary=True),
-    "monuseg_external": DatasetConfig("monuseg_external", 0.25),
-}
+MODELS = Path(__file__).resolve().parents[1] / "models"
+ZOO, RECIPES = MODELS / "zoo", MODELS / "training" / "configs"
 WAYS = ("as it is", "without noise and U-Net", "nothing in its place")
 
 
@@ -66,10 +63,9 @@ def taken_out(predictor: Predictor, way: str) -> Iterator[None]:
         del model.denoise  # the class's own is found again
 
 
-def dice(found: Sequence[NDArray[np.int64]], index: int = 1) -> float:
-    """Return the Dice of a class over all images."""
-    whole = np.sum(found, axis=0)
-    return float(2 * whole[index, index] / (whole[index].sum() + whole[:, index].sum()))
+def dice(found: Sequence[NDArray[np.int64]]) -> float:
+    """Return the Dice of the first class after the background over all images."""
+    return float(scores(np.sum(found, axis=0)).dice[1])
 
 
 def look(predictor: Predictor, samples: Sequence[Sample]) -> dict[str, Found]:
@@ -94,7 +90,8 @@ def main(data: Path, model: str) -> None:
     print(f"{model}, seed 0, Dice of {predictor.classes[1].name} and share of labels that change")
     print(f"{'set':<24}" + "".join(f"{way:>30}" for way in WAYS))
     figures: list[Figure] = []
-    for name, config in SETS.items():
+    for config in load_recipe(RECIPES / f"{model}.toml").tests:
+        name = config.root.replace("/", "_")
         found = look(predictor, load_dataset(config, data, len(predictor.classes)))
         cells = [f"{dice(one.confusion):.4f} ({np.mean(one.changed):.4%})" for one in found.values()]
         print(f"{name:<24}" + "".join(f"{cell:>30}" for cell in cells))

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from workers.core.checks import Check, unchecked
 from workers.core.children.readers import Readers
 from workers.core.model.catalogue import find_model, model_dir
 from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
 from workers.core.slides.slide import Slide
-from workers.core.storage.copies import Check, unchecked
 from workers.core.store import Store
 from workers.core.stored.slides import slide_at_hand
 from workers.core.telemetry import tallies

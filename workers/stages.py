@@ -19,6 +19,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from workers import trust
+from workers.core.checks import Check, unchecked
 from workers.core.digests import sha256_of
 from workers.core.errors.base import ModelInvalid
 from workers.core.label_layout import STORE
@@ -36,7 +37,7 @@ from workers.outputs.landed import NOBODY, Told, make_outputs, sweep_temporaries
 from workers.outputs.provenance import describe
 from workers.outputs.statistics import Statistics, read_statistics
 from workers.pipeline import bad_tiles, stitch
-from workers.pipeline.inference import Check, Segmented, Segmenter, segment_regions, unchecked
+from workers.pipeline.inference import Segmented, Segmenter, segment_regions
 from workers.pipeline.objects import make_objects
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.tiling import WorkingPlane, best_level, region_at, regions

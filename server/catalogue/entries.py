@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict
 
 from workers.core.errors.base import NotFound, ResultNotReady
 from workers.core.frozen import Frozen
-from workers.core.job_files import ENDING, count_size, folder_bytes, has_result, read_ending, read_size
+from workers.core.job_files import ENDING, count_size, has_result, read_ending, read_size
 from workers.core.products import read_made
 from workers.core.schemas import StoredRequest
+from workers.core.storage.files import bytes_below
 from workers.core.store import Store
 
 Kind = Literal["slide", "job", "batch"]
@@ -130,7 +131,7 @@ class Reader:
         if (size := read_size(self._store, job_id)) is not None:
             return size
         if (folder / ENDING).exists():  # nothing is to stay in its folder but that, so no number either
-            return folder_bytes(folder)
+            return bytes_below(folder)
         return count_size(self._store, job_id) if has_result(self._store, job_id) else None
 
     def _slide(self, slide_id: str, shelf: str) -> Facts:
@@ -177,7 +178,7 @@ class Reader:
         )
 
     def _at_most(self, stored: StoredRequest) -> int:
-        return stored.estimated_bytes or folder_bytes(self._store.job_dir(stored.id))
+        return stored.estimated_bytes or bytes_below(self._store.job_dir(stored.id))
 
     def _end(self, job_id: str) -> tuple[str, float, frozenset[str]]:
         """Return how a job ended, when, in unix seconds, and with which warnings.

@@ -17,10 +17,11 @@ from pydantic import Field
 from server.jobs.batches import Batches
 from workers.core.errors.base import JobNotFound, SlideInUse, SlideNotFound
 from workers.core.frozen import Frozen
-from workers.core.job_files import folder_bytes, stored_view
+from workers.core.job_files import stored_view
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import FINAL_STATES, JobView
 from workers.core.slide_schemas import SlideInfo
+from workers.core.storage.files import bytes_below
 from workers.core.stored.jobs import remove_stored_job, require_own_job
 from workers.core.stored.slides import remove_stored_slide, require_own_slide
 
@@ -151,7 +152,7 @@ class Retention:
     def _remove_slide(self, info: SlideInfo, views: list[JobView], reason: Reason) -> int:
         # The jobs first: whoever dies in between leaves a slide without jobs, which the next attempt finds again.
         count = self._remove_jobs(views, reason)
-        size = folder_bytes(self._store.slide_dir(info.id))
+        size = bytes_below(self._store.slide_dir(info.id))
         remove_stored_slide(self._store, info.id)
         with suppress(SlideNotFound):  # another process was quicker
             whole = self._store.delete_slide(info.id)
@@ -164,10 +165,9 @@ class Retention:
     def _remove_jobs(self, views: Sequence[JobView], reason: Reason) -> int:
         count = 0
         for view in views:
-            size = folder_bytes(self._store.job_dir(view.id))
-            remove_stored_job(
-                self._store, view.id
-            )  # first: one that does not answer leaves the job, to be asked for again
+            size = bytes_below(self._store.job_dir(view.id))
+            # The storage first: one that does not answer leaves the job, to be asked for again.
+            remove_stored_job(self._store, view.id)
             self._jobs.is_going(view.id)
             # The folder first: what is on disk and not in the queue would count as lost, and be submitted again.
             is_whole: bool | None = None

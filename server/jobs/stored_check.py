@@ -44,7 +44,7 @@ class StoredCheck:
         if commits is None or storage is None or self._is_silent:
             return
         try:
-            if not _is_there(storage, job_record(job_id)):
+            if not storage.has(job_record(job_id)):
                 yield Amiss("storage_missing", job_id, "what was asked for is not stored", self._publish_request)
             if has_ended:
                 yield from self._of_results(job_id, commits)
@@ -57,7 +57,7 @@ class StoredCheck:
         """Return whether a job without a folder here is stored: then another data folder has it."""
         storage = self._store.storage
         try:
-            return storage is not None and _is_there(storage, job_record(job_id))
+            return storage is not None and storage.has(job_record(job_id))
         except OSError:  # nobody can say
             return True
 
@@ -111,7 +111,7 @@ class StoredCheck:
 
     def _of_files(self, slide_id: str, commits: Commits, storage: Storage) -> Iterator[Amiss]:
         info, manifest = self._store.read_slide(slide_id), commits.current()
-        record = storage.get(slide_record(slide_id)) if _is_there(storage, slide_record(slide_id)) else None
+        record = storage.get(slide_record(slide_id)) if storage.has(slide_record(slide_id)) else None
         if manifest is None or record is None:
             yield Amiss("storage_missing", slide_id, "the slide is not stored", self._publish_slide)
             return
@@ -160,14 +160,6 @@ def _ids(storage: Storage, above: Key) -> Iterator[str]:
         found = page[0].key.split("/")[1]
         yield found
         after = above / f"{found}0"  # `0` comes after `/`, so after all of this one
-
-
-def _is_there(storage: Storage, key: Key) -> bool:
-    try:
-        storage.head(key)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _is_same(commits: Commits, manifest: Manifest, name: str) -> bool:

@@ -4,7 +4,6 @@ import fcntl
 import logging
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -17,7 +16,7 @@ from workers.core.errors.base import Conflict, DiskFull, JobNotFound, NotFound, 
 from workers.core.frozen import Frozen
 from workers.core.own_labels import changed
 from workers.core.schemas import ErrorBody, JobView, WebhookDelivery
-from workers.core.storage.files import fsync_dir, name_once
+from workers.core.storage.files import bytes_below, write_once
 from workers.core.storage.layout import job_record
 from workers.core.store import Store
 
@@ -137,16 +136,7 @@ def keep_ending(store: Store, job_id: str, ending: Ending) -> Ending:
     before = read_ending(store, job_id)
     if before is not None or not folder.is_dir():
         return before or ending
-    temporary = folder / f".{uuid.uuid4().hex[:12]}.{ENDING}"
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(ending.model_dump_json(indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        name_once(temporary, folder / ENDING)
-        fsync_dir(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_once(folder / ENDING, ending.model_dump_json(indent=2) + "\n")
     return read_ending(store, job_id) or ending
 
 
@@ -198,7 +188,7 @@ def count_size(store: Store, job_id: str) -> int:
     """
     folder = store.job_dir(job_id)
     with _alone_in(folder) as is_there:
-        size = folder_bytes(folder, besides=SIZE)
+        size = bytes_below(folder, besides=SIZE)
         if is_there:
             with suppress(OSError, DiskFull):
                 store.write_json(folder / SIZE, JobSize(size_bytes=size))
@@ -213,16 +203,6 @@ def add_size(store: Store, job_id: str, size_bytes: int) -> None:
         if is_there and known is not None:
             with suppress(OSError, DiskFull):
                 store.write_json(folder / SIZE, JobSize(size_bytes=known + size_bytes))
-
-
-def folder_bytes(folder: Path, besides: str = "") -> int:
-    """Return the bytes of all files in a folder but those of one name; of those that go meanwhile, none."""
-    size = 0
-    for where, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):
-                size += os.lstat(Path(where, name)).st_size if name != besides else 0
-    return size
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from workers.core.checks import Check, unchecked
 from workers.core.digests import sha256_of
 from workers.core.frozen import Frozen
 from workers.core.label_layout import STORE
@@ -98,7 +99,7 @@ class Told:
         landed: Called with the name of each output that was made, once it is known to be complete.
     """
 
-    check: Callable[[], None] = lambda: None
+    check: Check = unchecked
     announce: Callable[[str], None] = lambda _name: None
     landed: Callable[[str], None] = lambda _name: None
 

@@ -13,6 +13,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.core.checks import Check, unchecked
 from workers.core.label_layout import TILE_PX, level_steps
 from workers.pipeline.sparse import PlaneArray
 from workers.pipeline.stitch import UInt8
@@ -52,7 +53,7 @@ class Tile(NamedTuple):
 
 
 def level_tiles(
-    plane: PlaneArray, steps: Sequence[int], block_px: int = BLOCK_PX, check: Callable[[], None] = lambda: None
+    plane: PlaneArray, steps: Sequence[int], block_px: int = BLOCK_PX, check: Check = unchecked
 ) -> Iterator[Tile]:
     """Yield the tiles of all levels in one pass over a plane: block by block, the coarsest levels last.
 

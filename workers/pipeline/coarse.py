@@ -18,11 +18,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.core.checks import Check
 from workers.core.objects.coarse import COARSE, CoarsePreview, ExpectedShare
 from workers.core.schemas import Plan
 from workers.core.slides.slide import Pixels, Slide
 from workers.core.storage.files import write_json
-from workers.pipeline.inference import Check, Segmenter
+from workers.pipeline.inference import Segmenter
 from workers.pipeline.objects import centres_of
 from workers.pipeline.overview import Overview
 from workers.pipeline.plane import PlaneReader

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.core.checks import Check, unchecked
 from workers.core.errors.base import ModelInvalid
 from workers.core.model.schemas import Precision
 from workers.core.schemas import Plan
@@ -36,11 +37,6 @@ READ_AHEAD = 2
 T = TypeVar("T")
 R = TypeVar("R")
 Labels = NDArray[np.uint8]
-Check = Callable[[], None]
-
-
-def unchecked() -> None:
-    """Go on: the check of a run that nobody can cancel."""
 
 
 class Segmenter(Protocol):

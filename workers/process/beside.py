@@ -10,8 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
+from workers.core.checks import Check
+
 T = TypeVar("T")
-Check = Callable[[], None]
 
 
 class Stopped(Exception):

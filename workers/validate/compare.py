@@ -11,10 +11,11 @@ from models.training.evaluation.instances import instance_counts
 from models.training.evaluation.metrics import confusion_matrix
 from models.training.evaluation.splitting import at_least
 from models.training.evaluation.summary import Measured, ObjectCounts, Reference
+from workers.core.checks import unchecked
 from workers.core.schemas import Plan
 from workers.core.slide_schemas import TrustWarning
 from workers.pipeline import stitch
-from workers.pipeline.inference import Segmenter, unchecked
+from workers.pipeline.inference import Segmenter
 from workers.pipeline.objects import make_objects
 from workers.pipeline.sparse import PlaneArray
 from workers.pipeline.stitch import LabelArrays

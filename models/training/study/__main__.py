@@ -25,7 +25,10 @@ from models.training.study.table import markdown
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, run what is asked for, print the table; 2 with one sentence on bad input."""
-    return run(_study, "ldiffusion study", argv)
+    try:
+        return run(_study, "ldiffusion study", argv)
+    except (OSError, ValueError) as error:
+        return fail(error)
 
 
 def put_into(document: Path, name: str, page: str) -> None:
@@ -72,15 +75,12 @@ def _run(
     file: Path, out: Path, into: Path | None, data: Path, *, only: str, seed: int | None, device: str, threads: int
 ) -> int:
     """Train and measure what is not finished yet, then print the table."""
-    try:
-        study = load_study(file)
-        keep_freed_memory()
-        if threads:
-            torch.set_num_threads(threads)
-        run_study(study, data, out, pick_device(device), only, seed)
-        _print_table(study, out, into)
-    except (OSError, ValueError) as error:
-        return fail(error)
+    study = load_study(file)
+    keep_freed_memory()
+    if threads:
+        torch.set_num_threads(threads)
+    run_study(study, data, out, pick_device(device), only, seed)
+    _print_table(study, out, into)
     return 0
 
 
@@ -90,16 +90,13 @@ def _run(
 @click.option("--into", type=PATH, help="write the table between the study's marks in this document")
 def _table(files: tuple[Path, ...], out: Path, into: Path | None) -> int:
     """Print the table from the runs' files; of several studies with folds, what they say together."""
-    try:
-        studies = [load_study(file) for file in files]
-        if into and len(studies) > 1:
-            return fail(ValueError("--into is for one study; several have no page in common"))
-        if len(studies) == 1:
-            _print_table(studies[0], out, into)
-        else:
-            sys.stdout.write(draws_markdown(studies, out) + "\n")
-    except (OSError, ValueError) as error:
-        return fail(error)
+    studies = [load_study(file) for file in files]
+    if into and len(studies) > 1:
+        raise ValueError("--into is for one study; several have no page in common")
+    if len(studies) == 1:
+        _print_table(studies[0], out, into)
+    else:
+        sys.stdout.write(draws_markdown(studies, out) + "\n")
     return 0
 
 
@@ -108,10 +105,7 @@ def _table(files: tuple[Path, ...], out: Path, into: Path | None) -> int:
 @click.option("--out", type=PATH, help="folder of the studies' runs: what is over is not left, and says what it took")
 def _plan(files: tuple[Path, ...], out: Path | None) -> int:
     """Print how many runs there are and the hours of one thread that they take."""
-    try:
-        sys.stdout.write(plan_text([load_study(file) for file in files], out))
-    except (OSError, ValueError) as error:
-        return fail(error)
+    sys.stdout.write(plan_text([load_study(file) for file in files], out))
     return 0
 
 
@@ -121,10 +115,7 @@ def _plan(files: tuple[Path, ...], out: Path | None) -> int:
 @click.option("--into", type=PATH, required=True, help="file for what they say, a line for each run")
 def _keep(file: Path, out: Path, into: Path) -> int:
     """Put what the runs say that are over into one file, without their weights."""
-    try:
-        sys.stdout.write(f"{into}: {keep(load_study(file), out, into)} runs\n")
-    except (OSError, ValueError) as error:
-        return fail(error)
+    sys.stdout.write(f"{into}: {keep(load_study(file), out, into)} runs\n")
     return 0
 
 
@@ -133,11 +124,8 @@ def _keep(file: Path, out: Path, into: Path) -> int:
 @click.option("--out", type=PATH, required=True, help="folder of the study's runs")
 def _unpack(files: tuple[Path, ...], out: Path) -> int:
     """Make the folders of runs that were kept: `table` reads them, `run` goes on with the others."""
-    try:
-        for file in files:
-            sys.stdout.write(f"{file}: {unpack(file, out)} runs\n")
-    except (OSError, ValueError) as error:
-        return fail(error)
+    for file in files:
+        sys.stdout.write(f"{file}: {unpack(file, out)} runs\n")
     return 0
 
 
@@ -146,14 +134,11 @@ def _unpack(files: tuple[Path, ...], out: Path) -> int:
 @click.option("--into", type=PATH, help="write each table between its marks in this document")
 def _paper(pages: Path, into: Path | None) -> int:
     """Print the paper's tables of methods with our numbers beside them, from the studies' pages."""
-    try:
-        for number in sorted({one.table for one in TABLES}):
-            text = table_markdown(number, pages)
-            if into:
-                put_between(into, f"<!-- paper: table {number} -->", f"<!-- end of table {number} -->", text)
-            sys.stdout.write("" if into else text + "\n")
-    except (OSError, ValueError) as error:
-        return fail(error)
+    for number in sorted({one.table for one in TABLES}):
+        text = table_markdown(number, pages)
+        if into:
+            put_between(into, f"<!-- paper: table {number} -->", f"<!-- end of table {number} -->", text)
+        sys.stdout.write("" if into else text + "\n")
     return 0
 
 

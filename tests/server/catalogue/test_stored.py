@@ -18,10 +18,11 @@ from queue_fixtures import write_result
 from server.catalogue import mirror
 from server.catalogue.catalogue import Catalogue
 from server.catalogue.entries import Stored, batches_of
-from workers.core.job_files import SIZE, Ending, count_size, folder_bytes, keep_ending, read_size
+from workers.core.job_files import SIZE, Ending, count_size, keep_ending, read_size
 from workers.core.products import Made, product_path
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import JobRequest, StoredRequest
+from workers.core.storage.files import bytes_below
 from workers.core.store import Store, new_id
 
 TENANTS = ("lab-a", "lab-b")
@@ -70,7 +71,7 @@ def literal(store: Store, tenant: str, estimates: dict[str, int]) -> Stored:
             ended = (folder / "result.json").exists() or (folder / "ended.json").exists()
             unnumbered = (folder / SIZE, *(folder / "products").glob("*.json")) if ended else ()
             own = sum(path.stat().st_size for path in unnumbered if path.exists())
-            jobs.append(folder_bytes(folder) - own if ended else estimates[job_id])
+            jobs.append(bytes_below(folder) - own if ended else estimates[job_id])
     batches = [len(path.read_bytes()) for path in batches_of(store.root, tenant).glob("*.json")]
     return Stored(
         slides_bytes=sum(sizes), jobs_bytes=sum(jobs), batches_bytes=sum(batches),
@@ -214,7 +215,7 @@ def test_a_product_that_was_asked_for_is_seen_when_it_lands(jobs: Jobs, catalogu
 def test_a_number_that_is_missing_is_counted_again_and_kept(tmp_path: Path) -> None:
     jobs = without_queue(tmp_path)
     job_id = finished_job(jobs.store)  # of a version that wrote no number
-    whole = folder_bytes(jobs.store.job_dir(job_id))
+    whole = bytes_below(jobs.store.job_dir(job_id))
     assert read_size(jobs.store, job_id) is None
     assert Catalogue(jobs).stored("local").jobs_bytes == whole > sum(map(len, FILES.values()))
     assert read_size(jobs.store, job_id) == whole

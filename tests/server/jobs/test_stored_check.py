@@ -121,10 +121,12 @@ def test_results_of_a_job_that_nobody_knows_are_told_and_stay(jobs: Jobs, storag
     assert found(jobs) == [("storage_unknown", each, False) for each in ids]
 
 
-def test_a_storage_that_does_not_answer_is_told_once(jobs: Jobs, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(*_: object, **__: object) -> None:
-        raise StorageSilent("it does not answer")
+def silent(*_: object, **__: object) -> None:
+    """Stand in for what is asked of a storage."""
+    raise StorageSilent("it does not answer")
 
+
+def test_a_storage_that_does_not_answer_is_told_once(jobs: Jobs, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalStorage, "list", silent)
     assert found(jobs, repair=True) == [("storage_silent", "", False)]
 
@@ -133,9 +135,6 @@ def test_a_job_that_is_deleted_is_gone_from_the_storage_too(
     jobs: Jobs, storage: Storage, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retention = Retention(jobs, lambda _removed: None)
-
-    def silent(*_: object, **__: object) -> None:
-        raise StorageSilent("it does not answer")
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "delete_prefix", silent)
@@ -238,9 +237,6 @@ def test_a_slide_that_is_deleted_is_gone_from_the_storage_too(
     jobs: Jobs, storage: Storage, slide_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retention = Retention(jobs, lambda _removed: None)
-
-    def silent(*_: object, **__: object) -> None:
-        raise StorageSilent("it does not answer")
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "delete_prefix", silent)

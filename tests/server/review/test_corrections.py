@@ -18,8 +18,9 @@ from server.access.keys import Keys
 from server.cli.main import main
 from workers.core.corrections.log import FILE
 from workers.core.digests import sha256_of
-from workers.core.job_files import SIZE, folder_bytes, read_size
+from workers.core.job_files import SIZE, read_size
 from workers.core.settings import Settings
+from workers.core.storage.files import bytes_below
 from workers.core.store import Store
 
 UM2_PER_PX2 = SLIDE_MPP**2
@@ -216,7 +217,7 @@ def test_corrections_count_in_the_quota_and_bear_the_name_of_the_key(
     job_id = put_job(plain, gateway_settings.data_dir)
     store, keys = Store(gateway_settings.data_dir), Keys(gateway_settings.data_dir)
     _, key = keys.create("Anna", "local", ("read", "submit"))
-    before = folder_bytes(store.job_dir(job_id), besides=SIZE)
+    before = bytes_below(store.job_dir(job_id), besides=SIZE)
     stored = before + store.read_slide(plain.info.id).size_bytes
     address = f"/v1/jobs/{job_id}/corrections"
     drawn = {"action": "add", "class_name": "nucleus", "geometry": square(0, 0, 10)}
@@ -231,7 +232,7 @@ def test_corrections_count_in_the_quota_and_bear_the_name_of_the_key(
             assert (answer.status_code == 200) == (status == 200), answer.text
             if status == 200:
                 assert answer.json()["items"][0]["author"]["name"] == "Anna"
-                grown = folder_bytes(store.job_dir(job_id), besides=SIZE)
+                grown = bytes_below(store.job_dir(job_id), besides=SIZE)
                 assert grown > before
                 assert read_size(store, job_id) == grown
                 assert client.get("/v1/usage").json()["jobs_bytes"] == grown

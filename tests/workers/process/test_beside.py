@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from workers.process.beside import Beside, Check, Stopped
+from workers.core.checks import Check
+from workers.process.beside import Beside, Stopped
 
 DEADLINE_S = 30.0
 

@@ -63,9 +63,8 @@ class Ends:
                 self.clear(job_id)
             return
         keeps = ending.keeps_regions and not self._store.owns_job(job_id)  # else the ending says so
-        self.clear(
-            job_id, later=ending.state == "canceled", keeps_regions=keeps
-        )  # a gateway's doing; a worker that fails a job may end now
+        # A cancel is a gateway's doing, which goes on; a worker that fails a job may end now.
+        self.clear(job_id, later=ending.state == "canceled", keeps_regions=keeps)
         if kept is None and self._keep(job_id, ending) is not None:  # there may be room now
             with answering():
                 self._redis.srem(UNWRITTEN, job_id)

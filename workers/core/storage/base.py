@@ -129,6 +129,14 @@ class Storage(ABC):
     def head(self, key: Key) -> Stored:
         """Return what is known of an object without reading it."""
 
+    def has(self, key: Key) -> bool:
+        """Return whether there is such an object."""
+        try:
+            self.head(key)
+        except FileNotFoundError:
+            return False
+        return True
+
     @abstractmethod
     def list(self, prefix: Key | None = None, after: Key | None = None, limit: int = PAGE) -> list[Stored]:
         """Return a page of the objects below a key (`prefix/…`), or of all, in the order of their keys' bytes.

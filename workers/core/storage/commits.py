@@ -13,12 +13,13 @@ asked besides, and decides what becomes of the work.
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field
 
+from workers.core.checks import Check, unchecked
 from workers.core.digests import sha256_of
 from workers.core.frozen import Frozen
 from workers.core.storage.base import Key, Storage, StorageSilent
@@ -166,7 +167,7 @@ class Commits:
         newest = self._newest()
         return max(time.time_ns() // 1000, 0 if newest is None else newest + 1)
 
-    def fetch(self, token: int, name: str, entry: Entry, path: Path, check: Callable[[], None] = lambda: None) -> None:
+    def fetch(self, token: int, name: str, entry: Entry, path: Path, check: Check = unchecked) -> None:
         """Write an object of a set into a file that is not there yet, durably.
 
         Args:

@@ -16,10 +16,11 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from workers.core.checks import Check, unchecked
 from workers.core.errors.base import DiskFull
 from workers.core.errors.jobs import CacheTooSmall
 from workers.core.storage.base import StorageSilent
@@ -34,11 +35,6 @@ SHARE = 0.5
 """Of its disk, that a folder of copies takes if nothing else is said."""
 
 _MAKING = re.compile(r"\.making-(.+)-([0-9]+)")
-Check = Callable[[], None]
-
-
-def unchecked() -> None:
-    """Check nothing."""
 
 
 class Copies:

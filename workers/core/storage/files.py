@@ -93,20 +93,18 @@ def write_json(path: Path, model: BaseModel) -> None:
         temporary.write_text(model.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def written_once(path: Path, text: str) -> str:
-    """Write a small file unless it is there; return what it says, whoever wrote it."""
-    if not path.exists():
-        temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            name_once(temporary, path)
-            fsync_dir(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return path.read_text(encoding="utf-8")
+def write_once(path: Path, text: str) -> None:
+    """Write a small file, durably, unless another has its name: who was quicker holds."""
+    with Draft(path) as draft:
+        with draft.temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        _name_once(draft.temporary, path)
+        fsync_dir(path.parent)
 
 
-def name_once(temporary: Path, path: Path) -> None:
+def _name_once(temporary: Path, path: Path) -> None:
     """Give a file its name, unless another has it: who was quicker holds."""
     try:
         os.link(temporary, path)
@@ -155,10 +153,11 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def bytes_below(folder: Path) -> int:
-    """Return the bytes of every file below a folder; of those that go meanwhile, none."""
+def bytes_below(folder: Path, besides: str = "") -> int:
+    """Return the bytes of all files below a folder but those of one name; of those that go meanwhile, none."""
     size = 0
-    for path in files_below(folder):
-        with suppress(FileNotFoundError):
-            size += path.lstat().st_size
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += os.lstat(Path(where, name)).st_size if name != besides else 0
     return size

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from workers.core.errors.jobs import OnAnotherHost
 from workers.core.label_layout import STORE as LABELS
-from workers.core.storage.files import names_in, whole_folder, write_json, written_once
+from workers.core.storage.files import names_in, whole_folder, write_json, write_once
 from workers.core.storage.layout import JOBS, job_record
 from workers.core.store import Store, new_id
 
@@ -14,7 +14,12 @@ def host_of(store: Store) -> str:
 
     Workers that share a data folder share the name. Without a storage there is none: all share one folder.
     """
-    return "" if store.storage is None else written_once(store.root / "host-id", new_id())
+    if store.storage is None:
+        return ""
+    path = store.root / "host-id"
+    if not path.exists():
+        write_once(path, new_id())
+    return path.read_text(encoding="utf-8")
 
 
 def require_own_job(store: Store, job_id: str) -> None:
@@ -60,10 +65,9 @@ def scratch_jobs(store: Store) -> list[str]:
         return []
     found = []
     for job_id in names_in(store.scratch):
-        try:
-            store.storage.head(job_record(job_id))
+        if store.storage.has(job_record(job_id)):
             found.append(job_id)
-        except FileNotFoundError:
+        else:
             with suppress(FileNotFoundError):  # another process was quicker
                 store.trash.discard(store.scratch / job_id)
     return found

@@ -4,11 +4,11 @@ The finish of a job puts them there before the job counts as succeeded; the file
 again where somebody needs one that is not there.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from workers.core.checks import Check, unchecked
 from workers.core.errors.base import JobNotFound
 from workers.core.job_files import RESULT, SIZE, JobSize
 from workers.core.storage.base import Key
@@ -27,9 +27,7 @@ class StoredResult(NamedTuple):
     entry: Entry
 
 
-def publish(
-    store: Store, job_id: str, token: int, check: Callable[[], None] = lambda: None, *, anew: bool = False
-) -> None:
+def publish(store: Store, job_id: str, token: int, check: Check = unchecked, *, anew: bool = False) -> None:
     """Put all results of a job into the storage, and show them at once. Where they are there already, nothing is done.
 
     Args:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from workers.core.checks import Check, unchecked
 from workers.core.errors.jobs import OnAnotherHost
 from workers.core.slide_schemas import SlideInfo
 from workers.core.storage.commits import Commits, Entry, entry_of
-from workers.core.storage.copies import Check, unchecked
 from workers.core.storage.files import files_below
 from workers.core.storage.layout import SLIDES, slide_record
 from workers.core.store import Store, first_file, slide_missing
@@ -93,9 +93,7 @@ def forget_copies(store: Store) -> None:
     if store.storage is None:
         return
     for slide_id in store.copies.names():
-        try:
-            store.storage.head(slide_record(slide_id))
-        except FileNotFoundError:
+        if not store.storage.has(slide_record(slide_id)):
             store.copies.drop(slide_id)
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from workers.core.checks import Check, unchecked
 from workers.core.schemas import Plan
 from workers.core.storage.files import atomic_write
 from workers.outputs.stain import UNIT, ZERO, haematoxylin
@@ -27,7 +28,6 @@ from workers.outputs.vector.geojson import Features, collection
 from workers.outputs.vector.measures import measure
 from workers.outputs.vector.sheet import DECIMALS, Drawn, Sheet
 from workers.outputs.vector.tracing import trace
-from workers.pipeline.inference import Check, unchecked
 from workers.pipeline.plane import PlaneReader
 from workers.pipeline.roi import RoiMask, without
 from workers.pipeline.stitch import LabelArrays

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.core.checks import Check, unchecked
 from workers.core.label_layout import CLASS_BITS
 from workers.core.schemas import Plan
 from workers.outputs.vector.bands import Values, Weigh, bands
 from workers.outputs.vector.components import Tracer
 from workers.outputs.vector.contours import Shapes
-from workers.pipeline.inference import Check, unchecked
 from workers.pipeline.objects import smallest_px
 from workers.pipeline.stitch import LabelArrays, band_height
 
