@@ -29,7 +29,7 @@ from workers.core.sizing.preflight import require_room
 from workers.core.storage.files import atomic_write
 from workers.outputs.dicom_source import Kind, algorithm, property_codes, read_source, stable_uid
 from workers.outputs.ometiff import CREATOR
-from workers.outputs.vector.contours import Shapes, rings
+from workers.outputs.vector.contours import Shapes, outlines
 from workers.outputs.vector.sheet import l0_texts
 from workers.outputs.vector.tracing import counted
 from workers.pipeline.stitch import LabelArrays
@@ -110,7 +110,7 @@ def _gather(arrays: LabelArrays, plan: Plan, room_bytes: int) -> dict[int, _Grou
     groups: dict[int, _Group] = {}
     for shapes in _few_points(counted(arrays, plan), room_bytes):
         numbers = zip(shapes.value.tolist(), shapes.pixels.tolist(), shapes.confidence.tolist(), strict=True)
-        for (value, pixels, confidence), (w_x, w_y, ends) in zip(numbers, rings(shapes), strict=True):
+        for (value, pixels, confidence), (w_x, w_y, ends) in zip(numbers, outlines(shapes), strict=True):
             group = groups.setdefault(value, _Group())
             outer = slice(int(ends[0]))
             outline: Any = np.stack([l0_x[w_x[outer]], l0_y[w_y[outer]]], axis=1)  # of the positions' own type

@@ -47,6 +47,8 @@ class Tile(NamedTuple):
 
     def padded(self) -> UInt8:
         """Return its pixels, uint8 (`TILE_PX`, `TILE_PX`), background past the plane's edge."""
+        if self.pixels.shape == (TILE_PX, TILE_PX):
+            return self.pixels
         tile = np.zeros((TILE_PX, TILE_PX), np.uint8)
         tile[: self.pixels.shape[0], : self.pixels.shape[1]] = self.pixels
         return tile

@@ -68,10 +68,10 @@ class Band:
         """Return the values, (rows, width)."""
         return self._laid(self.strips[0] if self.strips else [], self.kind)
 
-    def weights(self, count: int) -> list[Values]:
-        """Return the weights, (rows, width) each."""
+    def weights(self, count: int) -> list[Values | None]:
+        """Return the weights, (rows, width) each; None for those that are 0 everywhere."""
         kept = self.strips[1:] or [[]] * count
-        return [self._laid(strips, strips[0].kind if strips else np.dtype(np.uint8)) for strips in kept]
+        return [self._laid(strips, strips[0].kind) if strips else None for strips in kept]
 
     def add(self, w_x: int, planes: Sequence[Values]) -> None:
         """Take values and weights, (rows, columns) each, that begin at a column."""

@@ -4,18 +4,15 @@ A border that two shapes share is one border with two uses, so whatever is done 
 coordinates are working corners. The start of a ring counts as a junction too: then every ring is whole borders.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.outputs.vector.contours import COLUMN_BITS, Ints, Small
+from workers.outputs.vector.contours import COLUMN_BITS, Ints, Outlines, Small
 
 Bools = NDArray[np.bool_]
-Boundary = tuple[Small, Small, Ints]
-"""The rings of one shape as `workers.outputs.vector.contours.rings` gives them: (w_x, w_y, ends)."""
 JUNCTION_DEGREE = 3
 
 
@@ -55,24 +52,25 @@ class Borders:
     first_uses: Ints
 
 
-def join(boundaries: Iterable[Boundary]) -> tuple[Rings, Ints]:
-    """Put boundaries one after the other; return their rings, and where the first ring of each is, and the end."""
-    w_x, w_y, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
-    for x, y, ends in boundaries:
-        w_x.append(x)
-        w_y.append(y)
-        lengths.append(np.diff(ends, prepend=0))
-    begins = np.cumsum(np.concatenate(lengths))
-    firsts = np.cumsum([0, *map(len, lengths[1:])])
+def join(outlines: Iterable[Outlines]) -> tuple[Rings, Ints]:
+    """Put outlines one after the other; return their rings, and where the first ring of each shape is, and the end."""
+    w_x, w_y = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+    lengths, rings = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
+    for each in outlines:
+        w_x.append(each.w_x)
+        w_y.append(each.w_y)
+        lengths.append(np.diff(each.ends, prepend=0))
+        rings.append(np.diff(each.firsts))
+    begins, firsts = np.cumsum(np.concatenate(lengths)), np.cumsum(np.concatenate(rings))
     return Rings(np.concatenate(w_x), np.concatenate(w_y), begins), firsts
 
 
-def part(rings: Rings, firsts: Ints) -> Iterator[Boundary]:
-    """Yield the boundaries again: the opposite of `join`."""
-    for first, end in pairwise(firsts.tolist()):
-        begin = rings.begins[first]
-        place = slice(begin, rings.begins[end])
-        yield rings.w_x[place], rings.w_y[place], rings.begins[first + 1 : end + 1] - begin
+def part(rings: Rings, firsts: Ints) -> Outlines:
+    """Return the outlines of some shapes again: those with these first rings, the end included."""
+    begin = rings.begins[firsts[0]]
+    place = slice(begin, rings.begins[firsts[-1]])
+    ends = rings.begins[firsts[0] + 1 : firsts[-1] + 1] - begin
+    return Outlines(rings.w_x[place], rings.w_y[place], ends, firsts - firsts[0])
 
 
 def cut(exact: Rings) -> Borders:

@@ -29,7 +29,7 @@ from workers.outputs.vector.contours import (
 )
 
 Values = NDArray[np.unsignedinteger]
-Weights = Sequence[NDArray[np.unsignedinteger]]
+Weights = Sequence[NDArray[np.unsignedinteger] | None]
 
 
 @dataclass(slots=True)
@@ -81,12 +81,12 @@ class Tracer:
         self._ids: Ints = np.empty(0, np.int64)  # open shape of each run of that row, from left to right
         self._open: dict[int, _Open] = {}
 
-    def feed(self, labels: Values, *weights: NDArray[np.unsignedinteger]) -> Shapes:
+    def feed(self, labels: Values, *weights: NDArray[np.unsignedinteger] | None) -> Shapes:
         """Take the next rows, (rows, w_width) each, and return the shapes that end in them.
 
         Args:
             labels: uint8 or uint32, the same in all rows.
-            weights: uint8 or uint16 of at most 12 bits.
+            weights: uint8 or uint16 of at most 12 bits; None where all are 0.
         """
         band = np.zeros((len(labels) + 1, self._width + 2), labels.dtype)
         band[0] = self._last
@@ -123,8 +123,7 @@ class Tracer:
 
     def finish(self) -> Shapes:
         """Return the shapes that touch the last row of the plane."""
-        nothing = np.zeros((1, self._width), self._last.dtype)
-        return self.feed(nothing, *[nothing.astype(np.uint8)] * self._weights)
+        return self.feed(np.zeros((1, self._width), self._last.dtype), *[None] * self._weights)
 
     def _measure(self, runs: _Runs, labels: Values, weights: Weights) -> tuple[Ints, Ints, Ints]:
         """Return (pixels, sums of weights, last row) of each part, the row above left out of the first two."""
@@ -134,12 +133,13 @@ class Tracer:
         rows = runs.start[seen] // stride
         length = (ends - runs.start)[seen]
         part = runs.part[seen]
-        sums = np.empty((len(weights), runs.n_parts), np.int64)
+        sums = np.zeros((len(weights), runs.n_parts), np.int64)
         inside = np.flatnonzero(labels != 0)  # the px of these runs, in their order; of booleans NumPy finds them fast
         after = np.cumsum(length)
         for row, weight in zip(sums, weights, strict=True):
-            summed = np.append(0, np.cumsum(weight.ravel()[inside], dtype=np.int64))
-            row[:] = _total(part, summed[after] - summed[after - length], runs.n_parts)
+            if weight is not None:
+                summed = np.append(0, np.cumsum(weight.ravel()[inside], dtype=np.int64))
+                row[:] = _total(part, summed[after] - summed[after - length], runs.n_parts)
         last_row = np.full(runs.n_parts, self._next_row - 1, np.int64)
         np.maximum.at(last_row, part, rows - 1 + self._next_row)
         return _total(part, length, runs.n_parts), sums, last_row

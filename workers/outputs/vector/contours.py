@@ -8,6 +8,7 @@ columns: from top to bottom), so linking them needs one sort and no tracing.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,32 +87,44 @@ def pack(w_y: Ints, w_x: Ints, kind: int) -> Ints:
     return (w_y << COLUMN_BITS | w_x) << KIND_BITS | kind
 
 
-def rings(shapes: Shapes) -> Iterator[tuple[Small, Small, Ints]]:
-    """Return an iterator over the boundaries of shapes, (w_x, w_y, ends): the rings of one, and where each ends.
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """Boundaries of shapes, one ring after the other.
 
-    The first ring is the outer one, with positive area, the others are holes; each begins at its first corner in
-    raster order and does not repeat it. Where a shape touches itself at a vertex the rings part, so that each of them
-    is simple and the polygon is valid.
+    The first ring of a shape is the outer one, with positive area, the others are holes; each begins at its first
+    corner in raster order and does not repeat it. Where a shape touches itself at a vertex the rings part, so that each
+    of them is simple and the polygon is valid.
+
+    Args:
+        w_x: Columns of the vertices.
+        w_y: Rows of the vertices.
+        ends: Where each ring ends.
+        firsts: The first ring of each shape, and the number of rings.
     """
-    return split_rings(shapes, *laid_rings(shapes))
+
+    w_x: Small
+    w_y: Small
+    ends: Ints
+    firsts: Ints
+
+    def __iter__(self) -> Iterator[tuple[Small, Small, Ints]]:
+        """Yield (w_x, w_y, ends) of one shape after the other."""
+        begin = 0
+        for first, last in pairwise(self.firsts.tolist()):
+            ends = self.ends[first:last]
+            end = int(ends[-1])
+            yield self.w_x[begin:end], self.w_y[begin:end], ends - begin
+            begin = end
 
 
-def split_rings(shapes: Shapes, w_x: Small, w_y: Small, ends: Ints) -> Iterator[tuple[Small, Small, Ints]]:
-    """Yield what `laid_rings` returned, shape by shape, as `rings` does."""
-    last = np.searchsorted(ends, shapes.offsets[1:]).tolist()  # a shape's last ring ends where its corners do
-    first = 0
-    for begin, end, ring in zip(shapes.offsets[:-1].tolist(), shapes.offsets[1:].tolist(), last, strict=True):
-        yield w_x[begin:end], w_y[begin:end], ends[first : ring + 1] - begin
-        first = ring + 1
-
-
-def laid_rings(shapes: Shapes) -> tuple[Small, Small, Ints]:
-    """Return the boundaries of all shapes as `rings` gives them, one after the other, and where each ring ends."""
+def outlines(shapes: Shapes) -> Outlines:
+    """Return the boundaries of shapes."""
     owner = np.repeat(np.arange(len(shapes), dtype=np.int32), np.diff(shapes.offsets))
     w_y, w_x, kind = _unpack(shapes.corners)
     kind = _part_at_touches(owner, w_y, w_x, kind)
     order, ends = _walked(_link(owner, w_y, w_x, kind))
-    return w_x[order], w_y[order], ends
+    firsts = np.searchsorted(ends, shapes.offsets, side="right")  # a shape's last ring ends where its corners do
+    return Outlines(w_x[order], w_y[order], ends, firsts)
 
 
 def _walked(following: Small) -> tuple[Small, Ints]:

@@ -103,13 +103,19 @@ class Source:
                 size = min(PIECE_PX, columns - left), min(PIECE_PX, rows - top)
                 pixels = self.reader.read(w_x + left, w_y + top, *size).reshape(-1, 3)
                 stained = np.zeros(size[0] * size[1], np.uint16)
-                stained[inside] = haematoxylin(pixels[inside])
+                stained[inside] = haematoxylin(pixels.take(inside, axis=0))
                 stain[piece] = stained.reshape(size[1], size[0])
         return stain, self._ends(w_y, w_x, rows, columns).astype(np.uint8)
 
     def _ends(self, w_y: int, w_x: int, rows: int, columns: int) -> NDArray[np.bool_]:
         """Return bool (rows, columns): beside a px, or on it, is what does not belong to the job."""
         width, height = self.plan.w_width, self.plan.w_height
+        if self.roi is None and not self.holes:
+            ends = np.zeros((rows, columns), bool)
+            ends[:1], ends[-1:] = w_y == 0, w_y + rows == height
+            ends[:, :1] |= w_x == 0
+            ends[:, -1:] |= w_x + columns == width
+            return ends
         inside = np.zeros((rows + 2, columns + 2), bool)
         top, bottom = max(w_y - 1, 0), min(w_y + rows + 1, height)
         left, right = max(w_x - 1, 0), min(w_x + columns + 1, width)
@@ -118,8 +124,7 @@ class Source:
         place = slice(top - w_y + 1, bottom - w_y + 1), slice(left - w_x + 1, right - w_x + 1)
         inside[place] = without(mask, (left, top), self.holes)
         beside = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
-        ends: NDArray[np.bool_] = ~(beside & inside[1:-1, 1:-1])
-        return ends
+        return ~(beside & inside[1:-1, 1:-1])
 
 
 def write_objects(
@@ -145,9 +150,9 @@ def write_objects(
         atomic_write(path) as temporary,
         temporary.open("wb") as file,  # opened here: a name that is not UTF-8 is none to the writer
         pq.ParquetWriter(file, SCHEMA, compression="zstd", use_dictionary=["class"]) as writer,
-        nullcontext() if regions is None else collection(regions, source.plan, {}) as text,
+        nullcontext() if regions is None else collection(regions, source.plan, {}) as packed,
     ):
-        table, features = _Table(writer, source.plan, sheet), None if text is None else Features(text, sheet)
+        table, features = _Table(writer, source.plan, sheet), None if packed is None else Features(packed, sheet)
         for shapes in trace(source.arrays, source.weights, 2, check):
             for few in counter.add(shapes).parts():
                 check()
@@ -193,7 +198,7 @@ class _Table:
         self._scale = float(plane.scale_x), float(plane.scale_y)
         self._l0_x, self._l0_y = (np.array([float(text) for text in side]) for side in (sheet.l0_x, sheet.l0_y))
 
-    def add(self, drawn: Drawn) -> list[float]:
+    def add(self, drawn: Drawn) -> NDArray[np.float64]:
         """Take the next rows; return the optical density of each, as it is written."""
         polygons = self._well_known_binary(drawn)
         table = self._columns(drawn, polygons)
@@ -206,7 +211,7 @@ class _Table:
                 begin = at
                 self.flush()
         self.waiting.append(table.slice(begin))
-        stains: list[float] = table["haematoxylin_od"].to_pylist()
+        stains: NDArray[np.float64] = table["haematoxylin_od"].to_numpy()
         return stains
 
     def flush(self) -> None:
@@ -227,7 +232,7 @@ class _Table:
             *((stain / pixels - ZERO) / UNIT, confidence / (255 * pixels)),
         )
         columns = {
-            "id": drawn.ids,
+            "id": pa.array(drawn.ids, pa.string()),
             "class": [names[value] for value in shapes.value.tolist()],
             "class_index": shapes.value,
             "bbox": pa.StructArray.from_arrays([pa.array(side) for side in box], names=BOX),
@@ -238,14 +243,14 @@ class _Table:
 
     def _well_known_binary(self, drawn: Drawn) -> list[bytes]:
         """Return the polygon of each shape: the points of all rings are laid out at once, each ring closed."""
-        ends = drawn.ends
+        outlines, ends = drawn.outlines, drawn.outlines.ends
         begins = np.append(0, ends[:-1])
-        closed = np.insert(np.arange(len(drawn.w_x), dtype=np.int32), ends, begins)
+        closed = np.insert(np.arange(len(outlines.w_x), dtype=np.int32), ends, begins)
         xy = np.empty((len(closed), 2), "<f8")
-        xy[:, 0], xy[:, 1] = self._l0_x[drawn.w_x[closed]], self._l0_y[drawn.w_y[closed]]
+        xy[:, 0], xy[:, 1] = self._l0_x[outlines.w_x[closed]], self._l0_y[outlines.w_y[closed]]
         points = memoryview(xy.tobytes())  # its parts are copied once, into their polygons
         counts = (ends - begins + 1).tolist()
-        rings = np.diff(np.searchsorted(ends, drawn.shapes.offsets, side="right")).tolist()
+        rings = np.diff(outlines.firsts).tolist()
         polygons, ring, at = [], 0, 0
         for number in rings:
             pieces: list[bytes | memoryview] = [struct.pack("<BII", 1, 3, number)]

@@ -5,19 +5,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha1
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 from workers.core.model.schemas import ModelClass
 from workers.core.schemas import Plan
-from workers.outputs.vector.contours import COLUMN_BITS, KIND_BITS, Ints, Shapes, Small, laid_rings
+from workers.outputs.vector.contours import COLUMN_BITS, KIND_BITS, Outlines, Shapes, outlines
 from workers.outputs.vector.measures import Measures, measure
 from workers.pipeline.tiling import WorkingPlane, exact
 
 DECIMALS = 4
 """Decimals of a measurement, and of a coordinate where the scale is no whole number."""
 
-VERSION, VERSION_MASK = 5 << 76, 0xF000 << 64
-VARIANT, VARIANT_MASK = 0x8000 << 48, 0xC000 << 48
-"""Bits of a UUID that say how it was made: of a name, by SHA-1."""
+VERSION_BYTE, VARIANT_BYTE = 6, 8
+"""Bytes of a UUID whose upper bits say how it was made: of a name, by SHA-1."""
+HEX = np.array([f"{value:02x}" for value in range(256)], "S2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,8 @@ class Sheet:
         columns, rows = l0_texts(plane.scale_x, plan.w_width), l0_texts(plane.scale_y, plan.w_height)
         return cls(f"urn:ldiffusion:job:{plan.job_id}", columns, rows, mpp**2, plan.classes, mpp)
 
-    def ids(self, shapes: Shapes) -> list[str]:
-        """Return the UUID of each shape: the same each time, of the sheet, its class and its first px.
+    def ids(self, shapes: Shapes) -> NDArray[np.bytes_]:
+        """Return the UUID of each shape, S36: the same each time, of the sheet, its class and its first px.
 
         The first corner of a shape is the upper left one of its first pixel: it names it whatever else changes.
         """
@@ -56,12 +60,12 @@ class Sheet:
         w_y, w_x = corners >> (KIND_BITS + COLUMN_BITS), corners >> KIND_BITS & ((1 << COLUMN_BITS) - 1)
         places = (w_y * (len(self.l0_x) - 1) + w_x).tolist()
         space = sha1(uuid.uuid5(uuid.NAMESPACE_URL, self.name).bytes, usedforsecurity=False)
-        found = []
+        digests = []
         for value, place in zip(shapes.value.tolist(), places, strict=True):
             digest = space.copy()
             digest.update(b"%d/%d" % (value, place))
-            found.append(_uuid5(digest.digest()))
-        return found
+            digests.append(digest.digest())
+        return _uuid5(np.frombuffer(b"".join(digests), np.uint8).reshape(-1, space.digest_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +76,19 @@ class Drawn:
         shapes: Some of a plane.
         ids: The UUID of each.
         measures: What their boundaries tell; None on a sheet of which the area is all that is measured.
-        w_x, w_y: Vertices of their rings, one after the other, as `contours.rings` gives them.
-        ends: Where each ring ends.
+        outlines: What is drawn of each.
     """
 
     shapes: Shapes
-    ids: list[str]
+    ids: NDArray[np.bytes_]
     measures: Measures | None
-    w_x: Small
-    w_y: Small
-    ends: Ints
+    outlines: Outlines
 
     @classmethod
-    def on(cls, sheet: Sheet, shapes: Shapes) -> "Drawn":
-        """Draw shapes on a sheet."""
+    def on(cls, sheet: Sheet, shapes: Shapes, drawn: Outlines | None = None) -> "Drawn":
+        """Draw shapes on a sheet, with these outlines instead of their own if there are any."""
         measures = None if sheet.mpp is None else measure(shapes)
-        return cls(shapes, sheet.ids(shapes), measures, *laid_rings(shapes))
+        return cls(shapes, sheet.ids(shapes), measures, outlines(shapes) if drawn is None else drawn)
 
 
 def l0_texts(scale: Fraction, length: int) -> list[str]:
@@ -102,8 +103,13 @@ def l0_texts(scale: Fraction, length: int) -> list[str]:
     return texts
 
 
-def _uuid5(digest: bytes) -> str:
-    """Return a UUID as `uuid.uuid5` makes it of a digest, at a third of the time: there are millions."""
-    number = int.from_bytes(digest[:16], "big") & ~(VERSION_MASK | VARIANT_MASK) | VERSION | VARIANT
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+def _uuid5(digests: NDArray[np.uint8]) -> NDArray[np.bytes_]:
+    """Return UUIDs as `uuid.uuid5` makes them of digests, all at once: there are millions."""
+    values = digests[:, :16].copy()
+    values[:, VERSION_BYTE] = values[:, VERSION_BYTE] & 0x0F | 0x50
+    values[:, VARIANT_BYTE] = values[:, VARIANT_BYTE] & 0x3F | 0x80
+    digits = HEX[values].view(np.uint8)
+    text = np.full((len(values), 36), ord("-"), np.uint8)
+    for dashes, (begin, end) in enumerate(pairwise((0, 8, 12, 16, 20, 32))):
+        text[:, begin + dashes : end + dashes] = digits[:, begin:end]
+    return text.view("S36")[:, 0]

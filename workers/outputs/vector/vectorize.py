@@ -14,7 +14,7 @@ from workers.core.schemas import Plan
 from workers.core.sizing.preflight import require_room
 from workers.core.storage.files import atomic_write
 from workers.outputs.vector.borders import assemble, cut, join, part
-from workers.outputs.vector.contours import Shapes, rings
+from workers.outputs.vector.contours import Shapes, outlines
 from workers.outputs.vector.geojson import Features, FeatureWriter, collection
 from workers.outputs.vector.sheet import Drawn, Sheet
 from workers.outputs.vector.simplify import simplify
@@ -44,9 +44,9 @@ def write_geojson(path: Path, arrays: LabelArrays, plan: Plan, stain: Stain = No
     Returns:
         How many features were written.
     """
-    with atomic_write(path) as temporary, collection(temporary, plan, {}) as text:
+    with atomic_write(path) as temporary, collection(temporary, plan, {}) as file:
         drawn_on = sheet or Sheet.from_plan(plan)
-        features = Features(text, drawn_on)
+        features = Features(file, drawn_on)
         for shapes in counted(arrays, plan) if sheet is None else trace(arrays):
             for few in shapes.parts():
                 features.add(Drawn.on(drawn_on, few), None if stain is None else list(islice(stain, len(few))))
@@ -76,16 +76,17 @@ def write_simplified(
         ProductRefused: The shapes have more than `CORNERS_MAX` corners, or more than that memory holds.
     """
     batches = list(_few_corners(counted(arrays, plan), room_bytes))
-    exact, firsts = join(boundary for shapes in batches for boundary in rings(shapes))
+    exact, firsts = join(outlines(shapes) for shapes in batches)
     borders = cut(exact)
-    simpler = part(assemble(borders, simplify(borders, step_px)), firsts)
-    count, sheet = len(firsts) - 1, Sheet.from_plan(plan)
-    with atomic_write(path) as temporary, collection(temporary, plan, {"simplified_px": step_px}) as text:
-        writer = FeatureWriter(text, sheet, count)
+    simpler = assemble(borders, simplify(borders, step_px))
+    count, sheet, at = len(firsts) - 1, Sheet.from_plan(plan), 0
+    with atomic_write(path) as temporary, collection(temporary, plan, {"simplified_px": step_px}) as file:
+        writer = FeatureWriter(file, sheet, count)
         for shapes in batches:
             here = len(shapes)
             stains = None if stain is None else list(islice(stain, here))
-            writer.write(Drawn.on(sheet, shapes), stains, islice(simpler, here))
+            writer.write(Drawn.on(sheet, shapes, part(simpler, firsts[at : at + here + 1])), stains)
+            at += here
     return count
 
 

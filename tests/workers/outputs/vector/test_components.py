@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from workers.outputs.vector.components import Tracer, connected
-from workers.outputs.vector.contours import Shapes, rings
+from workers.outputs.vector.contours import Shapes, outlines
 
 UInt8 = NDArray[np.uint8]
 Ring = list[tuple[int, int]]
@@ -36,7 +36,7 @@ def trace(labels: UInt8, confidence: UInt8, rows: int) -> list[Shape]:
 
 def unpacked(shapes: Shapes) -> Iterator[Shape]:
     numbers = zip(shapes.value.tolist(), shapes.pixels.tolist(), shapes.confidence.tolist(), strict=True)
-    for (value, pixels, confidence), (w_x, w_y, ends) in zip(numbers, rings(shapes), strict=True):
+    for (value, pixels, confidence), (w_x, w_y, ends) in zip(numbers, outlines(shapes), strict=True):
         points = list(zip(w_x.tolist(), w_y.tolist(), strict=True))
         bounds = [0, *ends.tolist()]
         yield value, pixels, confidence, [points[a:b] for a, b in pairwise(bounds)]

@@ -274,5 +274,5 @@ def test_a_ring_longer_than_one_piece_is_written_whole(
 ) -> None:
     labels = blobs(200, 200)
     whole = features_of(labels)
-    monkeypatch.setattr(geojson, "POINTS_AT_ONCE", 3)
+    monkeypatch.setattr(geojson, "PIECES_AT_ONCE", 3)
     assert features_of(labels) == whole
