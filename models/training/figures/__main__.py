@@ -63,6 +63,7 @@ class Options:
     limit: int
     panels: int
     other: str | None
+    no_scale_bar: bool
     laws: tuple[NoiseLaw, ...]
     pixels: int
     tsne_pixels: int
@@ -140,7 +141,7 @@ def from_images(args: Options, dataset: str, named: list[tuple[str, Path]]) -> d
         if args.laws
         else greys.of_models(drawn),
         "tsne": tsne.embed([(name, vectors.thin(one, args.tsne_pixels, args.seed)) for name, one in drawn], args.seed),
-        "panels": panels.collect(shown, predicted, last.classes, args.out),
+        "panels": panels.collect(shown, predicted, last.classes, args.out, scaled=not args.no_scale_bar),
     }
 
 
@@ -211,6 +212,7 @@ def main(argv: list[str] | None = None) -> int:
 @click.option("--limit", type=_COUNT, default=8, help="images to look at, spread evenly over the names")
 @click.option("--panels", type=_COUNT, default=4, help="how many of them the panels show")
 @click.option("--other", metavar="[NAME=]FOLDER", help="another network's labels, <image name>.png")
+@click.option("--no-scale-bar", is_flag=True, help="the µm per px of these images mean nothing, as from the air")
 @click.option("--laws", type=click.Choice(get_args(NoiseLaw)), multiple=True, help="grey values by these noise laws")
 @click.option("--pixels", type=_COUNT, default=2000, help="pixels of a class in the violins")
 @click.option("--tsne-pixels", type=_COUNT, default=400, help="how many of them in the t-SNE")

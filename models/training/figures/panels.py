@@ -39,12 +39,13 @@ class Row:
     """One image: its size is (height, width) px at `mpp`, its maps lie in the folder `panels/`.
 
     Attributes:
+        mpp: None where there is to be no scale bar.
         dice: For each predicting network, the mean Dice of the classes but the background that the annotation has;
             None where it has none.
     """
 
     name: str
-    mpp: float
+    mpp: float | None
     size: tuple[int, int]
     dice: tuple[float | None, ...]
 
@@ -64,6 +65,8 @@ def collect(
     predicted: dict[str, list[NDArray[np.uint8]]],
     classes: Sequence[ModelClass],
     folder: Path,
+    *,
+    scaled: bool = True,
 ) -> Panels:
     """Write image, annotation and label maps as PNG into `folder/panels/` and return what else the figure needs.
 
@@ -72,6 +75,7 @@ def collect(
         predicted: For each network, by its name, the labels of every image on the annotation's grid.
         classes: Of all networks.
         folder: Where the figure is written.
+        scaled: Whether the pixel size of the images is known.
 
     Raises:
         ValueError: A label map is not of its image's size, or holds an unknown label.
@@ -83,7 +87,9 @@ def collect(
         dice = tuple(_mean_dice(sample, labels, len(classes)) for labels in maps)
         for kind, pixels in zip(_kinds(len(maps)), (sample.image, sample.labels, *maps), strict=True):
             Image.fromarray(pixels).save(folder / MAPS / f"{sample.name}_{kind}.png")
-        rows.append(Row(sample.name, sample.mpp, (sample.labels.shape[0], sample.labels.shape[1]), dice))
+        rows.append(
+            Row(sample.name, sample.mpp if scaled else None, (sample.labels.shape[0], sample.labels.shape[1]), dice)
+        )
     names, colors = tuple(c.name for c in classes), tuple(c.color for c in classes)
     return Panels(names, colors, tuple(predicted), tuple(rows))
 
@@ -151,16 +157,17 @@ def draw(panels: Panels, folder: Path) -> Figure:
             if c > 1 and (dice := row.dice[c - 2]) is not None:
                 axis.set_xlabel(f"{measure} {dice:.2f}", labelpad=2, fontsize=7)
         figure.axes[r * len(kinds)].set_ylabel(row.name, fontsize=7)
-        _scale_bar(figure.axes[r * len(kinds)], row)
+        if row.mpp is not None:
+            _scale_bar(figure.axes[r * len(kinds)], row.size, row.mpp)
     _legend(figure, panels)
     return figure
 
 
-def _scale_bar(axis: Axes, row: Row) -> None:
+def _scale_bar(axis: Axes, size: tuple[int, int], mpp: float) -> None:
     """Draw a bar of a round length, about a quarter of the image's width, on a white ground."""
-    height, width = row.size
-    length = round_length(width * row.mpp / 4)
-    bar = length / row.mpp
+    height, width = size
+    length = round_length(width * mpp / 4)
+    bar = length / mpp
     side = min(height, width)
     x, y = 0.04 * side, height - 0.05 * side
     axis.annotate(

@@ -19,6 +19,7 @@ from models.training.evaluation.metrics import figures
 from models.training.figures import curves, panels, radar, tsne, vectors
 from models.training.figures.__main__ import main
 from models.training.figures.style import ink, read_numbers
+from workers.core.model.schemas import ModelClass
 
 CLASSES = ["background", "gland", "lumen"]
 
@@ -232,6 +233,15 @@ def test_colours_of_errors_are_no_class_colours(taken: tuple[tuple[int, int, int
 @pytest.mark.parametrize(("length", "round_one"), [(20.0, 20.0), (19.9, 10.0), (64.0, 50.0), (0.3, 0.2), (5.0, 5.0)])
 def test_scale_bars_are_round(length: float, round_one: float) -> None:
     assert panels.round_length(length) == pytest.approx(round_one)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_scale_bar_stands_where_the_scale_is_known(tmp_path: Path, scaled: bool) -> None:
+    one = Sample("one", *disc_image(0, 50), 0.5)
+    classes = [ModelClass(index=index, name=str(index), color=(index * 90, 0, 0)) for index in range(2)]
+    drawn = panels.collect([one], {"net": [np.zeros_like(one.labels)]}, classes, tmp_path, scaled=scaled)
+    texts = [text.get_text() for axis in panels.draw(drawn, tmp_path).axes for text in axis.texts]
+    assert any(text.endswith("µm") for text in texts) == scaled
 
 
 def test_pale_classes_are_seen_on_paper() -> None:
