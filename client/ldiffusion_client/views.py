@@ -148,6 +148,7 @@ class ModelCard(View):
     objects: ObjectRules = ObjectRules()
     half: bool = False
     memory: dict[str, Any] | None = None
+    heavy: bool = False
     figures: dict[str, float] = {}
 
 
