@@ -11,9 +11,13 @@ CONTROL_QUEUE = "ldiffusion:control"
 REGION_QUEUE = "ldiffusion:regions"
 """One task per region."""
 
+HEAVY_QUEUE = "ldiffusion:heavy-regions"
+"""Regions of heavy models while workers with a GPU live beside others: for those, which look here first."""
+
 BATCH_CONTROL_QUEUE = "ldiffusion:batch-control"
 BATCH_REGION_QUEUE = "ldiffusion:batch-regions"
-"""The same two for jobs of priority `batch`: served when the others are empty."""
+BATCH_HEAVY_QUEUE = "ldiffusion:batch-heavy-regions"
+"""The same three for jobs of priority `batch`: served when the others are empty."""
 
 JOBS = "ldiffusion:jobs"
 """Sorted set: job id → time of creation."""
