@@ -67,7 +67,8 @@ class Jobs:
         self._queues = Queues(self.redis)
         self.control, self.regions, _ = self.lane("interactive", "")
         self.batch_control, self.batch_regions, _ = self.lane("batch", "")
-        self.turns = Turns(self.redis, self.lane, partial(entry_of, settings), has_hosts=bool(self.host))
+        cap, entry = settings.regions_per_tenant, partial(entry_of, settings)
+        self.turns = Turns(self.redis, self.lane, entry, has_hosts=bool(self.host), cap=cap)
         self.ends = Ends(self.redis, self.store, self.all_queues)
 
     def close(self) -> None:

@@ -137,6 +137,11 @@ def turns_key(priority: str, lane: str, tenant: str | None = None) -> str:
     return key if tenant is None else f"{key}:{tenant}"
 
 
+def out_key(tenant: str) -> str:
+    """Return the key of a set, where there is a cap on regions of a tenant: its jobs of which some may be out."""
+    return f"ldiffusion:turns-out:{tenant}"
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One queued piece of a job. The queue carries its ids only."""

@@ -199,6 +199,7 @@ class Leases:
             self.check(lease)
         elif how == "last":
             self._land_last(lease, segment_s, tiles)
+        self.jobs.turns.freed(self.jobs.host)
 
     def _land_last(self, lease: Lease, segment_s: float, tiles: float) -> None:
         """Mark a region that may be the last one, as `region_done`."""

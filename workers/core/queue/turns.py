@@ -32,6 +32,7 @@ from workers.core.queue.keys import (
     TURN_BEFORE,
     JobKeys,
     at_host,
+    out_key,
     turns_key,
     worker_key,
     workers_key,
@@ -78,6 +79,7 @@ class Turns:
         queues: Returns the queues of a priority and a host.
         entry: Returns the fields of an entry of a queue that calls a function, but for those that say which task it is.
         has_hosts: Whether regions lie with the host that planned them, and not with all.
+        cap: Regions of one tenant that may be queued or computed at once, of all hosts; 0: no limit.
     """
 
     def __init__(
@@ -87,7 +89,9 @@ class Turns:
         entry: Callable[[Queue, str], Mapping[str, str]],
         *,
         has_hosts: bool = False,
+        cap: int = 0,
     ) -> None:
+        self._cap = cap
         self._redis = redis
         self._has_hosts = has_hosts
         self._queues = queues
@@ -103,6 +107,15 @@ class Turns:
         pipe.rpush(JobKeys(job_id).waiting, *([PLAN] if todo is None else todo))
         pipe.zadd(turns_key(priority, lane, tenant), {job_id: 0}, nx=True)
         pipe.zadd(turns_key(priority, lane), {tenant: 0}, nx=True)
+
+    def freed(self, host: str = "") -> None:
+        """Put into the queues what is next where a tenant was at its cap and a region of it has landed.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
+        if self._cap:
+            self.feed(host)
 
     def are_mixed(self, host: str = "") -> bool:
         """Whether workers of a host with a GPU lived beside others, at the last look at them."""
@@ -135,12 +148,12 @@ class Turns:
 
     def _feed_hosts(self, priorities: Sequence[str], fed: Sequence[str], look: Look | None = None) -> None:
         """Put into the queues of hosts what is next, by a look at their workers: the last one, or one that is new."""
-        room = {} if look is None else {"room": look[:2]}
+        known = {} if look is None else {"room": look[:2]}
         looked_at = time.monotonic()
-        rooms = self._feed([self._lanes(priority, each) | room for priority in priorities for each in fed])
+        rooms = self._feed([self._lanes(priority, each) | known for priority in priorities for each in fed])
         if look is None:
             looks = zip(fed, rooms, strict=False)  # alike in each priority
-            self._looks |= {each: Look(*map(int, rooms_of_host), looked_at) for each, rooms_of_host in looks}
+            self._looks |= {each: Look(int(room), int(heavy), looked_at) for each, (room, heavy) in looks}
 
     def _feed(self, lanes: Sequence[Mapping[str, object]]) -> Sequence[Sequence[int]]:
         """Put into the queues what is next in lanes, and return how many regions are to be queued in each of them."""
@@ -152,6 +165,8 @@ class Turns:
             "final": sorted(FINAL_STATES),
             "worker": worker_key(""),
             "gpu": GPU,
+            "cap": self._cap,
+            "out": out_key(""),
             "record": JobKeys("").record,
             "job": Job.redis_job_namespace_prefix,
             "salt": uuid.uuid4().hex[:8],

@@ -109,13 +109,17 @@ class QueueWorker(SimpleWorker):
         if found is None or self._status is None:
             return found
         job, queue = found
+        if not isinstance(job, TaskJob):
+            return found
         chosen = self._preference.instead(queue.key, job.id, job.model, job.passed, self._status.model)
         if chosen is None:
             return found
         try:
-            return TaskJob.fetch(chosen, self.connection, JSONSerializer), queue
+            nearer = TaskJob.fetch(chosen, self.connection, JSONSerializer)
         except NoSuchJobError:  # its job has ended between
             return self.dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        nearer.redis_server_version = job.redis_server_version
+        return nearer, queue
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run a task in this process."""

@@ -11,7 +11,7 @@ workers come and go.
 
 HAND_OUT = """
 local told = cjson.decode(ARGV[1])
-local final, fresh, number = {}, {}, 0
+local final, fresh, number, outs = {}, {}, 0, {}
 for _, state in ipairs(told.final) do final[state] = true end
 
 local rooms, seen = {}, {}
@@ -56,6 +56,24 @@ end
 
 local function first(set)
     return redis.call('ZRANGE', set, 0, 0)[1]
+end
+
+local function out_of(tenant)
+    if outs[tenant] then return outs[tenant] end
+    outs[tenant] = 0
+    for _, job in ipairs(redis.call('SMEMBERS', told.out .. tenant)) do
+        local record = told.record .. job
+        local out = redis.call('SCARD', record .. ':todo') - redis.call('LLEN', record .. ':waiting')
+        if out > 0 then outs[tenant] = outs[tenant] + out else redis.call('SREM', told.out .. tenant, job) end
+    end
+    return outs[tenant]
+end
+
+local function first_below_cap(turns)
+    if told.cap == 0 then return first(turns) end
+    for _, tenant in ipairs(redis.call('ZRANGE', turns, 0, -1)) do
+        if out_of(tenant) < told.cap then return tenant end
+    end
 end
 
 local function plan_is_queued(queue)
@@ -116,7 +134,13 @@ local function hand_out(lanes, name, tenant)
         redis.call('ZADD', lanes.heavy.turns, 'NX', 0, tenant)
         return
     end
-    local items = redis.call('LPOP', waiting, (left - 1) % told.turn + 1)
+    local most = (left - 1) % told.turn + 1
+    if name ~= 'plan' and told.cap > 0 then
+        most = math.min(most, told.cap - out_of(tenant))
+        outs[tenant] = outs[tenant] + most
+        redis.call('SADD', told.out .. tenant, job)
+    end
+    local items = redis.call('LPOP', waiting, most)
     local turn = redis.call('INCR', KEYS[1])
     if left == #items then redis.call('ZREM', jobs, job) else redis.call('ZADD', jobs, turn, job) end
     redis.call('ZADD', lane.turns, turn, tenant)
@@ -132,7 +156,7 @@ for place, lanes in ipairs(told.lanes) do
     lanes.room = room_of(lanes)
     rooms[place] = lanes.room
     local room, heavy_room = unpack(lanes.room)
-    local plan, region = first(lanes.plan.turns), first(lanes.region.turns)
+    local plan, region = first(lanes.plan.turns), first_below_cap(lanes.region.turns)
     local queued = region and redis.call('LLEN', lanes.region.queue)
     while plan or (region and queued < room) do
         local plan_is_next = plan and not (region and redis.call('HGET', KEYS[2], lanes.name) == 'plan')
@@ -141,16 +165,16 @@ for place, lanes in ipairs(told.lanes) do
             plan = first(lanes.plan.turns)
         elseif region and queued < room then
             queued = hand_out(lanes, 'region', region) or queued
-            if plan or queued < room then region = first(lanes.region.turns) end
+            if plan or queued < room then region = first_below_cap(lanes.region.turns) end
         else
             break
         end
     end
-    local heavy = heavy_room > 0 and first(lanes.heavy.turns)
+    local heavy = heavy_room > 0 and first_below_cap(lanes.heavy.turns)
     queued = heavy and redis.call('LLEN', lanes.heavy.queue)
     while heavy and queued < heavy_room do
         queued = hand_out(lanes, 'heavy', heavy) or queued
-        heavy = first(lanes.heavy.turns)
+        heavy = first_below_cap(lanes.heavy.turns)
     end
 end
 return {rooms, fresh}
