@@ -197,6 +197,7 @@ class Preflight(View):
     estimated_s: float | None = None
     estimated_peak_bytes: int
     estimated_disk_bytes: int | None = None
+    notice: str | None = None
 
 
 class Progress(View):

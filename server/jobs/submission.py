@@ -115,7 +115,8 @@ class Admission:
     def _crew(self, card: ModelCard) -> Crew:
         """Return the workers; what they compute in is told by this machine, which is theirs as a rule."""
         settings = self.jobs.settings
-        return Crew(*self._measure(), choose_precision(settings.engine, settings.device, card))
+        precision = choose_precision(settings.engine, settings.device, card)
+        return Crew(*self._measure(), precision, not card.heavy or self.jobs.has_gpu())
 
     def _rate(self, card: ModelCard, tile_px: int) -> float | None:
         pace = pace_of(card.digest, tile_px)

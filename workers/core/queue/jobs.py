@@ -24,7 +24,7 @@ from workers.core.job_files import Ending, take_back_ending, view_from_disk, wit
 from workers.core.queue.ends import Ends
 from workers.core.queue.events import add_event, events_key
 from workers.core.queue.exchange import Transaction, answering, decode, transact
-from workers.core.queue.heartbeat import hosts, memory_of_workers
+from workers.core.queue.heartbeat import hosts, memory_of_workers, signs_of_workers
 from workers.core.queue.keys import (
     ACTIVE,
     GOING,
@@ -110,6 +110,11 @@ class Jobs:
         """Return the memory of the smallest worker alive; None if none is."""
         with answering():
             return min(memory_of_workers(self.redis), default=None)
+
+    def has_gpu(self, host: str = "") -> bool:
+        """Whether the models of a worker alive run on a GPU, of one host or of all."""
+        with answering():
+            return any(sign.has_gpu for sign in signs_of_workers(self.redis, host))
 
     def s_per_tile(self, pace: str) -> float | None:
         """Return the seconds of one forward pass as measured of late, see `rates`; None before its first region."""
@@ -252,14 +257,11 @@ class Jobs:
         is_heavy: bool = False,
         front: bool = False,
     ) -> None:
-        """Queue a task in a transaction, for the workers of a host; a plan, for all. The queue carries ids, as JSON.
-
-        `is_heavy`: a region of a heavy model; where no worker has a queue for those, the next feed puts it elsewhere.
-        """
+        """Queue a task in a transaction, for the workers of a host; a plan, for all. The queue carries ids, as JSON."""
         lane = self.lane(priority, "" if task.kind == "plan" else host)
         if task.kind != "product":
             pipe.hset(OUT, task.out, "")
-        regions = lane.heavy if is_heavy else lane.regions
+        regions = lane.heavy if is_heavy else lane.regions  # where nobody serves that one, the next feed moves it
         queue = regions if task.kind == "region" else lane.control
         queue.enqueue_call(
             task.function,
