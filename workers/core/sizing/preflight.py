@@ -38,7 +38,7 @@ NO_GPU = "This model is heavy and no worker with a GPU is there: workers without
 
 
 class Crew(NamedTuple):
-    """The workers as the gateway knows them: how many, the memory of each, what they compute in, whether one has a GPU."""
+    """The workers as the gateway knows them: how many, memory of each, what they compute in, whether one has a GPU."""
 
     workers: int = 1
     memory_bytes: int = sys.maxsize
