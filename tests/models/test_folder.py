@@ -210,7 +210,7 @@ def with_change(**changes: Any) -> bytes:
             "made/config.json: network.num_classes is 3; accepted: 2, as many as ",
         ),
         ({"exact_tiling": False}, "made/config.json: exact_tiling is False; accepted: True"),
-        ({"speed": 9}, "made/config.json: speed is not known; known: classes, cpu_s_per_mm2, exact_tiling, figures, format, "),
+        ({"speed": 9}, "made/config.json: speed is not known; known: classes, cpu_s_per_mm2, exact_tiling, "),
     ],
 )
 def test_a_fault_says_file_key_value_and_what_is_accepted(changes: dict[str, Any], sentence: str) -> None:

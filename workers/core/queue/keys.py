@@ -40,8 +40,8 @@ OUT = "ldiffusion:out"
 TURN = "ldiffusion:turn"
 """Counter of what was handed out to the queues."""
 
-TURN_BEFORE = "ldiffusion:turn-before"
-"""Hash: priority → `plan` or `region`, whichever had its turn last."""
+TURN_BEFORE = "ldiffusion:turn-had:"
+"""Before a priority, at a host: `plan`, or `of` and the model of the regions, whichever had its turn last."""
 
 TASK_SECONDS = "ldiffusion:task-seconds"
 """Hash: `plan`, `region` → seconds that one takes, as measured of late."""

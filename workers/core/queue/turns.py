@@ -56,6 +56,9 @@ LOOK_S = 5.0
 PLANS_QUEUED = 1
 TURN_REGIONS = 4
 SECONDS_WEIGHT = 0.1
+MIXED_TURNS = 4
+"""Turns of one model after which no more regions are queued than workers need: before, workers choose of their own."""
+
 PLAN = b"plan"
 HEAVY = "heavy"
 
@@ -98,6 +101,7 @@ class Turns:
         self._entry = entry
         self._hand_out = redis.register_script(HAND_OUT)
         self._looks: dict[str, Look] = {}  # by host
+        self._mixed: dict[tuple[str, bool], int] = {}  # host, of heavy models → turns until its queue is short again
 
     def wait(self, pipe: Transaction, job_id: str, record: Mapping[str, str], todo: Sequence[int] | None) -> None:
         """Have a job wait for its turn, as part of a transaction: with regions, or with its plan (None)."""
@@ -134,7 +138,7 @@ class Turns:
         look = self._looks.get(host)
         if look is None:
             self.feed(host)
-        elif queued < (look.heavy_room if is_heavy else look.room):
+        elif queued < (look.heavy_room if is_heavy else look.room) + self._deeper(host, is_heavy):
             is_old = time.monotonic() - look.at >= LOOK_S
             self._feed_hosts([priority], [host], None if is_old else look)
 
@@ -146,17 +150,24 @@ class Turns:
         """
         self._feed_hosts(PRIORITIES, [host] if host else self._hosts())
 
-    def _feed_hosts(self, priorities: Sequence[str], fed: Sequence[str], look: Look | None = None) -> None:
+    def _feed_hosts(self, priorities: Sequence[str], fed: list[str], look: Look | None = None) -> None:
         """Put into the queues of hosts what is next, by a look at their workers: the last one, or one that is new."""
         known = {} if look is None else {"room": look[:2]}
         looked_at = time.monotonic()
         rooms = self._feed([self._lanes(priority, each) | known for priority in priorities for each in fed])
-        if look is None:
-            looks = zip(fed, rooms, strict=False)  # alike in each priority
-            self._looks |= {each: Look(int(room), int(heavy), looked_at) for each, (room, heavy) in looks}
+        for each, (room_of_all, heavy_room, *changed) in zip(fed * len(priorities), rooms, strict=True):
+            if look is None:
+                self._looks[each] = Look(room_of_all, heavy_room, looked_at)
+            for lane, has_changed in zip(((each, False), (each, True)), changed, strict=True):
+                if has_changed >= 0:
+                    self._mixed[lane] = MIXED_TURNS if has_changed else max(0, self._mixed.get(lane, 0) - 1)
+
+    def _deeper(self, host: str, is_heavy: bool) -> int:
+        """Return how many more regions of a host are queued than otherwise: where turns change between models."""
+        return TURN_REGIONS if self._mixed.get((host, is_heavy)) else 0
 
     def _feed(self, lanes: Sequence[Mapping[str, object]]) -> Sequence[Sequence[int]]:
-        """Put into the queues what is next in lanes, and return how many regions are to be queued in each of them."""
+        """Put into the queues what is next in lanes, and return what the script tells of each of them."""
         told = {
             "lanes": lanes,
             "least": QUEUED_LEAST,
@@ -175,7 +186,7 @@ class Turns:
             rooms, fresh = self._hand_out(keys=[TURN, TURN_BEFORE, OUT], args=[json.dumps(told)])
         for job_id in fresh:
             self._tell(job_id.decode())
-        return list(rooms)
+        return [[int(each) for each in told_of_lane] for told_of_lane in rooms]
 
     def took(self, lane: Lane, *seconds: float) -> None:
         """Take tasks, one after the other, into the running mean of what their kind takes."""
@@ -231,14 +242,15 @@ class Turns:
         """
         control, (_, regions, heavy) = self._queues(priority, "").control, self._queues(priority, host)
         apart = {"turns": turns_key(priority, at_host(HEAVY, host)), "queue": heavy.key, "origin": heavy.name}
+        deeper = [{"deeper": self._deeper(host, is_heavy)} for is_heavy in (False, True)]
         told = {"name": at_host(priority, host), "host": host, "workers": workers_key(host)}
         return told | {
             "plan": self._lane(control, PLAN_SLIDE, turns_key(priority, "plan")),
-            "region": self._lane(regions, SEGMENT_REGION, turns_key(priority, at_host("region", host))),
-            "heavy": apart,
+            "region": self._lane(regions, SEGMENT_REGION, turns_key(priority, at_host("region", host))) | deeper[0],
+            "heavy": apart | deeper[1],
         }
 
-    def _lane(self, queue: Queue, function: str, turns: str) -> Mapping[str, object]:
+    def _lane(self, queue: Queue, function: str, turns: str) -> dict[str, object]:
         return {"turns": turns, "queue": queue.key, "calls": function, "entry": self._entry(queue, function)}
 
     def _tell(self, job_id: str) -> None:

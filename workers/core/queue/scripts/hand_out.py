@@ -4,6 +4,9 @@ In Redis, because all workers do it: of several transactions at once all but one
 handed out at a time, and nothing while as many regions are queued as workers live that may take them: so few of the
 regions have Redis look for the next one.
 
+Where turns change between models, a turn more is queued: so workers find regions of the model that they hold
+(`scripts/prefer.py`).
+
 Where workers with a GPU live beside others, the two are told apart: regions of heavy models wait, and are queued, for
 those with a GPU. Where all are of one kind, all regions take turns together; so what waits is joined and parted as
 workers come and go.
@@ -144,7 +147,12 @@ local function hand_out(lanes, name, tenant)
     local turn = redis.call('INCR', KEYS[1])
     if left == #items then redis.call('ZREM', jobs, job) else redis.call('ZADD', jobs, turn, job) end
     redis.call('ZADD', lane.turns, turn, tenant)
-    if name ~= 'heavy' then redis.call('HSET', KEYS[2], lanes.name, name) end
+    local has_turn = name == 'plan' and 'plan' or 'of ' .. (record[5] or '')
+    local had_turn = redis.call('SET', KEYS[2] .. lane.name, has_turn, 'GET')
+    if name ~= 'plan' then
+        lane.changed = had_turn and had_turn ~= 'plan' and had_turn ~= has_turn and 1 or 0
+        if lane.changed == 1 then lane.deeper = told.turn end
+    end
     if name ~= 'plan' and not record[2] then
         redis.call('HSET', told.record .. job, 'has_turn', '1')
         fresh[#fresh + 1] = job
@@ -154,31 +162,34 @@ end
 
 for place, lanes in ipairs(told.lanes) do
     lanes.room = room_of(lanes)
-    rooms[place] = lanes.room
     local room, heavy_room = unpack(lanes.room)
+    local has_room = function(lane, most, queued) return queued < most + lane.deeper end
+    lanes.plan.name, lanes.region.name, lanes.heavy.name = lanes.name, lanes.name, lanes.name .. ':heavy'
     local plan, region = first(lanes.plan.turns), first_below_cap(lanes.region.turns)
     local queued = region and redis.call('LLEN', lanes.region.queue)
-    while plan or (region and queued < room) do
-        local plan_is_next = plan and not (region and redis.call('HGET', KEYS[2], lanes.name) == 'plan')
+    while plan or (region and has_room(lanes.region, room, queued)) do
+        local plan_is_next = plan and not (region and redis.call('GET', KEYS[2] .. lanes.name) == 'plan')
         if plan_is_next and not plan_is_queued(lanes.plan.queue) then
             hand_out(lanes, 'plan', plan)
             plan = first(lanes.plan.turns)
-        elseif region and queued < room then
+        elseif region and has_room(lanes.region, room, queued) then
             queued = hand_out(lanes, 'region', region) or queued
-            if plan or queued < room then region = first_below_cap(lanes.region.turns) end
+            if plan or has_room(lanes.region, room, queued) then region = first_below_cap(lanes.region.turns) end
         else
             break
         end
     end
     local heavy = heavy_room > 0 and first_below_cap(lanes.heavy.turns)
     queued = heavy and redis.call('LLEN', lanes.heavy.queue)
-    while heavy and queued < heavy_room do
+    while heavy and has_room(lanes.heavy, heavy_room, queued) do
         queued = hand_out(lanes, 'heavy', heavy) or queued
-        heavy = first_below_cap(lanes.heavy.turns)
+        heavy = has_room(lanes.heavy, heavy_room, queued) and first_below_cap(lanes.heavy.turns)
     end
+    rooms[place] = {room, heavy_room, lanes.region.changed or -1, lanes.heavy.changed or -1}
 end
 return {rooms, fresh}
 """
 """Returns for each of the lanes how many regions have to be queued for nothing to be handed out, for all workers and
-for those with a GPU (0: these are not told apart), and the jobs that had no turn before. Of a job that was planned by
-another host nothing is handed out in the lanes of this one."""
+for those with a GPU (0: these are not told apart), whether the last turn handed out of each was of another model than
+the one before (-1: none was), and the jobs that had no turn before. Of a job that was planned by another host nothing
+is handed out in the lanes of this one."""

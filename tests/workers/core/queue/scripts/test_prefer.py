@@ -5,8 +5,9 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
-from queue_fixtures import REQUEST, begun, entries
+from queue_fixtures import REQUEST, begun, entries, worker
 from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from workers.core.model.schemas import ModelCard
 from workers.core.queue.jobs import Jobs
@@ -14,11 +15,22 @@ from workers.core.queue.keys import Task
 from workers.core.queue.leases import Leases
 from workers.core.queue.scripts.prefer import PASSES, WINDOW, Preference
 from workers.core.queue.task_job import TaskJob
+from workers.core.queue.turns import TURN_REGIONS
 from workers.core.queue.worker import QueueWorker
 from workers.core.store import new_id
 from workers.core.telemetry.status import WorkerStatus
 
 QUEUE = "made-queue"
+
+
+@pytest.fixture
+def queued_least() -> None:
+    """As it is."""
+
+
+@pytest.fixture
+def lease_s() -> float:
+    return 60.0
 
 
 class Line:
@@ -113,15 +125,76 @@ def card(name: str) -> ModelCard:
     )  # fmt: skip
 
 
+def planned(jobs: Jobs, name: str, count: int, tenant: str = "local") -> None:
+    """A job of a model, planned by somebody who is gone."""
+    planner, job_id = Leases(jobs, new_id()), new_id()
+    jobs.store.save_request(job_id, REQUEST, datetime.now(UTC), tenant)
+    jobs.submit(job_id, REQUEST, tenant=tenant)
+    planner.planned(begun(planner, Task(job_id, "plan")), range(count), count, 0.5, card(name))
+    jobs.redis.delete(jobs.control.key)
+
+
+def fetched(jobs: Jobs, entry: str) -> TaskJob:
+    found = TaskJob.fetch(entry, jobs.redis, JSONSerializer)
+    assert isinstance(found, TaskJob)
+    return found
+
+
+class Hand:
+    """A worker that takes regions as the loop of one does, and counts what models it loads."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._leases = worker(jobs)
+        self._prefer = Preference(jobs.redis)
+        self.held: str | None = None
+        self.loads = 0
+        self.done: Counter[str] = Counter()
+
+    def step(self) -> bool:
+        """Do a region; say whether there was one."""
+        jobs = self._leases.jobs
+        if (entry := jobs.redis.lpop(jobs.regions.key)) is None:
+            return False
+        job = fetched(jobs, entry.decode())
+        chosen = self._prefer.instead(jobs.regions.key, job.id, job.model, job.passed, self.held)
+        job = job if chosen is None else fetched(jobs, chosen)
+        self.loads += job.model != self.held
+        self.held = job.model
+        self.done[job.model] += 1
+        self._leases.region_done(begun(self._leases, Task(job.args[0], "region", job.args[1])), 0.1)
+        return True
+
+
+@pytest.mark.parametrize(("workers", "most"), [(1, 20), (2, 32)])
+def test_few_workers_find_regions_of_their_model_too(jobs: Jobs, workers: int, most: int) -> None:
+    """Two tenants with 80 regions of one model each, in turns of four: without this, 40 and 80 loads."""
+    hands = [Hand(jobs) for _ in range(workers)]
+    for tenant, name in (("a", "a"), ("b", "b")):
+        planned(jobs, name, 80, tenant)
+    longest = workers + 2 * TURN_REGIONS
+    while any([hand.step() for hand in hands]):  # noqa: C419 (each takes one)
+        done = sum((hand.done for hand in hands), Counter())
+        assert jobs.regions.count < longest
+        assert abs(done["a"] - done["b"]) <= TURN_REGIONS + longest, "turns are equal, and what is queued is bounded"
+    assert done == {"a": 80, "b": 80}
+    assert sum(hand.loads for hand in hands) <= most
+
+
+def test_where_one_model_runs_no_more_is_queued_than_workers_need(jobs: Jobs) -> None:
+    hand = Hand(jobs)
+    for tenant in "ab":
+        planned(jobs, "a", 20, tenant)
+    for _ in range(30):
+        assert hand.step()
+        assert jobs.regions.count <= TURN_REGIONS
+
+
 def test_a_worker_takes_regions_of_its_model_first(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole loop: entries as they are handed out, and as RQ reads them."""
-    planner = Leases(jobs, new_id())
+    for _ in range(6):
+        worker(jobs)  # so that all is queued
     for name in "ab":
-        job_id = new_id()
-        jobs.store.save_request(job_id, REQUEST, datetime.now(UTC))
-        jobs.submit(job_id, REQUEST)
-        planner.planned(begun(planner, Task(job_id, "plan")), range(3), 3, 0.5, card(name))
-    jobs.redis.delete(jobs.control.key)
+        planned(jobs, name, 3)
     status, done = WorkerStatus("cpu"), []
     status.holds("b", "cpu")
     monkeypatch.setattr(TaskJob, "perform", lambda job: done.append(job.model))
