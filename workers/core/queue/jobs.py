@@ -111,10 +111,10 @@ class Jobs:
         with answering():
             return min(memory_of_workers(self.redis), default=None)
 
-    def has_gpu(self, host: str = "") -> bool:
-        """Whether the models of a worker alive run on a GPU, of one host or of all."""
+    def workers_with_gpu(self, host: str = "") -> int:
+        """Return the number of workers alive whose models run on a GPU, of one host or of all."""
         with answering():
-            return any(sign.has_gpu for sign in signs_of_workers(self.redis, host))
+            return sum(sign.has_gpu for sign in signs_of_workers(self.redis, host))
 
     def s_per_tile(self, pace: str) -> float | None:
         """Return the seconds of one forward pass as measured of late, see `rates`; None before its first region."""

@@ -103,8 +103,7 @@ def test_a_gpu_of_another_host_is_not_waited_for(hosts: tuple[Jobs, Jobs]) -> No
     planned(me, 4, card=HEAVY)
     lane = here.lane("interactive", here.host)
     assert (lane.heavy.count, lane.regions.count) == (0, 4)
-    assert here.has_gpu()
-    assert not here.has_gpu(here.host)
+    assert (here.workers_with_gpu(), here.workers_with_gpu(here.host)) == (1, 0)
     gpu_worker(here)
     job_id = planned(me, 8, card=HEAVY)
     assert [entry[:32] for entry in lane.heavy.get_job_ids()] == [job_id] * 4
