@@ -127,6 +127,7 @@ class ModelSpec:
         temperature: What the classes' logits are divided by for the confidence; no label depends on it.
         half: How it computes in bfloat16; none: not at all.
         memory: What it takes; no label depends on it.
+        cpu_s_per_mm2: What it costs in float32 on one thread, as `python -m benchmarks.model` measured it.
     """
 
     name: ModelName
@@ -145,6 +146,7 @@ class ModelSpec:
     temperature: Annotated[float, Field(gt=0)] = 1.0
     half: Half | None = None
     memory: Memory | None = None
+    cpu_s_per_mm2: Annotated[float, Field(gt=0)] | None = None
 
     def __post_init__(self) -> None:
         if self.tile_px % self.stride_px:
@@ -180,6 +182,8 @@ class ModelSpec:
             body["half"] = asdict(self.half)
         if self.memory is not None:
             body["memory"] = asdict(self.memory)
+        if self.cpu_s_per_mm2 is not None:
+            body["cpu_s_per_mm2"] = self.cpu_s_per_mm2
         return json.dumps(body, indent=2) + "\n"
 
 

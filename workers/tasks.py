@@ -96,7 +96,11 @@ def _plan(runtime: Runtime, lease: Lease) -> None:
     landed = stitch.regions_present(store.job_dir(job_id), plan)
     add_phase("plan", time.perf_counter() - started)
     todo = [index for index in plan.regions if index not in landed]
-    runtime.leases.planned(lease, todo, len(plan.regions), time.perf_counter() - started)
+    runtime.leases.planned(lease, todo, len(plan.regions), time.perf_counter() - started, card)
+    if card.heavy and not runtime.leases.jobs.workers_with_gpu(runtime.leases.jobs.host):
+        logger.warning(
+            "job %s: model %s is heavy, and no worker with a GPU is alive here: others take it", job_id, card.name
+        )
 
 
 def _segment(runtime: Runtime, lease: Lease) -> None:

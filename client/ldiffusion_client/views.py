@@ -148,6 +148,7 @@ class ModelCard(View):
     objects: ObjectRules = ObjectRules()
     half: bool = False
     memory: dict[str, Any] | None = None
+    heavy: bool = False
     figures: dict[str, float] = {}
 
 
@@ -196,6 +197,7 @@ class Preflight(View):
     estimated_s: float | None = None
     estimated_peak_bytes: int
     estimated_disk_bytes: int | None = None
+    notice: str | None = None
 
 
 class Progress(View):

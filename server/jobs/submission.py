@@ -43,7 +43,7 @@ class Admission:
     jobs: Jobs
     tenant: str = LOCAL_TENANT
     _rates: dict[str, float | None] = field(default_factory=dict)
-    _capacity: tuple[int, int] | None = None
+    _capacity: tuple[int, int, int] | None = None
     disk_bytes: int = 0
 
     def admit(self, request: JobRequest) -> Preflight:
@@ -103,19 +103,23 @@ class Admission:
             raise
         logger.info("job %s is asked for", job_id)  # the line has the request's name as well
 
-    def _measure(self) -> tuple[int, int]:
+    def _measure(self) -> tuple[int, int, int]:
+        """Return the number of workers, the memory of the smallest, and how many have a GPU."""
         if self._capacity is None:
             settings = self.jobs.settings
             told = self.jobs.memory_bytes()
             if told is None or settings.worker_memory:
                 told = worker_memory_bytes(settings)
-            self._capacity = self.jobs.workers(), told
+            self._capacity = self.jobs.workers(), told, self.jobs.workers_with_gpu()
         return self._capacity
 
     def _crew(self, card: ModelCard) -> Crew:
-        """Return the workers; what they compute in is told by this machine, which is theirs as a rule."""
+        """Return the workers for a model; what they compute in is told by this machine, which is theirs as a rule."""
         settings = self.jobs.settings
-        return Crew(*self._measure(), choose_precision(settings.engine, settings.device, card))
+        precision = choose_precision(settings.engine, settings.device, card)
+        workers, memory_bytes, with_gpu = self._measure()
+        theirs = with_gpu if card.heavy and with_gpu else workers
+        return Crew(theirs, memory_bytes, precision, with_gpu > 0)
 
     def _rate(self, card: ModelCard, tile_px: int) -> float | None:
         pace = pace_of(card.digest, tile_px)

@@ -72,6 +72,13 @@ def test_a_concept_is_kept_and_leaves_the_digest() -> None:
     assert ["snomed" in one for one in told] == [False, True]
 
 
+def test_a_cost_is_told_where_there_is_one_and_leaves_the_digest() -> None:
+    measured = replace(CONFIG, cpu_s_per_mm2=7.5)
+    assert "cpu_s_per_mm2" not in json.loads(CONFIG.to_json(CONFIG.weights_sha256))
+    read = read_config(measured.to_json(CONFIG.weights_sha256).encode(), "")
+    assert (read.cpu_s_per_mm2, read.digest) == (7.5, CONFIG.digest)
+
+
 def test_a_temperature_is_told_where_there_is_one() -> None:
     warm = replace(CONFIG, temperature=1.5)
     assert "temperature" not in json.loads(CONFIG.to_json(CONFIG.weights_sha256))
@@ -203,7 +210,7 @@ def with_change(**changes: Any) -> bytes:
             "made/config.json: network.num_classes is 3; accepted: 2, as many as ",
         ),
         ({"exact_tiling": False}, "made/config.json: exact_tiling is False; accepted: True"),
-        ({"speed": 9}, "made/config.json: speed is not known; known: classes, exact_tiling, figures, format, "),
+        ({"speed": 9}, "made/config.json: speed is not known; known: classes, cpu_s_per_mm2, exact_tiling, "),
     ],
 )
 def test_a_fault_says_file_key_value_and_what_is_accepted(changes: dict[str, Any], sentence: str) -> None:

@@ -100,6 +100,7 @@ function wordsWhileWaiting({ waiting, preflight }: JobView): string {
     waiting ? QUEUE.place(waiting.place) : '',
     waiting?.starts_in_s != null ? QUEUE.starts(duration(waiting.starts_in_s)) : '',
     preflight?.estimated_s != null ? QUEUE.takes(duration(preflight.estimated_s)) : '',
+    preflight?.notice ? QUEUE.slow : '',
   ]
   return words.filter(Boolean).join(' · ')
 }

@@ -135,6 +135,7 @@ export const QUEUE = {
   place: (place: number) => (place === 1 ? 'next in line' : `place ${place} in line`),
   starts: (time: string) => `starts in about ${time}`,
   takes: (time: string) => `then takes up to ${time}`,
+  slow: 'slow, for no worker with a GPU is there',
 }
 
 export const LEGEND = {

@@ -84,7 +84,7 @@ export interface JobView {
   request: JobRequest
   /** Where it stands among the jobs that wait. */
   waiting?: { place: number; starts_in_s: number | null } | null
-  preflight?: { estimated_s: number | null } | null
+  preflight?: { estimated_s: number | null; notice?: string | null } | null
   regions_done: number
   regions_total: number | null
   phase: string | null

@@ -282,7 +282,7 @@ class Products:
             return not pipe.exists(worker_key(entry.worker_id))
         if _now() - entry.since < self.jobs.settings.lease_s:
             return False
-        control, _ = self.jobs.pair("interactive", self.jobs.host)
+        control = self.jobs.lane("interactive", self.jobs.host).control
         return not any(queue_id.startswith(task.queue_prefix) for queue_id in control.get_job_ids())
 
 

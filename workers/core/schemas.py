@@ -161,6 +161,7 @@ class Preflight(Frozen):
         description="Memory of a worker and the children that read for it; it does not grow with the slide."
     )
     estimated_disk_bytes: int | None = Field(default=None, description="Of labels and results, without products.")
+    notice: str | None = Field(default=None, description="What makes the job slow, if that is known; not refused.")
 
 
 class JobView(Frozen):

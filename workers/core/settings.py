@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     quota_jobs: int = Field(
         default=0, ge=0, description="Jobs of one tenant that may be unfinished at once; 0: no limit."
     )
+    regions_per_tenant: int = Field(
+        default=0,
+        ge=0,
+        description="Regions of one tenant that may be queued or computed at once, by all workers; the same for "
+        "gateways and workers. 0: no limit.",
+    )
     batches_per_tenant: int = Field(default=1000, gt=0, description="Batches of one tenant that may be there at once.")
     audit_max_bytes: int = Field(
         default=64 * 2**20, gt=0, description="Size at which the audit log goes on in a new file."

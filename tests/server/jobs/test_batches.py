@@ -13,6 +13,7 @@ import pytest
 from finished_jobs import finished_job
 from gateway_fixtures import GatewayWith
 from job_requests import add_slide, code_of, submit
+from queue_fixtures import gpu_worker, worker
 
 from workers.core.errors.base import DiskFull
 from workers.core.queue.jobs import Jobs
@@ -177,6 +178,23 @@ def test_the_answer_says_what_is_known_of_the_job(gateway: httpx.Client, store: 
     job = submit(gateway, slide_id, roi=[0, 0, 10, 10], region_px=256).json()
     assert (job["preflight"]["regions_max"], job["preflight"]["estimated_s"]) == (1, 1.5)
     assert gateway.get(f"/v1/jobs/{job['id']}").json() == job
+
+
+def test_a_heavy_job_is_estimated_for_workers_with_a_gpu_or_told_that_there_are_none(
+    gateway: httpx.Client, store: Store, queue: Jobs
+) -> None:
+    config = queue.settings.models_dir / "made-model" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"cpu_s_per_mm2": 30.0}))
+    card = gateway.get("/v1/models/made-model").json()
+    assert card["heavy"]
+    queue.redis.hset(RATES, pace_of(card["digest"], 256), 1.5)
+    slide_id = add_slide(store, 0.25)
+    worker(queue), worker(queue)
+    alone = submit(gateway, slide_id, region_px=256).json()["preflight"]
+    gpu_worker(queue)
+    beside = submit(gateway, slide_id, region_px=256, seed=1).json()["preflight"]
+    assert "no worker with a GPU" in alone["notice"]
+    assert (alone["estimated_s"], beside["estimated_s"], beside["notice"]) == (3.0, 6.0, None)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,19 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-from models.folder import CONFIG, FORMAT, NAME, read_config
+from models.folder import CONFIG, FORMAT, NAME, WEIGHTS, ModelConfig, read_config
 from workers.core.errors.base import ModelInvalid, ModelNotFound
 from workers.core.model.schemas import ModelCard
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(NAME)
+
+HEAVY_CPU_S_PER_MM2 = 10.0
+"""Cost, as measured, from which a model is heavy."""
+
+HEAVY_WEIGHTS_BYTES = 8 * 2**20
+"""Size of the weights from which a model is heavy whose cost nobody has measured."""
 
 
 def locate(model: str, models_dir: Path) -> tuple[Path, str]:
@@ -55,7 +61,18 @@ def find_model(models_dir: Path, name: str) -> ModelCard:
     known = {key: value for key, value in asdict(config).items() if key in ModelCard.model_fields}
     known["objects"]["interior"] = config.network.interior_um > 0
     known["half"] = config.half is not None
+    known["heavy"] = _is_heavy(config, path.with_name(WEIGHTS))
     return ModelCard(**known, digest=config.digest)
+
+
+def _is_heavy(config: ModelConfig, weights: Path) -> bool:
+    """Whether regions of a model are for workers with a GPU, by its cost; not measured: by the size of its weights."""
+    if config.cpu_s_per_mm2 is not None:
+        return config.cpu_s_per_mm2 >= HEAVY_CPU_S_PER_MM2
+    try:
+        return weights.stat().st_size >= HEAVY_WEIGHTS_BYTES
+    except FileNotFoundError:  # whoever loads it says so
+        return False
 
 
 def list_models(models_dir: Path) -> list[ModelCard]:

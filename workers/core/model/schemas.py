@@ -61,4 +61,5 @@ class ModelCard(Frozen):
     objects: ObjectRules = ObjectRules()
     half: bool = Field(default=False, description="Whether it may compute in bfloat16 where that is faster.")
     memory: ModelMemory | None = Field(default=None, description="None where nobody has measured it.")
+    heavy: bool = Field(default=False, description="Whether its regions are for workers with a GPU, where there are.")
     figures: dict[str, float] = Field(default_factory=dict, description="Measured on held-out data.")

@@ -5,7 +5,7 @@ A worker that knows how it is tells that as well, and what it counted: sums in R
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
 
@@ -13,6 +13,9 @@ from workers.core.queue.keys import HOSTS, WORKERS, worker_key, workers_key
 from workers.core.queue.keys import TALLIES as SUMS
 from workers.core.telemetry.status import WorkerStatus
 from workers.core.telemetry.tallies import ENDS, TALLIES, field_of
+
+GPU = "gpu"
+"""Follows the memory in the sign of life of a worker whose model runs on a GPU."""
 
 FORGOTTEN_S = 24 * 3600.0
 """Silence after which a worker that did not say that it goes is taken out of the set."""
@@ -23,8 +26,9 @@ def beat(
 ) -> None:
     """Show that a worker is alive, for `lease_s`, the memory that it has, in bytes, and how it is, if it knows that."""
     now, life_ms = time.time(), round(lease_s * 1000)
+    sign = f"{memory_bytes} {GPU}" if status is not None and status.has_gpu else str(memory_bytes)
     with redis.pipeline() as pipe:
-        pipe.set(worker_key(worker_id), memory_bytes, px=life_ms)
+        pipe.set(worker_key(worker_id), sign, px=life_ms)
         if status is not None:
             pipe.set(state_key(worker_id), status.view(memory_bytes).model_dump_json(), px=life_ms)
         pipe.zadd(WORKERS, {worker_id: now})
@@ -71,11 +75,23 @@ def silent_hosts(redis: Any, silent_s: float) -> list[str]:
     return [host for host in found if not memory_of_workers(redis, host)]
 
 
+class Sign(NamedTuple):
+    """What a sign of life says: the memory of a worker, in bytes, and whether its model runs on a GPU."""
+
+    memory_bytes: int
+    has_gpu: bool
+
+
+def signs_of_workers(redis: Any, host: str = "") -> Sequence[Sign]:
+    """Return what each worker says that is alive, of one host or of all."""
+    keys = [worker_key(member.decode()) for member in redis.zrange(workers_key(host), 0, -1)]
+    told = [value.decode().split() for value in (redis.mget(keys) if keys else []) if value is not None]
+    return [Sign(int(memory_bytes), GPU in more) for memory_bytes, *more in told]
+
+
 def memory_of_workers(redis: Any, host: str = "") -> Sequence[int]:
     """Return the memory of each worker that is alive, of one host or of all, in bytes."""
-    keys = [worker_key(member.decode()) for member in redis.zrange(workers_key(host), 0, -1)]
-    told = redis.mget(keys) if keys else []
-    return [int(value) for value in told if value is not None]
+    return [sign.memory_bytes for sign in signs_of_workers(redis, host)]
 
 
 def note_end(redis: Any, worker_id: str, signal_name: str) -> None:

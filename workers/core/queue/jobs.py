@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 import redis
 from rq import Queue
-from rq.serializers import JSONSerializer
 
 from workers.core.errors.base import LDiffusionError, QueueUnavailable, ResultNotReady
 from workers.core.frozen import LOCAL_TENANT
@@ -25,34 +24,27 @@ from workers.core.job_files import Ending, take_back_ending, view_from_disk, wit
 from workers.core.queue.ends import Ends
 from workers.core.queue.events import add_event, events_key
 from workers.core.queue.exchange import Transaction, answering, decode, transact
-from workers.core.queue.heartbeat import hosts, memory_of_workers
+from workers.core.queue.heartbeat import hosts, memory_of_workers, signs_of_workers
 from workers.core.queue.keys import (
     ACTIVE,
-    BATCH_CONTROL_QUEUE,
-    BATCH_REGION_QUEUE,
-    CONTROL_QUEUE,
     GOING,
     JOBS,
     OUT,
-    REGION_QUEUE,
     UNWRITTEN,
     WEBHOOKS,
     JobKeys,
     Task,
-    at_host,
 )
 from workers.core.queue.progress import progress_of, view_of
 from workers.core.queue.rates import s_per_tile
 from workers.core.queue.scripts.dequeue import dequeue
-from workers.core.queue.task_job import TaskJob, entry_of, options_of
+from workers.core.queue.task_job import Lane, Queues, entry_of, options_of
 from workers.core.queue.turns import Turns
 from workers.core.schemas import FINAL_STATES, ErrorBody, JobRequest, JobView, Preflight
 from workers.core.settings import Settings
 from workers.core.storage.opening import open_storage
 from workers.core.store import Store
 from workers.core.stored.jobs import host_of
-
-QUEUES = (CONTROL_QUEUE, REGION_QUEUE, BATCH_CONTROL_QUEUE, BATCH_REGION_QUEUE)
 
 T = TypeVar("T")
 
@@ -72,9 +64,11 @@ class Jobs:
         self.store = Store(settings.data_dir, open_storage(settings), settings.slide_cache)
         self.redis: Any = redis.Redis.from_url(redis_url, socket_connect_timeout=5, socket_timeout=30)
         self.host = host_of(self.store)
-        self._queues: dict[str, Queue] = {}
-        self.control, self.regions, self.batch_control, self.batch_regions = map(self._queue, QUEUES)
-        self.turns = Turns(self.redis, self.pair, partial(entry_of, settings), has_hosts=bool(self.host))
+        self._queues = Queues(self.redis)
+        self.control, self.regions, _ = self.lane("interactive", "")
+        self.batch_control, self.batch_regions, _ = self.lane("batch", "")
+        cap, entry = settings.regions_per_tenant, partial(entry_of, settings)
+        self.turns = Turns(self.redis, self.lane, entry, has_hosts=bool(self.host), cap=cap)
         self.ends = Ends(self.redis, self.store, self.all_queues)
 
     def close(self) -> None:
@@ -83,24 +77,20 @@ class Jobs:
 
     @property
     def queues(self) -> tuple[Queue, ...]:
-        """The queues of this host, as workers serve them: what is interactive goes before every batch."""
-        return tuple(self._queue(name, host) for name in QUEUES for host in sorted({"", self.host}))
+        """The queues of this host, in the order in which a worker with a GPU looks at them."""
+        return self.served(has_gpu=True)
+
+    def served(self, *, has_gpu: bool) -> tuple[Queue, ...]:
+        """Return the queues that a worker of this host looks at, in this order."""
+        return self._queues.served(self.host, has_gpu=has_gpu)
 
     def all_queues(self) -> tuple[Queue, ...]:
         """Return the queues of all hosts, those for every host first."""
-        found = ["", *hosts(self.redis)] if self.host else [""]
-        return tuple(self._queue(name, host) for host in found for name in QUEUES)
+        return self._queues.of_all(["", *hosts(self.redis)] if self.host else [""])
 
-    def pair(self, priority: str, host: str) -> tuple[Queue, Queue]:
-        """Return the queue of plans and finishes, then that of regions, of a priority and a host."""
-        control, regions = QUEUES[2:] if priority == "batch" else QUEUES[:2]
-        return self._queue(control, host), self._queue(regions, host)
-
-    def _queue(self, name: str, host: str = "") -> Queue:
-        full = at_host(name, host)
-        if full not in self._queues:
-            self._queues[full] = Queue(full, connection=self.redis, job_class=TaskJob, serializer=JSONSerializer)
-        return self._queues[full]
+    def lane(self, priority: str, host: str) -> Lane:
+        """Return the queues of a priority and a host; no host: those for all."""
+        return self._queues.lane(priority, host)
 
     def ping(self) -> None:
         """Ask Redis for a sign of life.
@@ -120,6 +110,11 @@ class Jobs:
         """Return the memory of the smallest worker alive; None if none is."""
         with answering():
             return min(memory_of_workers(self.redis), default=None)
+
+    def workers_with_gpu(self, host: str = "") -> int:
+        """Return the number of workers alive whose models run on a GPU, of one host or of all."""
+        with answering():
+            return sum(sign.has_gpu for sign in signs_of_workers(self.redis, host))
 
     def s_per_tile(self, pace: str) -> float | None:
         """Return the seconds of one forward pass as measured of late, see `rates`; None before its first region."""
@@ -243,7 +238,7 @@ class Jobs:
             for members in (ACTIVE, UNWRITTEN, GOING):
                 pipe.srem(members, job_id)
             pipe.execute()
-            dequeue(self.redis, self.all_queues()[::2], job_id)  # the queues of plans and finishes
+            dequeue(self.redis, self.all_queues()[::3], job_id)  # the queues of plans and finishes
 
     def tidy(self, job_id: str) -> None:
         """Remove what a task wrote after its job had failed or was canceled."""
@@ -252,18 +247,28 @@ class Jobs:
         if state in (b"failed", b"canceled"):
             self.ends.clear(job_id, keeps_regions=keeps is not None)
 
-    def enqueue(self, pipe: Transaction, task: Task, priority: str, host: str = "", *, at_front: bool = False) -> None:
+    def enqueue(
+        self,
+        pipe: Transaction,
+        task: Task,
+        priority: str,
+        host: str = "",
+        *,
+        is_heavy: bool = False,
+        front: bool = False,
+    ) -> None:
         """Queue a task in a transaction, for the workers of a host; a plan, for all. The queue carries ids, as JSON."""
-        control, regions = self.pair(priority, "" if task.kind == "plan" else host)
+        lane = self.lane(priority, "" if task.kind == "plan" else host)
         if task.kind != "product":
             pipe.hset(OUT, task.out, "")
-        queue = regions if task.kind == "region" else control
+        regions = lane.heavy if is_heavy else lane.regions  # where nobody serves that one, the next feed moves it
+        queue = regions if task.kind == "region" else lane.control
         queue.enqueue_call(
             task.function,
             args=task.args,
             description=task.name,
             job_id=task.fresh_queue_id(),
-            at_front=at_front,
+            at_front=front,
             pipeline=pipe,
             **options_of(self.settings, task.function),
         )

@@ -11,9 +11,13 @@ CONTROL_QUEUE = "ldiffusion:control"
 REGION_QUEUE = "ldiffusion:regions"
 """One task per region."""
 
+HEAVY_QUEUE = "ldiffusion:heavy-regions"
+"""Regions of heavy models while workers with a GPU live beside others: for those, which look here first."""
+
 BATCH_CONTROL_QUEUE = "ldiffusion:batch-control"
 BATCH_REGION_QUEUE = "ldiffusion:batch-regions"
-"""The same two for jobs of priority `batch`: served when the others are empty."""
+BATCH_HEAVY_QUEUE = "ldiffusion:batch-heavy-regions"
+"""The same three for jobs of priority `batch`: served when the others are empty."""
 
 JOBS = "ldiffusion:jobs"
 """Sorted set: job id → time of creation."""
@@ -36,8 +40,8 @@ OUT = "ldiffusion:out"
 TURN = "ldiffusion:turn"
 """Counter of what was handed out to the queues."""
 
-TURN_BEFORE = "ldiffusion:turn-before"
-"""Hash: priority → `plan` or `region`, whichever had its turn last."""
+TURN_BEFORE = "ldiffusion:turn-had:"
+"""Before a priority, at a host: `plan`, or `of` and the model of the regions, whichever had its turn last."""
 
 TASK_SECONDS = "ldiffusion:task-seconds"
 """Hash: `plan`, `region` → seconds that one takes, as measured of late."""
@@ -131,6 +135,11 @@ def turns_key(priority: str, lane: str, tenant: str | None = None) -> str:
     """Return the key of a sorted set: tenants (or the jobs of one) that wait with a plan or regions → last turn."""
     key = f"ldiffusion:turns:{priority}:{lane}"
     return key if tenant is None else f"{key}:{tenant}"
+
+
+def out_key(tenant: str) -> str:
+    """Return the key of a set, where there is a cap on regions of a tenant: its jobs of which some may be out."""
+    return f"ldiffusion:turns-out:{tenant}"
 
 
 @dataclass(frozen=True, slots=True)

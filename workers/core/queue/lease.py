@@ -5,7 +5,8 @@ A lease carries the number of the attempt, and that of a finish a fencing token.
 
 from dataclasses import dataclass
 
-from workers.core.queue.keys import Task
+from workers.core.queue.exchange import Transaction
+from workers.core.queue.keys import JobKeys, Task
 
 STATES_OF = {"plan": ("queued", "planning"), "region": ("running",), "finish": ("finishing",)}
 """States of the job in which a task of a kind has something to do."""
@@ -32,6 +33,11 @@ class Lease:
     def value(self) -> str:
         """What stands in Redis."""
         return f"{self.worker_id}:{self.attempt}"
+
+
+def is_held(pipe: Transaction, lease: Lease) -> bool:
+    """Whether Redis shows this very lease; ending a job removes them all."""
+    return bool(pipe.hget(JobKeys(lease.task.job_id).leases, lease.task.name) == lease.value.encode())
 
 
 def holder_of(value: str) -> str:

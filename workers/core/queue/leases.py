@@ -9,15 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from workers.core.errors.base import JobCanceled
+from workers.core.model.schemas import ModelCard
 from workers.core.queue import heartbeat
 from workers.core.queue.attempts import attempts_max, attempts_of, lost
 from workers.core.queue.ends import close_record
 from workers.core.queue.exchange import Transaction, answering, decode
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import OUT, JobKeys, Task, worker_key
-from workers.core.queue.lease import STATES_OF, Lease, Superseded, holder_of
+from workers.core.queue.lease import STATES_OF, Lease, Superseded, holder_of, is_held
 from workers.core.queue.rates import Paces
-from workers.core.queue.records import change, count_landed, host_in, next_token, priority_in, sums_with
+from workers.core.queue.records import change, count_landed, host_in, next_token, priority_in, sums_with, traits_of
 from workers.core.queue.scripts.regions import RegionScripts, Taken
 from workers.core.sizing.memory import worker_memory_bytes
 from workers.core.telemetry.status import WorkerStatus
@@ -42,7 +43,7 @@ class Leases:
         self.attempts_max = attempts_max(jobs.settings)
         self.memory_bytes = worker_memory_bytes(jobs.settings)
         self.paces = Paces(jobs.redis)
-        self._scripts = RegionScripts(jobs.redis, jobs.pair, jobs.host)
+        self._scripts = RegionScripts(jobs.redis, jobs.lane, jobs.host)
         self._begun: tuple[Lease | None, float] = (None, 0.0)
 
     def beat(self) -> None:
@@ -71,13 +72,14 @@ class Leases:
         if taken is None:
             self.jobs.turns.feed(self.jobs.host)
         else:
-            self.jobs.turns.top_up(taken.queued, taken.priority, taken.host)  # a place in the queue is free
+            self.jobs.turns.top_up(taken.queued, taken.priority, taken.host, is_heavy=taken.is_heavy)  # a place is free
         return lease
 
     def _begin_region(self, task: Task) -> tuple[Lease | None, Taken | None]:
         """Return the lease of a region, and what was said of it."""
         with answering():
-            taken = self._scripts.take(task, self.worker_id, self.attempts_max)
+            are_mixed = self.jobs.turns.are_mixed(self.jobs.host)
+            taken = self._scripts.take(task, self.worker_id, self.attempts_max, are_mixed=are_mixed)
         if taken is None:
             return None, None
         return Lease(task, self.worker_id, taken.attempt, first_region_at=taken.first_region_at), taken
@@ -116,7 +118,7 @@ class Leases:
         """
         keys = JobKeys(lease.task.job_id)
         with answering():
-            if _is_held(self.jobs.redis, keys, lease):
+            if is_held(self.jobs.redis, lease):
                 return
             state = self.jobs.redis.hget(keys.record, "state")
         if state == b"canceled":
@@ -138,14 +140,16 @@ class Leases:
         keys = JobKeys(lease.task.job_id)
 
         def write(pipe: Transaction) -> None:
-            if _is_held(pipe, keys, lease):
+            if is_held(pipe, lease):
                 pipe.multi()
                 pipe.hdel(keys.leases, lease.task.name)
                 pipe.hdel(keys.missing, lease.task.name)
 
         self.jobs.transact(write, keys.leases)
 
-    def planned(self, lease: Lease, todo: Sequence[int], total: int, plan_s: float) -> None:
+    def planned(
+        self, lease: Lease, todo: Sequence[int], total: int, plan_s: float, card: ModelCard | None = None
+    ) -> None:
         """Record the plan and queue its regions, or the finish if none is left to do.
 
         Args:
@@ -153,6 +157,7 @@ class Leases:
             todo: Indices of the regions that have to be segmented.
             total: Number of regions of the plan.
             plan_s: Seconds the planning took.
+            card: Of the model: for workers with a GPU, where there are any, if it is heavy.
 
         Raises:
             JobCanceled, Superseded: As `check`.
@@ -163,12 +168,13 @@ class Leases:
             record = decode(pipe.hgetall(keys.record))
             pipe.multi()
             counts = {"regions_total": str(total), "regions_before": str(total - len(todo)), "plan_s": str(plan_s)}
+            counts |= traits_of(card)
             change(pipe, keys, record, {**counts, "state": "running" if todo else "finishing"}, len(todo))
             pipe.hdel(keys.leases, lease.task.name)
             pipe.hdel(OUT, lease.task.out)
             if todo:
                 pipe.sadd(keys.todo, *todo)
-                self.jobs.turns.wait(pipe, lease.task.job_id, record, todo)
+                self.jobs.turns.wait(pipe, lease.task.job_id, {**record, **counts}, todo)
             else:
                 self.jobs.enqueue(pipe, Task(lease.task.job_id, "finish"), priority_in(record), host_in(record))
 
@@ -193,6 +199,7 @@ class Leases:
             self.check(lease)
         elif how == "last":
             self._land_last(lease, segment_s, tiles)
+        self.jobs.turns.freed(self.jobs.host)
 
     def _land_last(self, lease: Lease, segment_s: float, tiles: float) -> None:
         """Mark a region that may be the last one, as `region_done`."""
@@ -282,15 +289,10 @@ class Leases:
         """
 
         def guarded(pipe: Transaction) -> bool:
-            if not _is_held(pipe, JobKeys(lease.task.job_id), lease):
+            if not is_held(pipe, lease):
                 return False
             write(pipe)
             return True
 
         if not self.jobs.transact(guarded, *watched):
             self.check(lease)
-
-
-def _is_held(pipe: Transaction, keys: JobKeys, lease: Lease) -> bool:
-    """Whether Redis shows this very lease; ending a job removes them all."""
-    return bool(pipe.hget(keys.leases, lease.task.name) == lease.value.encode())

@@ -36,7 +36,7 @@ from workers.core.queue.keys import (
     workers_key,
 )
 from workers.core.queue.lease import STATES_OF, holder_of
-from workers.core.queue.records import change, host_in, priority_in
+from workers.core.queue.records import change, host_in, is_heavy_in, priority_in
 from workers.core.queue.task_job import TaskJob
 from workers.core.queue.turns import PRIORITIES
 from workers.core.schemas import FINAL_STATES
@@ -45,7 +45,7 @@ HOST_GONE_S = 300.0
 """Silence of all workers of a host after which what it has computed of a job that goes on is given up."""
 
 OF_PLAN = (
-    *("host", "regions_total", "regions_before", "plan_s", "has_turn", "first_region_at"),
+    *("host", "model", "heavy", "regions_total", "regions_before", "plan_s", "has_turn", "first_region_at"),
     *("segment_s", "tiles", "phase"),
 )
 """What the record of a job says since it was planned."""
@@ -210,7 +210,8 @@ class Reaper:
             pipe.multi()
             pipe.hdel(keys.leases, task.name)
             pipe.hdel(keys.missing, task.name)
-            self.jobs.enqueue(pipe, task, priority_in(record), host_in(record), at_front=True)
+            is_heavy = is_heavy_in(record)
+            self.jobs.enqueue(pipe, task, priority_in(record), host_in(record), is_heavy=is_heavy, front=True)
             return True
 
         logger.warning("%s of job %s goes back to the queue: %s", task.name, task.job_id, reason)
@@ -226,7 +227,7 @@ class Reaper:
             for job_id in sorted(member.decode() for member in self.redis.smembers(ACTIVE)):
                 self._plan_again(job_id, host)
             for priority in PRIORITIES:
-                for queue in self.jobs.pair(priority, host):
+                for queue in self.jobs.lane(priority, host):
                     queue.delete(delete_jobs=True)
             self.redis.zrem(HOSTS, host)
             self.redis.delete(workers_key(host))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from workers.core.model.schemas import ModelCard
 from workers.core.queue.events import EventKind, add_event
 from workers.core.queue.exchange import Transaction
 from workers.core.queue.keys import JobKeys
@@ -16,6 +17,18 @@ def priority_in(record: Mapping[str, str]) -> str:
 def host_in(record: Mapping[str, str]) -> str:
     """Return the host in a job's record that has its regions; empty if every worker has them."""
     return record.get("host", "")
+
+
+def is_heavy_in(record: Mapping[str, str]) -> bool:
+    """Return whether a job's record says that its model is heavy: for workers with a GPU, where there are any."""
+    return "heavy" in record
+
+
+def traits_of(card: ModelCard | None) -> Mapping[str, str]:
+    """Return what a job's record says of the model of the job, if it is known."""
+    if card is None:
+        return {}
+    return {"model": card.name} | ({"heavy": "1"} if card.heavy else {})
 
 
 def change(

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from redis.client import Pipeline
 from rq import Queue, SimpleWorker
-from rq.exceptions import DeserializationError
+from rq.exceptions import DeserializationError, NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException
@@ -21,6 +21,7 @@ from workers.core.disk_room import storage_error
 from workers.core.errors.base import JobLost, LDiffusionError
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import FINISH_SLIDE, TASK_FUNCTIONS, JobKeys, prefix_of
+from workers.core.queue.scripts.prefer import Preference
 from workers.core.queue.task_job import TaskJob
 from workers.core.telemetry.logs import about
 from workers.core.telemetry.status import WorkerStatus
@@ -42,6 +43,11 @@ def is_news(record: logging.LogRecord) -> bool:
     return not (isinstance(record.msg, str) and "exception raised while executing" in record.msg)
 
 
+def has_gpu(status: WorkerStatus | None) -> bool:
+    """Whether models are known to run on a GPU."""
+    return status is not None and status.has_gpu
+
+
 class QueueWorker(SimpleWorker):
     """Runs the tasks of a queue in this process.
 
@@ -60,7 +66,7 @@ class QueueWorker(SimpleWorker):
         status: WorkerStatus | None = None,
     ) -> None:
         super().__init__(
-            list(jobs.queues),
+            list(jobs.served(has_gpu=has_gpu(status))),
             name=worker_id,
             connection=jobs.redis,
             job_class=TaskJob,
@@ -71,6 +77,7 @@ class QueueWorker(SimpleWorker):
             log_job_description=False,
         )
         self._jobs = jobs
+        self._preference = Preference(jobs.redis)
         self._on_task = on_task
         self._status = status
         self._renewed_at = float("-inf")
@@ -91,6 +98,28 @@ class QueueWorker(SimpleWorker):
             for number, handler in before.items():
                 signal.signal(number, handler)
         return self._shutdown_requested_date is not None
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Take the next task, or a region of the model at hand that is near, see `Preference`."""
+        # Where models run may be known only since one was loaded.
+        self._ordered_queues = self.queues = list(self._jobs.served(has_gpu=has_gpu(self._status)))
+        found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        if found is None or self._status is None:
+            return found
+        job, queue = found
+        if not isinstance(job, TaskJob):
+            return found
+        chosen = self._preference.instead(queue.key, job.id, job.model, job.passed, self._status.model)
+        if chosen is None:
+            return found
+        try:
+            nearer = TaskJob.fetch(chosen, self.connection, JSONSerializer)
+        except NoSuchJobError:  # its job has ended between
+            return self.dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        nearer.redis_server_version = job.redis_server_version
+        return nearer, queue
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run a task in this process."""

@@ -34,13 +34,16 @@ DISK_BYTES = 4 * 2**20
 
 MIB = 2**20
 
+NO_GPU = "This model is heavy and no worker with a GPU is there: workers without one compute the job, which takes long."
+
 
 class Crew(NamedTuple):
-    """The workers as the gateway knows them: how many are alive, the memory of each, what they compute in."""
+    """The workers as the gateway knows them: how many, memory of each, what they compute in, whether one has a GPU."""
 
     workers: int = 1
     memory_bytes: int = sys.maxsize
     precision: Precision = "float32"
+    has_gpu: bool = True
 
 
 def preflight(
@@ -84,6 +87,7 @@ def preflight(
         estimated_disk_bytes=estimated_disk_bytes(
             card, request.outputs, min(regions_max * sizes.region_px**2, prod(w_size))
         ),
+        notice=None if crew.has_gpu or not card.heavy else NO_GPU,
     )
 
 

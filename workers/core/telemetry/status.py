@@ -51,6 +51,16 @@ class WorkerStatus:
         self._counted = self._looks[0]
         TALLIES.add(STARTS)
 
+    @property
+    def has_gpu(self) -> bool:
+        """Whether models run on a GPU; not known before one was loaded, unless it is set so."""
+        return self._device.startswith("cuda")
+
+    @property
+    def model(self) -> str | None:
+        """The model in memory."""
+        return self._model
+
     def holds(self, model: str, device: str) -> None:
         """Say which model is in memory now, and where."""
         self._model, self._device = model, device

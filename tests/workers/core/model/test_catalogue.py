@@ -10,6 +10,7 @@ import pytest
 from workers.core.errors.base import ModelInvalid, ModelNotFound
 from workers.core.model.catalogue import find_model, list_models, model_dir
 from workers.core.model.schemas import ObjectRules
+from workers.core.settings import ZOO
 
 CONFIG: dict[str, Any] = {
     "format": 1,
@@ -58,6 +59,24 @@ def test_a_card_says_what_one_object_is_and_whether_there_is_an_interior_map(tmp
     install(tmp_path, "split", objects=rules, network={"num_classes": 2, "interior_um": 2.0})
     assert find_model(tmp_path, "plain").objects == ObjectRules()
     assert find_model(tmp_path, "split").objects == ObjectRules(**rules, interior=True)
+
+
+@pytest.mark.parametrize(
+    ("cost", "weights_mib", "heavy"),
+    [(9.9, 100, False), (10.0, 1, True), (None, 8, True), (None, 7.9, False), (None, 0, False)],
+)
+def test_a_model_is_heavy_by_its_cost_or_else_by_its_weights(
+    tmp_path: Path, cost: float | None, weights_mib: float, heavy: bool
+) -> None:
+    folder = install(tmp_path, cpu_s_per_mm2=cost)
+    if weights_mib:
+        with (folder / "model.safetensors").open("wb") as weights:
+            weights.truncate(round(weights_mib * 2**20))
+    assert find_model(tmp_path, "nuclei-paper").heavy == heavy
+
+
+def test_of_the_shipped_models_two_are_heavy() -> None:
+    assert {card.name for card in list_models(ZOO) if card.heavy} == {"nuclei-paper", "glands-paper"}
 
 
 def test_the_digest_is_that_of_what_decides_labels(tmp_path: Path) -> None:

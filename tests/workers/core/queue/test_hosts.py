@@ -208,6 +208,6 @@ def test_without_a_storage_there_are_no_hosts(jobs: Jobs, queue_settings: Settin
     alone = Jobs(queue_settings.redis_url, queue_settings.model_copy(update={"storage_url": ""}))
     worker(alone)
     assert alone.host == ""
-    assert len(alone.queues) == len(alone.all_queues()) == 4
+    assert len(alone.queues) == len(alone.all_queues()) == 6
     assert not alone.redis.exists(HOSTS)
     alone.close()

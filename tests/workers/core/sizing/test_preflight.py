@@ -14,7 +14,7 @@ from workers.core.model.schemas import ModelCard
 from workers.core.roi.polygons import Polygon
 from workers.core.schemas import JobRequest
 from workers.core.sizing import preflight as module
-from workers.core.sizing.preflight import Crew, preflight, require_disk
+from workers.core.sizing.preflight import NO_GPU, Crew, preflight, require_disk
 from workers.core.slide_schemas import SlideGeometry, SlideLevel
 from workers.pipeline.roi import RoiMask
 from workers.pipeline.tiling import Box, WorkingPlane, regions
@@ -54,6 +54,16 @@ def test_a_region_is_whole_tiles(card: ModelCard, asked_px: int | None, used_px:
 def test_time_is_the_measured_rate_over_the_workers(card: ModelCard) -> None:
     assert preflight(geometry(), asked(), card, {512: 2.5}.get, Crew(2)).estimated_s == 7.5
     assert preflight(geometry(), asked(), card, {512: 2.5}.get, Crew(0)).estimated_s == 15.0
+
+
+def test_a_heavy_job_is_told_of_where_no_gpu_is(card: ModelCard) -> None:
+    heavy = card.model_copy(update={"heavy": True})
+    told = [
+        preflight(geometry(), asked(), each, no_rate, Crew(has_gpu=has_gpu)).notice
+        for each in (heavy, card)
+        for has_gpu in (False, True)
+    ]
+    assert told == [NO_GPU, None, None, None]
 
 
 @pytest.mark.parametrize(

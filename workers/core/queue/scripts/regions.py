@@ -7,15 +7,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from rq import Queue
-
 from workers.core.queue.events import EVENTS_MAX, events_key
 from workers.core.queue.keys import JobKeys, Task, worker_key
 from workers.core.queue.progress import elapsed_s
+from workers.core.queue.task_job import Lane
 
 TAKE = """
-local index, name, worker, prefix, most, now, here = unpack(ARGV)
-local record = redis.call('HMGET', KEYS[1], 'state', 'first_region_at', 'priority', 'host')
+local index, name, worker, prefix, most, now, here, are_mixed = unpack(ARGV)
+local record = redis.call('HMGET', KEYS[1], 'state', 'first_region_at', 'priority', 'host', 'heavy')
 local priority, host = record[3] or 'interactive', record[4] or ''
 if record[1] ~= 'running' or (host ~= '' and host ~= here) then return false end
 local attempt = redis.call('HINCRBY', KEYS[4], name, 1)
@@ -32,15 +31,16 @@ if redis.call('HSETNX', KEYS[3], name, lease) == 0 then
 end
 if attempt > tonumber(most) then
     redis.call('HDEL', KEYS[3], name)
-    return untried({attempt, '', 0, priority, host})
+    return untried({attempt, '', 0, priority, host, 0})
 end
 if not record[2] then redis.call('HSET', KEYS[1], 'first_region_at', now) end
-local queue = KEYS[5 + (priority == 'batch' and 1 or 0) + (host ~= '' and 2 or 0)]
-return {attempt, record[2] or now, redis.call('LLEN', queue), priority, host}
+local heavy = record[5] and are_mixed == '1'
+local queue = KEYS[5 + (priority == 'batch' and 1 or 0) + (host ~= '' and 2 or 0) + (heavy and 4 or 0)]
+return {attempt, record[2] or now, redis.call('LLEN', queue), priority, host, heavy and 1 or 0}
 """
 """Takes the lease of a region, if it is due: one that was never begun cannot have landed, one of a job that was moved
 meanwhile is another host's. Returns which try this is, since when regions of the job are computed, how many are queued
-of its priority and host, and these two; a try too many takes nothing."""
+of its priority and host, these two, and whether it is those for workers with a GPU; a try too many takes nothing."""
 
 LAND = """
 local index, name, lease, seconds, tiles, elapsed, most = unpack(ARGV)
@@ -84,6 +84,7 @@ class Taken(NamedTuple):
         queued: Regions in the queue of the job's priority and host.
         priority: That.
         host: The host that has the regions of the job; empty if every worker has them.
+        is_heavy: Whether that queue is the one for workers with a GPU.
     """
 
     attempt: int
@@ -91,6 +92,7 @@ class Taken(NamedTuple):
     queued: int
     priority: str
     host: str
+    is_heavy: bool
 
 
 class RegionScripts:
@@ -98,27 +100,32 @@ class RegionScripts:
 
     Args:
         redis: The client.
-        queues: Returns for a priority and a host the queue of plans, then that of regions.
+        queues: Returns the queues of a priority and a host.
         host: Of this worker; empty if all workers have all regions.
     """
 
-    def __init__(self, redis: Any, queues: Callable[[str, str], tuple[Queue, Queue]], host: str) -> None:
+    def __init__(self, redis: Any, queues: Callable[[str, str], Lane], host: str) -> None:
         self._host = host
-        self._queues = [queues(priority, each)[1].key for each in ("", host) for priority in ("interactive", "batch")]
+        lanes = [queues(priority, each) for each in ("", host) for priority in ("interactive", "batch")]
+        self._queues = [*(lane.regions.key for lane in lanes), *(lane.heavy.key for lane in lanes)]
         self._take = redis.register_script(TAKE)
         self._land = redis.register_script(LAND)
 
-    def take(self, task: Task, worker_id: str, most: int) -> Taken | None:
-        """Take the lease of a region for a worker, as its next try; None if there is nothing to do."""
+    def take(self, task: Task, worker_id: str, most: int, *, are_mixed: bool = False) -> Taken | None:
+        """Take the lease of a region for a worker, as its next try; None if there is nothing to do.
+
+        `are_mixed`: regions of heavy models have a queue of their own now.
+        """
         keys = JobKeys(task.job_id)
         names = [keys.record, keys.todo, keys.leases, keys.attempts, *self._queues]
         now = datetime.now(UTC).isoformat()
-        args = [task.index, task.name, worker_id, worker_key(""), most, now, self._host]
+        args = [task.index, task.name, worker_id, worker_key(""), most, now, self._host, int(are_mixed)]
         told = self._take(keys=names, args=args)
         if told is None:
             return None
-        attempt, first_region_at, queued, priority, host = told
-        return Taken(int(attempt), first_region_at.decode(), int(queued), priority.decode(), host.decode())
+        attempt, first_region_at, queued, priority, host, is_heavy = told
+        where = priority.decode(), host.decode(), bool(is_heavy)
+        return Taken(int(attempt), first_region_at.decode(), int(queued), *where)
 
     def land(
         self, task: Task, lease: str, segment_s: float, tiles: float, first_region_at: str

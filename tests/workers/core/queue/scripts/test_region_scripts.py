@@ -15,6 +15,7 @@ from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import OUT, JobKeys, Task
 from workers.core.queue.lease import Superseded
 from workers.core.queue.progress import progress_of
+from workers.core.queue.turns import Look
 
 
 def last_event(jobs: Jobs, job_id: str) -> tuple[str, Progress]:
@@ -146,7 +147,7 @@ def test_commands_of_a_region(jobs: Jobs) -> None:
     job_id = running(jobs, 50)
     me = worker(jobs)
     me.region_done(begun(me, Task(job_id, "region", 0)), 0.5, 1)
-    me.jobs.turns._looks = {"": (1, time.monotonic())}  # as where one worker lives
+    me.jobs.turns._looks = {"": Look(1, 0, time.monotonic())}  # as where one worker lives
     jobs.redis.config_resetstat()
     lease = begun(me, Task(job_id, "region", 1))
     taking = calls(jobs)
