@@ -21,6 +21,7 @@ from wanted import program
 from server.jobs.doctor import Doctor
 from server.process.children import module_environment
 from workers.core.errors.base import QueueUnavailable
+from workers.core.queue.exchange import transact
 from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings
 
@@ -182,6 +183,27 @@ def _denied(server: RedisServer) -> list[tuple[str, str]]:
     """Who was refused what."""
     with server.client(username="operator", password="of-the-operator") as operator:
         return [(str(entry["username"]), str(entry["object"])) for entry in operator.acl_log()]
+
+
+def test_a_primary_that_becomes_a_replica_is_left(tmp_path: Path) -> None:
+    """As behind the one name of a managed service, which then leads to another."""
+    first, second = (RedisServer(tmp_path / name, free_port()) for name in ("first", "second"))
+    with running(first, second), first.client() as operator:
+        jobs = Jobs(f"redis://{LOCAL}:{first.port}", Settings(data_dir=tmp_path / "data"))
+        before = jobs.redis.client_id()
+        for write in (
+            lambda: jobs.redis.set("key", "x"),
+            lambda: jobs.redis.eval("return redis.call('SET', KEYS[1], 'x')", 1, "key"),
+            lambda: transact(jobs.redis, lambda pipe: (pipe.multi(), pipe.set("key", "x")), "key"),
+        ):
+            operator.replicaof(LOCAL, second.port)
+            with pytest.raises((redis.exceptions.ReadOnlyError, QueueUnavailable)):
+                write()
+            operator.replicaof("NO", "ONE")
+            write()
+            assert jobs.redis.client_id() != before
+            before = jobs.redis.client_id()
+        jobs.close()
 
 
 def test_a_primary_that_is_killed_in_the_middle_of_a_job(serve: Callable[..., Faulted], tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 import redis
 import redis.asyncio
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
-from redis.exceptions import RedisError
+from redis.connection import Connection, SSLConnection
+from redis.exceptions import ReadOnlyError, RedisError
 from redis.sentinel import Sentinel
 
 from workers.core.errors.base import QueueUnavailable, RequestInvalid
@@ -42,6 +43,28 @@ Transaction = Any
 T = TypeVar("T")
 
 
+class _Leaving(Connection):
+    """A connection to a primary, which may become a replica: then the name is looked up again before the next command.
+
+    Behind the name of a managed service another server is the primary then. Those that Sentinels name do the same.
+    """
+
+    def read_response(self, *asked: Any, **options: Any) -> Any:
+        """Read one answer."""
+        try:
+            return super().read_response(*asked, **options)
+        except ReadOnlyError:
+            self.mark_for_reconnect()  # type: ignore[no-untyped-call]  # once released: more answers may follow
+            raise
+
+
+class _LeavingByTLS(_Leaving, SSLConnection):
+    """The same by TLS."""
+
+
+LEAVING: dict[type, type] = {Connection: _Leaving, SSLConnection: _LeavingByTLS}
+
+
 class _Watched(NamedTuple):
     """A primary that Sentinels name."""
 
@@ -61,7 +84,10 @@ def connect(url: str, settings: Settings) -> Any:
     options = _options(url, settings, ANSWER_S)
     if isinstance(options, _Watched):
         return _primary(Sentinel, options)
-    return _checked(redis.Redis.from_url, url, options)
+    client = _checked(redis.Redis.from_url, url, options)
+    pool = client.connection_pool
+    pool.connection_class = LEAVING.get(pool.connection_class, pool.connection_class)
+    return client
 
 
 def connect_async(url: str, settings: Settings, answer_s: float) -> Any:
