@@ -11,7 +11,10 @@ from redis.connection import SSLConnection, UnixDomainSocketConnection
 from redis.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
 
 from workers.core.errors.base import LDiffusionError, QueueUnavailable, RequestInvalid
+from workers.core.queue import keys
+from workers.core.queue.events import events_key
 from workers.core.queue.exchange import connect, connect_async
+from workers.core.queue.keys import JobKeys, turns_key, worker_key
 from workers.core.queue.worker import AWAY_S, QueueWorker
 from workers.core.settings import Settings
 
@@ -90,6 +93,13 @@ def test_what_makes_no_sense_is_refused_without_a_word_of_the_address(url: str, 
             make(url, Settings(**changes))
         said: LDiffusionError = refused.value
         assert "secret" not in f"{said} {said.value} {said.accepted} {said.__cause__}"
+
+
+def test_no_key_that_workers_need_has_a_name_of_the_gateways() -> None:
+    """They may not touch `ldiffusion:k…`: docker/redis/users.acl."""
+    names = [value for value in vars(keys).values() if isinstance(value, str)]
+    made = JobKeys("0").working, turns_key("batch", "plan"), worker_key("0"), events_key("0")
+    assert not [name for name in (*names, *made[0], *made[1:]) if name.startswith("ldiffusion:k")]
 
 
 def test_no_address_is_no_queue() -> None:
