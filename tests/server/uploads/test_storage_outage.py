@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from gateway_fixtures import GatewayWith
@@ -74,3 +75,21 @@ def test_a_slide_that_the_storage_does_not_take_is_no_slide_and_a_resumable_one_
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_fault")
         assert list((shared.data_dir / "jobs").iterdir()) == []
         tus.http.close()
+
+
+@pytest.mark.parametrize(("number", "status", "code"), [(28, 507, "disk_full"), (30, 503, "storage_fault")])
+def test_a_job_that_the_disk_does_not_take_is_not_in_the_storage_either(
+    shared: Settings, slide: bytes, gateway_with: GatewayWith, tmp_path: Path, number: int, status: int, code: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "the disk takes nothing")
+
+    with gateway_with(shared) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        slide_id = client.put("/v1/slides", params={"filename": "made.tif"}, content=slide).json()["id"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("workers.core.store.whole_folder", refuse)
+            answer = client.post("/v1/jobs", json={"slide_id": slide_id, **ASKED})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        assert not [path for path in (tmp_path / "storage" / "jobs").rglob("*") if path.is_file()]
+        taken = client.post("/v1/jobs", json={"slide_id": slide_id, **ASKED}).json()["id"]
+        assert (tmp_path / "storage" / "jobs" / taken / "job.json").is_file()
