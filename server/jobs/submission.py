@@ -11,7 +11,7 @@ from shutil import disk_usage
 from server.access.limits import Wanted
 from server.jobs.idempotency import Reservation
 from server.jobs.webhooks import check_webhook
-from workers.core.errors.base import JobNotFound, LDiffusionError, Unavailable
+from workers.core.errors.base import DiskFull, JobNotFound, LDiffusionError, Unavailable
 from workers.core.errors.jobs import SlideDamaged
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.model.catalogue import find_model
@@ -95,7 +95,7 @@ class Admission:
         size = estimate.estimated_disk_bytes or 0
         try:
             is_new = self.jobs.store.save_request(job_id, request, created_at, self.tenant, size, labels)
-        except OSError as error:
+        except (OSError, DiskFull) as error:
             was_stored = not isinstance(error, StorageSilent)  # then it is the disk that takes no more
             if was_stored and not self.jobs.store.own_job_dir(job_id).exists():  # else an earlier request made it
                 self._forget_stored(job_id)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from queue_fixtures import until
 from tus_fixtures import Tus
 
+from workers.core.errors.base import DiskFull
 from workers.core.settings import Settings
 from workers.core.storage.base import StorageSilent
 from workers.core.storage.local import LocalStorage
@@ -77,17 +78,20 @@ def test_a_slide_that_the_storage_does_not_take_is_no_slide_and_a_resumable_one_
         tus.http.close()
 
 
-@pytest.mark.parametrize(("number", "status", "code"), [(28, 507, "disk_full"), (30, 503, "storage_fault")])
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [(DiskFull("It has no room."), 507, "disk_full"), (OSError(30, "It is read-only."), 503, "storage_fault")],
+)
 def test_a_job_that_the_disk_does_not_take_is_not_in_the_storage_either(
-    shared: Settings, slide: bytes, gateway_with: GatewayWith, tmp_path: Path, number: int, status: int, code: str
+    shared: Settings, slide: bytes, gateway_with: GatewayWith, tmp_path: Path, fault: Exception, status: int, code: str
 ) -> None:
     def refuse(*_: object) -> None:
-        raise OSError(number, "the disk takes nothing")
+        raise fault
 
     with gateway_with(shared) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
         slide_id = client.put("/v1/slides", params={"filename": "made.tif"}, content=slide).json()["id"]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("workers.core.store.whole_folder", refuse)
+            patch.setattr("workers.core.store.write_json", refuse)
             answer = client.post("/v1/jobs", json={"slide_id": slide_id, **ASKED})
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
         assert not [path for path in (tmp_path / "storage" / "jobs").rglob("*") if path.is_file()]
