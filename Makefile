@@ -22,7 +22,7 @@ help:
 	@echo "make tools                         what some tests want beside Python; make test gets it too"
 	@echo "make test                          what CI runs; within half an hour"
 	@echo "make test-all                      that, small runs of the benchmarks, and an upload past 4 GiB"
-	@echo "make test-faults [SEED=0] [SHORT=1] [INTO=docs/reliability.md]    kills and breaks servers, for minutes; SHORT: a few of each kind"
+	@echo "make test-faults [SEED=0] [SHORT=1] [STORAGE=s3|folder] [INTO=docs/reliability.md]    kills and breaks servers, for minutes; SHORT: a few of each kind"
 	@echo "make coverage                      which lines are reached, with a floor"
 	@echo "make lint                          ruff, mypy, import contracts, Dockerfiles, compose file"
 	@echo "make lock                          hashes of what goes into the images, from constraints.txt: docker/*.lock"
@@ -119,9 +119,10 @@ test-all: $(TEST_TOOLS)
 	$(PYTEST) -m 'not faults' $(BESIDE) || $(PYTEST) -m 'not faults' $(ALONE)
 
 # What is killed, and when, follows from the seed, which is drawn and printed if not given; the table of what came of it
-# is printed, and put into INTO. SHORT does a few faults of each kind.
+# is printed, and put into INTO. SHORT does a few faults of each kind. Servers have no storage but the data folder, unless
+# STORAGE says so; what only a storage can suffer (tests/faults/test_stored.py) is tried on one in any case.
 test-faults: $(STAMP) $(MOTO)/.installed
-	$(PYTEST) tests/faults -m faults $(if $(SEED),--faults-seed $(SEED)) $(if $(SHORT),--faults-short) $(if $(INTO),--faults-into $(INTO))
+	$(PYTEST) tests/faults -m faults $(if $(SEED),--faults-seed $(SEED)) $(if $(SHORT),--faults-short) $(if $(STORAGE),--faults-storage $(STORAGE)) $(if $(INTO),--faults-into $(INTO))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -66,6 +66,7 @@ from workers.core.queue.jobs import Jobs
 from workers.core.settings import Settings
 from workers.core.storage.opening import open_storage
 from workers.core.store import Store
+from workers.core.stored.slides import withdraw_incoming
 
 DESCRIPTION = """Whole-slide-image segmentation with L-Diffusion.
 
@@ -124,6 +125,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         store = Store(settings.data_dir, open_storage(settings), settings.slide_cache)
         access = open_access(settings)
+        withdraw_incoming(store)
         store.sweep_incoming()
         queue = Jobs(settings.redis_url, settings)
         catalogue = Catalogue(queue)

@@ -36,6 +36,7 @@ pytest_plugins = [
         "https_files",
         "case_fixtures",
         "fault_report",
+        "fault_storage",
         "fault_fixtures",
         "apart",
     ),

@@ -1,6 +1,7 @@
 """Looks at the storage against the data folder: what misses there, what changed, what is left over."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -10,10 +11,13 @@ from workers.core.job_files import read_ending
 from workers.core.slide_schemas import SlideInfo
 from workers.core.storage.base import Key, Storage
 from workers.core.storage.commits import Commits, Manifest
+from workers.core.storage.files import names_in
 from workers.core.storage.layout import JOBS, SLIDES, job_record, slide_record
 from workers.core.store import Store
 from workers.core.stored.results import publish
 from workers.core.stored.slides import publish_slide
+
+logger = logging.getLogger(__name__)
 
 
 class Amiss(NamedTuple):
@@ -65,7 +69,7 @@ class StoredCheck:
         """Return the ids of the slides of the data folder, in order, if they can be looked for."""
         if self._store.storage is None or self._is_silent:
             return []
-        return sorted(info.id for info in self._store.list_slides())
+        return [name for name in names_in(self._store.root / "slides") if self._is_slide(name)]
 
     def of_slide(self, slide_id: str) -> Iterator[Amiss]:
         """Yield what is wrong with what is stored of a slide that the data folder has."""
@@ -110,7 +114,12 @@ class StoredCheck:
         yield from self._of_set(job_id, commits, manifest, self._publish)
 
     def _of_files(self, slide_id: str, commits: Commits, storage: Storage) -> Iterator[Amiss]:
-        info, manifest = self._store.read_slide(slide_id), commits.current()
+        try:
+            info = self._store.read_slide(slide_id)
+        except ValueError as error:
+            logger.warning("slide %s has a slide.json that cannot be read: %s", slide_id, type(error).__name__)
+            return
+        manifest = commits.current()
         record = storage.get(slide_record(slide_id)) if storage.has(slide_record(slide_id)) else None
         if manifest is None or record is None:
             yield Amiss("storage_missing", slide_id, "the slide is not stored", self._publish_slide)
@@ -134,6 +143,12 @@ class StoredCheck:
         if stale := commits.stale():
             detail = f"{len(stale)} objects of writers that were late or died, such as {stale[0].name}"
             yield Amiss("storage_left_over", subject, detail, lambda _id: commits.sweep())
+
+    def _is_slide(self, name: str) -> bool:
+        try:
+            return self._store.has_slide(name)
+        except SlideNotFound:  # not ours
+            return False
 
     def _publish_request(self, job_id: str) -> None:
         self._store.put_record(job_record(job_id), self._store.read_request(job_id))

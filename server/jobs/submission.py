@@ -11,7 +11,7 @@ from shutil import disk_usage
 from server.access.limits import Wanted
 from server.jobs.idempotency import Reservation
 from server.jobs.webhooks import check_webhook
-from workers.core.errors.base import JobNotFound, LDiffusionError, Unavailable
+from workers.core.errors.base import DiskFull, JobNotFound, LDiffusionError, Unavailable
 from workers.core.errors.jobs import SlideDamaged
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.model.catalogue import find_model
@@ -24,6 +24,7 @@ from workers.core.sizing.memory import worker_memory_bytes
 from workers.core.sizing.preflight import Crew, preflight, require_disk
 from workers.core.slides.images import geometry_of_image
 from workers.core.slides.modality_match import require_modality
+from workers.core.storage.base import StorageSilent
 from workers.core.store import new_id, slide_missing
 from workers.core.stored.jobs import remove_stored_job
 
@@ -92,16 +93,25 @@ class Admission:
         """
         created_at = datetime.now(UTC)
         size = estimate.estimated_disk_bytes or 0
-        is_new = self.jobs.store.save_request(job_id, request, created_at, self.tenant, size, labels)
+        try:
+            is_new = self.jobs.store.save_request(job_id, request, created_at, self.tenant, size, labels)
+        except (OSError, DiskFull) as error:
+            was_stored = not isinstance(error, StorageSilent)  # then it is the disk that takes no more
+            if was_stored and not self.jobs.store.own_job_dir(job_id).exists():  # else an earlier request made it
+                self._forget_stored(job_id)
+            raise
         try:
             self.jobs.submit(job_id, request, created_at, estimate, self.tenant)
         except Unavailable:
             if is_new:  # else it is what an earlier request made, and may be queued
                 self.jobs.store.delete_job(job_id)
-                with suppress(OSError):  # then the doctor finds it
-                    remove_stored_job(self.jobs.store, job_id)
+                self._forget_stored(job_id)
             raise
         logger.info("job %s is asked for", job_id)  # the line has the request's name as well
+
+    def _forget_stored(self, job_id: str) -> None:
+        with suppress(OSError):  # then the doctor finds it
+            remove_stored_job(self.jobs.store, job_id)
 
     def _measure(self) -> tuple[int, int, int]:
         """Return the number of workers, the memory of the smallest, and how many have a GPU."""

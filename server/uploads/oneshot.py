@@ -91,7 +91,7 @@ class Intake:
                 await room.fit(sink.size)
                 await to_thread.run_sync(sink.sync)
                 UPLOADED_BYTES.labels("request").inc(sink.size)
-            return await self._admission.admit(self._store.new_id(), part, received, folder)
+            return await self._admission.admit(folder.name, part, received, folder)
 
 
 class _Sink:

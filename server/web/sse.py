@@ -11,13 +11,13 @@ from typing import Any
 from weakref import finalize
 
 from anyio import to_thread
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from workers.core.errors.access import QuotaExceeded
 from workers.core.errors.base import JobNotFound, QueueUnavailable
 from workers.core.errors.jobs import TooManyListeners
 from workers.core.queue.events import Progress, events_key
+from workers.core.queue.exchange import ANSWER_S, connect_async
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import FINAL_STATES, JobView
 
@@ -71,7 +71,7 @@ class Listeners:
     def __init__(self, jobs: Jobs, redis_url: str, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._jobs = jobs
         self._heartbeat_s = heartbeat_s
-        self._redis: Any = Redis.from_url(redis_url, socket_connect_timeout=5, socket_timeout=heartbeat_s + 30)
+        self._redis = connect_async(redis_url, jobs.settings, heartbeat_s + ANSWER_S)
         self._seats: set[_Seat] = set()
 
     async def close(self) -> None:

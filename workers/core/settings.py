@@ -24,8 +24,18 @@ class Settings(BaseSettings):
     models_dir: Path = Field(default=ZOO, description="Folder of model folders.")
     redis_url: str = Field(
         default="",
-        description="redis://, rediss:// or unix:// address; empty: `ldiffusion serve` starts a private server "
-        "on a socket in the data folder.",
+        description="redis://, rediss:// or unix:// address, or redis+sentinel://host,host/name; empty: "
+        "`ldiffusion serve` starts a private server on a socket in the data folder.",
+    )
+    redis_ca_file: str = Field(
+        default="",
+        description="File of the certificates (PEM) that a Redis reached by TLS is checked with; empty: the system's.",
+    )
+    redis_cert_file: str = Field(
+        default="", description="File of the certificate (PEM) to show to that Redis; empty: none is shown."
+    )
+    redis_key_file: str = Field(
+        default="", description="File of the key of that certificate (PEM); empty: it is in the same file."
     )
     catalogue_url: str = Field(
         default="",

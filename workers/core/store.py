@@ -3,7 +3,7 @@
 The data folder:
     slides/<id>/original.*, slide.json      jobs/<id>/job.json, plan.json, …, result.json (written last)
     jobs/.making-<random>/                  jobs whose job.json is being written; swept at start
-    incoming/<random>/                      uploads of one request under way; swept at start
+    incoming/<slide id>/                    uploads of one request under way; swept at start
     uploads/<id>/                           resumable uploads; the gateway's own, see `server.uploads.store`
     trash/<random>/                         on its way out; swept at start and by retention
     slide-cache/<id>/                       copies of slides that lie in the storage and not here
@@ -131,7 +131,7 @@ class Store:
         return None if self.storage is None else Commits(self.storage, job_results(name))
 
     def incoming(self) -> AbstractContextManager[Path]:
-        """Give a fresh folder for an upload. What is not committed when the context ends is removed."""
+        """Give a fresh folder, by the name that the slide will have. What is not committed when it ends is removed."""
         return made_folder(self._incoming / new_id())
 
     def sweep_incoming(self) -> int:

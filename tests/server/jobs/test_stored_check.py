@@ -10,6 +10,7 @@ from stored_slides import info_of
 from server.jobs.checkups import Checkups
 from server.jobs.doctor import Doctor
 from server.jobs.retention import Retention
+from server.jobs.stored_check import StoredCheck
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JobKeys
 from workers.core.schemas import StoredRequest
@@ -159,6 +160,21 @@ def slide_id(jobs: Jobs) -> str:
 
 
 def test_a_slide_that_is_stored_as_it_should_be_is_not_found(jobs: Jobs, slide_id: str) -> None:
+    assert found(jobs, digests=True) == []
+
+
+def test_slides_are_named_without_a_look_at_their_records(
+    jobs: Jobs, slide_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("not-ours", "f" * 32):  # the other one is not whole
+        (jobs.store.root / "slides" / name).mkdir()
+    monkeypatch.delattr(type(jobs.store), "read_slide")
+    assert StoredCheck(jobs.store, digests=False).slides() == [slide_id]
+
+
+def test_a_slide_whose_record_cannot_be_read_stops_no_look_at_others(jobs: Jobs, slide_id: str, job_id: str) -> None:
+    (jobs.store.slide_dir(slide_id) / "slide.json").write_bytes(b"{")
+    assert list(StoredCheck(jobs.store, digests=False).of_slide(slide_id)) == []
     assert found(jobs, digests=True) == []
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from gateway_fixtures import GatewayWith
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from queue_fixtures import until
 from tus_fixtures import Tus
 
+from workers.core.errors.base import DiskFull
 from workers.core.settings import Settings
 from workers.core.storage.base import StorageSilent
 from workers.core.storage.local import LocalStorage
@@ -74,3 +76,24 @@ def test_a_slide_that_the_storage_does_not_take_is_no_slide_and_a_resumable_one_
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_fault")
         assert list((shared.data_dir / "jobs").iterdir()) == []
         tus.http.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [(DiskFull("It has no room."), 507, "disk_full"), (OSError(30, "It is read-only."), 503, "storage_fault")],
+)
+def test_a_job_that_the_disk_does_not_take_is_not_in_the_storage_either(
+    shared: Settings, slide: bytes, gateway_with: GatewayWith, tmp_path: Path, fault: Exception, status: int, code: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise fault
+
+    with gateway_with(shared) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        slide_id = client.put("/v1/slides", params={"filename": "made.tif"}, content=slide).json()["id"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("workers.core.store.write_json", refuse)
+            answer = client.post("/v1/jobs", json={"slide_id": slide_id, **ASKED})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        assert not [path for path in (tmp_path / "storage" / "jobs").rglob("*") if path.is_file()]
+        taken = client.post("/v1/jobs", json={"slide_id": slide_id, **ASKED}).json()["id"]
+        assert (tmp_path / "storage" / "jobs" / taken / "job.json").is_file()

@@ -15,15 +15,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-import redis
 from rq import Queue
 
-from workers.core.errors.base import LDiffusionError, QueueUnavailable, ResultNotReady
+from workers.core.errors.base import LDiffusionError, ResultNotReady
 from workers.core.frozen import LOCAL_TENANT
 from workers.core.job_files import Ending, take_back_ending, view_from_disk, with_labels, with_warnings
 from workers.core.queue.ends import Ends
 from workers.core.queue.events import add_event, events_key
-from workers.core.queue.exchange import Transaction, answering, decode, transact
+from workers.core.queue.exchange import Transaction, answering, connect, decode, transact
 from workers.core.queue.heartbeat import hosts, memory_of_workers, signs_of_workers
 from workers.core.queue.keys import (
     ACTIVE,
@@ -53,16 +52,14 @@ class Jobs:
     """All jobs of one queue and one data folder.
 
     Args:
-        redis_url: `redis://`, `rediss://` or `unix://` address.
+        redis_url: Address, see `workers.core.queue.exchange`.
         settings: Data folder, retries, times.
     """
 
     def __init__(self, redis_url: str, settings: Settings) -> None:
-        if not redis_url:
-            raise QueueUnavailable("No queue address is set.", accepted="LDIFFUSION_REDIS_URL, or `ldiffusion serve`")
         self.settings = settings
+        self.redis: Any = connect(redis_url, settings)
         self.store = Store(settings.data_dir, open_storage(settings), settings.slide_cache)
-        self.redis: Any = redis.Redis.from_url(redis_url, socket_connect_timeout=5, socket_timeout=30)
         self.host = host_of(self.store)
         self._queues = Queues(self.redis)
         self.control, self.regions, _ = self.lane("interactive", "")

@@ -33,6 +33,8 @@ RECORD_S = 10.0
 """How often a worker renews what RQ keeps of it, which nobody reads but people; its signs of life are others."""
 
 MAINTENANCE_S = 60
+AWAY_S = 2.0
+"""How long the loop waits at most before it asks a queue again that was away, however long that was."""
 JOB_ID_CHARS = 32
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,8 @@ class QueueWorker(SimpleWorker):
         on_task: Called with that name before each task.
         status: Hears that there is one.
     """
+
+    max_connection_wait_time = AWAY_S
 
     def __init__(
         self,

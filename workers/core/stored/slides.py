@@ -3,6 +3,7 @@
 Files of a slide never change, its record does: so that is an object of its own, see `workers.core.storage.layout`.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -11,11 +12,13 @@ from workers.core.checks import Check, unchecked
 from workers.core.errors.jobs import OnAnotherHost
 from workers.core.slide_schemas import SlideInfo
 from workers.core.storage.commits import Commits, Entry, entry_of
-from workers.core.storage.files import files_below
+from workers.core.storage.files import files_below, names_in
 from workers.core.storage.layout import SLIDES, slide_record
 from workers.core.store import Store, first_file, slide_missing
 
 RECORD = "slide.json"
+
+logger = logging.getLogger(__name__)
 
 
 def publish_slide(store: Store, info: SlideInfo, folder: Path, check: Check = unchecked, *, anew: bool = False) -> None:
@@ -82,6 +85,19 @@ def remove_stored_slide(store: Store, slide_id: str) -> None:
     store.storage.delete(slide_record(slide_id))
     store.storage.delete_prefix(SLIDES / slide_id)
     store.copies.drop(slide_id)
+
+
+def withdraw_incoming(store: Store) -> None:
+    """Remove from the storage what a gateway that died had put there of slides that were not acknowledged.
+
+    Call at its start, before what lies in `incoming/` is removed: that alone knows their names. A storage that does not
+    answer keeps what it has, and `ldiffusion doctor` tells of it.
+    """
+    try:
+        for slide_id in names_in(store.root / "incoming") if store.storage is not None else ():
+            remove_stored_slide(store, slide_id)
+    except OSError:
+        logger.warning("slides that were on their way in when the gateway ended may be left in the storage")
 
 
 def forget_copies(store: Store) -> None:

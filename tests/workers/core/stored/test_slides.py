@@ -15,7 +15,13 @@ from workers.core.slide_schemas import SlideInfo
 from workers.core.storage.base import Key, Storage, StorageSilent, Stored
 from workers.core.storage.memory import MemoryStorage
 from workers.core.store import Store, new_id
-from workers.core.stored.slides import publish_record, publish_slide, remove_stored_slide, slide_at_hand
+from workers.core.stored.slides import (
+    publish_record,
+    publish_slide,
+    remove_stored_slide,
+    slide_at_hand,
+    withdraw_incoming,
+)
 
 SET = {"original.mrxs": b"index", "original/Data0000.dat": b"d" * 5000, "original/Slidedat.ini": b""}
 
@@ -160,6 +166,33 @@ def test_without_a_storage_nothing_is_done(tmp_path: Path) -> None:
     with pytest.raises(SlideNotFound):
         read(here, new_id())
     assert {path.name for path in here.root.iterdir()} == {"slides", "jobs", "incoming", "trash"}
+
+
+def test_what_a_gateway_that_died_had_stored_of_a_slide_on_its_way_in_is_withdrawn(tmp_path: Path) -> None:
+    storage = Failing()
+    here = Store(tmp_path, storage)
+    kept = admitted(here, SET)
+    before = [stored.key for stored in storage.walk()]
+    (tmp_path / "incoming" / "no-slide").mkdir()
+    with incoming(here, SET) as folder:
+        publish_slide(here, info_of(1, "0" * 64).model_copy(update={"id": folder.name}), folder)
+        assert [stored.key for stored in storage.walk()] != before
+        withdraw_incoming(here)
+    assert [stored.key for stored in storage.walk()] == before
+    assert read(here, kept.id) == SET
+
+
+def test_a_storage_that_does_not_answer_keeps_no_gateway_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Store(tmp_path, MemoryStorage())
+
+    def silent(*_: object) -> None:
+        raise StorageSilent("it does not answer")
+
+    monkeypatch.setattr(MemoryStorage, "delete", silent)
+    with incoming(here, SET):
+        withdraw_incoming(here)
 
 
 def test_in_a_folder_that_is_shared_nothing_is_copied(make_storage: MakeStorage, tmp_path: Path) -> None:
