@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 from server.access.gate import open_access
 from server.access.quotas import Quotas
 from server.access.signing import FIELDS
-from server.catalogue.catalogue import Catalogue, tend_for_ever
+from server.catalogue.catalogue import Catalogue, pull_for_ever, tend_for_ever
 from server.intake.admission import Admission
 from server.intake.scrub import Scrub, scrub_for_ever
 from server.jobs.checkups import Checkups
@@ -144,6 +144,7 @@ def create_app(settings: Settings) -> FastAPI:
                 meanwhile(sweep_for_ever(retention)),
                 meanwhile(tell_denied_requests_for_ever(access)),
                 meanwhile(tend_for_ever(catalogue)),
+                meanwhile(pull_for_ever(catalogue)),
                 meanwhile(scrub_for_ever(Scrub(store, settings, access.audit))),
             ):
                 yield {

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, and_, delete, func, select, update
+from sqlalchemy import Connection, Engine, Row, and_, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from server.catalogue.entries import ASIDE, Facts, Kind
@@ -38,43 +38,58 @@ def insert(connection: Connection, table: Any) -> Any:
     return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
 
 
-def changed_ns(connection: Connection, shelf: str) -> int | None:
-    """Return the time of the change of a folder up to which its names are known."""
-    return connection.scalar(select(SHELVES.c.changed_ns).where(SHELVES.c.name == shelf))
+def changed_ns(connection: Connection, host: str) -> dict[str, int]:
+    """Return shelf → time of the change of its folder up to which its names are known."""
+    found = connection.execute(select(SHELVES.c.name, SHELVES.c.changed_ns).where(SHELVES.c.host == host))
+    return {row[0]: row[1] for row in found}
 
 
-def note_changed(engine: Engine, shelf: str, changed: int) -> None:
+def note_changed(engine: Engine, host: str, shelf: str, changed: int) -> None:
     """Keep up to which change the names of a folder are known; -1: they are to be listed again."""
     with engine.begin() as connection:
-        statement = insert(connection, SHELVES).values(name=shelf, changed_ns=changed)
-        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"changed_ns": changed}))
+        statement = insert(connection, SHELVES).values(host=host, name=shelf, changed_ns=changed)
+        known = {"index_elements": ["host", "name"], "set_": {"changed_ns": changed}}
+        connection.execute(statement.on_conflict_do_update(**known))
 
 
-def names(connection: Connection, shelf: str) -> set[str]:
+def names(connection: Connection, host: str, shelf: str) -> set[str]:
     """Return the names of all rows of a folder."""
-    return set(connection.scalars(select(ENTRIES.c.id).where(ENTRIES.c.shelf == shelf)))
+    return set(connection.scalars(select(ENTRIES.c.id).where(ENTRIES.c.host == host, ENTRIES.c.shelf == shelf)))
 
 
-def unsettled(connection: Connection, kind: Kind) -> set[str]:
+def unsettled(connection: Connection, host: str, kind: Kind) -> set[str]:
     """Return the ids of what is not settled."""
-    return set(connection.scalars(select(ENTRIES.c.id).where(ENTRIES.c.kind == kind, ~ENTRIES.c.is_settled)))
+    mine = ENTRIES.c.host == host, ENTRIES.c.kind == kind, ~ENTRIES.c.is_settled
+    return set(connection.scalars(select(ENTRIES.c.id).where(*mine)))
 
 
 def add(engine: Engine, found: Iterable[Facts]) -> None:
-    """Write rows that were not there; those that are there by now are another's, who has read later."""
+    """Write rows that were not there; those that are there by now were written by who has read later.
+
+    A row of another data folder is taken over: this one was put back from a backup of that one.
+    """
     for part in in_parts(found, AT_ONCE):
         with engine.begin() as connection:
-            statement = insert(connection, ENTRIES).on_conflict_do_nothing().returning(ENTRIES.c.kind, ENTRIES.c.id)
+            statement = insert(connection, ENTRIES)
+            new = {column.name: statement.excluded[column.name] for column in ENTRIES.c if not column.primary_key}
+            taken = {"set_": new | {"revision": ENTRIES.c.revision + 1}}
+            taken["where"] = ENTRIES.c.host != statement.excluded.host
+            statement = statement.on_conflict_do_update(index_elements=["kind", "id"], **taken)
             lines = [facts.row() | {"revision": 1} for facts in part]
-            done = {(kind, name) for kind, name in connection.execute(statement, lines)}
+            written = connection.execute(statement.returning(ENTRIES.c.kind, ENTRIES.c.id, ENTRIES.c.revision), lines)
+            done = {(kind, name): revision for kind, name, revision in written}
+            for (kind, name), revision in done.items():
+                if revision > 1:
+                    _drop_aside(connection, kind, name)
             _add_aside(connection, [facts for facts in part if (facts.kind, facts.id) in done])
 
 
-def drop(engine: Engine, shelf: str, gone: Collection[str]) -> None:
+def drop(engine: Engine, host: str, shelf: str, gone: Collection[str]) -> None:
     """Remove the rows of what is gone."""
     for part in in_parts(gone, AT_ONCE):
         with engine.begin() as connection:
-            mine = delete(ENTRIES).where(ENTRIES.c.shelf == shelf, ENTRIES.c.id.in_(part))
+            of_shelf = ENTRIES.c.host == host, ENTRIES.c.shelf == shelf
+            mine = delete(ENTRIES).where(*of_shelf, ENTRIES.c.id.in_(part))
             for kind, name in connection.execute(mine.returning(ENTRIES.c.kind, ENTRIES.c.id)).all():
                 _drop_aside(connection, kind, name)
 
@@ -82,7 +97,8 @@ def drop(engine: Engine, shelf: str, gone: Collection[str]) -> None:
 def renew(engine: Engine, facts: Facts, seen: int) -> bool:
     """Write what was read of an entry after its row was seen with a revision; say whether it still had that one."""
     with engine.begin() as connection:
-        mine = and_(ENTRIES.c.kind == facts.kind, ENTRIES.c.id == facts.id, ENTRIES.c.revision == seen)
+        same = and_(ENTRIES.c.kind == facts.kind, ENTRIES.c.id == facts.id)
+        mine = and_(same, ENTRIES.c.host == facts.host, ENTRIES.c.revision == seen)
         done = connection.execute(update(ENTRIES).where(mine).values(**facts.row(), revision=seen + 1))
         if not done.rowcount:
             return False
@@ -91,10 +107,10 @@ def renew(engine: Engine, facts: Facts, seen: int) -> bool:
         return True
 
 
-def ask_for(engine: Engine, job_id: str, products: Iterable[str]) -> None:
+def ask_for(engine: Engine, host: str, job_id: str, products: Iterable[str]) -> None:
     """Have a job looked at until products of it are made."""
     with engine.begin() as connection:
-        mine = and_(ENTRIES.c.kind == "job", ENTRIES.c.id == job_id)
+        mine = and_(ENTRIES.c.kind == "job", ENTRIES.c.id == job_id, ENTRIES.c.host == host)
         before = connection.scalar(select(ENTRIES.c.asked).where(mine).with_for_update())
         if before is not None:
             asked = " ".join(sorted({*before.split(), *products}))
@@ -102,9 +118,9 @@ def ask_for(engine: Engine, job_id: str, products: Iterable[str]) -> None:
             connection.execute(update(ENTRIES).where(mine).values(**changes))
 
 
-def look_at(connection: Connection, *conditions: Any) -> list[Seen]:
-    """Return rows that these conditions are true of."""
-    found = connection.execute(select(ENTRIES).where(*conditions)).all()
+def look_at(connection: Connection, host: str, *conditions: Any) -> list[Seen]:
+    """Return rows of a data folder that these conditions are true of."""
+    found = connection.execute(select(ENTRIES).where(ENTRIES.c.host == host, *conditions)).all()
     aside: defaultdict[tuple[str, str, str], set[Any]] = defaultdict(set)
     for part in in_parts(found, AT_ONCE):
         ids = [row.id for row in part]
@@ -115,17 +131,28 @@ def look_at(connection: Connection, *conditions: Any) -> list[Seen]:
     return [_seen(row, {name: frozenset(aside[name, row.kind, row.id]) for name in ASIDE}) for row in found]
 
 
-def totals(connection: Connection, tenant: str) -> dict[str, tuple[int, int]]:
-    """Return kind → (how many, bytes) of what a tenant has."""
+def totals(connection: Connection, tenant: str, *scope: Any) -> dict[str, tuple[int, int]]:
+    """Return kind → (how many, bytes) of what a tenant has, in the data folders that count."""
     sums = select(ENTRIES.c.kind, func.count(), func.sum(ENTRIES.c.size_bytes))
-    found = connection.execute(sums.where(ENTRIES.c.tenant == tenant).group_by(ENTRIES.c.kind))
+    found = connection.execute(sums.where(ENTRIES.c.tenant == tenant, *scope).group_by(ENTRIES.c.kind))
     return {kind: (count, int(size)) for kind, count, size in found}
 
 
-def counts(connection: Connection) -> dict[str, int]:
-    """Return kind → how many there are, of all tenants."""
-    found = connection.execute(select(ENTRIES.c.kind, func.count()).group_by(ENTRIES.c.kind))
+def counts(connection: Connection, host: str) -> dict[str, int]:
+    """Return kind → how many a data folder has, of all tenants."""
+    mine = select(ENTRIES.c.kind, func.count()).where(ENTRIES.c.host == host)
+    found = connection.execute(mine.group_by(ENTRIES.c.kind))
     return {row[0]: row[1] for row in found}
+
+
+def clear(engine: Engine, host: str) -> None:
+    """Remove all rows of a data folder."""
+    with engine.begin() as connection:
+        mine = select(ENTRIES.c.kind, ENTRIES.c.id).where(ENTRIES.c.host == host)
+        for table in (LABELS, WARNINGS):
+            connection.execute(delete(table).where(tuple_(table.c.kind, table.c.id).in_(mine)))
+        for table in (ENTRIES, SHELVES):
+            connection.execute(delete(table).where(table.c.host == host))
 
 
 def present(connection: Connection, kind: Kind, tenant: str, wanted: Sequence[str]) -> set[str]:
