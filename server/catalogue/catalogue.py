@@ -8,7 +8,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from anyio import to_thread
@@ -29,9 +29,6 @@ from workers.core.queue.keys import ACTIVE
 from workers.core.stored.jobs import folder_name
 
 TEND_S = 60.0
-PULL_S = 1.0
-"""After how long other gateways see what came: a look costs a question to the database, and two to the disk."""
-
 BROKEN = (SQLAlchemyError, sqlite3.Error)
 
 logger = logging.getLogger(__name__)
@@ -126,6 +123,20 @@ class Catalogue:
 
         return self._ask(work)
 
+    def pending_elsewhere(self, tenant: str) -> rows.Pending:
+        """Return what a tenant has under way in the other data folders of a shared index, as they have told."""
+
+        def work(engine: Engine) -> rows.Pending:
+            with rows.reading(engine) as connection:
+                return rows.pending_elsewhere(connection, self._host, tenant)
+
+        return self._ask(work) if self.is_shared else rows.Pending()
+
+    def tell_pending(self, found: Mapping[str, rows.Pending]) -> None:
+        """Have gateways of other data folders count what tenants have under way in this one."""
+        if self.is_shared and not self._database.is_memory:
+            self._ask(lambda engine: rows.note_pending(engine, self._host, found))
+
     def slides_among(self, tenant: str, wanted: Sequence[str]) -> set[str]:
         """Return which of these ids are slides of a tenant."""
 
@@ -135,6 +146,15 @@ class Catalogue:
                 return rows.present(connection, "slide", tenant, wanted)
 
         return self._ask(work)
+
+    def is_elsewhere(self, kind: Kind, name: str) -> bool:
+        """Return whether another data folder of a shared index has an entry."""
+
+        def work(engine: Engine) -> bool:
+            with rows.reading(engine) as connection:
+                return rows.has_other(connection, self._host, kind, name)
+
+        return self.is_shared and self._ask(work)
 
     def expect(self, job_id: str, product: str) -> None:
         """Look at a job again until a product that was asked for is made."""
@@ -233,16 +253,6 @@ class Catalogue:
     def _go_without(self, error: Exception) -> None:
         logger.warning("the index of slides and jobs cannot be had, and is kept in memory meanwhile: %s", told(error))
         self._database.go_without()
-
-
-async def pull_for_ever(catalogue: Catalogue, period_s: float = PULL_S) -> None:
-    """Have other gateways see soon what comes into this data folder, until canceled."""
-    while catalogue.is_shared:
-        await asyncio.sleep(period_s)
-        try:
-            await to_thread.run_sync(catalogue.pull)
-        except Exception:  # whatever it is, the next time it may do
-            logger.exception("other gateways cannot see what is new here")
 
 
 async def tend_for_ever(catalogue: Catalogue, period_s: float = TEND_S) -> None:

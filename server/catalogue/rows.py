@@ -1,7 +1,7 @@
 """Rows of the index: written by whoever has read the disk last, and by nobody who has read it before that."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
@@ -10,13 +10,20 @@ from sqlalchemy import Connection, Engine, Row, and_, delete, func, select, tupl
 from sqlalchemy.dialects import postgresql, sqlite
 
 from server.catalogue.entries import ASIDE, Facts, Kind
-from server.catalogue.tables import ENTRIES, LABELS, SHELVES, WARNINGS
+from server.catalogue.tables import ENTRIES, LABELS, PENDING, SHELVES, WARNINGS
 
 AT_ONCE = 500
 """Rows that are written in one transaction: others wait for no more."""
 
 
 T = TypeVar("T")
+
+
+class Pending(NamedTuple):
+    """What a tenant has under way: resumable uploads, and bytes of these and of all else that will come."""
+
+    uploads: int = 0
+    size_bytes: int = 0
 
 
 class Seen(NamedTuple):
@@ -138,6 +145,26 @@ def totals(connection: Connection, tenant: str, *scope: Any) -> dict[str, tuple[
     return {kind: (count, int(size)) for kind, count, size in found}
 
 
+def pending_elsewhere(connection: Connection, host: str, tenant: str) -> Pending:
+    """Return what a tenant has under way in other data folders than this."""
+    sums = select(func.coalesce(func.sum(PENDING.c.uploads), 0), func.coalesce(func.sum(PENDING.c.size_bytes), 0))
+    found = connection.execute(sums.where(PENDING.c.tenant == tenant, PENDING.c.host != host)).one()
+    return Pending(*map(int, found))
+
+
+def note_pending(engine: Engine, host: str, found: Mapping[str, Pending]) -> None:
+    """Write tenant → what it has under way in a data folder, unless that is what is known."""
+    with reading(engine) as connection:
+        known = connection.execute(select(PENDING).where(PENDING.c.host == host)).all()
+    if {row.tenant: Pending(row.uploads, row.size_bytes) for row in known} == found:
+        return
+    with engine.begin() as connection:
+        connection.execute(delete(PENDING).where(PENDING.c.host == host))
+        lines = [{"host": host, "tenant": tenant} | each._asdict() for tenant, each in found.items()]
+        if lines:
+            connection.execute(insert(connection, PENDING).on_conflict_do_nothing(), lines)
+
+
 def counts(connection: Connection, host: str) -> dict[str, int]:
     """Return kind → how many a data folder has, of all tenants."""
     mine = select(ENTRIES.c.kind, func.count()).where(ENTRIES.c.host == host)
@@ -163,6 +190,12 @@ def present(connection: Connection, kind: Kind, tenant: str, wanted: Sequence[st
         for part in in_parts(wanted, AT_ONCE)
         for name in connection.scalars(select(ENTRIES.c.id).where(*mine, ENTRIES.c.id.in_(part)))
     }
+
+
+def has_other(connection: Connection, host: str, kind: Kind, name: str) -> bool:
+    """Return whether another data folder than this has an entry."""
+    others = ENTRIES.c.kind == kind, ENTRIES.c.id == name, ENTRIES.c.host != host
+    return connection.scalar(select(ENTRIES.c.id).where(*others)) is not None
 
 
 def in_parts(items: Iterable[T], most: int) -> Iterator[list[T]]:

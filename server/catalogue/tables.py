@@ -49,6 +49,16 @@ ENTRIES = Table(
 `revision` counts the changes of a row: who writes one says which it saw.
 """
 
+PENDING = Table(
+    "catalogue_pending",
+    METADATA,
+    Column("host", Text, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("uploads", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+"""What a tenant has under way in a data folder: resumable uploads, and all bytes that are held for what will come."""
+
 LABELS = Table(
     "catalogue_label",
     METADATA,
