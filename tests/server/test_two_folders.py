@@ -30,6 +30,10 @@ from workers.runtime import Runtime
 
 pytestmark = pytest.mark.process
 
+SQUARE = [[[100, 100], [140, 100], [140, 140], [100, 140], [100, 100]]]
+ADDED = {
+    "changes": [{"action": "add", "class_name": "nucleus", "geometry": {"type": "Polygon", "coordinates": SQUARE}}]
+}
 ASKED = {"model": "made-model", "region_px": 256}
 
 
@@ -229,12 +233,19 @@ def test_a_second_gateway_with_a_folder_of_its_own_shows_the_same_and_changes_no
         busy = client.delete(f"/v1/slides/{slide_id}").json()["error"]
         assert (busy["code"], busy["value"]) == ("slide_in_use", job), "a job of the other reads it"
         work(worker)
+        assert client.post(f"/v1/jobs/{job_id}/corrections", json=ADDED | {"revision": 0}).status_code == 200
+        for path in ("", "/history", "/statistics"):
+            here, there = (each.get(f"/v1/jobs/{job_id}/corrections{path}") for each in (client, other))
+            assert here.status_code == there.status_code == 200, path
+            assert here.json() == there.json(), path
+        assert other.get(f"/v1/jobs/{job_id}/corrections").json()["revision"] == 1
         refused = [
             other.delete(f"/v1/slides/{slide_id}"),
             other.patch(f"/v1/slides/{slide_id}", json={"labels": {"case": "7"}}),
             other.delete(f"/v1/jobs/{job_id}"),
             other.patch(f"/v1/jobs/{job_id}", json={"labels": {"case": "7"}}),
-            other.get(f"/v1/jobs/{job_id}/corrections"),
+            other.post(f"/v1/jobs/{job_id}/corrections", json=ADDED | {"revision": 1}),
+            other.post(f"/v1/jobs/{job_id}/corrections/undo", json={"revision": 1, "undo": 1}),
         ]
         assert {(each.status_code, each.json()["error"]["code"]) for each in refused} == {(409, "on_another_host")}
         assert client.patch(f"/v1/slides/{slide_id}", json={"labels": {"case": "7"}}).status_code == 200
@@ -243,6 +254,34 @@ def test_a_second_gateway_with_a_folder_of_its_own_shows_the_same_and_changes_no
         for path in paths:
             until(partial(is_gone, other, path))
         assert [each["id"] for each in other.get("/v1/jobs").json()["items"]] == [job]
+
+
+def test_a_batch_is_read_at_any_gateway_and_removed_at_its_own(
+    shared: Settings, client: httpx.Client, worker: Runtime, slide: bytes, gateway_with: GatewayWith, tmp_path: Path
+) -> None:
+    slide_id = uploaded(client, slide)
+    asked = {"slide_ids": [slide_id, "0" * 32], **ASKED}
+    key = {"Idempotency-Key": "once"}
+    batch = client.post("/v1/batches", json=asked, headers=key).json()
+    path = f"/v1/batches/{batch['id']}"
+    second = shared.model_copy(update={"data_dir": tmp_path / "second"})
+    with gateway_with(second) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as other:
+        assert other.get(path).json() == batch
+        assert other.post("/v1/batches", json=asked, headers=key).json() == batch, "no second job"
+        work(worker)
+        assert other.get(path).json() == client.get(path).json()
+        assert other.get(path).json()["counts"] == {"succeeded": 1, "refused": 1}
+        tables = [each.get(f"{path}/cohort.csv").text for each in (client, other)]
+        assert tables[0] == tables[1]
+        assert "succeeded" in tables[0]
+        assert "deleted" not in tables[0]
+        for refused in (other.delete(path), other.delete(path, params={"jobs": True})):
+            assert (refused.status_code, refused.json()["error"]["code"]) == (409, "on_another_host")
+        assert client.delete(path, params={"jobs": True}).status_code == 204
+        assert other.get(path).status_code == 404
+    storage = worker.store.storage
+    assert storage is not None
+    assert {stored.key.split("/")[0] for stored in storage.walk()} == {"slides"}
 
 
 def _broken(*_: object, **__: object) -> None:

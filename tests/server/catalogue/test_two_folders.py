@@ -16,6 +16,7 @@ from server.catalogue.catalogue import Catalogue
 from server.catalogue.listing import list_jobs, list_slides
 from server.catalogue.pages import JobFilter, SlideFilter
 from server.catalogue.pagination import read_cursor
+from server.jobs.doctor import Doctor
 from server.uploads.records import Upload
 from workers.core.errors.access import QuotaExceeded
 from workers.core.job_files import change_labels
@@ -213,6 +214,15 @@ def test_a_folder_that_was_put_back_under_another_name_takes_over_what_it_has(
     here.index.pull()
     assert there.slides() == [slide_id], "it is no longer the first one's to drop"
     assert there.index.stored("local").slides == 1
+
+
+def test_the_doctor_of_one_folder_says_nothing_of_another(hosts: tuple[Host, Host]) -> None:
+    here, there = hosts
+    slide_id = here.slide()
+    job_id = here.job(slide_id)
+    assert list(Doctor(there.jobs, repair=True).findings()) == []
+    assert here.slides() == there.slides() == [slide_id]
+    assert here.found() == there.found() == [job_id]
 
 
 def test_without_a_storage_nobody_sees_or_counts_what_another_has(shared: Settings, tmp_path: Path) -> None:

@@ -35,6 +35,14 @@ def require_own_job(store: Store, job_id: str) -> None:
         raise OnAnotherHost("Another gateway has this job.", value=job_id, accepted="the same, asked of that one")
 
 
+def may_be_elsewhere(store: Store, job_id: str) -> bool:
+    """Return whether a job without a folder of its own here is stored: then another data folder has it."""
+    try:
+        return store.storage is not None and store.storage.has(job_record(job_id))
+    except OSError:  # nobody can say
+        return True
+
+
 def has_array(store: Store, job_id: str) -> bool:
     """Return whether the label array of a job is here; without a storage it can be nowhere else."""
     return store.storage is None or (store.job_dir(job_id) / LABELS).is_dir()
