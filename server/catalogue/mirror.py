@@ -84,8 +84,8 @@ class Mirror:
 
     def take_names(self, engine: Engine, *shelves: Shelf) -> None:
         """Learn of what came and went, where a folder has changed since it was listed."""
-        with rows.reading(engine) as connection:
-            known = rows.changed_ns(connection, self._host)
+        with rows.reading(engine) as connection:  # before the disk: what is known of it is of an earlier time
+            known = rows.changed_ns(connection, self._host, [shelf.name for shelf in shelves])
         for shelf in shelves:
             self._take_names(engine, shelf, known.get(shelf.name))
 

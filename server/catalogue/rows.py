@@ -45,10 +45,10 @@ def insert(connection: Connection, table: Any) -> Any:
     return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
 
 
-def changed_ns(connection: Connection, host: str) -> dict[str, int]:
+def changed_ns(connection: Connection, host: str, shelves: Iterable[str]) -> dict[str, int]:
     """Return shelf → time of the change of its folder up to which its names are known."""
-    found = connection.execute(select(SHELVES.c.name, SHELVES.c.changed_ns).where(SHELVES.c.host == host))
-    return {row[0]: row[1] for row in found}
+    mine = SHELVES.c.host == host, SHELVES.c.name.in_(list(shelves))
+    return {row[0]: row[1] for row in connection.execute(select(SHELVES.c.name, SHELVES.c.changed_ns).where(*mine))}
 
 
 def note_changed(engine: Engine, host: str, shelf: str, changed: int) -> None:
