@@ -6,35 +6,26 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-import redis
 import tifffile
 from gateway_fixtures import GatewayWith
 from numpy.typing import NDArray
 from pipeline_fixtures import chunks, work
 from queue_fixtures import sweep, until
 from storages import BUCKET, SECRET
+from two_folders import ADDED, ASKED, is_gone, on_one_machine, state_of, submitted, uploaded, worker_on
 
 from workers import stages, tasks
 from workers.core.label_layout import STORE
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import HOSTS
-from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
-from workers.core.store import new_id
 from workers.runtime import Runtime
 
 pytestmark = pytest.mark.process
-
-SQUARE = [[[100, 100], [140, 100], [140, 140], [100, 140], [100, 100]]]
-ADDED = {
-    "changes": [{"action": "add", "class_name": "nucleus", "geometry": {"type": "Polygon", "coordinates": SQUARE}}]
-}
-ASKED = {"model": "made-model", "region_px": 256}
 
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.huge)])
@@ -54,15 +45,6 @@ def worker(shared: Settings, tmp_path: Path, colour: ModuleType) -> Iterator[Run
     yield from worker_on(shared.model_copy(update={"data_dir": tmp_path / "worker"}), colour)
 
 
-def worker_on(settings: Settings, colour: ModuleType) -> Iterator[Runtime]:
-    jobs = Jobs(settings.redis_url, settings)
-    runtime = tasks.configure(settings, Leases(jobs, new_id()), colour.ColourEngine)
-    runtime.leases.beat()  # a job is refused where there is no worker's memory to count with
-    yield runtime
-    runtime.readers.close()
-    jobs.close()
-
-
 @pytest.fixture
 def slide(made_slide: Callable[..., Path], stained: NDArray[np.uint8]) -> bytes:
     return made_slide(stained).read_bytes()
@@ -72,42 +54,6 @@ def slide(made_slide: Callable[..., Path], stained: NDArray[np.uint8]) -> bytes:
 def client(shared: Settings, gateway_with: GatewayWith) -> Iterator[httpx.Client]:
     with gateway_with(shared) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
         yield client
-
-
-def uploaded(client: httpx.Client, slide: bytes) -> str:
-    answer = client.put("/v1/slides", params={"filename": "made.tif"}, content=slide)
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["id"])
-
-
-def submitted(client: httpx.Client, slide_id: str) -> str:
-    answer = client.post("/v1/jobs", json={"slide_id": slide_id, **ASKED})
-    assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
-
-
-def state_of(client: httpx.Client, job_id: str) -> dict[str, Any]:
-    view: dict[str, Any] = client.get(f"/v1/jobs/{job_id}").json()
-    return view
-
-
-def is_gone(client: httpx.Client, path: str) -> bool:
-    return client.get(path).status_code == 404
-
-
-def on_one_machine(
-    settings: Settings, slide: bytes, folder: Path, gateway_with: GatewayWith, colour: ModuleType
-) -> tuple[dict[str, bytes], bytes]:
-    """The label array and the labels of a gateway and a worker that share their data folder, without a storage."""
-    with redis.Redis.from_url(settings.redis_url) as connection:
-        connection.flushall()
-    alone = settings.model_copy(update={"data_dir": folder, "storage_url": ""})
-    with gateway_with(alone) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-        for runtime in worker_on(alone, colour):
-            job_id = submitted(client, uploaded(client, slide))
-            work(runtime)
-            return chunks(runtime.leases.jobs, job_id), client.get(f"/v1/jobs/{job_id}/labels.ome.tif").content
-    raise AssertionError
 
 
 def test_a_job_on_a_host_that_has_nothing_gives_the_labels_of_one_machine(
