@@ -14,6 +14,7 @@ from server.access.gate import open_access
 from server.access.quotas import Quotas
 from server.access.signing import FIELDS
 from server.catalogue.catalogue import Catalogue, tend_for_ever
+from server.catalogue.for_others import PULL_S, TELL_S, tell_for_ever
 from server.intake.admission import Admission
 from server.intake.scrub import Scrub, scrub_for_ever
 from server.jobs.checkups import Checkups
@@ -146,6 +147,8 @@ def create_app(settings: Settings) -> FastAPI:
                 meanwhile(sweep_for_ever(retention)),
                 meanwhile(tell_denied_requests_for_ever(access)),
                 meanwhile(tend_for_ever(catalogue)),
+                meanwhile(tell_for_ever(catalogue.pull, PULL_S)),
+                meanwhile(tell_for_ever(quotas.tell_pending, TELL_S)),
                 meanwhile(scrub_for_ever(Scrub(store, settings, access.audit))),
             ):
                 yield {

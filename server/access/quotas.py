@@ -1,7 +1,8 @@
 """What tenants may still have: stored bytes, unfinished jobs, batches, counted for each request.
 
 Who asks holds a room as long as what it stands for is not yet seen by the count, so two at once do not fit where one
-does. That holds in one gateway process; several may each let one in.
+does. That holds in one gateway process; several may each let one in. Gateways of other data folders that share the
+index count what is stored here within a second, and what is under way within ten (`server.catalogue.for_others`).
 """
 
 import threading
@@ -16,6 +17,7 @@ from pydantic import Field
 
 from server.access.limits import Wanted, check_batches, check_jobs, check_storage
 from server.catalogue.catalogue import Catalogue
+from server.catalogue.rows import Pending
 from workers.core.frozen import Frozen
 from workers.core.products import Made, Products, read_made
 from workers.core.queue.jobs import Jobs
@@ -179,13 +181,14 @@ class Quotas:
             QueueUnavailable: Redis does not answer.
         """
         settings, stored = self._jobs.settings, self._catalogue.stored(tenant)
-        pending = self._pending(tenant)
+        pending, elsewhere = self._pending(tenant), self._catalogue.pending_elsewhere(tenant)
+        pending_bytes = sum(pending.values()) + elsewhere.size_bytes
         unfinished = [view for view in self._jobs.active() if view.tenant == tenant and view.state not in FINAL_STATES]
         return Usage(
             **dict(stored),
-            uploads=len(pending),
-            uploads_bytes=sum(pending.values()),
-            stored_bytes=stored.size_bytes + sum(pending.values()),
+            uploads=len(pending) + elsewhere.uploads,
+            uploads_bytes=pending_bytes,
+            stored_bytes=stored.size_bytes + pending_bytes,
             quota_bytes=settings.quota_bytes,
             unfinished_jobs=len(unfinished),
             quota_jobs=settings.quota_jobs,
@@ -243,10 +246,25 @@ class Quotas:
 
     def _taken(self, tenant: str) -> int:
         """Bytes that a tenant has stored, or that its uploads and jobs under way will have stored."""
-        return self._catalogue.stored(tenant).size_bytes + sum(self._pending(tenant).values())
+        elsewhere = self._catalogue.pending_elsewhere(tenant).size_bytes
+        return self._catalogue.stored(tenant).size_bytes + sum(self._pending(tenant).values()) + elsewhere
 
-    def _pending(self, tenant: str) -> dict[str, int]:
+    def tell_pending(self) -> None:
+        """Have gateways of other data folders count what is under way in this one; where there are none, do nothing."""
+        if not self._catalogue.is_shared:
+            return
+        found: defaultdict[str, Pending] = defaultdict(Pending)
+        under_way = [upload for upload in self._uploads() if upload.state in UNDER_WAY]
+        for tenant in {upload.tenant for upload in under_way}:
+            own = self._pending(tenant, under_way)
+            found[tenant] = Pending(len(own), sum(own.values()))
+        for tenant, size in list(self._held.values()):
+            found[tenant] = found[tenant]._replace(size_bytes=found[tenant].size_bytes + size)
+        self._catalogue.tell_pending(found)
+
+    def _pending(self, tenant: str, uploads: Sequence[PendingUpload] | None = None) -> dict[str, int]:
         """Bytes of the uploads of a tenant that are no slides yet: one of the same id is both for a moment."""
-        own = [upload for upload in self._uploads() if upload.tenant == tenant and upload.state in UNDER_WAY]
+        known = self._uploads() if uploads is None else uploads
+        own = [upload for upload in known if upload.tenant == tenant and upload.state in UNDER_WAY]
         slides = self._catalogue.slides_among(tenant, [upload.id for upload in own]) if own else set()
         return {upload.id: upload.length for upload in own if upload.id not in slides}

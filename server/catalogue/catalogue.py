@@ -8,7 +8,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from anyio import to_thread
@@ -26,6 +26,7 @@ from workers.core.errors.base import QueueUnavailable
 from workers.core.queue.exchange import answering
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import ACTIVE
+from workers.core.stored.jobs import folder_name
 
 TEND_S = 60.0
 BROKEN = (SQLAlchemyError, sqlite3.Error)
@@ -35,10 +36,16 @@ T = TypeVar("T")
 
 
 class Catalogue:
-    """The index of one data folder. Every method blocks, and may be called from several threads and processes.
+    """The index of one data folder, or of several. Every method blocks; several threads and processes may call.
+
+    Gateways with a data folder and a storage each may have one database: each reads its own folder, and all are
+    asked about what is in any. Without a storage nobody could read what is another's, and so it does not count.
 
     Args:
         jobs: The queue, with its data folder and settings.
+
+    Attributes:
+        is_shared: Whether the entries of other data folders are shown and counted, if there are any.
 
     Raises:
         RequestInvalid: The settings name an index that cannot be one.
@@ -46,8 +53,12 @@ class Catalogue:
 
     def __init__(self, jobs: Jobs) -> None:
         self.jobs = jobs
-        self._mirror = Mirror(jobs)
-        self._database = Database(jobs.store.root, jobs.settings.catalogue_url)
+        url, store = jobs.settings.catalogue_url, jobs.store
+        self._host = folder_name(store) if url else ""
+        self._mirror = Mirror(jobs, self._host)
+        self._database = Database(store.root, url)
+        self.is_shared = bool(url) and store.storage is not None
+        self._scope = [ENTRIES.c.host == self._host] if url and not self.is_shared else []
         self._lock = threading.RLock()
         self._untold: set[tuple[Kind, str, str]] = set()  # what has changed while the index that lasts was away
 
@@ -74,6 +85,11 @@ class Catalogue:
 
         self._ask(work)
 
+    def pull(self) -> None:
+        """Learn of what came into this data folder or went, for those who ask another gateway of a shared index."""
+        if self.is_shared and not self._database.is_memory:
+            self._ask(lambda engine: self._mirror.take_names(engine, *self._mirror.shelves()))
+
     def entries(
         self, kind: Kind, conditions: Sequence[ColumnElement[bool]], cursor: Place | None, limit: int
     ) -> list[Place]:
@@ -81,7 +97,7 @@ class Catalogue:
 
         def work(engine: Engine) -> list[Place]:
             with rows.reading(engine) as connection:
-                return entries_after(connection, kind, conditions, cursor, limit)
+                return entries_after(connection, kind, [*conditions, *self._scope], cursor, limit)
 
         return self._ask(work)
 
@@ -89,11 +105,10 @@ class Catalogue:
         """Return what a tenant has. The queue need not be there."""
 
         def work(engine: Engine) -> Stored:
-            for kind in ("slide", "job", "batch"):
-                self._mirror.take_names(engine, self._mirror.shelf(kind, tenant))
+            self._mirror.take_names(engine, *(self._mirror.shelf(kind, tenant) for kind in ("slide", "job", "batch")))
             self._mirror.take_sizes(engine, tenant)
             with rows.reading(engine) as connection:
-                found = rows.totals(connection, tenant)
+                found = rows.totals(connection, tenant, *self._scope)
             (slides, slide_bytes), (jobs, job_bytes), (batches, batch_bytes) = (
                 found.get(kind, (0, 0)) for kind in ("slide", "job", "batch")
             )
@@ -108,6 +123,20 @@ class Catalogue:
 
         return self._ask(work)
 
+    def pending_elsewhere(self, tenant: str) -> rows.Pending:
+        """Return what a tenant has under way in the other data folders of a shared index, as they have told."""
+
+        def work(engine: Engine) -> rows.Pending:
+            with rows.reading(engine) as connection:
+                return rows.pending_elsewhere(connection, self._host, tenant)
+
+        return self._ask(work) if self.is_shared else rows.Pending()
+
+    def tell_pending(self, found: Mapping[str, rows.Pending]) -> None:
+        """Have gateways of other data folders count what tenants have under way in this one."""
+        if self.is_shared and not self._database.is_memory:
+            self._ask(lambda engine: rows.note_pending(engine, self._host, found))
+
     def slides_among(self, tenant: str, wanted: Sequence[str]) -> set[str]:
         """Return which of these ids are slides of a tenant."""
 
@@ -118,24 +147,22 @@ class Catalogue:
 
         return self._ask(work)
 
+    def is_elsewhere(self, kind: Kind, name: str) -> bool:
+        """Return whether another data folder of a shared index has an entry."""
+
+        def work(engine: Engine) -> bool:
+            with rows.reading(engine) as connection:
+                return rows.has_other(connection, self._host, kind, name)
+
+        return self.is_shared and self._ask(work)
+
     def expect(self, job_id: str, product: str) -> None:
         """Look at a job again until a product that was asked for is made."""
-
-        def work(engine: Engine) -> None:
-            self._mirror.take_names(engine, self._mirror.shelf("job", NOBODY))
-            rows.ask_for(engine, job_id, [product])
-
-        self._ask(work)
+        self._ask(lambda engine: self._mirror.ask_for(engine, job_id, [product]))
 
     def forget(self, kind: Kind, name: str) -> None:
         """Know nothing of a slide or job that was deleted: it may come again under the same name."""
-
-        def work(engine: Engine) -> None:
-            shelf = self._mirror.shelf(kind, NOBODY)
-            rows.drop(engine, shelf.name, [name])
-            rows.note_changed(engine, shelf.name, -1)
-
-        self._ask(work)
+        self._ask(lambda engine: self._mirror.forget(engine, kind, name))
 
     def renew(self, kind: Kind, name: str, tenant: str) -> None:
         """Learn of what has changed within an entry of a tenant, now that it is on the disk."""
@@ -157,7 +184,7 @@ class Catalogue:
         return 0 if self._database.is_memory else self._mirror.reconcile(engine)
 
     def rebuild(self) -> dict[str, int]:
-        """Make the index anew; return how much of each kind is in it.
+        """Make the index anew, of this data folder; return how much of each kind is in it.
 
         Raises:
             QueueUnavailable: Redis does not answer.
@@ -166,10 +193,11 @@ class Catalogue:
         with self._lock:
             self._database.remake()
             engine = self._database.engine()
+            rows.clear(engine, self._host)
             self._mirror.reconcile(engine)
             self._mirror.take_unsettled(engine, "job", self._active())
             with rows.reading(engine) as connection:
-                return rows.counts(connection)
+                return rows.counts(connection, self._host)
 
     def tend(self) -> None:
         """Go back to the index that lasts, if it can be had again, and learn of ended jobs if nobody asks for them."""
@@ -186,9 +214,9 @@ class Catalogue:
             self._mirror.reconcile(engine)
             with self._lock:
                 with rows.reading(self._database.engine()) as connection:
-                    asked = rows.look_at(connection, ENTRIES.c.asked != "")
+                    asked = rows.look_at(connection, self._host, ENTRIES.c.asked != "")
                 for seen in asked:
-                    rows.ask_for(engine, seen.facts.id, seen.facts.asked)
+                    self._mirror.ask_for(engine, seen.facts.id, seen.facts.asked)
                 for told_of in self._untold:
                     self._mirror.renew(engine, *told_of)
                 self._untold.clear()

@@ -81,21 +81,17 @@ class Database:
         return engine
 
     def remake(self) -> None:
-        """Remove what there is of the index, so that it is made anew when it is opened next.
+        """Have an index that is harmed made anew when it is opened next.
+
+        A file is removed. In a database, which may be others' too, what is whole stays: see `_make_tables`.
 
         Raises:
-            SQLAlchemyError, OSError: It cannot be removed.
+            OSError: It cannot be removed.
         """
         self.close()
         if self._url is None:
             for suffix in ("", "-wal", "-shm"):
                 self._path.with_name(FILE + suffix).unlink(missing_ok=True)
-            return
-        engine = _of_url(self._url)
-        try:
-            METADATA.drop_all(engine)
-        finally:
-            engine.dispose()
 
     def go_without(self) -> None:
         """Go on with an index in memory."""
@@ -177,14 +173,15 @@ def _sqlite(url: URL, options: dict[str, Any], journal: str = "", **more: Any) -
 
 
 def _make_tables(engine: Engine) -> None:
-    """Make the tables, unless they are there in this version."""
+    """Make the tables, unless all are there in this version: of several who find them harmed, only one does."""
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": TABLES_LOCK})
-        if inspect(connection).has_table(VERSIONS.name):
-            if connection.scalar(select(VERSIONS.c.version)) == VERSION:
+        there = {*inspect(connection).get_table_names()} & {*METADATA.tables}
+        if VERSIONS.name in there:
+            if there == {*METADATA.tables} and connection.scalar(select(VERSIONS.c.version)) == VERSION:
                 return
-            logger.warning("the index of slides and jobs is of another version, and is made anew")
+            logger.warning("the index of slides and jobs is not whole, or of another version, and is made anew")
         METADATA.drop_all(connection)
         METADATA.create_all(connection)
         connection.execute(VERSIONS.insert().values(version=VERSION))

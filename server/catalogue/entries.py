@@ -58,7 +58,8 @@ class Facts:
     Attributes:
         kind: What it is.
         id: Its name on its shelf.
-        shelf: The folder that it lies in, see `server.catalogue.shelves`.
+        shelf: The folder that it lies in, see `server.catalogue.mirror.Shelf`.
+        host: Name of the data folder; empty in an index that has only one.
         tenant: Whose it is; `NOBODY` if it cannot be read.
         created_at: Unix seconds.
         size_bytes: What it takes on the disk, or, of a job that has not ended, what it takes at most.
@@ -76,6 +77,7 @@ class Facts:
     kind: Kind
     id: str
     shelf: str
+    host: str = ""
     tenant: str = NOBODY
     created_at: float = 0.0
     size_bytes: int = 0
@@ -109,10 +111,12 @@ class Reader:
 
     Args:
         store: The data folder.
+        host: Its name in the index.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, host: str = "") -> None:
         self._store = store
+        self._host = host
 
     def read(self, kind: Kind, name: str, shelf: str, folder: Path, asked: frozenset[str] = frozenset()) -> Facts:
         """Return what the disk says of an entry; of one that cannot be read, that it is nobody's."""
@@ -123,7 +127,7 @@ class Reader:
                 return self._batch(name, shelf, folder / f"{name}.json")
             return self._job(name, shelf, asked)
         except (OSError, ValueError, NotFound):  # being made, being deleted, or damaged
-            return Facts(kind, name, shelf)
+            return Facts(kind, name, shelf, self._host)
 
     def size(self, job_id: str) -> int | None:
         """Return what a job takes on the disk; None as long as it has not ended."""
@@ -140,6 +144,7 @@ class Reader:
             "slide",
             slide_id,
             shelf,
+            self._host,
             info.tenant,
             info.created_at.timestamp(),
             info.size_bytes,
@@ -153,8 +158,8 @@ class Reader:
     def _batch(self, batch_id: str, shelf: str, path: Path) -> Facts:
         content = path.read_bytes()
         batch = _Batch.model_validate_json(content)
-        created_at = batch.created_at.timestamp()
-        return Facts("batch", batch_id, shelf, batch.tenant, created_at, len(content), is_settled=True)
+        whose = self._host, batch.tenant, batch.created_at.timestamp()
+        return Facts("batch", batch_id, shelf, *whose, len(content), is_settled=True)
 
     def _job(self, job_id: str, shelf: str, asked: frozenset[str]) -> Facts:
         stored = self._store.read_request(job_id)
@@ -165,6 +170,7 @@ class Reader:
             "job",
             job_id,
             shelf,
+            self._host,
             stored.tenant,
             stored.created_at.timestamp(),
             self._at_most(stored) if size is None else size,

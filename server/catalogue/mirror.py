@@ -9,7 +9,7 @@ within an entry that is settled is told, by `renew`.
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -62,12 +62,14 @@ class Mirror:
 
     Args:
         jobs: The queue, with its data folder.
+        host: The name of the data folder in the index: all else in there is not looked at, and not touched.
     """
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, host: str) -> None:
         self._jobs = jobs
+        self._host = host
         self._root = jobs.store.root
-        self._reader = Reader(jobs.store)
+        self._reader = Reader(jobs.store, host)
 
     def shelf(self, kind: Kind, tenant: str) -> Shelf:
         """Return the folder in which entries of a tenant lie."""
@@ -80,27 +82,44 @@ class Mirror:
         with suppress(FileNotFoundError):
             yield from map(self._batches, sorted(path for path in (self._root / BATCHES).iterdir() if path.is_dir()))
 
-    def take_names(self, engine: Engine, shelf: Shelf) -> None:
-        """Learn of what came and went, if the folder has changed since it was listed."""
+    def take_names(self, engine: Engine, *shelves: Shelf) -> None:
+        """Learn of what came and went, where a folder has changed since it was listed."""
+        with rows.reading(engine) as connection:  # before the disk: what is known of it is of an earlier time
+            known = rows.changed_ns(connection, self._host, [shelf.name for shelf in shelves])
+        for shelf in shelves:
+            self._take_names(engine, shelf, known.get(shelf.name))
+
+    def _take_names(self, engine: Engine, shelf: Shelf, known_ns: int | None) -> None:
         now_ns = time.time_ns()
         try:
             changed = shelf.folder.stat().st_mtime_ns
         except FileNotFoundError:
             changed = 0
-        with rows.reading(engine) as connection:
-            if rows.changed_ns(connection, shelf.name) == changed:
-                return
-            known = rows.names(connection, shelf.name)  # before the folder: what is missing there is gone
+        if known_ns == changed:
+            return
+        with rows.reading(engine) as connection:  # before the folder: what is missing there is gone
+            known = rows.names(connection, self._host, shelf.name)
         there = shelf.listed()
         rows.add(engine, self._read(shelf, dict.fromkeys(there - known, frozenset())))
-        rows.drop(engine, shelf.name, known - there)
-        rows.note_changed(engine, shelf.name, changed if changed < now_ns - CLOCK_NS else -1)
+        rows.drop(engine, self._host, shelf.name, known - there)
+        rows.note_changed(engine, self._host, shelf.name, changed if changed < now_ns - CLOCK_NS else -1)
+
+    def forget(self, engine: Engine, kind: Kind, name: str) -> None:
+        """Know nothing of a slide or job that is gone."""
+        shelf = self._of_all(kind)
+        rows.drop(engine, self._host, shelf.name, [name])
+        rows.note_changed(engine, self._host, shelf.name, -1)
+
+    def ask_for(self, engine: Engine, job_id: str, products: Iterable[str]) -> None:
+        """Have a job looked at until products of it are made."""
+        self.take_names(engine, self._of_all("job"))
+        rows.ask_for(engine, self._host, job_id, products)
 
     def take_sizes(self, engine: Engine, tenant: str) -> None:
         """Learn what the jobs of a tenant take that are not settled. The queue is not asked: it may be down."""
         mine = ENTRIES.c.kind == "job", ~ENTRIES.c.is_settled, ENTRIES.c.tenant.in_((tenant, NOBODY))
         with rows.reading(engine) as connection:
-            found = rows.look_at(connection, *mine)
+            found = rows.look_at(connection, self._host, *mine)
         for seen in found:
             size = self._reader.size(seen.facts.id)
             if size is not None or seen.facts.tenant == NOBODY:
@@ -115,10 +134,10 @@ class Mirror:
             active: Jobs that have not ended, as the queue tells; they are read only if they are settled here.
         """
         with rows.reading(engine) as connection:
-            unsettled = rows.unsettled(connection, kind)
+            unsettled = rows.unsettled(connection, self._host, kind)
             found: list[rows.Seen] = []
             for part in rows.in_parts(unsettled ^ active, rows.AT_ONCE):  # a job that failed may be queued again
-                found += rows.look_at(connection, ENTRIES.c.kind == kind, ENTRIES.c.id.in_(part))
+                found += rows.look_at(connection, self._host, ENTRIES.c.kind == kind, ENTRIES.c.id.in_(part))
         for seen in found:
             if kind == "job" and seen.facts.id not in active:
                 self._jobs.ends.learn(seen.facts.id)
@@ -129,11 +148,11 @@ class Mirror:
         for shelf in self.shelves():
             self.take_names(engine, shelf)
             with rows.reading(engine) as connection:
-                known = sorted(rows.names(connection, shelf.name))
+                known = sorted(rows.names(connection, self._host, shelf.name))
             for part in rows.in_parts(known, rows.AT_ONCE):
                 mine = ENTRIES.c.shelf == shelf.name, ENTRIES.c.id.in_(part), ENTRIES.c.is_settled
                 with rows.reading(engine) as connection:
-                    found = rows.look_at(connection, *mine)
+                    found = rows.look_at(connection, self._host, *mine)
                 yield from (seen for seen, facts in self._read_again(found) if facts != seen.facts)
 
     def reconcile(self, engine: Engine) -> int:
@@ -147,7 +166,7 @@ class Mirror:
         shelf = self.shelf(kind, tenant)
         while True:
             with rows.reading(engine) as connection:  # before the disk: see `rows.renew`
-                found = rows.look_at(connection, ENTRIES.c.kind == kind, ENTRIES.c.id == name)
+                found = rows.look_at(connection, self._host, ENTRIES.c.kind == kind, ENTRIES.c.id == name)
             if found:
                 if self._renew(engine, found):
                     return

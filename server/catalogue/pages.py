@@ -87,13 +87,14 @@ class JobFilter(SlideFilter):
         """Whether it has to be known of slides which jobs are wanted."""
         return bool(self.name or self.sha256 or self.labels)
 
+    def may_let_through(self, view: JobView) -> bool:
+        """Whether a job may be to be listed, by what the queue tells: neither labels nor warnings."""
+        return self.tenant in (None, view.tenant) and (not self.states or view.state in self.states)
+
     def lets_through(self, view: JobView) -> bool:
         """Whether a job is to be listed, by what the index does not decide: whose it is, and how it stands now."""
-        return (
-            self.tenant in (None, view.tenant)
-            and (not self.states or view.state in self.states)
-            and self.warning in (None, *(warning.code for warning in view.warnings))
-        )
+        codes = (warning.code for warning in view.warnings)
+        return self.may_let_through(view) and self.warning in (None, *codes)
 
 
 def labelled(kind: Kind, label: tuple[str, str]) -> Select[tuple[str]]:

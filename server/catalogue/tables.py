@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text
 
-VERSION = 2
+VERSION = 3
 """Of the tables. An index of another version is made anew, so a change of the tables needs this number and no more."""
 
 METADATA = MetaData()
@@ -12,6 +12,7 @@ VERSIONS = Table("catalogue_version", METADATA, Column("version", Integer, prima
 SHELVES = Table(
     "catalogue_shelf",
     METADATA,
+    Column("host", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("changed_ns", BigInteger, nullable=False),
 )
@@ -22,6 +23,7 @@ ENTRIES = Table(
     METADATA,
     Column("kind", Text, primary_key=True),
     Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
     Column("shelf", Text, nullable=False),
     Column("tenant", Text, nullable=False),
     Column("created_at", Double, nullable=False),
@@ -38,10 +40,24 @@ ENTRIES = Table(
     Index("catalogue_entry_slide", "kind", "tenant", "slide_id", "created_at", "id"),
     Index("catalogue_entry_pages", "kind", "tenant", "created_at", "id"),
     Index("catalogue_entry_sizes", "tenant", "kind", "size_bytes"),
-    Index("catalogue_entry_shelf", "shelf", "id"),
-    Index("catalogue_entry_unsettled", "kind", "is_settled", "tenant"),
+    Index("catalogue_entry_shelf", "host", "shelf", "id"),
+    Index("catalogue_entry_unsettled", "host", "kind", "is_settled", "tenant"),
 )
-"""One row for each slide, job and batch. `revision` counts the changes of a row: who writes one says which it saw."""
+"""One row for each slide, job and batch.
+
+`host` names the data folder that it is of, and only gateways of that folder change it: each has read its own disk.
+`revision` counts the changes of a row: who writes one says which it saw.
+"""
+
+PENDING = Table(
+    "catalogue_pending",
+    METADATA,
+    Column("host", Text, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("uploads", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+"""What a tenant has under way in a data folder: resumable uploads, and all bytes that are held for what will come."""
 
 LABELS = Table(
     "catalogue_label",

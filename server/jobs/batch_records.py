@@ -1,6 +1,8 @@
 """What is known of batches on the disk: which job belongs to which slide.
 
 batches/<tenant>/<id>.json      `<tenant>` is a digest of its name: whose batches are asked for, no others are read
+
+Where there is a storage, the record is there too, for gateways of other data folders.
 """
 
 import logging
@@ -15,11 +17,13 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, FailFast, Field, ValidationError, model_validator
 
 from server.catalogue.entries import BATCHES, batches_of
-from workers.core.errors.jobs import BatchNotFound
+from workers.core.errors.jobs import BatchNotFound, OnAnotherHost
 from workers.core.frozen import LOCAL_TENANT, Frozen
 from workers.core.own_labels import Labels
 from workers.core.schemas import ErrorBody, JobOptions, JobRequest, JobState, Priority
 from workers.core.storage.files import fsync_dir, write_json
+from workers.core.storage.layout import batch_record
+from workers.core.store import Store
 
 SLIDES_MAX = 1000
 ID_CHARS = 64
@@ -114,15 +118,21 @@ class BatchFiles:
     """The batches of a data folder. Every method blocks.
 
     Args:
-        root: The data folder.
+        store: The data folder, with the storage, if there is one.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._folder = root / BATCHES
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._root = store.root
+        self._folder = store.root / BATCHES
 
     def write(self, batch: StoredBatch) -> None:
-        """Keep a batch, durably."""
+        """Keep a batch, durably.
+
+        Raises:
+            OSError: The disk or the storage does not take it.
+        """
+        self._store.put_record(batch_record(batch.id), batch)  # first: what it does not take is not here either
         folder = batches_of(self._root, batch.tenant)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / f"{batch.id}.json", batch)
@@ -130,15 +140,52 @@ class BatchFiles:
         fsync_dir(self._folder)
 
     def remove(self, batch: StoredBatch) -> None:
-        """Know nothing of a batch any more; its jobs stay."""
+        """Know nothing of a batch of this data folder any more; its jobs stay.
+
+        Raises:
+            OSError: The storage does not answer; it may be called again.
+        """
+        if self._store.storage is not None:
+            self._store.storage.delete(batch_record(batch.id))
         (batches_of(self._root, batch.tenant) / f"{batch.id}.json").unlink(missing_ok=True)
 
     def find(self, batch_id: str, tenant: str | None = None) -> StoredBatch | None:
-        """Return a batch; None if there is none, or if it cannot be read, which is logged.
+        """Return a batch of this or another data folder; None if there is none, or if it cannot be read.
 
         Args:
             batch_id: Its id.
             tenant: Whose it has to be; None: whoever's it is.
+
+        Raises:
+            BatchNotFound: The text is no identifier.
+            OSError: It is not here, and the storage does not answer.
+        """
+        batch = self.find_own(batch_id, tenant)
+        if batch is not None or self._store.storage is None:
+            return batch
+        try:
+            batch = StoredBatch.model_validate_json(self._store.storage.get(batch_record(batch_id)))
+        except (FileNotFoundError, ValidationError):
+            return None
+        return batch if tenant in (None, batch.tenant) else None
+
+    def has(self, batch_id: str) -> bool:
+        """Return whether a batch lies in this data folder, whether or not it can be read."""
+        return any(self._folder.glob(f"*/{batch_id}.json"))
+
+    def require_own(self, batch_id: str) -> None:
+        """Return if a batch may be changed here.
+
+        Raises:
+            OnAnotherHost: It lies in another data folder.
+        """
+        if not self.has(batch_id):
+            raise OnAnotherHost(
+                "Another gateway has this batch.", value=batch_id, accepted="the same, asked of that one"
+            )
+
+    def find_own(self, batch_id: str, tenant: str | None = None) -> StoredBatch | None:
+        """Return a batch of this data folder; None if there is none, or if it cannot be read, which is logged.
 
         Raises:
             BatchNotFound: The text is no identifier.
@@ -150,7 +197,7 @@ class BatchFiles:
         return next((batch for batch in found if batch is not None), None)
 
     def all(self, tenant: str | None = None) -> Iterator[StoredBatch]:
-        """Yield the batches of a tenant; None: of all."""
+        """Yield the batches of a tenant in this data folder; None: of all."""
         pattern = "*/*.json" if tenant is None else f"{batches_of(self._root, tenant).name}/*.json"
         for path in self._folder.glob(pattern):
             if _NAME.fullmatch(path.stem) and (batch := self._read(path)):

@@ -32,6 +32,8 @@ from workers.core.job_files import stored_view
 from workers.core.queue.jobs import Jobs
 from workers.core.schemas import FINAL_STATES, ErrorBody, JobRequest, JobView
 from workers.core.store import new_id
+from workers.core.stored.jobs import may_be_elsewhere
+from workers.core.stored.results import bring_result
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ class Batches:
 
     def __init__(self, jobs: Jobs) -> None:
         self.jobs = jobs
-        self.files = BatchFiles(jobs.store.root)
+        self.files = BatchFiles(jobs.store)
 
     def make(self, request: BatchRequest, requester: Requester) -> BatchView:
         """Make a job for every slide that can have one.
@@ -113,8 +115,21 @@ class Batches:
 
         Raises:
             BatchNotFound: There is none of this id.
+            OnAnotherHost: It lies in another data folder.
         """
-        self.files.remove(self._read(batch_id))
+        batch = self.require_own(batch_id)
+        self.files.remove(batch)
+
+    def require_own(self, batch_id: str) -> StoredBatch:
+        """Return a batch that may be changed here.
+
+        Raises:
+            BatchNotFound: There is none of this id.
+            OnAnotherHost: It lies in another data folder.
+        """
+        batch = self._read(batch_id)
+        self.files.require_own(batch_id)
+        return batch
 
     def job_views(self, batch_id: str) -> Sequence[JobView]:
         """Return the jobs of a batch that are there.
@@ -134,7 +149,7 @@ class Batches:
             tenant: Whose; None: everybody's.
         """
         for batch in filter(concerns, self.files.all(tenant)):
-            if not any(item.job_id and self.jobs.store.job_dir(item.job_id).exists() for item in batch.items):
+            if not any(item.job_id and self._is_there(item.job_id) for item in batch.items):
                 self.files.remove(batch)
 
     def _make(self, batch_id: str, request: BatchRequest, requester: Requester) -> BatchView:
@@ -159,8 +174,12 @@ class Batches:
         admission = Admission(self.jobs, batch.tenant)
         known = self.jobs.views([item.job_id or "" for item in batch.items])
         for item, view in zip(batch.items, known, strict=True):
-            if item.job_id is not None and view is None and not self.jobs.store.job_dir(item.job_id).exists():
+            if item.job_id is not None and view is None and not self._is_there(item.job_id):
                 self._create(admission, item.job_id, batch.request.for_slide(item.slide_id), batch.request.labels)
+
+    def _is_there(self, job_id: str) -> bool:
+        """Whether a job is in this data folder, or may be in another: the batch was sent again to another gateway."""
+        return self.jobs.store.own_job_dir(job_id).exists() or may_be_elsewhere(self.jobs.store, job_id)
 
     def _create(self, admission: Admission, job_id: str, asked: JobRequest, labels: Mapping[str, str]) -> None:
         try:
@@ -192,9 +211,13 @@ class Batches:
     def _views(self, job_ids: Sequence[str | None]) -> Sequence[JobView | None]:
         in_redis = self.jobs.views([job_id or "" for job_id in job_ids])
         return [
-            view or (stored_view(self.jobs.store, job_id) if job_id else None)
+            view or (self._stored_view(job_id) if job_id else None)
             for job_id, view in zip(job_ids, in_redis, strict=True)
         ]
+
+    def _stored_view(self, job_id: str) -> JobView | None:
+        bring_result(self.jobs.store, job_id)
+        return stored_view(self.jobs.store, job_id)
 
     def _read(self, batch_id: str) -> StoredBatch:
         batch = self.files.find(batch_id)

@@ -26,6 +26,7 @@ from workers.core.queue.exchange import answering, decode
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import JOBS, JobKeys
 from workers.core.schemas import FINAL_STATES
+from workers.core.stored.jobs import may_be_elsewhere
 
 STALE_S = 3600.0
 SLIDE = "slide-"
@@ -95,7 +96,7 @@ class Doctor:
         for slide_id in self._stored.slides():
             if (mark := f"{SLIDE}{slide_id}") > after:
                 yield mark, map(self._treated, self._stored.of_slide(slide_id))
-        yield "", chain(self._trash(), self._catalogue(), map(self._treated, self._stored.unknown()))
+        yield "", chain(self._trash(), self._catalogue())
 
     def _trash(self) -> Iterator[Treated]:
         for folder in sorted((self._store.root / "trash").iterdir()):
@@ -109,13 +110,15 @@ class Doctor:
                 detail = f"the index says something else of this {facts.kind} than the disk"
                 mend = partial(catalogue.renew, facts.kind, tenant=facts.tenant)
                 yield self._told("catalogue_differs", facts.id, detail, mend)
+            yield from map(self._treated, self._stored.of_batches())
+            yield from map(self._treated, self._stored.unknown(catalogue.is_elsewhere))
         finally:
             catalogue.close()
 
     def _job(self, job_id: str, *, is_known: bool) -> Iterator[Treated]:
         folder = self._store.own_job_dir(job_id)
         if not folder.exists():
-            if self._is_known(job_id) and not self._stored.is_elsewhere(job_id):  # else it was deleted meanwhile
+            if self._is_known(job_id) and not may_be_elsewhere(self._store, job_id):  # else it was deleted meanwhile
                 yield self._told("record_without_folder", job_id, "the queue knows it, the disk does not", self._forget)
             return
         view = stored_view(self._store, job_id)

@@ -124,14 +124,17 @@ class Retention:
         self._drop_batches_of(view.tenant, job_id)
 
     def remove_batch(self, batch_id: str) -> None:
-        """Remove a batch with its jobs and their results; those that have not ended are canceled.
+        """Remove a batch with its jobs in this data folder and their results; all that have not ended are canceled.
 
         Raises:
             BatchNotFound: There is none of this id.
+            OnAnotherHost: It lies in another data folder.
             QueueUnavailable: Redis does not answer; what is left goes when it is asked for again.
         """
+        self._batches.require_own(batch_id)
         self._batches.cancel(batch_id, running=True)
-        self._remove_jobs(self._batches.job_views(batch_id), "request")
+        views = [view for view in self._batches.job_views(batch_id) if self._store.owns_job(view.id)]
+        self._remove_jobs(views, "request")
         self._batches.remove(batch_id)
 
     def _settled(self, view: JobView) -> JobView:

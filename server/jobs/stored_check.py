@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
+from server.catalogue.entries import Kind
+from server.jobs.batch_records import BatchFiles
+from workers.core.corrections.stored_log import is_stored, publish_corrections
 from workers.core.errors.base import JobNotFound, ResultNotReady, SlideNotFound
 from workers.core.job_files import read_ending
 from workers.core.slide_schemas import SlideInfo
 from workers.core.storage.base import Key, Storage
 from workers.core.storage.commits import Commits, Manifest
 from workers.core.storage.files import names_in
-from workers.core.storage.layout import JOBS, SLIDES, job_record, slide_record
+from workers.core.storage.layout import BATCHES, JOBS, SLIDES, batch_record, job_record, slide_record
 from workers.core.store import Store
 from workers.core.stored.results import publish
 from workers.core.stored.slides import publish_slide
@@ -40,6 +43,7 @@ class StoredCheck:
     def __init__(self, store: Store, *, digests: bool) -> None:
         self._store = store
         self._digests = digests
+        self._batches = BatchFiles(store)
         self._is_silent = False
 
     def of_job(self, job_id: str, *, has_ended: bool) -> Iterator[Amiss]:
@@ -50,20 +54,15 @@ class StoredCheck:
         try:
             if not storage.has(job_record(job_id)):
                 yield Amiss("storage_missing", job_id, "what was asked for is not stored", self._publish_request)
+            if not is_stored(self._store, job_id):
+                detail = "its corrections are not stored as they are"
+                yield Amiss("storage_changed", job_id, detail, partial(publish_corrections, self._store))
             if has_ended:
                 yield from self._of_results(job_id, commits)
         except (JobNotFound, ResultNotReady):  # deleted meanwhile
             return
         except OSError as error:
             yield self._silent(error)
-
-    def is_elsewhere(self, job_id: str) -> bool:
-        """Return whether a job without a folder here is stored: then another data folder has it."""
-        storage = self._store.storage
-        try:
-            return storage is not None and storage.has(job_record(job_id))
-        except OSError:  # nobody can say
-            return True
 
     def slides(self) -> list[str]:
         """Return the ids of the slides of the data folder, in order, if they can be looked for."""
@@ -83,20 +82,38 @@ class StoredCheck:
         except OSError as error:
             yield self._silent(error)
 
-    def unknown(self) -> Iterator[Amiss]:
-        """Yield what is stored and unknown to the data folder; nobody but a person can say whose it is."""
+    def of_batches(self) -> Iterator[Amiss]:
+        """Yield the batches of the data folder whose records are not stored, or not as they are."""
         storage = self._store.storage
         if storage is None or self._is_silent:
             return
         try:
-            for job_id in _ids(storage, JOBS):
-                if not self._store.owns_job(job_id):
-                    detail = "it is stored, and the data folder has no such job"
-                    yield Amiss("storage_unknown", job_id, detail, None)
-            for slide_id in _ids(storage, SLIDES):
-                if not self._store.has_slide(slide_id):
-                    detail = "it is stored, and the data folder has no such slide"
-                    yield Amiss("storage_unknown", slide_id, detail, None)
+            for batch in self._batches.all():
+                if not storage.has(batch_record(batch.id)):
+                    yield Amiss("storage_missing", batch.id, "the batch is not stored", self._publish_batch)
+        except OSError as error:
+            yield self._silent(error)
+
+    def unknown(self, is_elsewhere: Callable[[Kind, str], bool]) -> Iterator[Amiss]:
+        """Yield what is stored and unknown to the data folder; nobody but a person can say whose it is.
+
+        Args:
+            is_elsewhere: Says whether another data folder is known to have an entry.
+        """
+        storage = self._store.storage
+        if storage is None or self._is_silent:
+            return
+        kinds: tuple[tuple[Kind, Key, Callable[[str], bool]], ...] = (
+            ("job", JOBS, self._store.owns_job),
+            ("slide", SLIDES, self._store.has_slide),
+            ("batch", BATCHES, self._batches.has),
+        )
+        try:
+            for kind, above, is_own in kinds:
+                for name in _ids(storage, above):
+                    if not is_own(name) and not is_elsewhere(kind, name):
+                        detail = f"it is stored, and the data folder has no such {kind}"
+                        yield Amiss("storage_unknown", name, detail, None)
         except OSError as error:
             yield self._silent(error)
 
@@ -153,6 +170,10 @@ class StoredCheck:
     def _publish_request(self, job_id: str) -> None:
         self._store.put_record(job_record(job_id), self._store.read_request(job_id))
 
+    def _publish_batch(self, batch_id: str) -> None:
+        if (batch := self._batches.find_own(batch_id)) is not None:  # else it was removed meanwhile
+            self._store.put_record(batch_record(batch_id), batch)
+
     def _publish_slide(self, slide_id: str, *, anew: bool = False) -> None:
         """Store a slide again, out of the data folder."""
         info = self._store.read_slide(slide_id)
@@ -172,9 +193,9 @@ def _ids(storage: Storage, above: Key) -> Iterator[str]:
     """Yield the ids of all of which anything is stored below a key, with one request for each."""
     after = None
     while page := storage.list(above, after, 1):
-        found = page[0].key.split("/")[1]
+        found = page[0].key.split("/")[1].removesuffix(".json")
         yield found
-        after = above / f"{found}0"  # `0` comes after `/`, so after all of this one
+        after = above / f"{found}0"  # `0` comes after `/` and `.`, so after all of this one
 
 
 def _is_same(commits: Commits, manifest: Manifest, name: str) -> bool:

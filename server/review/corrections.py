@@ -1,6 +1,7 @@
 """Corrections of the objects of a job: accepted, rejected, of another class, drawn anew or added, and taken back.
 
-Results are never altered: what people say lies beside them, in `corrections.jsonl`, and is only ever added to.
+Results are never altered: what people say lies beside them, in `corrections.jsonl`, and is only ever added to. Where
+there is a storage, gateways of other data folders read a copy of it there, and do not write.
 """
 
 import uuid
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from server.results.features import find_class
@@ -27,6 +29,7 @@ from workers.core.corrections.schemas import (
     StoredChange,
 )
 from workers.core.corrections.standing import check_undo, standing, undoable
+from workers.core.corrections.stored_log import keep_copy, revisions_of
 from workers.core.errors.base import RequestInvalid
 from workers.core.errors.review import IndexNotReady
 from workers.core.job_files import add_size
@@ -68,7 +71,7 @@ class Review:
             StorageFault: The corrections cannot be read.
         """
         plan = self._plan()
-        revisions = log.read_revisions(self.folder)
+        revisions = revisions_of(self.store, self.job_id)
         classes = {each.index: each for each in plan.classes}
         items = tuple(shown(each, classes) for each in standing(revisions).values())
         return Corrections(revision=len(revisions), undoable=undoable(revisions), items=items)
@@ -141,7 +144,8 @@ class Review:
         return find_objects(path, wanted)
 
     def _append(self, plan: Plan, based_on: int, made: Callable[[tuple[Revision, ...]], Revision]) -> Corrected:
-        revisions, size_bytes = log.append(self.folder, based_on, made)
+        keep = partial(keep_copy, self.store, self.job_id)
+        revisions, size_bytes = log.append(self.folder, based_on, made, keep)
         add_size(self.store, self.job_id, size_bytes)
         latest = revisions[-1]
         about = latest.changes if latest.undo is None else revisions[latest.undo - 1].changes

@@ -98,7 +98,7 @@ def get_cohort_parquet(batch_id: str, batches: BatchesDep, store: StoreDep) -> R
     responses={
         200: {"description": "What has not started is canceled; the batch is still there."},
         204: {"description": "Nothing of it was waiting or running, or its jobs are to go: it is deleted."},
-        **error_responses(404, 422, 503),
+        **error_responses(404, 409, 422, 503),
     },
     response_model=BatchView,
 )

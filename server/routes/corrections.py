@@ -14,13 +14,14 @@ from server.routes.deps import AskDep, QuotasDep, StoreDep
 from server.routes.path_deps import JOB_HERE, OWN_JOB
 from server.web.errors import error_responses
 from workers.core.corrections.counts import StatisticsWithCorrections, count_corrected
-from workers.core.corrections.log import read_revisions
 from workers.core.corrections.schemas import Author
 from workers.core.corrections.standing import standing
+from workers.core.corrections.stored_log import revisions_of
 from workers.core.errors.base import ResultNotFound
 from workers.core.products import product_path
+from workers.core.stored.results import local_result
 
-router = APIRouter(prefix="/v1/jobs/{job_id}/corrections", tags=["corrections"], dependencies=[OWN_JOB, JOB_HERE])
+router = APIRouter(prefix="/v1/jobs/{job_id}/corrections", tags=["corrections"], dependencies=[OWN_JOB])
 
 FEATURES, STATISTICS = "features.fgb", "statistics.json"
 WRITES = error_responses(404, 409, 413, 422, 503, 507)
@@ -46,7 +47,7 @@ def get_corrections(job_id: str, store: StoreDep, response: Response) -> Correct
     return Review(store, job_id).view()
 
 
-@router.post("", responses=WRITES)
+@router.post("", responses=WRITES, dependencies=[JOB_HERE])
 def correct_objects(
     job_id: str,
     request: CorrectionRequest,
@@ -69,7 +70,7 @@ def correct_objects(
     return Review(store, job_id).correct(request, author, index, room)
 
 
-@router.post("/undo", responses=WRITES)
+@router.post("/undo", responses=WRITES, dependencies=[JOB_HERE])
 def undo_corrections(
     job_id: str, request: UndoRequest, store: StoreDep, quotas: QuotasDep, caller: CallerDep, author: AuthorDep
 ) -> Corrected:
@@ -88,7 +89,7 @@ def get_correction_history(
     """Return every revision there ever was: who, when, what, and which were taken back by which."""
     response.headers.update(NO_STORE)
     store.read_result(job_id)
-    revisions = read_revisions(store.job_dir(job_id))
+    revisions = revisions_of(store, job_id)
     page = revisions[after : after + limit]
     return History(items=page, next_after=after + limit if after + limit < len(revisions) else None)
 
@@ -100,7 +101,6 @@ def get_corrected_statistics(job_id: str, store: StoreDep, response: Response) -
     provenance = store.read_result(job_id)
     if STATISTICS not in provenance.files:
         raise ResultNotFound("The job made no statistics.", value=STATISTICS, accepted=", ".join(provenance.files))
-    folder = store.job_dir(job_id)
-    revisions = read_revisions(folder)
-    statistics = json.loads((folder / STATISTICS).read_bytes())
+    revisions = revisions_of(store, job_id)
+    statistics = json.loads(local_result(store, job_id, STATISTICS).read_bytes())
     return count_corrected(statistics, standing(revisions).values(), len(revisions))

@@ -127,7 +127,7 @@ async def upload_slide(
         return _made(response, root_path, await intake.receive(body, filename, digest, room, labels))
 
 
-@router.get("", responses=error_responses(422))
+@router.get("", responses=error_responses(422, 503))
 def list_slides(catalogue: CatalogueDep, wanted: FilterDep, page: PageDep) -> SlideList:
     """List slides, the newest first, in pages."""
     items, following = slides_after(catalogue, page.limit, wanted, page.cursor)

@@ -1,6 +1,7 @@
-"""Gateways and workers on hosts of their own, which share a queue and a bucket; one is cut off and healed."""
+"""Gateways and workers on hosts of their own, which share a queue, a bucket and an index; one is cut off and healed."""
 
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from apart import WORKERS, Apart
 from cut_off import cut_off
 from fault_processes import awaited
-from lan_clients import Labels
+from lan_clients import Gateway, Labels
 from made_slides import write_slide
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -24,22 +25,39 @@ def another_slide(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return write_slide(tmp_path_factory.mktemp("another") / "made.tif", pixels).read_bytes()
 
 
-def test_the_whole_chain_on_hosts_that_share_a_queue_and_a_bucket(
+def listed(gateway: Gateway, what: str) -> list[str]:
+    items = gateway.get(f"/v1/{what}").json()["items"]
+    return [each["id"] for each in items]
+
+
+def agree(apart: Apart, slides: list[str], jobs: list[str]) -> bool:
+    """Whether both gateways list these and no others, the newest first, and count the same."""
+    found = [(listed(each, "slides"), listed(each, "jobs")) for each in (apart.gateway, apart.second)]
+    usage = [each.get("/v1/usage").json() for each in (apart.gateway, apart.second)]
+    return found == [(slides[::-1], jobs[::-1])] * 2 and usage[0] == usage[1]
+
+
+def test_the_whole_chain_on_hosts_that_share_a_queue_a_bucket_and_an_index(
     apart: Apart, fault_slide: Path, another_slide: bytes, on_one_machine: Labels
 ) -> None:
-    near = apart.gateway
+    near, far = apart.gateway, apart.second
     slides = [near.uploaded(fault_slide.read_bytes()), near.uploaded(another_slide)]
     jobs: list[tuple[str, str]] = []
     used: set[str | None] = set()
     while used != set(WORKERS):
         pair = [(slide_id, near.submitted(slide_id)) for slide_id in slides]
         jobs += pair
+        awaited(partial(agree, apart, slides, [job_id for _, job_id in jobs]))
         for _, job_id in pair:
             assert near.ended(job_id)["state"] == "succeeded"
             used.add(apart.has_job(job_id))
         assert len(jobs) < 20, "one host has all the jobs"
+    of_far = far.submitted(slides[0])  # of a slide that the other has admitted
+    assert far.ended(of_far)["state"] == "succeeded"
+    jobs.append((slides[0], of_far))
+    awaited(partial(agree, apart, slides, [job_id for _, job_id in jobs]))
+    assert far.get("/v1/usage").json()["slides"] == len(slides)
     of_first = [job_id for slide_id, job_id in jobs if slide_id == slides[0]]
-    far = apart.start_gateway("d")
     for job_id in of_first:
         for gateway in (near, far):
             assert apart.labels(gateway, job_id) == on_one_machine
@@ -48,8 +66,13 @@ def test_the_whole_chain_on_hosts_that_share_a_queue_and_a_bucket(
     for host in WORKERS:
         assert len(apart.copies(host)) == 1, "there is room for one"
         assert not (apart.folder / host / "slides").exists() or not any((apart.folder / host / "slides").iterdir())
+    for gateway, path in ((far, f"slides/{slides[0]}"), (far, f"jobs/{of_first[0]}"), (near, f"jobs/{of_far}")):
+        assert gateway.delete(f"/v1/{path}").json()["error"]["code"] == "on_another_host"
     for slide_id in slides:
         assert near.delete(f"/v1/slides/{slide_id}").status_code == 204
+    awaited(lambda: agree(apart, [], [of_far]))
+    assert far.delete(f"/v1/jobs/{of_far}").status_code == 204
+    awaited(lambda: agree(apart, [], []))
     for path in [f"/v1/slides/{slides[0]}", f"/v1/jobs/{of_first[0]}", f"/v1/jobs/{of_first[0]}/labels.ome.tif"]:
         for gateway in (near, far):
             awaited(lambda: gateway.get(path).status_code == 404)  # noqa: B023 (called now)

@@ -6,31 +6,26 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-import redis
 import tifffile
 from gateway_fixtures import GatewayWith
 from numpy.typing import NDArray
 from pipeline_fixtures import chunks, work
 from queue_fixtures import sweep, until
 from storages import BUCKET, SECRET
+from two_folders import ADDED, ASKED, is_gone, on_one_machine, state_of, submitted, uploaded, worker_on
 
 from workers import stages, tasks
 from workers.core.label_layout import STORE
 from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import HOSTS
-from workers.core.queue.leases import Leases
 from workers.core.settings import Settings
-from workers.core.store import new_id
 from workers.runtime import Runtime
 
 pytestmark = pytest.mark.process
-
-ASKED = {"model": "made-model", "region_px": 256}
 
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.huge)])
@@ -50,15 +45,6 @@ def worker(shared: Settings, tmp_path: Path, colour: ModuleType) -> Iterator[Run
     yield from worker_on(shared.model_copy(update={"data_dir": tmp_path / "worker"}), colour)
 
 
-def worker_on(settings: Settings, colour: ModuleType) -> Iterator[Runtime]:
-    jobs = Jobs(settings.redis_url, settings)
-    runtime = tasks.configure(settings, Leases(jobs, new_id()), colour.ColourEngine)
-    runtime.leases.beat()  # a job is refused where there is no worker's memory to count with
-    yield runtime
-    runtime.readers.close()
-    jobs.close()
-
-
 @pytest.fixture
 def slide(made_slide: Callable[..., Path], stained: NDArray[np.uint8]) -> bytes:
     return made_slide(stained).read_bytes()
@@ -68,42 +54,6 @@ def slide(made_slide: Callable[..., Path], stained: NDArray[np.uint8]) -> bytes:
 def client(shared: Settings, gateway_with: GatewayWith) -> Iterator[httpx.Client]:
     with gateway_with(shared) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
         yield client
-
-
-def uploaded(client: httpx.Client, slide: bytes) -> str:
-    answer = client.put("/v1/slides", params={"filename": "made.tif"}, content=slide)
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["id"])
-
-
-def submitted(client: httpx.Client, slide_id: str) -> str:
-    answer = client.post("/v1/jobs", json={"slide_id": slide_id, **ASKED})
-    assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
-
-
-def state_of(client: httpx.Client, job_id: str) -> dict[str, Any]:
-    view: dict[str, Any] = client.get(f"/v1/jobs/{job_id}").json()
-    return view
-
-
-def is_gone(client: httpx.Client, path: str) -> bool:
-    return client.get(path).status_code == 404
-
-
-def on_one_machine(
-    settings: Settings, slide: bytes, folder: Path, gateway_with: GatewayWith, colour: ModuleType
-) -> tuple[dict[str, bytes], bytes]:
-    """The label array and the labels of a gateway and a worker that share their data folder, without a storage."""
-    with redis.Redis.from_url(settings.redis_url) as connection:
-        connection.flushall()
-    alone = settings.model_copy(update={"data_dir": folder, "storage_url": ""})
-    with gateway_with(alone) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-        for runtime in worker_on(alone, colour):
-            job_id = submitted(client, uploaded(client, slide))
-            work(runtime)
-            return chunks(runtime.leases.jobs, job_id), client.get(f"/v1/jobs/{job_id}/labels.ome.tif").content
-    raise AssertionError
 
 
 def test_a_job_on_a_host_that_has_nothing_gives_the_labels_of_one_machine(
@@ -229,12 +179,19 @@ def test_a_second_gateway_with_a_folder_of_its_own_shows_the_same_and_changes_no
         busy = client.delete(f"/v1/slides/{slide_id}").json()["error"]
         assert (busy["code"], busy["value"]) == ("slide_in_use", job), "a job of the other reads it"
         work(worker)
+        assert client.post(f"/v1/jobs/{job_id}/corrections", json=ADDED | {"revision": 0}).status_code == 200
+        for path in ("", "/history", "/statistics"):
+            here, there = (each.get(f"/v1/jobs/{job_id}/corrections{path}") for each in (client, other))
+            assert here.status_code == there.status_code == 200, path
+            assert here.json() == there.json(), path
+        assert other.get(f"/v1/jobs/{job_id}/corrections").json()["revision"] == 1
         refused = [
             other.delete(f"/v1/slides/{slide_id}"),
             other.patch(f"/v1/slides/{slide_id}", json={"labels": {"case": "7"}}),
             other.delete(f"/v1/jobs/{job_id}"),
             other.patch(f"/v1/jobs/{job_id}", json={"labels": {"case": "7"}}),
-            other.get(f"/v1/jobs/{job_id}/corrections"),
+            other.post(f"/v1/jobs/{job_id}/corrections", json=ADDED | {"revision": 1}),
+            other.post(f"/v1/jobs/{job_id}/corrections/undo", json={"revision": 1, "undo": 1}),
         ]
         assert {(each.status_code, each.json()["error"]["code"]) for each in refused} == {(409, "on_another_host")}
         assert client.patch(f"/v1/slides/{slide_id}", json={"labels": {"case": "7"}}).status_code == 200
@@ -243,6 +200,34 @@ def test_a_second_gateway_with_a_folder_of_its_own_shows_the_same_and_changes_no
         for path in paths:
             until(partial(is_gone, other, path))
         assert [each["id"] for each in other.get("/v1/jobs").json()["items"]] == [job]
+
+
+def test_a_batch_is_read_at_any_gateway_and_removed_at_its_own(
+    shared: Settings, client: httpx.Client, worker: Runtime, slide: bytes, gateway_with: GatewayWith, tmp_path: Path
+) -> None:
+    slide_id = uploaded(client, slide)
+    asked = {"slide_ids": [slide_id, "0" * 32], **ASKED}
+    key = {"Idempotency-Key": "once"}
+    batch = client.post("/v1/batches", json=asked, headers=key).json()
+    path = f"/v1/batches/{batch['id']}"
+    second = shared.model_copy(update={"data_dir": tmp_path / "second"})
+    with gateway_with(second) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as other:
+        assert other.get(path).json() == batch
+        assert other.post("/v1/batches", json=asked, headers=key).json() == batch, "no second job"
+        work(worker)
+        assert other.get(path).json() == client.get(path).json()
+        assert other.get(path).json()["counts"] == {"succeeded": 1, "refused": 1}
+        tables = [each.get(f"{path}/cohort.csv").text for each in (client, other)]
+        assert tables[0] == tables[1]
+        assert "succeeded" in tables[0]
+        assert "deleted" not in tables[0]
+        for refused in (other.delete(path), other.delete(path, params={"jobs": True})):
+            assert (refused.status_code, refused.json()["error"]["code"]) == (409, "on_another_host")
+        assert client.delete(path, params={"jobs": True}).status_code == 204
+        assert other.get(path).status_code == 404
+    storage = worker.store.storage
+    assert storage is not None
+    assert {stored.key.split("/")[0] for stored in storage.walk()} == {"slides"}
 
 
 def _broken(*_: object, **__: object) -> None:

@@ -39,7 +39,8 @@ class Settings(BaseSettings):
     )
     catalogue_url: str = Field(
         default="",
-        description="postgresql:// address of the index of slides and jobs; empty: a file in the data folder.",
+        description="postgresql:// address of the index of slides and jobs, which gateways that share a storage may "
+        "share; empty: a file in the data folder.",
     )
     storage_url: str = Field(
         default="",

@@ -183,7 +183,7 @@ def test_who_has_read_before_another_wrote_changes_nothing(jobs: Jobs, catalogue
     assert slides(catalogue) == {slide_id}
     engine = catalogue._database.engine()
     with rows.reading(engine) as connection:
-        (early,) = (late,) = rows.look_at(connection, ENTRIES.c.id == slide_id)
+        (early,) = (late,) = rows.look_at(connection, catalogue._host, ENTRIES.c.id == slide_id)
     assert rows.renew(engine, late.facts, late.revision)
     assert not rows.renew(engine, early.facts, early.revision)
 

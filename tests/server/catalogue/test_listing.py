@@ -28,7 +28,7 @@ def test_pages_show_everything_once_the_newest_first(places: list[Place], limit:
     database = Database(Path("nowhere"))
     database.go_without()
     engine = database.engine()
-    rows.add(engine, [Facts("slide", name, name, "lab-a", time) for time, name in places])
+    rows.add(engine, [Facts("slide", name, name, "", "lab-a", time) for time, name in places])
     newest = sorted({place.id: place for place in reversed(places)}.values(), reverse=True)  # an id stands once
     shown: list[Place] = []
     cursor: str | None = None

@@ -91,7 +91,7 @@ def test_what_an_earlier_version_kept_goes_to_its_tenant(tmp_path: Path) -> None
     batch = StoredBatch.model_validate(fields)
     (tmp_path / "batches").mkdir()
     write_json(tmp_path / "batches" / f"{batch.id}.json", batch)
-    files = BatchFiles(tmp_path)
+    files = BatchFiles(Store(tmp_path))
     files.adopt()
     files.adopt()
     assert files.find(batch.id) == batch

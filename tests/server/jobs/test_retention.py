@@ -255,7 +255,7 @@ def test_a_batch_goes_with_its_last_job_or_by_age(queue: HeldJobs, retention: Re
         items = tuple(StoredItem(slide_id="s", job_id=job_id) for job_id in job_ids)
         asked = BatchRequest(slide_ids=("s",))
         made = StoredBatch(id=new_id(), created_at=ago(days), request=asked, items=items)
-        BatchFiles(queue.store.root).write(made)
+        BatchFiles(queue.store).write(made)
         return batches_of(queue.store.root, made.tenant) / f"{made.id}.json"
 
     old_slide, new_slide = slide(queue.store, 40), slide(queue.store, 0)

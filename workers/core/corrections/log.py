@@ -42,13 +42,16 @@ def read_revisions(folder: Path) -> tuple[Revision, ...]:
         StorageFault: A line cannot be read.
     """
     try:
-        return _parsed((folder / FILE).read_bytes(), folder)
+        return parsed((folder / FILE).read_bytes(), folder.name)
     except FileNotFoundError:
         return ()
 
 
 def append(
-    folder: Path, based_on: int, made: Callable[[tuple[Revision, ...]], Revision]
+    folder: Path,
+    based_on: int,
+    made: Callable[[tuple[Revision, ...]], Revision],
+    told: Callable[[bytes], None] = lambda _: None,
 ) -> tuple[tuple[Revision, ...], int]:
     """Add a revision, which is on the disk when this returns. One at a time.
 
@@ -56,6 +59,7 @@ def append(
         folder: Of the job.
         based_on: The revision that whoever corrects has seen.
         made: Makes the revision, given all that came before; what it raises leaves the file as it was.
+        told: Is given all lines once the new one is on the disk, before anybody can add another.
 
     Returns:
         All revisions, the new one last, and by how many bytes the file has grown.
@@ -73,7 +77,7 @@ def append(
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         before = _read(descriptor)
-        known = _parsed(before, folder)
+        known = parsed(before, folder.name)
         if len(known) != based_on:
             raise CorrectionsChanged(
                 "The corrections are not those that yours begin with.",
@@ -89,6 +93,7 @@ def append(
             )
         _write(descriptor, whole, line)
         fsync_dir(folder)
+        told(before[:whole] + line)
     except FileNotFoundError as error:  # deleted meanwhile
         raise job_missing(folder.name) from error
     finally:
@@ -113,14 +118,18 @@ def cut_torn(folder: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _parsed(content: bytes, folder: Path) -> tuple[Revision, ...]:
-    """Return the revisions of whole lines."""
+def parsed(content: bytes, job_id: str) -> tuple[Revision, ...]:
+    """Return the revisions of whole lines.
+
+    Raises:
+        StorageFault: A line cannot be read, or one is missing.
+    """
     try:
         revisions = tuple(Revision.model_validate_json(line) for line in content.split(b"\n")[:-1])
     except ValidationError as error:
-        raise StorageFault("A line of the job's corrections cannot be read.", value=folder.name) from error
+        raise StorageFault("A line of the job's corrections cannot be read.", value=job_id) from error
     if [each.revision for each in revisions] != list(range(1, len(revisions) + 1)):
-        raise StorageFault("Revisions of the job's corrections are missing.", value=folder.name)
+        raise StorageFault("Revisions of the job's corrections are missing.", value=job_id)
     return revisions
 
 

@@ -46,7 +46,7 @@ class SlideDamaged(Invalid):
 
 
 class OnAnotherHost(Conflict):
-    """Another gateway has the data folder of the slide or job: it is changed, corrected and deleted there."""
+    """Another gateway has the data folder of the slide, job or batch: it is changed, corrected and deleted there."""
 
     code = "on_another_host"
 

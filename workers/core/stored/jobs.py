@@ -10,12 +10,15 @@ from workers.core.store import Store, new_id
 
 
 def host_of(store: Store) -> str:
-    """Return the name of this data folder, by which its workers find the tasks of what they have computed.
+    """Return the name by which the workers of this data folder find the tasks of what they have computed.
 
     Workers that share a data folder share the name. Without a storage there is none: all share one folder.
     """
-    if store.storage is None:
-        return ""
+    return "" if store.storage is None else folder_name(store)
+
+
+def folder_name(store: Store) -> str:
+    """Return the name of this data folder among all that share a queue, a storage or a database; made once."""
     path = store.root / "host-id"
     if not path.exists():
         write_once(path, new_id())
@@ -30,6 +33,14 @@ def require_own_job(store: Store, job_id: str) -> None:
     """
     if not store.owns_job(job_id):
         raise OnAnotherHost("Another gateway has this job.", value=job_id, accepted="the same, asked of that one")
+
+
+def may_be_elsewhere(store: Store, job_id: str) -> bool:
+    """Return whether a job without a folder of its own here is stored: then another data folder has it."""
+    try:
+        return store.storage is not None and store.storage.has(job_record(job_id))
+    except OSError:  # nobody can say
+        return True
 
 
 def has_array(store: Store, job_id: str) -> bool:

@@ -13,13 +13,13 @@ from PIL import Image
 from sklearn.metrics import f1_score
 from torch import Tensor
 
+from models.folder import ModelClass
 from models.predictor import Predictor
 from models.training.crops.data import Sample
 from models.training.evaluation.metrics import figures
 from models.training.figures import curves, panels, radar, tsne, vectors
 from models.training.figures.__main__ import main
 from models.training.figures.style import ink, read_numbers
-from workers.core.model.schemas import ModelClass
 
 CLASSES = ["background", "gland", "lumen"]
 
