@@ -106,8 +106,9 @@ def test_trailers_are_nobodys_headers(attacked: Attacked) -> None:
 
 
 def test_events_go_on_for_longer_than_any_silence_of_a_request(attacked: Attacked) -> None:
+    job_id = attacked.make_job()  # first: a connection that says nothing meanwhile may be closed
     connection = attacked.connect()
-    connection.sendall(get(f"/v1/jobs/{attacked.make_job()}/events").replace(b"Connection: close\r\n", b""))
+    connection.sendall(get(f"/v1/jobs/{job_id}/events").replace(b"Connection: close\r\n", b""))
     connection.settimeout(0.1)
     deadline = time.monotonic() + HEAD_S + 2 * BODY_IDLE_S
     while time.monotonic() < deadline:
