@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
+
 from workers import trust
 from workers.core.quality_schemas import LAYER
 from workers.core.schemas import Plan
@@ -53,6 +55,7 @@ def writers_of(
         threads: How many it may take.
         todo: What will be made, in this order.
     """
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps tens of MB that others then cannot have
     counts = cache(lambda: count_pixels(arrays, area, plan, left_out(out_dir, plan)))
     source = Source(arrays, plan, PlaneReader(slide, WorkingPlane.from_plan(plan), plan.level), area.roi, area.holes)
     with (

@@ -26,7 +26,7 @@ MANY_SHAPES = 2000
 COMPRESSION = 3
 """Of ISA-L, whose streams are those of zlib's 5 within 2 %, in a quarter of the time."""
 BLOCK_BYTES = 2**18
-PIECES_AT_ONCE = 2**19
+PIECES_AT_ONCE = 2**16
 """Pieces of text that are laid out at once: a tissue-wide shape may have millions."""
 
 Stains = Sequence[float] | NDArray[np.float64] | None
