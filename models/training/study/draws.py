@@ -8,8 +8,9 @@ method (Scand. J. Statist. 6, 1979).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -26,6 +27,8 @@ _RESAMPLES: Final = 10_000
 _PERCENTILES: Final = (2.5, 97.5)
 
 Numbers: TypeAlias = NDArray[np.float64]
+Files: TypeAlias = Callable[[Study, Variant], Mapping[int, Path]]
+"""Gives seed → what was measured of a row of a study."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,10 @@ class Effect:
 
 
 def draws_markdown(studies: Sequence[Study], out: Path) -> str:
-    """Return a table for the end of the runs and one for every step kept; rows that lack a draw show how many are.
+    """Return a table for every step kept and for the end of the runs; rows that lack a draw show how many are.
+
+    With steps kept, a last table takes of each row and draw the end that is better in the mean over the row's other
+    draws: a draw has no say in what is chosen for it.
 
     Raises:
         ValueError: The studies do not have the same rows and `versus`, or show no Dice first.
@@ -72,7 +78,13 @@ def draws_markdown(studies: Sequence[Study], out: Path) -> str:
         "all rows together.",
     ]
     for step in (*kept, 0):
-        parts += [f"After {step} steps:" if step else "At the end:", _table(studies, out, step)]
+        parts += [f"After {step} steps:" if step else "At the end:", _table(studies, partial(_files, out, step))]
+    if kept:
+        better = partial(_better, out, (0, *kept))
+        parts += [
+            "Of each row and draw, the better of these in the mean over its other draws:",
+            _table(studies, better),
+        ]
     return "\n\n".join(parts)
 
 
@@ -130,17 +142,17 @@ def _dice(weights: NDArray[np.int64], counts: NDArray[np.int64], label: int) -> 
     return np.where(sizes > 0, 2 * hit / np.maximum(sizes, 1), 1.0)
 
 
-def _table(studies: Sequence[Study], out: Path, step: int) -> str:
+def _table(studies: Sequence[Study], files: Files) -> str:
     versus = studies[0].versus
     rows: list[tuple[str, str, Effect | None]] = []
     effects: list[Effect] = []
     for variant in (one for one in studies[0].variants if one.name != versus):
-        parts = [_paired(study, study.variant(variant.name), out, step) for study in studies]
+        parts = [_paired(study, study.variant(variant.name), files) for study in studies]
         if any(one is None for one in parts):
-            rows.append((variant.name, _count(studies, variant, out, step), None))
+            rows.append((variant.name, _count(studies, variant, files), None))
             continue
         effects.append(effect([one for one in parts if one is not None]))
-        rows.append((variant.name, _count(studies, variant, out, step), effects[-1]))
+        rows.append((variant.name, _count(studies, variant, files), effects[-1]))
     raised = iter(holm([one.chance for one in effects]))
     lines = ["| variant | draws | difference | p | after Holm |", "| --- | --- | --- | --- | --- |"]
     for name, count, found in rows:
@@ -152,28 +164,48 @@ def _table(studies: Sequence[Study], out: Path, step: int) -> str:
     return "\n".join(lines)
 
 
-def _count(studies: Sequence[Study], variant: Variant, out: Path, step: int) -> str:
-    each = [(len(_files(study, study.variant(variant.name), out, step)), len(study.seeds)) for study in studies]
+def _count(studies: Sequence[Study], variant: Variant, files: Files) -> str:
+    each = [(len(files(study, study.variant(variant.name))), len(study.seeds)) for study in studies]
     return " + ".join(f"{found} of {wanted}" for found, wanted in each)
 
 
-def _paired(study: Study, variant: Variant, out: Path, step: int) -> Paired | None:
+def _paired(study: Study, variant: Variant, files: Files) -> Paired | None:
     """Return a row and the study's `versus` on the draws that both have; None if they share none."""
-    own, other = _files(study, variant, out, step), _files(study, study.variant(study.versus), out, step)
+    own, other = files(study, variant), files(study, study.variant(study.versus))
     seeds = sorted(set(own) & set(other))
     if not seeds:
         return None
-    first, second = ([_read(files[seed]) for seed in seeds] for files in (own, other))
+    first, second = ([_read(found[seed]) for seed in seeds] for found in (own, other))
     names = tuple(_names(one) for one in first)
     if names != tuple(_names(one) for one in second):
         raise ValueError(f"{study.name}: {variant.name} and {study.versus} are not measured on the same images")
-    label = first[0]["classes"].index(study.figures[0].removeprefix(_DICE))
-    return Paired(names, tuple(map(_counts, first)), tuple(map(_counts, second)), label)
+    return Paired(names, tuple(map(_counts, first)), tuple(map(_counts, second)), _label(study, first[0]))
 
 
-def _files(study: Study, variant: Variant, out: Path, step: int) -> dict[int, Path]:
+def _files(out: Path, step: int, study: Study, variant: Variant) -> dict[int, Path]:
+    """Return seed → what was measured at a step of a row's runs, 0 for the end."""
     runs = {run.seed: evaluation_file(run.folder(study, out), VALIDATION, step) for run in runs_of(study, variant, out)}
     return {seed: path for seed, path in runs.items() if path.is_file()}
+
+
+def _better(out: Path, steps: Sequence[int], study: Study, variant: Variant) -> dict[int, Path]:
+    """Return the same of the step that is best in the mean over the other draws; of equal ones the first given."""
+    files = [_files(out, step, study, variant) for step in steps]
+    seeds = sorted(set(files[0]).intersection(*files[1:]))
+    dice = np.array([[_whole_dice(study, of_step[seed]) for seed in seeds] for of_step in files])
+    best = (dice.sum(axis=1, keepdims=True) - dice).argmax(axis=0)
+    return {seed: files[place][seed] for seed, place in zip(seeds, best.tolist(), strict=True)}
+
+
+def _whole_dice(study: Study, path: Path) -> float:
+    evaluation = _read(path)
+    counts = _counts(evaluation)
+    return float(_dice(np.ones((1, len(counts)), np.int64), counts, _label(study, evaluation))[0])
+
+
+def _label(study: Study, evaluation: dict[str, Any]) -> int:
+    label: int = evaluation["classes"].index(study.figures[0].removeprefix(_DICE))
+    return label
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -104,6 +104,23 @@ def test_the_table_is_of_the_files_and_of_both_studies(tmp_path: Path) -> None:
     assert "minus `none`" in markdown(studies[0], tmp_path)
 
 
+def test_the_end_that_is_taken_of_a_draw_is_chosen_on_its_other_draws(tmp_path: Path) -> None:
+    study, dice_at = forms(), {0: (0.9, 0.2, 0.2), 140: (0.1, 0.8, 0.5)}
+    for name, of_step in (("vectors", dice_at), ("none", {0: (0.0,) * 3, 140: (0.0,) * 3})):
+        for step, each in of_step.items():
+            for seed, value in enumerate(each):
+                path = evaluation_file(Run(study.variant(name), seed).folder(study, tmp_path), "validation", step)
+                path.parent.mkdir(parents=True)
+                hit, missed = round(1000 * value), 2000 - 2 * round(1000 * value)
+                images = [{"name": str(seed), "confusion": [[0, 0], [missed, hit]]}]
+                path.write_text(json.dumps({"classes": ["background", "nucleus"], "per_image": images}))
+    # Draw 0 is judged by 1 and 2, which are better after 140 steps; each of them by 0 and the other: at the end.
+    expected = np.mean([0.1, 0.2, 0.2])
+    taken = {row[0]: row[1:] for row in list(rows(draws_markdown([study], tmp_path)))[-1]}
+    assert taken["vectors"][0] == "3 of 8"
+    assert taken["vectors"][1].startswith(f"{100 * expected:+.2f} (")
+
+
 def test_a_draw_has_its_fold_and_its_labels() -> None:
     study = forms()
     for seed in range(8):
