@@ -147,8 +147,8 @@ def create_app(settings: Settings) -> FastAPI:
                 meanwhile(sweep_for_ever(retention)),
                 meanwhile(tell_denied_requests_for_ever(access)),
                 meanwhile(tend_for_ever(catalogue)),
-                meanwhile(tell_for_ever(catalogue.pull, PULL_S)),
-                meanwhile(tell_for_ever(quotas.tell_pending, TELL_S)),
+                meanwhile(tell_for_ever(catalogue, catalogue.pull, PULL_S)),
+                meanwhile(tell_for_ever(catalogue, quotas.tell_pending, TELL_S)),
                 meanwhile(scrub_for_ever(Scrub(store, settings, access.audit))),
             ):
                 yield {

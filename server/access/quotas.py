@@ -181,14 +181,13 @@ class Quotas:
             QueueUnavailable: Redis does not answer.
         """
         settings, stored = self._jobs.settings, self._catalogue.stored(tenant)
-        pending, elsewhere = self._pending(tenant), self._catalogue.pending_elsewhere(tenant)
-        pending_bytes = sum(pending.values()) + elsewhere.size_bytes
+        pending = self._pending_of_all(tenant)
         unfinished = [view for view in self._jobs.active() if view.tenant == tenant and view.state not in FINAL_STATES]
         return Usage(
             **dict(stored),
-            uploads=len(pending) + elsewhere.uploads,
-            uploads_bytes=pending_bytes,
-            stored_bytes=stored.size_bytes + pending_bytes,
+            uploads=pending.uploads,
+            uploads_bytes=pending.size_bytes,
+            stored_bytes=stored.size_bytes + pending.size_bytes,
             quota_bytes=settings.quota_bytes,
             unfinished_jobs=len(unfinished),
             quota_jobs=settings.quota_jobs,
@@ -246,13 +245,15 @@ class Quotas:
 
     def _taken(self, tenant: str) -> int:
         """Bytes that a tenant has stored, or that its uploads and jobs under way will have stored."""
-        elsewhere = self._catalogue.pending_elsewhere(tenant).size_bytes
-        return self._catalogue.stored(tenant).size_bytes + sum(self._pending(tenant).values()) + elsewhere
+        return self._catalogue.stored(tenant).size_bytes + self._pending_of_all(tenant).size_bytes
+
+    def _pending_of_all(self, tenant: str) -> Pending:
+        """Uploads of a tenant that are no slides yet: here, and in other data folders that share the index."""
+        own, elsewhere = self._pending(tenant), self._catalogue.pending_elsewhere(tenant)
+        return Pending(len(own) + elsewhere.uploads, sum(own.values()) + elsewhere.size_bytes)
 
     def tell_pending(self) -> None:
-        """Have gateways of other data folders count what is under way in this one; where there are none, do nothing."""
-        if not self._catalogue.is_shared:
-            return
+        """Have gateways of other data folders that share the index count what is under way in this one."""
         found: defaultdict[str, Pending] = defaultdict(Pending)
         under_way = [upload for upload in self._uploads() if upload.state in UNDER_WAY]
         for tenant in {upload.tenant for upload in under_way}:

@@ -107,6 +107,11 @@ class Outlines:
     ends: Ints
     firsts: Ints
 
+    def closed(self) -> tuple[Small, Ints]:
+        """Return which vertices the rings consist of, each closed by its first one, and how many each ring has."""
+        begins = np.append(0, self.ends[:-1])
+        return np.insert(np.arange(len(self.w_x), dtype=np.int32), self.ends, begins), self.ends - begins + 1
+
     def __iter__(self) -> Iterator[tuple[Small, Small, Ints]]:
         """Yield (w_x, w_y, ends) of one shape after the other."""
         begin = 0

@@ -182,10 +182,9 @@ class _Points:
 
     def _order(self, outlines: Outlines) -> Small:
         """Return the places in the table of all pieces, in the order of the text."""
-        ends, firsts = outlines.ends, outlines.firsts
-        rings, shapes = len(ends), len(firsts) - 1
-        begins = np.append(0, ends[:-1])
-        points = ends - begins + 1  # closed
+        firsts = outlines.firsts
+        closed, points = outlines.closed()
+        rings, shapes = len(points), len(firsts) - 1
         is_last = np.zeros(rings, bool)
         is_last[firsts[1:] - 1] = True
         pieces_before = np.arange(1, rings + 1) + np.cumsum(is_last) - is_last  # that are no points
@@ -193,7 +192,6 @@ class _Points:
         order = np.full(2 * int(points.sum()) + rings + shapes, self._between, np.int32)
         order[opens[firsts[:-1]]] = np.arange(shapes) + self._between + 1
         order[(opens + 2 * points + 1)[is_last]] = np.arange(shapes) + self._between + 1 + shapes
-        closed = np.insert(np.arange(len(outlines.w_x), dtype=np.int32), ends, begins)
         place = 2 * np.arange(len(closed)) + np.repeat(pieces_before, points)
         order[place] = outlines.w_x[closed] + self._further
         order[opens + 1] -= self._further

@@ -243,13 +243,12 @@ class _Table:
 
     def _well_known_binary(self, drawn: Drawn) -> list[bytes]:
         """Return the polygon of each shape: the points of all rings are laid out at once, each ring closed."""
-        outlines, ends = drawn.outlines, drawn.outlines.ends
-        begins = np.append(0, ends[:-1])
-        closed = np.insert(np.arange(len(outlines.w_x), dtype=np.int32), ends, begins)
+        outlines = drawn.outlines
+        closed, points_of_ring = outlines.closed()
         xy = np.empty((len(closed), 2), "<f8")
         xy[:, 0], xy[:, 1] = self._l0_x[outlines.w_x[closed]], self._l0_y[outlines.w_y[closed]]
         points = memoryview(xy.tobytes())  # its parts are copied once, into their polygons
-        counts = (ends - begins + 1).tolist()
+        counts = points_of_ring.tolist()
         rings = np.diff(outlines.firsts).tolist()
         polygons, ring, at = [], 0, 0
         for number in rings:
