@@ -18,6 +18,8 @@ Bools = NDArray[np.bool_]
 INK, QUIET, RULE, PAPER = (25, 28, 33), (105, 110, 118), (208, 211, 216), (255, 255, 255)
 FEW_COLUMNS, COLUMN_PX, NARROW_COLUMN_PX = 2, 120, 84
 """Of numbers in the legend; more of them are narrower."""
+ROWS = 128
+"""Of a picture that are coloured at once."""
 TINT = 0.6
 """Opacity of the colour over a place that is all one class."""
 
@@ -41,10 +43,13 @@ def tinted(rgb: UInt8, shares: Floats, colors: Sequence[Color]) -> UInt8:
         shares: Share of each class in each pixel, float32 (height, width, classes), background left out.
         colors: Colour of each class.
     """
-    total = shares.sum(axis=2, keepdims=True)
-    color = shares @ np.asarray(colors, np.float32) / np.maximum(total, 1e-6)
-    opacity = TINT * np.sqrt(total)
-    mixed: UInt8 = (rgb * (1 - opacity) + color * opacity + 0.5).astype(np.uint8)
+    mixed = np.empty_like(rgb)
+    for top in range(0, len(rgb), ROWS):  # numbers with a point take many times the picture
+        rows = slice(top, top + ROWS)
+        total = shares[rows].sum(axis=2, keepdims=True)
+        color = shares[rows] @ np.asarray(colors, np.float32) / np.maximum(total, 1e-6)
+        opacity = TINT * np.sqrt(total)
+        mixed[rows] = (rgb[rows] * (1 - opacity) + color * opacity + 0.5).astype(np.uint8)
     return mixed
 
 

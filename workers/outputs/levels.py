@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
 
-import imagecodecs
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from workers.core.checks import Check, unchecked
@@ -21,7 +21,8 @@ from workers.pipeline.stitch import UInt8
 BLOCK_PX = 4096
 """Side of the block of the plane that is in memory at once; a chunk larger than this is in memory whole."""
 
-DEFLATE_LEVEL = 6
+DEFLATE_LEVEL = 2
+"""Of ISA-L, which has four, 0 to 3; an eighth of the time of zlib's sixth, twice its size."""
 
 
 class Tile(NamedTuple):
@@ -43,7 +44,11 @@ class Tile(NamedTuple):
         """Return the value that all its pixels have, and those past the plane's edge; None if they differ."""
         value = int(self.pixels[0, 0])
         is_whole = value == 0 or self.pixels.shape == (TILE_PX, TILE_PX)
-        return value if is_whole and not (self.pixels != value).any() else None
+        few = self.pixels[::16]  # where a tile is not flat, a few rows mostly say so
+        for rows in (few, self.pixels):
+            if not is_whole or rows.min() != value or rows.max() != value:
+                return None
+        return value
 
     def padded(self) -> UInt8:
         """Return its pixels, uint8 (`TILE_PX`, `TILE_PX`), background past the plane's edge."""
@@ -97,7 +102,7 @@ def _cut(level: int, pixels: UInt8, first_row: int, first_col: int) -> Iterator[
 
 def deflated(pixels: UInt8) -> bytes:
     """Return a tile as a zlib stream."""
-    return bytes(imagecodecs.deflate_encode(pixels.tobytes(), level=DEFLATE_LEVEL))
+    return isal_zlib.compress(pixels.tobytes(), DEFLATE_LEVEL)
 
 
 class Levels:

@@ -60,24 +60,34 @@ class SparseArray:
         cells = list(product(_cells(rows, height), _cells(columns, width)))
         if len(cells) == 1 and (rows.step, columns.step) == (1, 1):
             (row, _, there), (col, _, across) = cells[0]
-            return self._chunk(row, col)[there, across]
+            chunk: NDArray[Any] = np.empty(self.chunks, self.array.dtype)
+            if not self._decode(row, col, chunk):
+                chunk[:] = 0
+            return chunk[there, across]
         out = np.zeros((len(rows), len(columns)), self.array.dtype)
+        chunk = np.empty(self.chunks, self.array.dtype)  # one for all: new memory costs more than decoding
         for (row, down, there), (col, right, across) in cells:
-            if (row, col) in self.landed:
-                out[down, right] = self._chunk(row, col)[there, across]
+            if self._decode(row, col, chunk):
+                out[down, right] = chunk[there, across]
         return out
 
-    def _chunk(self, row: int, col: int) -> NDArray[Any]:
-        """Return a chunk, whole also where the plane ends earlier; zeros where none is."""
-        side, kind = self.chunks, self.array.dtype
+    def _decode(self, row: int, col: int, out: NDArray[Any]) -> bool:
+        """Decode a chunk, whole also where the plane ends earlier; say whether there is one.
+
+        Raises:
+            ValueError: It is shorter than a chunk.
+        """
+        if (row, col) not in self.landed:
+            return False
         try:
-            packed = (self.folder / str(row) / str(col)).read_bytes() if (row, col) in self.landed else None
+            packed = (self.folder / str(row) / str(col)).read_bytes()
         except FileNotFoundError:  # as Zarr has it: a chunk that is not there holds nothing
-            packed = None
-        if packed is None:
-            return np.zeros(side, kind)
-        pixels = imagecodecs.zstd_decode(packed, out=bytearray(side[0] * side[1] * kind.itemsize))
-        return np.frombuffer(pixels, kind).reshape(side)
+            return False
+        found = len(imagecodecs.zstd_decode(packed, out=out.data.cast("B")))
+        if found != out.nbytes:
+            message = f"chunk {row}/{col} of {self.folder} holds {found} bytes; it must be {out.nbytes}"
+            raise ValueError(message)
+        return True
 
     def holds_any(self, rows: tuple[int, int], columns: tuple[int, int]) -> bool:
         """Whether a chunk is there that reaches into the rows and columns `[start, stop)`."""

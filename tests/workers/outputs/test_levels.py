@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from workers.core.label_layout import TILE_PX
-from workers.outputs.levels import Levels
+from workers.outputs.levels import Levels, Tile
 
 UInt8 = NDArray[np.uint8]
 
@@ -79,13 +79,21 @@ def test_a_flat_tile_is_deflated_once(tmp_path: Path, monkeypatch: pytest.Monkey
         deflated.append(tile)
         return zlib.compress(tile, level)
 
-    monkeypatch.setattr("workers.outputs.levels.imagecodecs.deflate_encode", deflate)
+    monkeypatch.setattr("workers.outputs.levels.isal_zlib.compress", deflate)
     pixels = np.full((2048, 2048), 2, np.uint8)
     pixels[:, 1024:] = 0
     with Levels(Watched(pixels, 512), tmp_path) as levels:
         assert np.array_equal(inflated(levels, 1), pixels)
         assert np.array_equal(inflated(levels, 2), pixels[::2, ::2])
     assert len(deflated) == 3  # two classes, and the last level, which has both
+
+
+@pytest.mark.parametrize("place", [(0, 0), (3, 7), (160, 11), (511, 511)])
+def test_a_tile_with_one_px_of_another_value_is_not_flat(place: tuple[int, int]) -> None:
+    pixels = np.full((512, 512), 2, np.uint8)
+    assert Tile(0, 0, 0, pixels).flat() == 2
+    pixels[place] = 1
+    assert Tile(0, 0, 0, pixels).flat() is None
 
 
 def test_a_plane_that_cannot_be_read_leaves_no_file(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
+import imagecodecs
 import numpy as np
 import pytest
 import zarr
@@ -69,3 +70,17 @@ def test_where_no_chunk_is_nothing_is_read(
     assert looked.call_count == 0
     assert labels[29:31, 59:61].any()
     assert looked.call_count == 1
+
+
+def test_a_chunk_that_is_too_short_is_no_answer(make_plan: MakePlan, tmp_path: Path) -> None:
+    plan = make_plan(110, 75, 30)
+    stitch.create_label_array(tmp_path, plan)
+    region = region_at(WorkingPlane.from_plan(plan), 30, 5)
+    stitch.write_region(tmp_path, plan, region, *pixels(region))
+    labels = stitch.open_labels(tmp_path).labels
+    (tmp_path / "labels.zarr" / "labels" / "c" / str(region.row) / str(region.col)).write_bytes(
+        imagecodecs.zstd_encode(bytes(10))
+    )
+    for columns in (slice(region.w_x0, region.w_x1), slice(0, 110)):
+        with pytest.raises(ValueError, match="holds 10 bytes"):
+            labels[region.w_y0 : region.w_y1, columns]

@@ -2,7 +2,7 @@
 
 Bands of a wide plane are lower than its chunks. So blocks as high as a chunk are looked at from left to right, in a
 thread that is a little ahead, and cut into strips that are kept packed until the bands come up that they are a part of.
-Weights are kept where something lies, and are 0 elsewhere: nobody sums them there, and nothing packs better.
+Of the weights the sums over the runs in each row are kept: that is all that is asked of them.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -12,15 +12,14 @@ from typing import Any, NamedTuple
 
 import imagecodecs
 import numpy as np
-from numpy.typing import NDArray
 
+from workers.outputs.vector.runs import RunSums, Values, joined
 from workers.pipeline.inference import read_ahead
 from workers.pipeline.sparse import PlaneArray, is_empty
 
 BLOCK_PX = 1024
 """Least width of a block."""
 
-Values = NDArray[np.unsignedinteger]
 Weigh = Callable[[int, int, Values], Sequence[Values]]
 """Gives the weights of a block that holds something, from its first row and column and its values."""
 
@@ -35,12 +34,13 @@ class _Block(NamedTuple):
 
 
 class _Strip(NamedTuple):
-    """A part of a block, packed: the column at which it begins, and what it was."""
+    """A part of a block, whose column and row it begins at: its values, packed, and what its runs weigh."""
 
     w_x: int
-    shape: tuple[int, ...]
-    kind: "np.dtype[Any]"
+    top: int
+    columns: int
     packed: bytes
+    runs: RunSums
 
 
 @dataclass
@@ -51,44 +51,45 @@ class Band:
         rows: How many.
         width: Of the plane.
         kind: Of its values.
-        strips: What lies in it: of the values, then of each weight.
+        strips: What lies in it.
     """
 
     rows: int
     width: int
     kind: "np.dtype[Any]"
-    strips: list[list[_Strip]] = field(default_factory=list)
+    strips: list[_Strip] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
         """Whether all values are 0."""
-        return not any(self.strips)
+        return not self.strips
 
     def values(self) -> Values:
         """Return the values, (rows, width)."""
-        return self._laid(self.strips[0] if self.strips else [], self.kind)
-
-    def weights(self, count: int) -> list[Values | None]:
-        """Return the weights, (rows, width) each; None for those that are 0 everywhere."""
-        kept = self.strips[1:] or [[]] * count
-        return [self._laid(strips, strips[0].kind) if strips else None for strips in kept]
-
-    def add(self, w_x: int, planes: Sequence[Values]) -> None:
-        """Take values and weights, (rows, columns) each, that begin at a column."""
-        if not planes[0].any():
-            return
-        self.strips = self.strips or [[] for _ in planes]
-        for strips, plane in zip(self.strips, planes, strict=True):
-            if plane.any():
-                packed = bytes(imagecodecs.lz4_encode(plane.tobytes()))
-                strips.append(_Strip(w_x, plane.shape, plane.dtype, packed))
-
-    def _laid(self, strips: Sequence[_Strip], kind: "np.dtype[Any]") -> Values:
-        out = np.zeros((self.rows, self.width), kind)
-        for w_x, shape, _, packed in strips:
-            pixels = imagecodecs.lz4_decode(packed, out=shape[0] * shape[1] * kind.itemsize)
-            out[:, w_x : w_x + shape[1]] = np.frombuffer(pixels, kind).reshape(shape)
+        out = np.zeros((self.rows, self.width), self.kind)
+        for w_x, _, columns, packed, _ in self.strips:
+            pixels = imagecodecs.lz4_decode(packed, out=self.rows * columns * self.kind.itemsize)
+            out[:, w_x : w_x + columns] = np.frombuffer(pixels, self.kind).reshape(self.rows, columns)
         return out
+
+    def runs(self, weights: int) -> RunSums:
+        """Return what the runs of the rows weigh; one that reaches into several blocks is several runs."""
+        return joined([RunSums.none(weights), *(each.runs.moved(-each.top, each.w_x) for each in self.strips)])
+
+    def add(self, w_x: int, top: int, values: Values, runs: RunSums) -> None:
+        """Take the rows from `top` on of a block that begins at a column.
+
+        Args:
+            w_x: The column.
+            top: Row of the block.
+            values: The block.
+            runs: What its runs weigh.
+        """
+        rows = slice(top, top + self.rows)
+        mine = runs.rows(rows.start, rows.stop)
+        if len(mine):
+            packed = bytes(imagecodecs.lz4_encode(values[rows].tobytes()))
+            self.strips.append(_Strip(w_x, top, values.shape[1], packed, mine))
 
 
 def bands(plane: PlaneArray, kind: "np.dtype[Any]", rows: int, weigh: Weigh) -> Generator[Band]:
@@ -103,16 +104,15 @@ def bands(plane: PlaneArray, kind: "np.dtype[Any]", rows: int, weigh: Weigh) -> 
     width = plane.shape[1]
     high = -(-rows // plane.chunks[0]) * plane.chunks[0]
 
-    def look(block: _Block | None) -> list[Values]:
+    def look(block: _Block | None) -> tuple[Values, RunSums] | None:
         if block is None:
-            return []
+            return None
         values = np.asarray(plane[block.w_y : block.bottom, block.w_x : block.right])
-        inside = values != 0
-        return [values, *(each * inside for each in weigh(block.w_y, block.w_x, values))] if inside.any() else []
+        return (values, RunSums.of(values, weigh(block.w_y, block.w_x, values))) if values.any() else None
 
     laid: list[Band] = []
     with closing(read_ahead(look, _blocks(plane, high))) as found:
-        for block, planes in found:
+        for block, seen in found:
             if block is None:
                 yield from laid
                 laid = []
@@ -120,9 +120,10 @@ def bands(plane: PlaneArray, kind: "np.dtype[Any]", rows: int, weigh: Weigh) -> 
             if not laid:
                 tops = range(block.w_y, block.bottom, rows)
                 laid = [Band(min(rows, block.bottom - top), width, kind) for top in tops]
-            if planes:
-                for number, band in enumerate(laid):
-                    band.add(block.w_x, [each[number * rows :][: band.rows] for each in planes])
+            if seen is not None:
+                values, runs = seen
+                for top, band in zip(range(0, len(values), rows), laid, strict=True):
+                    band.add(block.w_x, top, values, runs)
 
 
 def _blocks(plane: PlaneArray, high: int) -> Iterator[_Block | None]:

@@ -6,7 +6,6 @@ Nothing depends on the height of the bands: shapes come ordered by (last row, fi
 corners only, so a seam leaves no trace.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,9 +26,7 @@ from workers.outputs.vector.contours import (
     pack,
     sorted_by,
 )
-
-Values = NDArray[np.unsignedinteger]
-Weights = Sequence[NDArray[np.unsignedinteger] | None]
+from workers.outputs.vector.runs import RunSums, Values
 
 
 @dataclass(slots=True)
@@ -70,7 +67,7 @@ class Tracer:
 
     Args:
         w_width: Width of the plane in working px.
-        weights: How many weights a pixel has: planes that are summed over each shape, the confidence first.
+        weights: How many weights a pixel has, the confidence first: they are summed over each shape.
     """
 
     def __init__(self, w_width: int, weights: int = 1) -> None:
@@ -81,12 +78,12 @@ class Tracer:
         self._ids: Ints = np.empty(0, np.int64)  # open shape of each run of that row, from left to right
         self._open: dict[int, _Open] = {}
 
-    def feed(self, labels: Values, *weights: NDArray[np.unsignedinteger] | None) -> Shapes:
-        """Take the next rows, (rows, w_width) each, and return the shapes that end in them.
+    def feed(self, labels: Values, weighed: RunSums) -> Shapes:
+        """Take the next rows and return the shapes that end in them.
 
         Args:
-            labels: uint8 or uint32, the same in all rows.
-            weights: uint8 or uint16 of at most 12 bits; None where all are 0.
+            labels: (rows, w_width); uint8 or uint32, the same in all rows.
+            weighed: What the px of these rows weigh; their runs, or parts of these, in any order.
         """
         band = np.zeros((len(labels) + 1, self._width + 2), labels.dtype)
         band[0] = self._last
@@ -95,7 +92,7 @@ class Tracer:
         down = band[1:] != band[:-1]  # an edge above the pixel
         turning = across[1:] | across[:-1]
         runs = _label(band, across, _touching(band, turning, down), self._ids)
-        pixels, sums, last_row = self._measure(runs, labels, weights)
+        pixels, sums, last_row = self._measure(runs, len(labels), weighed)
         part, corner = _corners(band, np.flatnonzero(turning & (down[:, :-1] | down[:, 1:])), runs, self._next_row)
 
         carried = self._carry(runs, pixels, sums)
@@ -123,23 +120,18 @@ class Tracer:
 
     def finish(self) -> Shapes:
         """Return the shapes that touch the last row of the plane."""
-        return self.feed(np.zeros((1, self._width), self._last.dtype), *[None] * self._weights)
+        return self.feed(np.zeros((1, self._width), self._last.dtype), RunSums.none(self._weights))
 
-    def _measure(self, runs: _Runs, labels: Values, weights: Weights) -> tuple[Ints, Ints, Ints]:
+    def _measure(self, runs: _Runs, height: int, weighed: RunSums) -> tuple[Ints, Ints, Ints]:
         """Return (pixels, sums of weights, last row) of each part, the row above left out of the first two."""
         stride = self._width + 2
         seen = (runs.part >= 0) & (runs.start >= stride)
-        ends = np.append(runs.start[1:], (len(labels) + 1) * stride)
+        ends = np.append(runs.start[1:], (height + 1) * stride)
         rows = runs.start[seen] // stride
         length = (ends - runs.start)[seen]
         part = runs.part[seen]
-        sums = np.zeros((len(weights), runs.n_parts), np.int64)
-        inside = np.flatnonzero(labels != 0)  # the px of these runs, in their order; of booleans NumPy finds them fast
-        after = np.cumsum(length)
-        for row, weight in zip(sums, weights, strict=True):
-            if weight is not None:
-                summed = np.append(0, np.cumsum(weight.ravel()[inside], dtype=np.int64))
-                row[:] = _total(part, summed[after] - summed[after - length], runs.n_parts)
+        owner = runs.part_at((weighed.row.astype(np.int64) + 1) * stride + weighed.column + 1)
+        sums = np.array([_total(owner, each, runs.n_parts) for each in weighed.sums])
         last_row = np.full(runs.n_parts, self._next_row - 1, np.int64)
         np.maximum.at(last_row, part, rows - 1 + self._next_row)
         return _total(part, length, runs.n_parts), sums, last_row
@@ -220,9 +212,10 @@ def _label(band: Values, across: Bools, touching: Ints, ids: Ints) -> _Runs:
         np.concatenate([upper, above[by_id[same + 1]]]),
     )
     inside = value != 0
-    roots, part_of_inside = np.unique(root[inside], return_inverse=True)
+    roots = np.flatnonzero(inside & (root == np.arange(len(root))))
     part = np.full(len(start), -1, np.int64)
-    part[inside] = part_of_inside
+    part[roots] = np.arange(len(roots))
+    part[inside] = part[root[inside]]
     return _Runs(start, value, part, len(roots))
 
 

@@ -192,18 +192,25 @@ def _link(owner: Small, w_y: Small, w_x: Small, kind: UInt8) -> Small:
 
 
 def sorted_by(*keys: NDArray[np.integer] | Bools) -> Ints:
-    """Return the order of several keys, the first one counting most; no two places are alike in all of them.
+    """Return the order of several keys, the first one counting most.
 
-    They are sorted as one number if 63 bits hold them: several times as fast as one after the other.
+    With their places behind them they are sorted as one number if 63 bits hold it: several times as fast as one after
+    the other, and numbers sort faster than an order is found.
     """
-    if not len(keys[0]):
+    count = len(keys[0])
+    if not count:
         return np.empty(0, np.int64)
     ranges = [(int(key.min()), int(key.max())) for key in keys]
     bits = [(most - least).bit_length() for least, most in ranges]
-    if sum(bits) > 63:
+    place_bits = count.bit_length()
+    if sum(bits) + place_bits > 63:
         return np.lexsort(keys[::-1])
-    packed = np.zeros(len(keys[0]), np.int64)
+    packed = np.zeros(count, np.int64)
     for key, (least, _), width in zip(keys, ranges, bits, strict=True):
         packed <<= width
         packed |= key.astype(np.int64) - least
-    return np.argsort(packed)
+    packed <<= place_bits
+    packed |= np.arange(count)
+    packed.sort()
+    packed &= (1 << place_bits) - 1
+    return packed

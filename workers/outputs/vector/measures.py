@@ -31,6 +31,11 @@ SIGN = np.array([1, -1, 1, -1, -1, 1, -1, 1], np.int64)
 GOES_RIGHT = np.array([1, 0, 0, 1, 1, 0, 0, 1], bool)
 """Whether the row edge at a corner of this kind lies to the right of the vertex."""
 
+FALLING, RISING = np.zeros((2, 8), np.int64)
+"""What a corner of each kind adds to how often a shape is entered along diagonals."""
+FALLING[[IN_SE, OUT_NE, OUT_SW, OUT_NW]] = -1, -1, -1, 1
+RISING[[IN_SW, OUT_NW, OUT_SE, OUT_NE]] = -1, -1, -1, 1
+
 SIDE_MAX = 2**15
 """Side of a box up to which all sums over its pixels, from its middle, fit into 64 bits; beyond, Python's integers."""
 
@@ -122,16 +127,12 @@ def _perimeter(w_x: Ints, w_y: Ints, kind: Ints, owner: Ints, shapes: Shapes) ->
     def total(amount: Ints) -> Ints:
         return np.add.reduceat(amount, shapes.offsets[:-1]) if count else amount[:0]
 
-    def corners(*kinds: int) -> Ints:
-        return total(np.isin(kind, kinds).astype(np.int64))
-
     along_row = total(np.where(GOES_DOWN[kind], -w_y, w_y)) // 2  # unit edges on the left sides
     along_column = total(np.where(GOES_RIGHT[kind], -w_x, w_x)) // 2  # and on the upper sides
     same = (owner[1:] == owner[:-1]) & (w_y[1:] == w_y[:-1]) & (w_x[1:] == w_x[:-1])
     touches = np.append(same, False)  # a vertex where the shape touches itself has two corners
-    falling, rising = (total((touches & (kind == first)).astype(np.int64)) for first in (IN_SE, IN_SW))
     straight = along_row + along_column
-    fall = straight - corners(IN_SE, OUT_NE) - corners(OUT_SW) + corners(OUT_NW) - falling
-    rise = straight - corners(IN_SW, OUT_NW) - corners(OUT_SE) + corners(OUT_NE) - rising
+    fall = straight + total(FALLING[kind] - (touches & (kind == IN_SE)))
+    rise = straight + total(RISING[kind] - (touches & (kind == IN_SW)))
     entered: Floats = straight + (fall + rise) / np.sqrt(2.0)
     return np.pi / 4 * entered

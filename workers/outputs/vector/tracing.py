@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from workers.core.checks import Check, unchecked
 from workers.core.label_layout import CLASS_BITS
 from workers.core.schemas import Plan
-from workers.outputs.vector.bands import Values, Weigh, bands
+from workers.outputs.vector.bands import Weigh, bands
 from workers.outputs.vector.components import Tracer
 from workers.outputs.vector.contours import Shapes
+from workers.outputs.vector.runs import Values
 from workers.pipeline.objects import smallest_px
 from workers.pipeline.stitch import LabelArrays, band_height
 
@@ -50,7 +51,7 @@ def trace(
         if tracer.is_idle and band.is_empty:  # glass, or outside of a region of interest
             tracer.skip(band.rows)
         else:
-            yield _with_classes(tracer.feed(band.values(), *band.weights(1 + weights)))
+            yield _with_classes(tracer.feed(band.values(), band.runs(1 + weights)))
     yield _with_classes(tracer.finish())
 
 

@@ -1,5 +1,6 @@
-"""Bands of a plane: the rows as they are, the weights where something lies, and no px read twice."""
+"""Bands of a plane: the rows as they are, what their runs weigh, and no px read twice."""
 
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -25,6 +26,20 @@ class Counted:
     def __getitem__(self, key: Any) -> Any:
         self.reads[key] += 1
         return self.pixels[key]
+
+
+def runs_of(values: NDArray[Any], weight: NDArray[Any], block: int) -> Iterator[tuple[tuple[int, int], int]]:
+    """Yield the first px of each run of one value, none of which crosses a block, and what it weighs: literally."""
+    for y, row in enumerate(values.tolist()):
+        first, total = None, 0
+        for x, value in enumerate([*row, 0]):
+            if first is not None and (value != row[first] or x % block == 0):
+                yield (y, first), total
+                first = None
+            if value and first is None:
+                first, total = x, 0
+            if value:
+                total += int(weight[y, x])
 
 
 @pytest.mark.parametrize("budget", [100, 5 * 100, 16 * 100, 40 * 100, 10**6])
@@ -53,10 +68,11 @@ def test_bands_are_the_plane_cut_into_rows_and_what_it_weighs(
         place = slice(end - band.rows, end)
         np.testing.assert_array_equal(band.values(), pixels[place])
         assert band.values().dtype == kind
-        first, second = band.weights(2)
-        weighed = np.where(pixels[place] != 0, heavy[place], 0)
-        np.testing.assert_array_equal(np.zeros_like(weighed) if first is None else first, weighed)
-        assert second is None
+        runs = band.runs(2)
+        found_runs = {(y, x): total for y, x, total in zip(runs.row, runs.column, runs.sums[0], strict=True)}
+        assert found_runs == dict(runs_of(pixels[place], heavy[place], 32))  # a block is two chunks wide
+        assert len(runs) == len(found_runs)
+        assert not runs.sums[1].any()
         assert band.is_empty == (not pixels[place].any())
     assert end == 70
     assert (plane.reads == 1).all()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from workers.outputs.vector.components import Tracer, connected
 from workers.outputs.vector.contours import Shapes, outlines
+from workers.outputs.vector.runs import RunSums
 
 UInt8 = NDArray[np.uint8]
 Ring = list[tuple[int, int]]
@@ -29,9 +30,13 @@ def trace(labels: UInt8, confidence: UInt8, rows: int) -> list[Shape]:
     tracer = Tracer(labels.shape[1])
     found: list[Shape] = []
     for top in range(0, len(labels), rows):
-        found += unpacked(tracer.feed(labels[top : top + rows], confidence[top : top + rows]))
+        found += unpacked(feed(tracer, labels[top : top + rows], confidence[top : top + rows]))
     found += unpacked(tracer.finish())
     return found
+
+
+def feed(tracer: Tracer, labels: UInt8, confidence: UInt8) -> Shapes:
+    return tracer.feed(labels, RunSums.of(labels, (confidence,)))
 
 
 def unpacked(shapes: Shapes) -> Iterator[Shape]:
@@ -112,7 +117,7 @@ def test_bands_of_background_may_be_skipped_while_no_shape_is_open(
         if tracer.is_idle and not band.any():
             tracer.skip(len(band))
         else:
-            found += unpacked(tracer.feed(band, confidence[first : first + rows]))
+            found += unpacked(feed(tracer, band, confidence[first : first + rows]))
     assert [*found, *unpacked(tracer.finish())] == trace(labels, confidence, len(labels))
 
 
@@ -167,7 +172,7 @@ def test_what_is_carried_from_band_to_band_is_the_open_shapes_alone() -> None:
     tracer = Tracer(200)
     closed = 0
     for top in range(0, 400, 4):
-        closed += len(tracer.feed(labels[top : top + 4], labels[top : top + 4]))
+        closed += len(feed(tracer, labels[top : top + 4], labels[top : top + 4]))
         assert len(tracer._open) == 1
     assert closed == 5000
     assert len(tracer.finish()) == 1

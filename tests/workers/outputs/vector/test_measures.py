@@ -14,13 +14,14 @@ from skimage.measure import perimeter_crofton, regionprops
 from workers.outputs.vector.components import Tracer
 from workers.outputs.vector.contours import IN_NE, IN_NW, IN_SE, IN_SW, Shapes, pack
 from workers.outputs.vector.measures import measure
+from workers.outputs.vector.runs import RunSums
 
 UInt8 = NDArray[np.uint8]
 
 
 def check(labels: UInt8) -> None:
     tracer = Tracer(labels.shape[1])
-    first = tracer.feed(labels, labels)
+    first = tracer.feed(labels, RunSums.of(labels, (labels,)))
     for shapes in (first, tracer.finish()):
         found = measure(shapes)
         for index in range(len(shapes)):
