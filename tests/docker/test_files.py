@@ -187,7 +187,7 @@ def queue(folder: Path, port: int) -> Iterator[Callable[..., str]]:
     """Run the command of the redis service with the embedded binary; yield a function that sends commands to it."""
     shell, dash_c, script = service("redis")["command"]
     script = script.replace("$$", "$").replace("/data", str(folder))
-    script = script.replace("redis-server -", f"exec {shlex.quote(str(get_binary_path()))} - --port {port}")
+    script = script.replace("redis-server -", f"{shlex.quote(str(get_binary_path()))} - --port {port}")
 
     def send(*lines: str) -> str:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
@@ -197,6 +197,7 @@ def queue(folder: Path, port: int) -> Iterator[Callable[..., str]]:
     with running([shell, dash_c, script], {"PATH": os.environ["PATH"], "REDISCLI_AUTH": PASSWORD}, folder):
         wait_until(lambda: listens(port))
         yield send
+    assert not listens(port)  # the signal to stop reached the server itself
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
