@@ -1,8 +1,10 @@
 """Ends that no death and no broken disk can undo: on disk first, in Redis after that, and reconciled."""
 
 import errno
+import shutil
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from workers.core.queue.jobs import Jobs
 from workers.core.queue.keys import GOING, UNWRITTEN, JobKeys, Task
 from workers.core.slide_schemas import SlideGeometry, SlideInfo
 from workers.core.storage import trash
+from workers.core.storage.memory import MemoryStorage
 
 
 class Died(BaseException):
@@ -185,6 +188,21 @@ def test_a_job_whose_end_only_the_queue_knows_does_not_hold_its_slide(jobs: Jobs
     (jobs.store.job_dir(job_id) / ENDING).unlink()
     retention.remove_slide(slide_id)
     assert jobs.store.list_jobs() == []
+
+
+def test_age_spares_a_slide_that_a_job_of_another_data_folder_reads(jobs: Jobs) -> None:
+    job_id = running(jobs, 2)
+    slide_id = slide_of(jobs, job_id)
+    jobs.store.storage = MemoryStorage()
+    shutil.rmtree(jobs.store.job_dir(job_id))  # it lies in the other folder: the queue alone knows of it here
+    jobs.settings = jobs.settings.model_copy(update={"retention_days": 30})
+    retention, later = Retention(jobs, lambda _: None), datetime.now(UTC) + timedelta(days=40)
+    assert retention.sweep(later) == 0
+    with pytest.raises(SlideInUse):
+        retention.remove_slide(slide_id)
+    jobs.cancel(job_id)
+    assert retention.sweep(later) > 0
+    assert slide_id not in [info.id for info in jobs.store.list_slides()]
 
 
 def test_while_redis_cannot_write_a_deletion_is_not_begun(jobs: Jobs) -> None:
