@@ -75,11 +75,12 @@ class Retention:
             return 0
         self._jobs.ping()  # a job goes from the disk first: better not to begin than to leave it half known
         cutoff = now - timedelta(days=self._days)
-        by_slide, read = self._by_slide(), {view.request.slide_id for view in self._active_elsewhere()}
+        by_slide, being_read = self._by_slide(), {view.request.slide_id for view in self._active_in_queue()}
         count = 0
         for info in self._store.list_slides():
             views = by_slide.pop(info.id, [])
-            if info.created_at < cutoff and info.id not in read and all(_is_old(view, cutoff) for view in views):
+            is_free = info.id not in being_read and all(_is_old(view, cutoff) for view in views)
+            if info.created_at < cutoff and is_free:
                 count += self._remove_slide(info, views, "age")
             else:
                 count += self._remove_jobs([view for view in views if _is_old(view, cutoff)], "age")
@@ -101,7 +102,7 @@ class Retention:
         require_own_slide(self._store, slide_id)
         views = [self._settled(view) for view in self._by_slide()[slide_id]]
         active = [view.id for view in views if view.state not in FINAL_STATES]
-        active += [view.id for view in self._active_elsewhere() if view.request.slide_id == slide_id]
+        active += [view.id for view in self._active_in_queue() if view.request.slide_id == slide_id]
         if active:
             raise SlideInUse(
                 "A job still reads this slide.", value=active[0], accepted="a slide without queued or running jobs"
@@ -136,7 +137,7 @@ class Retention:
         self._remove_jobs(views, "request")
         self._batches.remove(batch_id)
 
-    def _active_elsewhere(self) -> Sequence[JobView]:
+    def _active_in_queue(self) -> Sequence[JobView]:
         """Return jobs that have not ended, those of other data folders among them if slides are shared by a storage."""
         return () if self._store.storage is None else self._jobs.active()
 

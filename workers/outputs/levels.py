@@ -44,11 +44,8 @@ class Tile(NamedTuple):
         """Return the value that all its pixels have, and those past the plane's edge; None if they differ."""
         value = int(self.pixels[0, 0])
         is_whole = value == 0 or self.pixels.shape == (TILE_PX, TILE_PX)
-        few = self.pixels[::16]  # where a tile is not flat, a few rows mostly say so
-        for rows in (few, self.pixels):
-            if not is_whole or rows.min() != value or rows.max() != value:
-                return None
-        return value
+        looks = self.pixels[::16], self.pixels  # where a tile is not flat, a few rows mostly say so
+        return value if is_whole and all(rows.min() == value == rows.max() for rows in looks) else None
 
     def padded(self) -> UInt8:
         """Return its pixels, uint8 (`TILE_PX`, `TILE_PX`), background past the plane's edge."""
