@@ -22,10 +22,10 @@ INTERIOR_BYTES_PER_PX, OBJECTS_PLANE_BYTES_PER_PX = 0.85, 0.18
 """Likewise: the interior map, and the plane of the objects that it tells apart."""
 
 OUTPUT_BYTES_PER_PX: Final[dict[str, float]] = {
-    "overlay.ome.tif": 0.1,
-    "labels.ome.tif": 0.1,
+    "overlay.ome.tif": 0.15,
+    "labels.ome.tif": 0.15,
     "objects.parquet": 0.42,
-    "regions.geojson.gz": 0.38,
+    "regions.geojson.gz": 0.45,
 }
 """Likewise, of outputs that grow with the slide."""
 
